@@ -1,0 +1,1 @@
+"""Imagery and labels: scenes, collections, splits, batches and the demo area."""

@@ -1,0 +1,28 @@
+"""Errors that a user can cause and mend."""
+
+
+class KdcoreError(Exception):
+    """What was found, where, and what to do about it, in one sentence or two.
+
+    The command prints it without a traceback and exits with code 2; the dashboard shows it as a message.
+    """
+
+
+class SettingsError(KdcoreError):
+    """A setting that is missing, unknown or out of range."""
+
+
+class DataError(KdcoreError):
+    """A file, scene, mask or collection that cannot be used as it is."""
+
+
+class CheckpointError(KdcoreError):
+    """Weights that are missing, broken or made for something else."""
+
+
+class RunError(KdcoreError):
+    """A run or study that cannot be started, resumed or read."""
+
+
+class TrainingDiverged(RunError):
+    """The loss stopped being a number; the last good checkpoint is kept."""

@@ -1,0 +1,1 @@
+"""Scores, curves and comparisons, all computed from histograms."""
