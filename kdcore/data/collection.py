@@ -1,0 +1,315 @@
+"""A folder of scenes: which files belong together, which part trains, validates and tests."""
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rasterio.warp import transform_bounds
+
+from kdcore.data.rasters import IMAGE_SUFFIXES
+from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
+from kdcore.errors import DataError, SettingsError
+from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
+
+POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
+FILE_NAME = "collection.yaml"
+WHOLE_HASH_BYTES = 1 << 30  # larger files are hashed at 64 places
+
+
+class Region(NamedTuple):
+    """A rectangle of a scene that belongs to one part of the split."""
+
+    scene: Scene
+    box: Box
+
+
+class Collection:
+    """Scenes with classes and a split, opened from `collection.yaml`.
+
+    Attributes:
+        settings: the contents of `collection.yaml`.
+        root: the folder that holds the files.
+        scenes: labelled and other scenes in `images/`, by name.
+        unlabelled: scenes in `unlabelled/`.
+        reader: reads windows of the scenes.
+    """
+
+    def __init__(self, settings: CollectionSettings, root: Path, path: Path | None = None) -> None:
+        self.settings = settings
+        self.root = root
+        self.path = path
+        self.reader = SceneReader(settings)
+        self.scenes = tuple(self._find_scenes())
+        self.unlabelled = tuple(
+            describe_scene(image, settings) for image in list_files(root / settings.unlabelled, IMAGE_SUFFIXES)
+        )
+        if not self.scenes:
+            raise DataError(
+                f"{root / settings.images}: holds no images ({', '.join(IMAGE_SUFFIXES)}). See docs/data-format.md for the layout."
+            )
+        self._check_bands()
+        self._assignment = self._assign()
+        self._check_overlap()
+
+    @classmethod
+    def open(cls, path: Path) -> "Collection":
+        """Open a folder with a `collection.yaml`, or a YAML file that names the folder in `root:`.
+
+        Raises:
+            DataError: files that are missing, unreadable, do not match, or leak between the parts of the split.
+            SettingsError: a `collection.yaml` that is missing or wrong.
+        """
+        path = path.expanduser()
+        file = path / FILE_NAME if path.is_dir() else path
+        if not file.is_file():
+            if path.is_dir():
+                raise SettingsError(
+                    f"{path}: has no {FILE_NAME}. Run `kdcore data inspect {path}`, which proposes one."
+                )
+            raise SettingsError(f"{path}: there is no such folder or file.")
+        settings = load(CollectionSettings, file)
+        root = file.parent if settings.root is None else (file.parent / settings.root.expanduser())
+        if not root.is_dir():
+            raise SettingsError(
+                f"{file}: `root: {settings.root}` is no folder. Write the path of the folder that holds {settings.images}/."
+            )
+        return cls(settings, root.resolve(), file.resolve())
+
+    @property
+    def bands(self) -> int:
+        """Number of bands that a network sees."""
+        return len(self.scenes[0].bands)
+
+    @cached_property
+    def metres_per_pixel(self) -> float | None:
+        """Ground resolution of the pixels that networks see (median over scenes); None where unknown."""
+        known = [scene.metres_per_pixel for scene in self.scenes if scene.metres_per_pixel is not None]
+        return float(np.median(known)) if known else None
+
+    def regions(self, split: SplitName, buffer: int = 0) -> list[Region]:
+        """The rectangles of one part of the split.
+
+        Args:
+            split: which part.
+            buffer: distance in pixels that this part keeps from the parts behind it (train from validation and test,
+                validation from test) inside a scene; at least the split's own `buffer`.
+
+        Returns:
+            Rectangles that do not overlap, in the scenes' order.
+        """
+        buffer = max(buffer, self.settings.split.buffer)
+        behind = SPLITS[SPLITS.index(split) + 1 :]
+        found = []
+        for scene in self.scenes:
+            parts = self._assignment[scene.id]
+            boxes = merge_boxes(parts[split])
+            for kept_clear in behind:
+                for hole in parts[kept_clear]:
+                    boxes = [rest for box in boxes for rest in subtract(box, hole.grown(buffer))]
+            found += [Region(scene, box) for box in boxes]
+        return found
+
+    @cached_property
+    def content_hash(self) -> str:
+        """A hash of every file's contents and of the settings that change what is read from them."""
+        total = hashlib.sha256(repr(self.settings.model_dump(mode="json", exclude={"root", "name"})).encode())
+        for scene in (*self.scenes, *self.unlabelled):
+            for file in (scene.image, scene.mask, scene.polygons):
+                if file is not None:
+                    total.update(f"{file.relative_to(self.root)}:{hash_file(file)}".encode())
+        return total.hexdigest()[:16]
+
+    def _find_scenes(self) -> Iterable[Scene]:
+        settings = self.settings
+        masks = {file.stem: file for file in list_files(self.root / settings.masks, IMAGE_SUFFIXES)}
+        polygons = {file.stem: file for file in list_files(self.root / settings.labels, POLYGON_SUFFIXES)}
+        use_masks = settings.labels_from != "polygons"
+        use_polygons = settings.labels_from != "masks"
+        pattern = re.compile(settings.scene) if settings.scene else None
+        seen: dict[str, Path] = {}
+        for image in list_files(self.root / settings.images, IMAGE_SUFFIXES):
+            if image.stem in seen:
+                raise DataError(
+                    f"{image}: has the same stem as {seen[image.stem].name}; stems name scenes and pair them with labels. Rename one."
+                )
+            seen[image.stem] = image
+            group = image.stem
+            if pattern is not None:
+                match = pattern.fullmatch(image.stem)
+                if match is None:
+                    raise DataError(
+                        f"{image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."
+                    )
+                group = match["scene"]
+            mask = masks.get(image.stem) if use_masks else None
+            yield describe_scene(
+                image, settings, mask, polygons.get(image.stem) if use_polygons and mask is None else None, group
+            )
+
+    def _check_bands(self) -> None:
+        first = self.scenes[0]
+        for scene in (*self.scenes, *self.unlabelled):
+            if len(scene.bands) != len(first.bands):
+                raise DataError(
+                    f"{scene.image}: has {len(scene.bands)} bands but {first.image.name} has {len(first.bands)}. "
+                    "Set `bands` in collection.yaml to those that all scenes have."
+                )
+
+    def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
+        split = self.settings.split
+        patterns: list[tuple[SplitName, str]] = [(name, pattern) for name in SPLITS for pattern in getattr(split, name)]
+        used: set[str] = set()
+        assignment: dict[str, dict[SplitName, list[Box]]] = {}
+        for scene in self.scenes:
+            parts: dict[SplitName, list[Box]] = {name: [] for name in SPLITS}
+            cells = {scene.group: scene.box} if split.by == "scene" else grid_cells(scene.box, split.grid or (1, 1))
+            for cell, box in cells.items():
+                matches = [(name, pattern) for name, pattern in patterns if fnmatch.fnmatchcase(cell, pattern)]
+                used.update(pattern for _, pattern in matches)
+                owners = sorted({name for name, _ in matches})
+                if len(owners) > 1:
+                    raise DataError(
+                        f"{self.path or self.root}: {split.by} {cell!r} is both in {owners[0]} and in {owners[1]}; that would leak. "
+                        "Name it in one part of the split only."
+                    )
+                if owners:
+                    if not scene.labelled:
+                        raise DataError(
+                            f"{scene.image}: is in the {owners[0]} part but has no labels in {self.settings.masks}/ or {self.settings.labels}/. "
+                            f"Add them, or move the image to {self.settings.unlabelled}/."
+                        )
+                    parts[owners[0]].append(box)
+            assignment[scene.id] = parts
+        unused = [pattern for _, pattern in patterns if pattern not in used]
+        if unused:
+            names = sorted({scene.group for scene in self.scenes}) if split.by == "scene" else ["r1c1", "..."]
+            raise DataError(
+                f"{self.path or self.root}: `split` names {unused[0]!r}, which is no {split.by} here. There are: {', '.join(names[:12])}"
+                f"{', ...' if len(names) > 12 else ''}."
+            )
+        return assignment
+
+    def _check_overlap(self) -> None:
+        """Refuse imagery that lies in two parts of the split: the same file twice, or the same ground twice."""
+        owners = [
+            (scene, {name for name in SPLITS if self._assignment[scene.id][name]})
+            for scene in self.scenes
+            if any(self._assignment[scene.id].values())
+        ]
+        sizes: dict[int, list[tuple[Scene, set[SplitName]]]] = {}
+        for scene, parts in owners:
+            sizes.setdefault(scene.image.stat().st_size, []).append((scene, parts))
+        for same_size in sizes.values():
+            hashes: dict[str, tuple[Scene, set[SplitName]]] = {}
+            for scene, parts in same_size if len(same_size) > 1 else []:
+                other = hashes.setdefault(hash_file(scene.image), (scene, parts))
+                if other[0] is not scene and other[1] | parts != other[1] & parts:
+                    raise DataError(
+                        f"{scene.image}: has the same contents as {other[0].image.name} in another part of the split; that leaks. Remove one."
+                    )
+        placed = [(scene, parts, ground_bounds(scene)) for scene, parts in owners if scene.crs is not None]
+        for index, (scene, parts, bounds) in enumerate(placed):
+            for other_scene, other_parts, other_bounds in placed[index + 1 :]:
+                if parts | other_parts == parts & other_parts and len(parts) == 1:
+                    continue
+                if overlap_share(bounds, other_bounds) > 0.001:
+                    raise DataError(
+                        f"{scene.image} and {other_scene.image.name} show the same ground but are in different parts of the split; that leaks. "
+                        "Put both in one part, or cut the overlap away."
+                    )
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of a folder with one of the suffixes, by name; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in suffixes and file.is_file() and not file.name.startswith(".")
+    )
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file; of 64 places of 1 MiB and its size where it is larger than 1 GiB."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= WHOLE_HASH_BYTES:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        else:
+            for offset in np.linspace(0, size - (1 << 20), 64).astype(int):
+                file.seek(int(offset))
+                digest.update(file.read(1 << 20))
+    return digest.hexdigest()
+
+
+def grid_cells(box: Box, grid: tuple[int, int]) -> dict[str, Box]:
+    """Cut a scene into rows x columns blocks, named r1c1 ... from the upper left corner."""
+    rows = np.round(np.linspace(0, box.height, grid[0] + 1)).astype(int)
+    columns = np.round(np.linspace(0, box.width, grid[1] + 1)).astype(int)
+    return {
+        f"r{i + 1}c{j + 1}": Box(
+            int(rows[i]), int(columns[j]), int(rows[i + 1] - rows[i]), int(columns[j + 1] - columns[j])
+        )
+        for i in range(grid[0])
+        for j in range(grid[1])
+    }
+
+
+def merge_boxes(boxes: list[Box]) -> list[Box]:
+    """Join boxes that share a whole side: first along rows, then down columns. Covers the same pixels."""
+    across: list[Box] = []
+    for box in sorted(boxes):
+        last = across[-1] if across else None
+        if last and last.row == box.row and last.height == box.height and last.column + last.width == box.column:
+            across[-1] = Box(last.row, last.column, last.height, last.width + box.width)
+        else:
+            across.append(box)
+    merged: list[Box] = []
+    for box in sorted(across, key=lambda box: (box.column, box.width, box.row)):
+        last = merged[-1] if merged else None
+        if last and last.column == box.column and last.width == box.width and last.row + last.height == box.row:
+            merged[-1] = Box(last.row, last.column, last.height + box.height, last.width)
+        else:
+            merged.append(box)
+    return sorted(merged)
+
+
+def subtract(box: Box, hole: Box) -> list[Box]:
+    """What is left of `box` without `hole`: up to four rectangles that do not overlap."""
+    cut = box.intersection(hole)
+    if cut is None:
+        return [box]
+    below, right = cut.row + cut.height, cut.column + cut.width
+    rest = [
+        Box(box.row, box.column, cut.row - box.row, box.width),
+        Box(below, box.column, box.row + box.height - below, box.width),
+        Box(cut.row, box.column, cut.height, cut.column - box.column),
+        Box(cut.row, right, cut.height, box.column + box.width - right),
+    ]
+    return [part for part in rest if part.height > 0 and part.width > 0]
+
+
+def ground_bounds(scene: Scene) -> tuple[float, float, float, float]:
+    """West, south, east, north of a georeferenced scene in degrees."""
+    x0, y0 = scene.transform @ (0, 0)
+    x1, y1 = scene.transform @ (scene.width, scene.height)
+    west, south, east, north = transform_bounds(
+        scene.crs, "EPSG:4326", min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+    )
+    return west, south, east, north
+
+
+def overlap_share(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    """Area of the intersection of two bounds as a share of the smaller one."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    return width * height / smaller if width > 0 and height > 0 and smaller > 0 else 0.0

@@ -1,0 +1,289 @@
+"""One raster with its labels, read by windows at the collection's resolution."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from kdcore.data.labels import IGNORE, LabelSource, MaskSource, PolygonSource, describe
+from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
+from kdcore.errors import DataError
+from kdcore.settings import CollectionSettings
+
+BLOCK = 256  # pixels: the piece that is read and kept at once
+
+
+class Box(NamedTuple):
+    """A rectangle of a scene in pixels at the collection's resolution."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Pixels inside."""
+        return self.height * self.width
+
+    def grown(self, margin: int) -> "Box":
+        """The rectangle with `margin` pixels more on every side."""
+        return Box(self.row - margin, self.column - margin, self.height + 2 * margin, self.width + 2 * margin)
+
+    def intersection(self, other: "Box") -> "Box | None":
+        """The common part, or None."""
+        row, column = max(self.row, other.row), max(self.column, other.column)
+        height = min(self.row + self.height, other.row + other.height) - row
+        width = min(self.column + self.width, other.column + other.width) - column
+        return Box(row, column, height, width) if height > 0 and width > 0 else None
+
+
+class Crop(NamedTuple):
+    """What a window of a scene holds. Outside the scene nothing is valid.
+
+    Attributes:
+        image: (bands, height, width) in the raster's dtype; 0 where not valid.
+        valid: (height, width) bool, False on nodata.
+        labels: (height, width) uint8 class indices, 255 where there is no label or no data.
+    """
+
+    image: NDArray[Any]
+    valid: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One raster, with a mask or polygons or neither. Sizes and transform are at the collection's resolution.
+
+    Attributes:
+        id: the file's stem.
+        group: the scene that this file is a part of; the stem itself where files are scenes.
+        bands: band numbers that are read, from 1.
+        metres_per_pixel: on the ground; None where unknown.
+        scale: native pixels per pixel, (rows, columns).
+    """
+
+    id: str
+    group: str
+    image: Path
+    mask: Path | None
+    polygons: Path | None
+    height: int
+    width: int
+    native_shape: tuple[int, int]
+    bands: tuple[int, ...]
+    dtype: str
+    crs: CRS | None
+    transform: Affine
+    metres_per_pixel: float | None
+    scale: tuple[float, float]
+
+    @property
+    def box(self) -> Box:
+        """The whole scene."""
+        return Box(0, 0, self.height, self.width)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is a mask or a polygon file."""
+        return self.mask is not None or self.polygons is not None
+
+
+def describe_scene(
+    image: Path,
+    settings: CollectionSettings,
+    mask: Path | None = None,
+    polygons: Path | None = None,
+    group: str | None = None,
+) -> Scene:
+    """Look at a raster's header and place it on the collection's grid.
+
+    Raises:
+        DataError: unreadable, a dtype or band that is not supported, or a resolution that cannot be known.
+    """
+    with open_raster(image, settings.max_declared_gb) as dataset:
+        if dataset.dtypes[0] not in DTYPES:
+            raise DataError(
+                f"{image}: has values of type {dataset.dtypes[0]}; supported are {', '.join(DTYPES)}. Convert it with `gdal_translate -ot`."
+            )
+        bands = settings.bands or colour_bands(dataset)
+        if not bands or max(bands) > dataset.count:
+            raise DataError(
+                f"{image}: has {dataset.count} bands, but `bands` asks for {list(bands)}. Correct `bands` in collection.yaml."
+            )
+        native = ground_resolution(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        if native is None and settings.native_metres_per_pixel is not None:
+            native = (settings.native_metres_per_pixel, settings.native_metres_per_pixel)
+        scale_x = scale_y = 1.0
+        if settings.metres_per_pixel is not None:
+            if native is None:
+                raise DataError(
+                    f"{image}: has no georeference, so {settings.metres_per_pixel} m per pixel cannot be reached. "
+                    "Set `native_metres_per_pixel` in collection.yaml."
+                )
+            scale_x, scale_y = settings.metres_per_pixel / native[0], settings.metres_per_pixel / native[1]
+            if max(abs(scale_x - 1), abs(scale_y - 1)) < 0.02:  # not worth blurring the pixels for
+                scale_x = scale_y = 1.0
+        height, width = int(dataset.height / scale_y), int(dataset.width / scale_x)
+        if min(height, width) < 1:
+            raise DataError(
+                f"{image}: is smaller than one pixel of {settings.metres_per_pixel} m. Lower `metres_per_pixel`."
+            )
+        return Scene(
+            id=image.stem,
+            group=group or image.stem,
+            image=image,
+            mask=mask,
+            polygons=polygons,
+            height=height,
+            width=width,
+            native_shape=dataset.shape,
+            bands=tuple(bands),
+            dtype=dataset.dtypes[0],
+            crs=dataset.crs,
+            transform=dataset.transform @ Affine.scale(scale_x, scale_y),
+            metres_per_pixel=None if native is None else float(np.sqrt(native[0] * scale_x * native[1] * scale_y)),
+            scale=(scale_y, scale_x),
+        )
+
+
+class SceneReader:
+    """Reads windows of scenes through a bounded cache of blocks; safe to use from several threads.
+
+    A window is put together from blocks of 256 px, so what it shows does not depend on what was read before, and a scene
+    of any size never enters memory whole.
+    """
+
+    def __init__(self, settings: CollectionSettings, cache_mb: int = 512) -> None:
+        self.settings = settings
+        self.cache_bytes = cache_mb * 1_000_000
+        self._blocks: OrderedDict[tuple[str, int, int], Crop] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._polygons: dict[str, PolygonSource] = {}
+        self._open = threading.local()  # a GDAL handle must not be shared between threads
+
+    def read(self, scene: Scene, box: Box) -> Crop:
+        """Read a window, which may reach over the scene's edges.
+
+        Raises:
+            DataError: a broken file, or a label that is no class.
+        """
+        crop = Crop(
+            np.zeros((len(scene.bands), box.height, box.width), dtype=scene.dtype),
+            np.zeros((box.height, box.width), dtype=bool),
+            np.full((box.height, box.width), IGNORE, dtype=np.uint8),
+        )
+        inside = box.intersection(scene.box)
+        if inside is None:
+            return crop
+        for block_row in range(inside.row // BLOCK, (inside.row + inside.height - 1) // BLOCK + 1):
+            for block_column in range(inside.column // BLOCK, (inside.column + inside.width - 1) // BLOCK + 1):
+                block_box = Box(block_row * BLOCK, block_column * BLOCK, BLOCK, BLOCK)
+                part = inside.intersection(block_box)
+                if part is None:
+                    continue
+                source = _slices(part, block_box)
+                target = _slices(part, box)
+                block = self._block(scene, block_row, block_column)
+                crop.image[:, *target] = block.image[:, *source]
+                crop.valid[target] = block.valid[source]
+                crop.labels[target] = block.labels[source]
+        return crop
+
+    def _block(self, scene: Scene, block_row: int, block_column: int) -> Crop:
+        key = (str(scene.image), block_row, block_column)
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                return self._blocks[key]
+        box = Box(block_row * BLOCK, block_column * BLOCK, BLOCK, BLOCK).intersection(scene.box)
+        assert box is not None
+        block = self._load(scene, box)
+        size = sum(array.nbytes for array in block)
+        with self._lock:
+            if key not in self._blocks:
+                self._blocks[key] = block
+                self._bytes += size
+                while self._bytes > self.cache_bytes and len(self._blocks) > 1:
+                    _, oldest = self._blocks.popitem(last=False)
+                    self._bytes -= sum(array.nbytes for array in oldest)
+        return block
+
+    def _load(self, scene: Scene, box: Box) -> Crop:
+        scale_y, scale_x = scene.scale
+        window = Window(box.column * scale_x, box.row * scale_y, box.width * scale_x, box.height * scale_y)
+        shape = (box.height, box.width)
+        dataset = self._dataset(scene)
+        finer = max(scene.scale) > 1
+        resampling = Resampling.average if finer else Resampling.bilinear
+        try:
+            image = dataset.read(
+                list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
+            )
+            valid = self._valid(dataset, image, window, shape)
+        except RasterioError as error:
+            raise DataError(f"{scene.image}: broken at {describe(window)} ({error}). Replace the file.") from error
+        image[:, ~valid] = 0
+        source = self._labels(scene)
+        if source is None:
+            labels = np.full(shape, IGNORE, dtype=np.uint8)
+        else:
+            labels = source.read(window, shape, scene.transform @ Affine.translation(box.column, box.row))
+            labels[~valid] = IGNORE
+        return Crop(image, valid, labels)
+
+    def _valid(
+        self, dataset: rasterio.DatasetReader, image: NDArray[Any], window: Window, shape: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        if self.settings.nodata is not None:
+            valid = (image != self.settings.nodata).any(axis=0)
+        else:
+            valid = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
+        if image.dtype.kind == "f":
+            valid &= np.isfinite(image).all(axis=0)
+        return np.asarray(valid)
+
+    def _dataset(self, scene: Scene) -> rasterio.DatasetReader:
+        return self._kept(("image", scene.image), lambda: open_raster(scene.image, self.settings.max_declared_gb))
+
+    def _labels(self, scene: Scene) -> LabelSource | None:
+        if scene.mask is not None:
+            mask = scene.mask
+            source: LabelSource = self._kept(
+                ("mask", mask), lambda: MaskSource(mask, self.settings, scene.native_shape)
+            )
+            return source
+        if scene.polygons is None:
+            return None
+        with self._lock:
+            if str(scene.polygons) not in self._polygons:
+                self._polygons[str(scene.polygons)] = PolygonSource(scene.polygons, self.settings, scene.crs)
+            return self._polygons[str(scene.polygons)]
+
+    def _kept(self, key: tuple[str, Path], make: Callable[[], Any]) -> Any:
+        kept: OrderedDict[tuple[str, Path], Any] = self._open.__dict__.setdefault("kept", OrderedDict())
+        if key not in kept:
+            kept[key] = make()
+            if len(kept) > 64:  # well below the usual limit of 1024 open files
+                _, oldest = kept.popitem(last=False)
+                getattr(oldest, "dataset", oldest).close()
+        kept.move_to_end(key)
+        return kept[key]
+
+
+def _slices(part: Box, frame: Box) -> tuple[slice, slice]:
+    row, column = part.row - frame.row, part.column - frame.column
+    return slice(row, row + part.height), slice(column, column + part.width)

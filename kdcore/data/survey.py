@@ -1,0 +1,156 @@
+"""One pass over a collection before training: statistics, class shares, and where each class is.
+
+Statistics for normalisation come from the train split only. Every label that will be used is looked at here, so that a
+wrong colour or value is found before hours of training and not after.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdcore.data.collection import Collection, Region
+from kdcore.data.labels import IGNORE
+from kdcore.data.scene import BLOCK, Box
+from kdcore.errors import DataError
+from kdcore.settings import SPLITS, SplitName
+
+CELL = 64  # pixels: how finely the places of classes are remembered
+MOST_BLOCKS = 8192  # of 256 x 256 px for each part of the split: 0.5 gigapixels
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a pass over the collection found.
+
+    Attributes:
+        mean, std: (bands,) float64 over the valid pixels of the train split.
+        class_pixels: labelled pixels of each class, (classes,) int64, for each part of the split.
+        regions: the train rectangles that crops are taken from.
+        cells: (cells, 3) int64: index of the region, row and column of each labelled 64-px cell of the train split.
+        cell_pixels: (cells, classes) int64: labelled pixels of each class in each cell.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    class_pixels: dict[SplitName, NDArray[np.int64]]
+    regions: tuple[Region, ...]
+    cells: NDArray[np.int64]
+    cell_pixels: NDArray[np.int64]
+
+
+def survey(
+    collection: Collection,
+    crop: int,
+    progress: Callable[[int, int], None] | None = None,
+    most_blocks: int = MOST_BLOCKS,
+) -> Survey:
+    """Read the collection once. Very large ones are read at `most_blocks` evenly spread blocks for each part of the split.
+
+    Args:
+        collection: what to read.
+        crop: size of the training crops in pixels; the buffer between train and evaluation blocks is at least this.
+        progress: is told blocks read and blocks in all.
+        most_blocks: the largest number of 256-px blocks for each part of the split.
+
+    Raises:
+        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read.
+    """
+    names = collection.settings.class_names
+    regions = {split: collection.regions(split, crop) for split in SPLITS}
+    regions["train"] = large_enough(regions["train"], crop)
+    if not regions["train"]:
+        raise DataError(
+            f"{collection.root}: the buffer of {max(crop, collection.settings.split.buffer)} px around validation and test blocks leaves "
+            "nothing to train on. Use larger blocks (a coarser grid) or a smaller crop."
+        )
+    work = {split: spread(blocks(regions[split]), most_blocks) for split in SPLITS}
+    total, done = sum(map(len, work.values())), 0
+    count = 0
+    sums = np.zeros((2, collection.bands))
+    class_pixels = {split: np.zeros(len(names), dtype=np.int64) for split in SPLITS}
+    cells: list[tuple[int, int, int]] = []
+    cell_pixels: list[NDArray[np.int64]] = []
+    for split in SPLITS:
+        for index, box in work[split]:
+            crop_read = collection.reader.read(regions[split][index].scene, box)
+            class_pixels[split] += class_counts(crop_read.labels, len(names))
+            if split == "train":
+                pixels = crop_read.image[:, crop_read.valid].astype(np.float64)
+                count += pixels.shape[1]
+                sums += pixels.sum(axis=1), np.square(pixels).sum(axis=1)
+                for row in range(0, box.height, CELL):
+                    for column in range(0, box.width, CELL):
+                        counts = class_counts(crop_read.labels[row : row + CELL, column : column + CELL], len(names))
+                        if counts.any():
+                            cells.append((index, box.row + row, box.column + column))
+                            cell_pixels.append(counts)
+            done += 1
+            if progress:
+                progress(done, total)
+    if count == 0:
+        raise DataError(
+            f"{collection.root}: the train imagery is all nodata. Check `nodata` in collection.yaml and the files' nodata value."
+        )
+    for split in SPLITS:
+        if not class_pixels[split].any():
+            raise DataError(
+                f"{collection.root}: the {split} part has no labelled pixel. Check the labels, or give it other scenes or blocks."
+            )
+    missing = [name for name, pixels in zip(names, class_pixels["train"], strict=True) if pixels == 0]
+    if missing:
+        raise DataError(
+            f"{collection.root}: the train part has no pixel of class {', '.join(map(repr, missing))}, so it cannot be learnt. "
+            "Choose another split, or remove the class from collection.yaml (its pixels to `ignore`)."
+        )
+    mean = sums[0] / count
+    std = np.sqrt(np.maximum(sums[1] / count - mean**2, 0))
+    if (std == 0).any():
+        band = int(np.argmin(std))
+        raise DataError(
+            f"{collection.root}: band {collection.scenes[0].bands[band]} has one value everywhere in the train part. Leave it out with `bands`."
+        )
+    return Survey(
+        mean,
+        std,
+        class_pixels,
+        tuple(regions["train"]),
+        np.array(cells, dtype=np.int64).reshape(-1, 3),
+        np.array(cell_pixels, dtype=np.int64),
+    )
+
+
+def blocks(regions: list[Region]) -> list[tuple[int, Box]]:
+    """The regions cut at the reader's 256-px blocks: (index of the region, rectangle)."""
+    found = []
+    for index, region in enumerate(regions):
+        box = region.box
+        for row in range(box.row // BLOCK * BLOCK, box.row + box.height, BLOCK):
+            for column in range(box.column // BLOCK * BLOCK, box.column + box.width, BLOCK):
+                part = box.intersection(Box(row, column, BLOCK, BLOCK))
+                if part is not None:
+                    found.append((index, part))
+    return found
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """At most `most` of the items, evenly spread."""
+    if len(items) <= most:
+        return items
+    return [items[int(index)] for index in np.linspace(0, len(items) - 1, most)]
+
+
+def class_counts(labels: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Pixels of each class, (classes,) int64; ignored pixels are left out."""
+    return np.bincount(labels.ravel(), minlength=IGNORE + 1)[:classes].astype(np.int64)
+
+
+def large_enough(regions: list[Region], crop: int) -> list[Region]:
+    """Leave out slivers that the buffer cut off: less than half a crop wide, unless the whole scene is that small."""
+    return [
+        region
+        for region in regions
+        if min(region.box.height, region.box.width) >= crop // 2 or region.box == region.scene.box
+    ]

@@ -1,0 +1,141 @@
+"""A study's report: what each arm reached, what it cost, and what the difference is worth.
+
+Everything comes from the run directories' `scores.npz`, `maps/` and `report.json`; no network is needed.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+
+from kdcore.errors import RunError
+from kdcore.evaluation.compare import compare
+from kdcore.evaluation.scores import NODATA, Scores
+from kdcore.runs.store import RunDirectory, list_runs
+from kdcore.settings import StudySettings, load
+
+ARMS = ("teacher", "alone", "distilled")
+FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
+
+
+def arm_runs(study: Path) -> dict[str, list[RunDirectory]]:
+    """The finished runs of each arm, by seed; an ensemble stands for its members.
+
+    Raises:
+        RunError: no study, or an arm without a finished run, or arms whose seeds do not pair.
+    """
+    if not (study / "study.yaml").is_file():
+        raise RunError(f"{study}: holds no study. Name the folder that was given to `kdcore study --out`.")
+    settings = load(StudySettings, study / "study.yaml")
+    runs = {run.path.name: run for run in list_runs(study / "runs")}
+    members = [name for name in runs if name.startswith("teacher-s")]
+    teacher = ["teacher"] if "teacher" in runs else members[:1]
+    names = {"teacher": teacher, **{arm: [f"{arm}-s{seed}" for seed in settings.seeds] for arm in ARMS[1:]}}
+    for arm, wanted in names.items():
+        missing = [name for name in wanted if name not in runs or not runs[name].report.exists()]
+        if missing or not wanted:
+            raise RunError(
+                f"{study}: {missing[0] if missing else arm} is not finished. Start the study again with the same settings to go on."
+            )
+    return {arm: [runs[name] for name in wanted] for arm, wanted in names.items()}
+
+
+def study_report(study: Path) -> dict[str, Any]:
+    """Put the report together.
+
+    Returns:
+        `arms` (teacher, alone, distilled: parameters, steps, seconds, mean_ap, mean_iou, classes, seeds ...), `comparison`
+        (points with intervals, share of the gap closed, verdict), `settings`, `data` and `formula`; plain JSON values.
+
+    Raises:
+        RunError: the study is not finished.
+    """
+    runs = arm_runs(study)
+    settings = load(StudySettings, study / "study.yaml")
+    scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
+    comparison = compare(scores["alone"], scores["distilled"], scores["teacher"][0])
+    arms = {arm: arm_report([run.read_report() for run in directories]) for arm, directories in runs.items()}
+    members = [run for run in list_runs(study / "runs") if run.path.name.startswith("teacher-s")]
+    if members and runs["teacher"][0].path.name == "teacher":
+        reports = [run.read_report() for run in members]
+        arms["teacher"] |= {
+            "steps": sum(r["steps"] for r in reports),
+            "seconds": round(sum(r["seconds"] for r in reports), 1),
+        }
+        arms["teacher"]["members"] = [
+            {"seed": r["seed"], "mean_ap": r["test"]["mean_ap"], "mean_iou": r["test"]["mean_iou"]} for r in reports
+        ]
+    for arm in ARMS[1:]:
+        shares = [agreement(run.maps, runs["teacher"][0].maps) for run in runs[arm]]
+        arms[arm]["agreement_with_teacher"] = average(shares)
+    return {
+        "arms": arms,
+        "comparison": comparison.to_dict(),
+        "formula": FORMULA,
+        "settings": settings.model_dump(mode="json"),
+        "data": json.loads((study / "data.json").read_text(encoding="utf-8")),
+    }
+
+
+def arm_report(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Average the seeds of an arm; seconds and steps are those of one training."""
+    first = reports[0]
+    tests = [report["test"] for report in reports]
+    return {
+        "parameters": first["parameters"],
+        "steps": first["steps"],
+        "seconds": round(float(np.mean([report["seconds"] for report in reports])), 2),
+        "device": first["device"],
+        "mean_ap": average([test["mean_ap"] for test in tests]),
+        "mean_iou": average([test["mean_iou"] for test in tests]),
+        "mean_boundary_iou": average([test["mean_boundary_iou"] for test in tests]),
+        "classes": {
+            name: {key: average([test["classes"][name][key] for test in tests]) for key in values}
+            for name, values in tests[0]["classes"].items()
+        },
+        "at_threshold": {
+            name: {key: average([report["at_threshold"][name][key] for report in reports]) for key in values}
+            for name, values in first["at_threshold"].items()
+        },
+        "seeds": [
+            {
+                "seed": report["seed"],
+                "seconds": report["seconds"],
+                "best_step": report["best_step"],
+                "mean_ap": report["test"]["mean_ap"],
+                "mean_iou": report["test"]["mean_iou"],
+                "validation_mean_ap": report["validation"]["mean_ap"],
+            }
+            for report in reports
+        ],
+    }
+
+
+def average(values: Sequence[float | None], of: Callable[[list[float]], Any] = np.mean) -> float | None:
+    """Mean of the known values, or None."""
+    known = [value for value in values if value is not None]
+    return round(float(of(known)), 6) if known else None
+
+
+def agreement(maps: Path, others: Path) -> float | None:
+    """Share of pixels to which two runs give the same class, over the scenes that both mapped."""
+    same = total = 0
+    for path in sorted(maps.glob("*.tif")):
+        if not (others / path.name).is_file():
+            continue
+        with rasterio.open(path) as a, rasterio.open(others / path.name) as b:
+            for _, window in a.block_windows(1):
+                first, second = a.read(window=window), b.read(window=window)
+                known = (first[0] != NODATA) & (second[0] != NODATA)
+                same += int((decide(first) == decide(second))[known].sum())
+                total += int(known.sum())
+    return same / total if total else None
+
+
+def decide(levels: np.ndarray) -> np.ndarray:
+    """Class of each pixel from (K, H, W) uint8 probabilities: the largest, or p >= 0.5 for one map."""
+    decided: np.ndarray = levels[0] >= 127 if len(levels) == 1 else levels.argmax(axis=0)
+    return decided

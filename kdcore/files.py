@@ -1,0 +1,60 @@
+"""Writing files so that a reader never finds half of one."""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kdcore.errors import KdcoreError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when not.
+
+    Raises:
+        KdcoreError: the disk is full or the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise explain_write_error(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise explain_write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by a file that holds `text` (UTF-8), in one step."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON, in one step; NaN is refused because JSON has none."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def explain_write_error(path: Path, error: OSError) -> KdcoreError:
+    """Say in a sentence why `path` could not be written and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return KdcoreError(
+            f"{path}: the disk is full or the size limit is reached ({error.strerror}). Free space, then resume."
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return KdcoreError(f"{path}: this folder cannot be written to. Choose another one with --out.")
+    return KdcoreError(f"{path}: could not be written ({error.strerror or error}).")

@@ -1,0 +1,1 @@
+"""From a network and imagery to maps and scores."""

@@ -1,0 +1,163 @@
+"""From a network and a part of the split to scores, and to a probability map of every scene."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
+from torch import nn
+
+from kdcore.data.batches import read_ahead
+from kdcore.data.collection import Collection
+from kdcore.data.labels import IGNORE
+from kdcore.data.scene import Box, Crop, Scene
+from kdcore.evaluation.scores import NODATA, Scores, ScoresBuilder, boundary_pixels, quantise
+from kdcore.files import replacing
+from kdcore.models.networks import SegmentationNetwork, probabilities
+from kdcore.models.teacher import Teacher
+from kdcore.settings import EvaluationSettings, SplitName
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    collection: Collection,
+    split: SplitName,
+    settings: EvaluationSettings,
+    *,
+    fill: NDArray[np.floating[Any]],
+    device: torch.device | str = "cpu",
+    maps: Path | None = None,
+    readers: int = 2,
+    autocast: Callable[[], Any] = nullcontext,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score a network on one part of the split.
+
+    Args:
+        network: imagery (1, bands, H, W) -> logits (1, K, H, W); it is put into evaluation mode.
+        collection: the imagery and labels.
+        split: which part; pixels outside it are seen as context but not scored.
+        settings: tile, window, halo and boundary distance.
+        fill: (bands,) values put where the imagery has no data, in its units.
+        device: where the network is.
+        maps: folder that gets one GeoTIFF a scene with K bands of probabilities, uint8 0..254, nodata 255.
+        readers: threads that read ahead.
+        autocast: context of the forward pass, for mixed precision.
+        progress: is told windows done and windows in all.
+
+    Returns:
+        Scores of every tile with at least one labelled pixel.
+    """
+    network.eval()
+    names, scored = collection.settings.class_names, collection.settings.scored
+    builder = ScoresBuilder(names, scored, tile=settings.tile)
+    work = list(windows(collection, split, settings.window))
+    reads = read_ahead(
+        lambda index: read_window(collection, *work[index][:2], settings.halo), range(len(work)), readers
+    )
+    with ExitStack() as stack:
+        open_map: tuple[Scene, Any] | None = None
+        for done, ((scene, box, inside), (around, crop)) in enumerate(zip(work, reads, strict=True)):
+            if crop.valid.any():
+                image = np.where(crop.valid, crop.image, fill[:, None, None]).astype(np.float32)
+                with autocast():
+                    logits = network(torch.from_numpy(image)[None].to(device))
+                rows = slice(box.row - around.row, box.row - around.row + box.height)
+                columns = slice(box.column - around.column, box.column - around.column + box.width)
+                logits = logits[0, :, rows, columns].float()
+                predicted = (logits[0] > 0) if len(logits) == 1 else logits.argmax(dim=0)
+                levels = quantise(probabilities(logits[None])[0].cpu().numpy())
+                levels[:, ~(crop.valid[rows, columns] & inside)] = NODATA
+                labels = np.where(inside, crop.labels[rows, columns], IGNORE).astype(np.uint8)
+                builder.add_window(
+                    scene.id,
+                    box.row,
+                    box.column,
+                    levels,
+                    labels,
+                    boundary_pixels(settings.boundary_metres, scene.metres_per_pixel),
+                    predicted=predicted.cpu().numpy().astype(np.uint8),
+                )
+                if maps is not None:
+                    if open_map is None or open_map[0] is not scene:
+                        stack.close()  # finishes the map of the scene before
+                        open_map = (
+                            scene,
+                            stack.enter_context(writing_map(maps / f"{scene.id}.tif", scene, len(scored))),
+                        )
+                    open_map[1].write(levels, window=Window(box.column, box.row, box.width, box.height))
+            if progress:
+                progress(done + 1, len(work))
+    return builder.build()
+
+
+def windows(collection: Collection, split: SplitName, size: int) -> Iterator[tuple[Scene, Box, NDArray[np.bool_]]]:
+    """The windows that hold pixels of a part: scene, rectangle, and which of its pixels (height, width) belong to the part.
+
+    Origins are multiples of `size`, so that neighbouring windows meet without overlap and tiles lie inside windows.
+    """
+    by_scene: dict[str, list[Box]] = {}
+    for region in collection.regions(split):
+        by_scene.setdefault(region.scene.id, []).append(region.box)
+    for scene in collection.scenes:
+        boxes = by_scene.get(scene.id, [])
+        for row in range(0, scene.height, size):
+            for column in range(0, scene.width, size):
+                window = Box(row, column, size, size).intersection(scene.box)
+                parts = [part for box in boxes if window and (part := window.intersection(box))]
+                if window is None or not parts:
+                    continue
+                inside = np.zeros((window.height, window.width), dtype=bool)
+                for part in parts:
+                    inside[
+                        part.row - row : part.row - row + part.height,
+                        part.column - column : part.column - column + part.width,
+                    ] = True
+                yield scene, window, inside
+
+
+def read_window(collection: Collection, scene: Scene, box: Box, halo: int) -> tuple[Box, Crop]:
+    """Read a window with a halo of imagery around it, as far as the scene reaches."""
+    around = box.grown(halo).intersection(scene.box) or box
+    return around, collection.reader.read(scene, around)
+
+
+@contextmanager
+def writing_map(path: Path, scene: Scene, bands: int) -> Iterator[Any]:
+    """Write a scene's probabilities as a tiled GeoTIFF that appears under its name when it is whole."""
+    profile = {
+        "driver": "GTiff",
+        "width": scene.width,
+        "height": scene.height,
+        "count": bands,
+        "dtype": "uint8",
+        "nodata": NODATA,
+        "crs": scene.crs,
+        "transform": scene.transform,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+        "sparse_ok": True,
+    }
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(temporary, "w", **profile) as dataset:
+            yield dataset
+
+
+def fill_values(network: SegmentationNetwork | Teacher) -> NDArray[np.float32]:
+    """What stands for nodata in a network's imagery: its own mean of each band, (bands,) float32."""
+    member = network.members[0] if isinstance(network, Teacher) else network
+    assert isinstance(member, SegmentationNetwork)
+    values = np.zeros(member.bands, dtype=np.float32)
+    values[member.band_order.cpu().numpy()] = member.mean.cpu().numpy()
+    return values

@@ -1,0 +1,160 @@
+"""Checkpoints: weights as safetensors with the settings in the same file. Never pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kdcore.errors import CheckpointError
+from kdcore.files import replacing
+from kdcore.models.networks import SegmentationNetwork
+from kdcore.settings import Frozen, NetworkSettings
+
+KEY = "kdcore"
+
+
+class CheckpointInfo(Frozen):
+    """What a network is and what it was trained for.
+
+    Attributes:
+        network: architecture and encoder.
+        bands: bands of its imagery; `band_numbers` are their numbers (from 1) in the source files.
+        classes: names of all classes; two classes have one logit.
+        metres_per_pixel: ground resolution of its imagery, None where unknown.
+        dtype: of the source imagery.
+        arm, seed, step: where it comes from.
+    """
+
+    network: NetworkSettings
+    bands: int
+    band_numbers: tuple[int, ...]
+    classes: tuple[str, ...]
+    metres_per_pixel: float | None = None
+    dtype: str = "uint8"
+    arm: str = ""
+    seed: int = 0
+    step: int = 0
+
+    @property
+    def logits(self) -> int:
+        """Number of maps that the network gives."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+
+def save_network(path: Path, network: SegmentationNetwork, info: CheckpointInfo) -> None:
+    """Write weights and settings in one file, in one step."""
+    save_tensors(path, dict(network.state_dict()), info.model_dump(mode="json"))
+
+
+def load_network(path: Path) -> tuple[SegmentationNetwork, CheckpointInfo]:
+    """Read a network written by `save_network`.
+
+    Raises:
+        CheckpointError: missing, broken, or not written by kdcore.
+    """
+    tensors, values = load_tensors(path)
+    try:
+        info = CheckpointInfo.model_validate(values)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: its settings are not those of a kdcore checkpoint ({error.error_count()} problems)."
+        ) from error
+    # Weights are about to be replaced: do not download any.
+    network = SegmentationNetwork(info.network.model_copy(update={"weights": None}), info.bands, info.logits)
+    put_weights(network, tensors, path)
+    return network, info
+
+
+def load_foreign(path: Path, network: SegmentationNetwork) -> None:
+    """Put the weights of a foreign `.pt`/`.pth` state dict into the smp network inside `network`.
+
+    Only tensors are read (`weights_only`), so that a file cannot run code.
+
+    Raises:
+        CheckpointError: missing, not a state dict of tensors, or other names and shapes than the network's.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file.")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several kinds
+        raise CheckpointError(
+            f"{path}: holds more than tensors or is broken. Save it anew with `torch.save(network.state_dict(), path)`."
+        ) from error
+    if isinstance(values, dict):
+        values = values.get("state_dict", values.get("model", values))
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise CheckpointError(f"{path}: is no state dict. Save it anew with `torch.save(network.state_dict(), path)`.")
+    put_weights(network.inner, values, path)
+
+
+def put_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load a state dict, or say what does not fit."""
+    own = network.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    wrong = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    if missing or extra or wrong:
+        details = [f"{len(missing)} weights are missing ({missing[0]} ...)"] if missing else []
+        details += [f"{len(extra)} are unknown ({extra[0]} ...)"] if extra else []
+        details += [
+            f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}" for name in sorted(wrong)[:1]
+        ]
+        raise CheckpointError(
+            f"{path}: does not fit the network: {'; '.join(details)}. Use the architecture and classes it was trained with."
+        )
+    network.load_state_dict(tensors)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+    """Write tensors and JSON values in one safetensors file, in one step."""
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={KEY: json.dumps(values)})
+        except SafetensorError as error:
+            raise OSError(
+                28 if "space" in str(error).lower() else 27 if "large" in str(error).lower() else 5, str(error)
+            ) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors and JSON values written by `save_tensors`.
+
+    Raises:
+        CheckpointError: missing, broken, or not written by kdcore.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+        return tensors, json.loads(metadata[KEY])
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: is broken or no safetensors file ({error}).") from error
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path}: was not written by kdcore; it has no settings. Load foreign weights with `architecture/encoder` named."
+        ) from error
+
+
+def check_fits(info: CheckpointInfo, classes: tuple[str, ...], bands: int, path: Path) -> None:
+    """Refuse a checkpoint of other classes or bands than the collection's.
+
+    Raises:
+        CheckpointError: says what differs.
+    """
+    if info.classes != classes:
+        raise CheckpointError(
+            f"{path}: was trained for the classes {', '.join(info.classes)}, but the collection has {', '.join(classes)}. "
+            "Use a checkpoint of the same class list in the same order."
+        )
+    if info.bands != bands:
+        raise CheckpointError(
+            f"{path}: expects {info.bands} bands, but the collection gives {bands}. Set `bands` in collection.yaml."
+        )

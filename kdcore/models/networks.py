@@ -1,0 +1,146 @@
+"""Segmentation networks: segmentation-models-pytorch inside, normalisation and band order included."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdcore.errors import SettingsError
+from kdcore.settings import NetworkSettings
+
+
+class SegmentationNetwork(nn.Module):
+    """A network that takes imagery in its own units and gives logits of the same height and width.
+
+    Args:
+        settings: architecture and encoder.
+        bands: bands of the imagery it is given.
+        logits: maps it gives: one for two classes, else one a class.
+        mean, std: statistics of the train imagery for each of its bands; they become buffers and travel with the weights.
+        band_order: for each band that the inner network expects, its index in the imagery given (default: as they come).
+
+    Shape:
+        forward: (N, bands, H, W) any float -> (N, logits, H, W); H and W may be any size.
+    """
+
+    mean: Tensor
+    std: Tensor
+    band_order: Tensor
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        bands: int,
+        logits: int,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        band_order: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.bands, self.logits = bands, logits
+        order = list(range(bands)) if band_order is None else list(band_order)
+        if not order or min(order) < 0 or max(order) >= bands:
+            raise SettingsError(
+                f"band_order {order} does not fit imagery of {bands} bands; indices run from 0 to {bands - 1}."
+            )
+        inputs = len(order)
+        for name, values in (("mean", mean), ("std", std)):
+            if values is not None and len(values) != inputs:
+                raise SettingsError(f"{name} has {len(values)} values for {inputs} bands.")
+        self.register_buffer("mean", torch.tensor(mean if mean is not None else [0.0] * inputs, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std if std is not None else [1.0] * inputs, dtype=torch.float32))
+        self.register_buffer("band_order", torch.tensor(order, dtype=torch.int64))
+        self._reorder = order != list(range(bands))
+        self.inner = build_inner(settings, inputs, logits)
+        self.stride = 2**settings.depth
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch of imagery."""
+        if self._reorder:
+            image = image.index_select(1, self.band_order)
+        values = (image - self.mean[:, None, None]) / self.std[:, None, None]
+        height, width = image.shape[-2:]
+        below, right = -height % self.stride, -width % self.stride
+        if below or right:
+            values = functional.pad(values, (0, right, 0, below), mode="replicate")
+        logits = cast(Tensor, self.inner(values))
+        return logits[..., :height, :width] if below or right else logits
+
+
+def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module:
+    """Build the smp network.
+
+    Raises:
+        SettingsError: no such architecture or encoder, options that do not fit, or ImageNet weights that cannot be had.
+    """
+    options: dict[str, object] = {}
+    if settings.depth != 5:
+        options["encoder_depth"] = settings.depth
+    if settings.decoder_channels is not None:
+        options["decoder_channels"] = settings.decoder_channels
+    elif settings.depth != 5 and settings.architecture in ("unet", "unetplusplus", "manet", "linknet"):
+        options["decoder_channels"] = (256, 128, 64, 32, 16)[-settings.depth :]
+    try:
+        network = smp.create_model(
+            settings.architecture,
+            encoder_name=settings.encoder,
+            encoder_weights=settings.weights,
+            in_channels=bands,
+            classes=logits,
+            **options,
+        )
+    except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if settings.weights is not None and is_download_problem(error):
+            raise SettingsError(
+                f"ImageNet weights of {settings.encoder!r} could not be downloaded ({reason}). "
+                "Connect to the internet once, or train from random weights with `weights: null`."
+            ) from error
+        raise SettingsError(
+            f"network {settings.architecture!r} with encoder {settings.encoder!r} cannot be built ({reason}). "
+            "Both are names of segmentation-models-pytorch, for example 'unet' and 'resnet34'."
+        ) from error
+    return cast(nn.Module, network)
+
+
+def is_download_problem(error: BaseException | None) -> bool:
+    """Whether an error, or the one behind it, came from a download."""
+    while error is not None:
+        name = f"{type(error).__module__}.{type(error).__name__}".lower()
+        if any(word in name for word in ("urllib", "http", "hub", "requests", "connection")) or isinstance(
+            error, OSError
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def build_network(
+    settings: NetworkSettings,
+    bands: int,
+    logits: int,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int | None = None,
+) -> SegmentationNetwork:
+    """Build a network; with a seed its random weights depend on nothing but the seed."""
+    if seed is None:
+        return SegmentationNetwork(settings, bands, logits, mean, std)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SegmentationNetwork(settings, bands, logits, mean, std)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Probabilities of logits in float32: sigmoid of one logit, softmax over several. (N, K, H, W) -> (N, K, H, W)."""
+    logits = logits.float()
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)

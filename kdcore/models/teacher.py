@@ -1,0 +1,81 @@
+"""The teacher: frozen, in evaluation mode at every forward, one network or the average of several."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdcore.errors import CheckpointError
+from kdcore.models.checkpoint import check_fits, load_network
+from kdcore.models.networks import SegmentationNetwork, count_parameters
+
+
+class Teacher(nn.Module):
+    """Fixed networks whose probabilities are averaged; each brings its own normalisation and band order.
+
+    Whatever is called on it, it stays in evaluation mode: batch-norm statistics do not drift and dropout is off. No
+    gradient flows into it and nothing in it changes.
+
+    Shape:
+        forward: (N, bands, H, W) -> logits (N, K, H, W) float32.
+    """
+
+    def __init__(self, members: Sequence[SegmentationNetwork]) -> None:
+        super().__init__()
+        if not members:
+            raise CheckpointError("a teacher needs at least one network.")
+        if len({member.logits for member in members}) > 1:
+            raise CheckpointError(
+                f"an ensemble's networks must give the same maps, not {[member.logits for member in members]}."
+            )
+        self.members = nn.ModuleList(members)
+        self.requires_grad_(False)
+        self.train(False)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path], classes: tuple[str, ...], bands: int) -> Self:
+        """Read the members' checkpoints.
+
+        Raises:
+            CheckpointError: missing, broken, or of other classes or bands.
+        """
+        members = []
+        for path in paths:
+            network, info = load_network(path)
+            check_fits(info, classes, bands, path)
+            members.append(network)
+        return cls(members)
+
+    @property
+    def parameters_count(self) -> int:
+        """Parameters of all members together: what using this teacher costs."""
+        return count_parameters(self)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever is asked."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, temperature: float = 1.0) -> Tensor:
+        """Logits z with softmax(z / temperature) = the average of the members' probabilities at that temperature.
+
+        One member gives its own logits. For several, `z = T * log(mean_i softmax(z_i / T))`; with one map
+        `z = T * logit(mean_i sigmoid(z_i / T))`. Averaging probabilities (not logits) is what the distillation loss,
+        which is linear in them, asks for (Hinton, Vinyals & Dean 2015).
+        """
+        self.train(False)  # a parent's .train() may have reached the members directly
+        logits = [member(image).float() for member in self.members]
+        if len(logits) == 1:
+            return logits[0]
+        stacked = torch.stack(logits) / temperature
+        if stacked.shape[2] > 1:
+            return temperature * (
+                torch.logsumexp(functional.log_softmax(stacked, dim=2), dim=0) - math.log(len(logits))
+            )
+        positive = torch.logsumexp(functional.logsigmoid(stacked), dim=0)
+        negative = torch.logsumexp(functional.logsigmoid(-stacked), dim=0)
+        return temperature * (positive - negative)

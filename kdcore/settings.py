@@ -1,0 +1,435 @@
+"""What a collection, a run and a study are: typed, frozen, validated; YAML in and out.
+
+Everything else in kdcore receives these. This module never imports torch.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kdcore.errors import SettingsError
+from kdcore.files import write_text
+
+SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+
+Arm = Literal["teacher", "alone", "distilled"]
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+class Frozen(BaseModel):
+    """Base of all settings: immutable, and an unknown key is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def check_colour(text: str) -> str:
+    """Return `text` in upper case if it is '#RRGGBB'."""
+    if not COLOUR.fullmatch(text):
+        raise ValueError(f"{text!r} is no colour; write it as '#RRGGBB'")
+    return text.upper()
+
+
+class ClassSettings(Frozen):
+    """One class: by its value in index masks, by its colour in RGB or palette masks, by its name in polygons.
+
+    With a `value` the masks are read as index masks and the colour only serves to draw.
+    """
+
+    name: str = Field(min_length=1, max_length=60)
+    value: int | None = None
+    colour: str | None = None
+
+    @field_validator("colour")
+    @classmethod
+    def _colour(cls, colour: str | None) -> str | None:
+        return None if colour is None else check_colour(colour)
+
+
+class SplitSettings(Frozen):
+    """Which part of the imagery trains, validates and tests: whole scenes, or blocks of a scene.
+
+    Names are shell patterns ('tile[134]', 'r*c5'). Blocks are cells of `grid` (rows, columns) laid over every scene and
+    are called r1c1 ... from the upper left corner. `buffer` is in pixels at the collection's resolution; a study raises it to its crop.
+    """
+
+    by: Literal["scene", "block"] = "scene"
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    grid: tuple[int, int] | None = None
+    buffer: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.by == "block" and (self.grid is None or min(self.grid) < 1):
+            raise ValueError("a split by block needs `grid: [rows, columns]`, for example [4, 6]")
+        if self.by == "scene" and self.grid is not None:
+            raise ValueError("`grid` only belongs to a split by block; set `by: block` or remove it")
+        for name in SPLITS:
+            if not getattr(self, name):
+                raise ValueError(f"the {name} part of the split is empty; name at least one {self.by}")
+        return self
+
+
+class CollectionSettings(Frozen):
+    """The contents of `collection.yaml`: classes, split and how to read the files. See docs/data-format.md."""
+
+    name: str
+    root: Path | None = None
+    images: str = "images"
+    masks: str = "masks"
+    labels: str = "labels"
+    unlabelled: str = "unlabelled"
+    labels_from: Literal["masks", "polygons"] | None = None
+    classes: tuple[ClassSettings, ...]
+    class_field: str | None = None
+    ignore: tuple[int | str, ...] = ()
+    bands: tuple[int, ...] | None = None
+    nodata: float | None = None
+    scene: str | None = None
+    split: SplitSettings
+    metres_per_pixel: float | None = Field(default=None, gt=0)
+    native_metres_per_pixel: float | None = Field(default=None, gt=0)
+    max_declared_gb: float = Field(default=100.0, gt=0)
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return check_slug(name)
+
+    @field_validator("images", "masks", "labels", "unlabelled")
+    @classmethod
+    def _inside(cls, folder: str) -> str:
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise ValueError(
+                f"{folder!r} leads outside the collection's folder; name a folder inside it, or set `root:`"
+            )
+        return folder
+
+    @field_validator("ignore")
+    @classmethod
+    def _ignore(cls, ignore: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        return tuple(check_colour(entry) if isinstance(entry, str) else entry for entry in ignore)
+
+    @field_validator("scene")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"`scene: {pattern}` is no regular expression: {error}") from error
+            if "scene" not in groups:
+                raise ValueError(f"`scene: {pattern}` needs a named group, for example 'tile(?P<scene>\\d+)_part\\d+'")
+        return pattern
+
+    @model_validator(mode="after")
+    def _classes(self) -> Self:
+        names = [entry.name for entry in self.classes]
+        if len(names) < 2:
+            raise ValueError(
+                f"one class only ({', '.join(names)}); segmentation needs at least two: add the rest, for example 'background'"
+            )
+        if len(names) > 200:
+            raise ValueError(f"{len(names)} classes; at most 200 are supported")
+        for what, values in (
+            ("name", names),
+            ("value", [c.value for c in self.classes if c.value is not None]),
+            ("colour", [c.colour for c in self.classes if c.colour is not None]),
+        ):
+            repeated = {value for value in values if values.count(value) > 1}  # type: ignore[attr-defined]
+            if repeated:
+                raise ValueError(
+                    f"the {what} {sorted(map(str, repeated))[0]!r} belongs to two classes; each needs its own"
+                )
+        valued = [c.value is not None for c in self.classes]
+        if any(valued) and not all(valued):
+            raise ValueError(
+                "some classes have a `value` and some do not; give every class its value in the masks, or none"
+            )
+        if self.bands is not None and (not self.bands or min(self.bands) < 1):
+            raise ValueError("`bands` are numbered from 1, for example [4, 3, 2]")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of all classes in order; the first is the background where labels are polygons or there are two."""
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes: then networks have one logit, for the second class."""
+        return len(self.classes) == 2
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Indices of the classes that get a probability map: the second of two, or all of more."""
+        return (1,) if self.binary else tuple(range(len(self.classes)))
+
+
+class NetworkSettings(Frozen):
+    """A segmentation-models-pytorch network by its architecture's and encoder's names."""
+
+    architecture: str = "unet"
+    encoder: str = "resnet34"
+    depth: int = Field(default=5, ge=3, le=5)
+    decoder_channels: tuple[int, ...] | None = None
+    weights: Literal["imagenet"] | None = None
+
+
+# Parameters with three bands and five classes, measured by `benchmarks/networks.py`.
+PRESETS: dict[str, NetworkSettings] = {
+    "large": NetworkSettings(architecture="unetplusplus", encoder="resnet50"),  # 49.0 M
+    "base": NetworkSettings(architecture="unet", encoder="resnet34"),  # 24.4 M
+    "medium": NetworkSettings(architecture="unet", encoder="resnet18"),  # 14.3 M
+    "small": NetworkSettings(encoder="tu-regnetx_002", depth=4, decoder_channels=(96, 64, 32, 16)),  # 0.6 M
+    "tiny": NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(64, 32, 16)),  # 0.15 M
+}
+
+
+def parse_network(value: Any) -> Any:
+    """Turn a preset's name or 'architecture/encoder' into NetworkSettings; leave mappings to pydantic."""
+    if not isinstance(value, str):
+        return value
+    if value in PRESETS:
+        return PRESETS[value]
+    architecture, separator, encoder = value.partition("/")
+    if not separator or not architecture or not encoder:
+        raise ValueError(
+            f"{value!r} is no network; choose a preset ({', '.join(PRESETS)}) or 'architecture/encoder', for example 'unet/resnet34'"
+        )
+    return NetworkSettings(architecture=architecture, encoder=encoder)
+
+
+Network = Annotated[NetworkSettings, BeforeValidator(parse_network)]
+
+
+class Recipe(Frozen):
+    """How a student learns: `loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)`.
+
+    `unlabelled` is the number of crops without labels added to a batch for each labelled crop; they only serve the
+    distillation term, so the labelled crops of a step are the same in every arm.
+    """
+
+    temperature: float = Field(default=2.0, ge=1, le=20)
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    task: Literal["cross_entropy", "cross_entropy+dice"] = "cross_entropy"
+    distillation: Literal["pixel", "channel"] = "pixel"
+    unlabelled: float = Field(default=0.0, ge=0, le=4)
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.unlabelled and not self.alpha:
+            raise ValueError(
+                "`unlabelled` crops have no labels and with alpha = 0 no teacher either; raise alpha or set unlabelled: 0"
+            )
+        return self
+
+
+class Budget(Frozen):
+    """What a training may spend, and its optimiser: AdamW, linear warm-up, cosine decay to zero."""
+
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    crop: int = Field(default=256, ge=32, multiple_of=32)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
+    clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the averaged weights")
+    validate_every: int = Field(default=100, ge=1)
+    save_every: int = Field(default=100, ge=1, description="steps between states to resume from")
+    rare_classes: float = Field(
+        default=0.5, ge=0, le=1, description="share of crops placed by class instead of by area"
+    )
+    jitter: float = Field(
+        default=0.1, ge=0, le=1, description="radiometric jitter: gain and offset, in standard deviations"
+    )
+
+
+class EvaluationSettings(Frozen):
+    """Tiles are the unit of the scores and of the bootstrap; windows are what the network sees at once."""
+
+    tile: int = Field(default=128, ge=32, multiple_of=32)
+    window: int = Field(default=512, ge=32, multiple_of=32)
+    halo: int = Field(default=32, ge=0, multiple_of=32)
+    boundary_metres: float = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _whole_tiles(self) -> Self:
+        if self.window % self.tile:
+            raise ValueError(f"window ({self.window}) must be a multiple of tile ({self.tile})")
+        return self
+
+
+class Hardware(Frozen):
+    """Where and how to compute. On a CPU the defaults are deterministic."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = False
+    compile: bool = False
+    readers: int = Field(default=2, ge=1, description="threads that read crops ahead of the network")
+
+
+class RunSettings(Frozen):
+    """One training: an arm and a seed. `teacher` are the checkpoints whose average teaches a distilled student."""
+
+    arm: Arm
+    seed: int = Field(ge=0)
+    collection: Path
+    network: Network
+    recipe: Recipe
+    budget: Budget
+    evaluation: EvaluationSettings = EvaluationSettings()
+    hardware: Hardware = Hardware()
+    teacher: tuple[Path, ...] = ()
+
+    @model_validator(mode="after")
+    def _teacher(self) -> Self:
+        if self.recipe.alpha > 0 and not self.teacher:
+            raise ValueError("alpha > 0 needs a teacher; name its checkpoint or set alpha: 0")
+        return self
+
+
+class TeacherSettings(Frozen):
+    """The teacher: trained here from one seed, or from several as an ensemble, or existing checkpoints."""
+
+    network: Network = PRESETS["base"]
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    budget: Budget = Budget()
+    checkpoints: tuple[Path, ...] = ()
+
+
+class StudySettings(Frozen):
+    """A controlled experiment: teacher, student alone and distilled student under one budget, for each seed.
+
+    `control: same recipe` trains the distilled arm with alpha = 0 and other seeds (an A/A study): its verdict must be
+    'no detectable difference', otherwise the comparison itself is broken.
+    """
+
+    teacher: TeacherSettings = TeacherSettings()
+    student: Network = PRESETS["small"]
+    recipe: Recipe = Recipe()
+    budget: Budget = Budget()
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    control: Literal["alone", "same recipe"] = "alone"
+    evaluation: EvaluationSettings = EvaluationSettings()
+    hardware: Hardware = Hardware()
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds must be different whole numbers from 0 up, not {list(seeds)}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _runs(self) -> Self:
+        if self.recipe.alpha > 0 and self.evaluation.window < self.evaluation.tile:
+            raise ValueError("window must not be smaller than tile")
+        return self
+
+
+STUDY_PRESETS: dict[str, StudySettings] = {
+    # Minutes on two CPU cores: enough to see the whole story, too short to judge a recipe.
+    "quick": StudySettings(
+        teacher=TeacherSettings(network=PRESETS["medium"], budget=Budget(steps=300, crop=128, validate_every=100)),
+        student=PRESETS["tiny"],
+        budget=Budget(steps=300, crop=128, validate_every=100),
+    ),
+    # About an hour a seed on two CPU cores, minutes on a GPU.
+    "standard": StudySettings(
+        teacher=TeacherSettings(budget=Budget(steps=2000, validate_every=250)),
+        budget=Budget(steps=2000, validate_every=250),
+    ),
+    # For a GPU.
+    "thorough": StudySettings(
+        teacher=TeacherSettings(
+            network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16, validate_every=500)
+        ),
+        budget=Budget(steps=20000, batch_size=16, validate_every=500),
+        seeds=(0, 1, 2, 3, 4),
+        hardware=Hardware(precision="bf16-mixed", channels_last=True, compile=True, readers=8),
+    ),
+}
+
+Settings = TypeVar("Settings", bound=Frozen)
+
+
+def check_slug(text: str) -> str:
+    """Return `text` if it is safe as a file name and on a page: letters, digits, '.', '_' and '-'."""
+    if not SLUG.fullmatch(text):
+        raise ValueError(f"{text!r} is no usable name; use letters, digits, '.', '_' and '-' (at most 100)")
+    return text
+
+
+def validate(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Build settings of `kind` from plain values.
+
+    Raises:
+        SettingsError: names `where`, the field and what is wrong with it, for every problem found.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            message = item["msg"].removeprefix("Value error, ")
+            found = "" if item["type"] in ("missing", "value_error") else f" (found {str(item['input'])[:60]!r})"
+            if item["type"] == "extra_forbidden":
+                message = "is not a setting; check its spelling in docs/settings.md"
+            problems.append(f"{field + ': ' if field else ''}{message}{found}")
+        raise SettingsError(f"{where}: " + "; ".join(problems)) from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        SettingsError: the file is missing, no YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: there is no such file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: could not be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: should hold `key: value` lines, but holds {type(values).__name__}.")
+    return values
+
+
+def load(kind: type[Settings], path: Path) -> Settings:
+    """Read settings of `kind` from a YAML file."""
+    return validate(kind, read_yaml(path), str(path))
+
+
+def save(settings: Frozen, path: Path) -> None:
+    """Write settings as YAML that `load` gives back unchanged."""
+    write_text(path, to_yaml(settings))
+
+
+def to_yaml(settings: Frozen) -> str:
+    """The settings as YAML text; defaults are written out, empty values left away."""
+    return yaml.safe_dump(
+        settings.model_dump(mode="json", exclude_none=True), sort_keys=False, width=120, allow_unicode=True
+    )
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash that changes when any of `parts` (settings or JSON values) changes."""
+    plain = [part.model_dump(mode="json") if isinstance(part, Frozen) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,274 @@
+"""One training loop for every arm: teacher, student alone, distilled student.
+
+Read it from top to bottom. `alpha = 0` is the student alone: the teacher is then never asked, and the arithmetic is the same.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from kdcore import losses
+from kdcore.data.batches import Batch, Batches, read_ahead
+from kdcore.errors import TrainingDiverged
+from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
+from kdcore.models.networks import SegmentationNetwork
+from kdcore.models.teacher import Teacher
+from kdcore.runs.store import RunDirectory, RunStatus
+from kdcore.settings import Budget, Recipe
+
+LOG_EVERY = 10  # steps between lines of metrics
+
+
+@dataclass
+class Progress:
+    """Where a training stands; saved with the weights, so that a resumed one goes on exactly."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_score: float = -1.0
+
+
+def learning_rate(budget: Budget, step: int) -> float:
+    """Linear warm-up, then a cosine down to zero at the last step."""
+    warmup = max(1, round(budget.warmup * budget.steps))
+    if step < warmup:
+        return budget.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, budget.steps - warmup)
+    return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def compute_loss(logits: Tensor, teacher_logits: Tensor | None, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
+    """The loss of a batch and its terms: `(1 - alpha) * task + alpha * T^2 * KL`.
+
+    Args:
+        logits: (N, K, H, W) of the student.
+        teacher_logits: (N, K, h, w), or None where alpha is 0.
+        batch: labels (255 = ignore) and valid pixels.
+        recipe: temperature, alpha and which losses.
+
+    Returns:
+        `loss`, `task` and, with a teacher, `distillation` (which contains T^2).
+    """
+    if recipe.alpha == 1:
+        task = logits.new_zeros((), dtype=torch.float32)
+    elif logits.shape[1] == 1:
+        task = losses.binary_cross_entropy(logits, batch.labels, batch.valid)
+    else:
+        task = losses.cross_entropy(logits, batch.labels, batch.valid)
+    if recipe.task == "cross_entropy+dice" and recipe.alpha < 1:
+        task = task + losses.dice(logits, batch.labels, batch.valid)
+    if teacher_logits is None:
+        return {"loss": task, "task": task}
+    if recipe.distillation == "channel":
+        distillation = losses.channel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
+    elif logits.shape[1] == 1:
+        distillation = losses.bernoulli_kl(logits, teacher_logits, recipe.temperature, batch.valid)
+    else:
+        distillation = losses.pixel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
+    return {"loss": losses.combine(task, distillation, recipe.alpha), "task": task, "distillation": distillation}
+
+
+def train(
+    run: RunDirectory,
+    network: SegmentationNetwork,
+    info: CheckpointInfo,
+    batches: Batches,
+    teacher: Teacher | None,
+    *,
+    fabric: Fabric,
+    validate: Callable[[nn.Module], float],
+    on_step: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Progress:
+    """Train until the budget is spent, from the saved state where there is one.
+
+    Args:
+        run: where settings come from and where state, best checkpoint and metrics go.
+        network: initial weights; it holds the last weights afterwards.
+        info: what to write into checkpoints.
+        batches: gives the batch of every step.
+        teacher: of a distilled student; not used with alpha = 0.
+        fabric: device, precision and processes; already launched.
+        validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
+        on_step: is told steps done and steps in all.
+        should_stop: asked after every step; True saves the state and ends.
+
+    Raises:
+        TrainingDiverged: the loss is not a number any more. The best checkpoint so far is kept.
+    """
+    settings = run.settings
+    budget, recipe, hardware = settings.budget, settings.recipe, settings.hardware
+    if recipe.alpha == 0:
+        teacher = None
+
+    # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
+    optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
+    average = (
+        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(budget.ema), use_buffers=True) if budget.ema else None
+    )
+    progress = load_state(run, network, optimiser, average) if run.state.exists() else Progress()
+    if fabric.is_global_zero:
+        run.forget_metrics_after(progress.step)
+
+    device = fabric.device
+    network.to(device)
+    layout = torch.channels_last if hardware.channels_last else torch.contiguous_format
+    network.to(memory_format=layout)
+    if average is not None:
+        average.to(device)
+    if teacher is not None:
+        teacher.to(device).to(memory_format=layout)
+    ask_teacher = torch.compile(teacher) if teacher is not None and hardware.compile else teacher
+    model, optimiser = fabric.setup(torch.compile(network) if hardware.compile else network, optimiser)
+    candidate = average.module if average is not None else network
+
+    def to_device(tensor: Tensor) -> Tensor:
+        return tensor.to(device, non_blocking=True)
+
+    def make(step: int) -> Batch:
+        batch = batches.batch(step)
+        return batch.map(Tensor.pin_memory) if device.type == "cuda" else batch
+
+    def save_best(score: float) -> None:
+        if score > progress.best_score:
+            progress.best_score, progress.best_step = score, progress.step
+            if fabric.is_global_zero:
+                save_network(run.best, candidate, info.model_copy(update={"step": progress.step}))
+
+    model.train()
+    last_terms: dict[str, float] = {}
+    for batch in read_ahead(make, range(progress.step, budget.steps), hardware.readers):
+        started = time.perf_counter()
+        step = progress.step
+        # Dropout and the like draw from here: a function of seed and step, as the batch is.
+        torch.manual_seed((settings.seed << 32) + step)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(budget, step)
+        batch = batch.map(to_device)
+        image = batch.image.contiguous(memory_format=layout)
+
+        teacher_logits = None
+        if ask_teacher is not None:
+            with fabric.autocast():
+                teacher_logits = ask_teacher(image, recipe.temperature)
+        terms = compute_loss(model(image), teacher_logits, batch, recipe)
+        fabric.backward(terms["loss"])
+        if budget.clip is not None:
+            fabric.clip_gradients(model, optimiser, max_norm=budget.clip, error_if_nonfinite=False)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if average is not None:
+            average.update_parameters(network)
+        progress.step += 1
+
+        # Looking at the loss waits for a GPU, so it is not done at every step there.
+        logging = progress.step % LOG_EVERY == 0 or progress.step in (1, budget.steps)
+        if device.type == "cpu" or logging:
+            last_terms = {name: float(value.detach()) for name, value in terms.items()}
+            if not all(math.isfinite(value) for value in last_terms.values()):
+                raise TrainingDiverged(diverged_message(last_terms, progress, budget))
+        progress.seconds += time.perf_counter() - started
+        if logging and fabric.is_global_zero:
+            spent = {"step": progress.step, "seconds": round(progress.seconds, 3)}
+            run.add_metrics({**spent, "lr": learning_rate(budget, step), **last_terms})
+            run.write_status(RunStatus(state="running", steps=budget.steps, **spent))
+        if on_step:
+            on_step(progress.step, budget.steps)
+
+        last = progress.step == budget.steps
+        if progress.step % budget.validate_every == 0 or last:
+            check_weights(network, progress, budget)
+            score = validate(candidate)
+            model.train()
+            if fabric.is_global_zero:
+                run.add_metrics(
+                    {"step": progress.step, "seconds": round(progress.seconds, 3), "validation_mean_ap": score}
+                )
+            save_best(score)
+        stopping = not last and should_stop()
+        if progress.step % budget.save_every == 0 or last or stopping:
+            check_weights(network, progress, budget)
+            if fabric.is_global_zero:
+                save_state(run, network, optimiser, average, progress)
+            fabric.barrier()
+        if stopping:
+            break
+    return progress
+
+
+def make_fabric(device: str, devices: int, precision: Any) -> Fabric:
+    """Fabric for one or several processes; several on a CPU or on several GPUs use DistributedDataParallel."""
+    return Fabric(
+        accelerator="auto" if device == "auto" else device,
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp_spawn",
+        precision=precision,
+    )
+
+
+def check_weights(network: nn.Module, progress: Progress, budget: Budget) -> None:
+    """Never save or judge weights that are no numbers."""
+    if not all(
+        bool(torch.isfinite(value).all()) for value in network.state_dict().values() if value.is_floating_point()
+    ):
+        raise TrainingDiverged(diverged_message({"a weight": math.nan}, progress, budget))
+
+
+def diverged_message(terms: dict[str, float], progress: Progress, budget: Budget) -> str:
+    """What happened, what is kept, and what to change."""
+    name = next(name for name, value in terms.items() if not math.isfinite(value))
+    kept = (
+        f"the best checkpoint (step {progress.best_step}) is kept"
+        if progress.best_step
+        else "no checkpoint was reached yet"
+    )
+    return (
+        f"{name} became {terms[name]} at step {progress.step}; {kept}. "
+        f"Lower the learning rate (now {budget.learning_rate:g}), lengthen the warm-up, or use precision 32-true, and start a new run."
+    )
+
+
+def save_state(
+    run: RunDirectory,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    progress: Progress,
+) -> None:
+    """Write everything that a resumed training needs: weights, optimiser, averaged weights, progress."""
+    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{name}": torch.as_tensor(value) for name, value in values.items()}
+    if average is not None:
+        tensors |= {f"average/{name}": value for name, value in average.state_dict().items()}
+    save_tensors(run.state, tensors, vars(progress))
+
+
+def load_state(
+    run: RunDirectory, network: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None
+) -> Progress:
+    """Put a saved state back."""
+    tensors, values = load_tensors(run.state)
+    network.load_state_dict(
+        {name.removeprefix("network/"): value for name, value in tensors.items() if name.startswith("network/")}
+    )
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "optimiser":
+            index, _, key = rest.partition("/")
+            state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    if average is not None:
+        average.load_state_dict(
+            {name.removeprefix("average/"): value for name, value in tensors.items() if name.startswith("average/")}
+        )
+    return Progress(**values)

@@ -1,0 +1,268 @@
+"""One run from its directory: read the data, train, evaluate, report. It can be called again after any interruption."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+
+from kdcore.data.batches import Batches
+from kdcore.data.collection import Collection
+from kdcore.data.survey import Survey, survey
+from kdcore.errors import KdcoreError, RunError
+from kdcore.evaluation.compare import summarise
+from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
+from kdcore.evaluation.scores import LEVELS, Scores
+from kdcore.files import write_json
+from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.models.checkpoint import CheckpointInfo, load_network
+from kdcore.models.networks import build_network, count_parameters
+from kdcore.models.teacher import Teacher
+from kdcore.runs.store import RunDirectory
+from kdcore.settings import RunSettings
+from kdcore.training.loop import make_fabric, train
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Is told what happens: a stage, how much of it is done, and how much there is."""
+
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+    def stage(self, name: str) -> Callable[[int, int], None]:
+        """A callback for one stage."""
+        return lambda done, total: self.report(name, done, total)
+
+
+@lru_cache(maxsize=2)
+def prepare(path: Path, crop: int) -> tuple[Collection, Survey]:
+    """Open and survey a collection; the arms of a study share the result."""
+    collection = Collection.open(path)
+    return collection, survey(collection, crop)
+
+
+def execute(
+    run: RunDirectory, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Do what a run's settings say, from wherever it stands; a finished run is left as it is.
+
+    Raises:
+        KdcoreError: anything the user can mend; the run's status then says so too.
+        RunError: another process works on it.
+    """
+    reporter = reporter or Reporter()
+    if run.report.exists():
+        return
+    with run.working():
+        run.set_state("running")
+        run.log(f"started on {platform.node()} with torch {torch.__version__}")
+        try:
+            hardware = run.settings.hardware
+            fabric = make_fabric(hardware.device, hardware.devices, hardware.precision)
+            fabric.launch(train_and_evaluate, run, reporter, should_stop)
+        except KdcoreError as error:
+            run.set_state("failed", str(error))
+            run.log(f"failed: {error}")
+            raise
+        except KeyboardInterrupt:
+            run.set_state("stopped", "interrupted; resume to go on from the last saved state")
+            raise
+        except torch.OutOfMemoryError as error:
+            message = "the GPU's memory is full. Lower batch_size or crop, or use precision bf16-mixed."
+            run.set_state("failed", message)
+            raise RunError(f"{run.path}: {message}") from error
+        except Exception as error:
+            run.set_state("failed", f"{type(error).__name__}: {error}")
+            run.log(f"failed: {type(error).__name__}: {error}")
+            raise
+
+
+def train_and_evaluate(fabric: Fabric, run: RunDirectory, reporter: Reporter, should_stop: Callable[[], bool]) -> None:
+    """The work of one process of a run."""
+    settings = run.settings
+    collection, found = prepare(settings.collection, settings.budget.crop)
+    names = collection.settings.class_names
+    info = checkpoint_info(settings, collection)
+    network = build_network(
+        settings.network, collection.bands, info.logits, found.mean.tolist(), found.std.tolist(), seed=settings.seed
+    )
+    teacher = None
+    if settings.recipe.alpha > 0:
+        teacher = Teacher.load(settings.teacher, names, collection.bands)
+    batches = Batches(
+        collection,
+        found,
+        seed=settings.seed,
+        batch_size=settings.budget.batch_size,
+        crop=settings.budget.crop,
+        rare_classes=settings.budget.rare_classes,
+        jitter=settings.budget.jitter,
+        unlabelled=round(settings.recipe.unlabelled * settings.budget.batch_size),
+        rank=fabric.global_rank,
+        ranks=fabric.world_size,
+    )
+
+    def score(candidate: nn.Module, split: Any = "validation", maps: Path | None = None) -> Scores:
+        return evaluate(
+            candidate,
+            collection,
+            split,
+            settings.evaluation,
+            fill=fill_values(network),
+            device=fabric.device,
+            maps=maps,
+            readers=settings.hardware.readers,
+            autocast=fabric.autocast,
+            progress=reporter.stage(f"scoring {split}"),
+        )
+
+    progress = train(
+        run,
+        network,
+        info,
+        batches,
+        teacher,
+        fabric=fabric,
+        validate=lambda candidate: float(summarise(score(candidate))["mean_ap"]),
+        on_step=reporter.stage("training"),
+        should_stop=should_stop,
+    )
+    if progress.step < settings.budget.steps:
+        if fabric.is_global_zero:
+            run.set_state("stopped", "stopped on request; resume to go on")
+        return
+    if not fabric.is_global_zero:
+        return
+    best, _ = load_network(run.best)
+    best.to(fabric.device)
+    finish(
+        run,
+        collection,
+        score(best),
+        score(best, "test", run.maps),
+        count_parameters(best),
+        {
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 2),
+            "best_step": progress.best_step,
+            "device": device_name(fabric.device),
+        },
+    )
+
+
+def evaluate_ensemble(
+    run: RunDirectory, checkpoints: list[Path], collection: Collection, reporter: Reporter | None = None
+) -> None:
+    """Score a teacher of existing checkpoints as a run of its own, without training."""
+    if run.report.exists():
+        return
+    reporter = reporter or Reporter()
+    settings = run.settings
+    with run.working():
+        run.set_state("running", "scoring the teacher")
+        teacher = Teacher.load(checkpoints, collection.settings.class_names, collection.bands)
+        fabric = make_fabric(settings.hardware.device, 1, settings.hardware.precision)
+        teacher.to(fabric.device)
+        scores = [
+            evaluate(
+                teacher,
+                collection,
+                split,
+                settings.evaluation,
+                fill=fill_values(teacher),
+                device=fabric.device,
+                maps=maps,
+                readers=settings.hardware.readers,
+                autocast=fabric.autocast,
+                progress=reporter.stage(f"scoring {split}"),
+            )
+            for split, maps in (("validation", None), ("test", run.maps))
+        ]
+        finish(
+            run,
+            collection,
+            scores[0],
+            scores[1],
+            teacher.parameters_count,
+            {
+                "steps": 0,
+                "seconds": 0.0,
+                "best_step": 0,
+                "device": device_name(fabric.device),
+                "members": len(checkpoints),
+            },
+        )
+
+
+def finish(
+    run: RunDirectory, collection: Collection, validation: Scores, test: Scores, parameters: int, spent: dict[str, Any]
+) -> None:
+    """Write scores and report: thresholds come from validation, and the test split is read with them."""
+    validation.save(run.validation_scores)
+    test.save(run.scores)
+    positives, negatives = test.total()
+    levels = best_level(*validation.total())
+    thresholds = {}
+    for index, class_index in enumerate(test.scored):
+        level = int(levels[index])
+        one = positives[index], negatives[index], level
+        thresholds[test.classes[class_index]] = {
+            "threshold": round(level / (LEVELS - 1), 4),
+            "precision": float(precision_at(*one)),
+            "recall": float(recall_at(*one)),
+            "f1": float(f1_at(*one)),
+            "iou": float(iou_at(*one)),
+        }
+    settings = run.settings
+    write_json(
+        run.report,
+        {
+            "arm": settings.arm,
+            "seed": settings.seed,
+            "parameters": parameters,
+            **spent,
+            "metres_per_pixel": collection.metres_per_pixel,
+            "data": collection.content_hash,
+            "torch": torch.__version__,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "validation": summarise(validation),
+            "test": summarise(test),
+            "at_threshold": clean(thresholds),
+        },
+    )
+    run.write_status(run.status.model_copy(update={"state": "finished", "message": ""}))
+    run.log("finished")
+
+
+def clean(value: Any) -> Any:
+    """JSON has no NaN: what cannot be known becomes null."""
+    if isinstance(value, dict):
+        return {key: clean(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and value != value else value
+
+
+def checkpoint_info(settings: RunSettings, collection: Collection) -> CheckpointInfo:
+    """What to write into this run's checkpoints."""
+    return CheckpointInfo(
+        network=settings.network,
+        bands=collection.bands,
+        band_numbers=collection.scenes[0].bands,
+        classes=collection.settings.class_names,
+        metres_per_pixel=collection.metres_per_pixel,
+        dtype=collection.scenes[0].dtype,
+        arm=settings.arm,
+        seed=settings.seed,
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, with the number of threads where it is a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({torch.get_num_threads()} threads)"
