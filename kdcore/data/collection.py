@@ -109,7 +109,7 @@ class Collection:
             parts = self._assignment[scene.id]
             boxes = merge_boxes(parts[split])
             for kept_clear in behind:
-                for hole in parts[kept_clear]:
+                for hole in merge_boxes(parts[kept_clear]):
                     boxes = [rest for box in boxes for rest in subtract(box, hole.grown(buffer))]
             found += [Region(scene, box) for box in boxes]
         return found

@@ -136,7 +136,8 @@ def describe_scene(
             scale_x, scale_y = settings.metres_per_pixel / native[0], settings.metres_per_pixel / native[1]
             if max(abs(scale_x - 1), abs(scale_y - 1)) < 0.02:  # not worth blurring the pixels for
                 scale_x = scale_y = 1.0
-        height, width = int(dataset.height / scale_y), int(dataset.width / scale_x)
+        # A hundredth of a pixel of tolerance, so that 16 px at a scale of 2.000001 are 8 and not 7.
+        height, width = int(dataset.height / scale_y + 0.01), int(dataset.width / scale_x + 0.01)
         if min(height, width) < 1:
             raise DataError(
                 f"{image}: is smaller than one pixel of {settings.metres_per_pixel} m. Lower `metres_per_pixel`."
@@ -224,7 +225,13 @@ class SceneReader:
 
     def _load(self, scene: Scene, box: Box) -> Crop:
         scale_y, scale_x = scene.scale
-        window = Window(box.column * scale_x, box.row * scale_y, box.width * scale_x, box.height * scale_y)
+        top, left = box.row * scale_y, box.column * scale_x
+        window = Window(
+            left,
+            top,
+            min(box.width * scale_x, scene.native_shape[1] - left),
+            min(box.height * scale_y, scene.native_shape[0] - top),
+        )
         shape = (box.height, box.width)
         dataset = self._dataset(scene)
         finer = max(scene.scale) > 1
@@ -233,7 +240,7 @@ class SceneReader:
             image = dataset.read(
                 list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
             )
-            valid = self._valid(dataset, image, window, shape)
+            valid = self._valid(scene, dataset, image, window, shape)
         except RasterioError as error:
             raise DataError(f"{scene.image}: broken at {describe(window)} ({error}). Replace the file.") from error
         image[:, ~valid] = 0
@@ -246,10 +253,14 @@ class SceneReader:
         return Crop(image, valid, labels)
 
     def _valid(
-        self, dataset: rasterio.DatasetReader, image: NDArray[Any], window: Window, shape: tuple[int, int]
+        self, scene: Scene, dataset: rasterio.DatasetReader, image: NDArray[Any], window: Window, shape: tuple[int, int]
     ) -> NDArray[np.bool_]:
-        if self.settings.nodata is not None:
-            valid = (image != self.settings.nodata).any(axis=0)
+        used_as_data = set(scene.bands) - set(colour_bands(dataset))  # near infrared that GDAL takes for transparency
+        nodata = dataset.nodata if self.settings.nodata is None and used_as_data else self.settings.nodata
+        if nodata is not None:
+            valid = (image != nodata).any(axis=0)
+        elif used_as_data:
+            valid = np.ones(shape, dtype=bool)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
         if image.dtype.kind == "f":

@@ -1,197 +1,236 @@
-"""From histograms to precision-recall curves, AP, IoU, F1 and calibration: pure functions of counts.
+"""From histograms to precision-recall curves, AP, thresholds, IoU and calibration.
 
-Histograms have shape (..., 256): pixels at each level 0..254 (level 255, no data, stays empty). Leading dimensions are
-free (classes, tiles, bootstrap resamples) and counts may be integers or floats. A pixel is predicted positive at
-threshold `level` if its own level is at least `level`. What cannot be known (no such pixels) is NaN, never 0.
+Pure functions. `positives` and `negatives` are counts of pixels per level with shape (..., 256): level l stands for the
+probability l / 254, and bin 255 is not read. Leading axes are free (classes, tiles, bootstrap resamples), counts may be
+integers or weighted sums. What is not defined is nan: a recall without positives, a precision where nothing is marked.
 """
 
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from kdcore.evaluation.scores import HALF, LEVELS
+from kdcore.errors import DataError
+from kdcore.evaluation.scores import BINS, LEVELS, POSITIVE_LEVEL
 
-Counts = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
-Values = NDArray[np.float64]
-Metric = Literal["f1", "iou"]
+Histogram = NDArray[np.integer[Any] | np.floating[Any]]
+Floats = NDArray[np.float64]
 
-
-def ratio(numerator: Counts, denominator: Counts) -> Values:
-    """Divide; NaN where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    result: Values = np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
-    return result
+THRESHOLDS: NDArray[np.int64] = np.arange(LEVELS - 1, -1, -1)
+"""The levels 254, 253, ..., 0 to which the points of a precision-recall curve belong: a pixel is marked if its level is
+at least this."""
 
 
-def at_least(histogram: Counts) -> Values:
-    """Pixels at or above each level, (..., 256) -> (..., 255)."""
-    counts = np.asarray(histogram, dtype=float)[..., :LEVELS]
-    return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
-
-
-def precision_recall(positives: Counts, negatives: Counts) -> tuple[Values, Values]:
-    """Precision and recall at every threshold.
+def precision_recall(positives: Histogram, negatives: Histogram) -> tuple[Floats, Floats]:
+    """Precision and recall at every threshold, from the strictest to the one that marks everything.
 
     Args:
-        positives: (..., 256) pixels of the class at each level.
-        negatives: (..., 256) pixels of other classes at each level.
+        positives: (..., 256) pixels of the class per level.
+        negatives: (..., 256) other pixels per level.
 
     Returns:
-        precision, recall: (..., 255) each, by rising threshold (index = level), so that recall never rises along the
-        axis. Where nothing is predicted precision is 1, the end point of the curve in scikit-learn; recall is NaN where
-        the class has no positives.
+        Precision and recall, each (..., 255), in the order of `THRESHOLDS` (descending); recall never falls along it.
+        Precision is nan where nothing is marked, recall is nan without positives.
     """
-    hits = at_least(positives)
-    predicted = hits + at_least(negatives)
-    precision = np.divide(hits, predicted, out=np.ones_like(hits), where=predicted != 0)
-    return precision, ratio(hits, hits[..., :1])
+    true, marked = _marked(positives, negatives)
+    return _ratio(true, marked), _ratio(true, true[..., -1:])
 
 
-def average_precision(positives: Counts, negatives: Counts) -> Values:
-    """Area under the precision-recall curve as a sum of steps, the definition of scikit-learn: no interpolation.
+def average_precision(positives: Histogram, negatives: Histogram) -> Floats:
+    """Area under the precision-recall curve as a sum of steps, without interpolation (scikit-learn's definition).
 
-    `AP = sum_n (R_n - R_{n-1}) * P_n`; the step of recall at a level is that level's share of the positives.
+    `AP = sum_n (R_n - R_(n-1)) P_n` over descending thresholds. A score that says nothing reaches the prevalence.
 
     Args:
-        positives: (..., 256) pixels of the class at each level.
-        negatives: (..., 256) pixels of other classes at each level.
+        positives: (..., 256) pixels of the class per level.
+        negatives: (..., 256) other pixels per level.
 
     Returns:
-        (...) in [0, 1]; NaN where the class has no positives.
+        (...) in [0, 1]; nan without positives.
     """
-    hits = at_least(positives)
-    predicted = hits + at_least(negatives)
-    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted != 0)
-    weighted = np.einsum("...i,...i->...", precision, np.asarray(positives)[..., :LEVELS])
-    return ratio(weighted, hits[..., 0])
+    true, marked = _marked(positives, negatives)
+    precision = np.divide(true, marked, out=np.zeros_like(true), where=marked > 0)
+    return _ratio((np.diff(true, axis=-1, prepend=0) * precision).sum(axis=-1), true[..., -1])
 
 
-def precision_at(positives: Counts, negatives: Counts, level: int | NDArray[np.integer[Any]]) -> Values:
-    """Precision at a threshold level (one, or one for each leading dimension); NaN where nothing is predicted."""
-    hits, false_alarms, _ = outcomes(positives, negatives, level)
-    return ratio(hits, hits + false_alarms)
-
-
-def recall_at(positives: Counts, negatives: Counts, level: int | NDArray[np.integer[Any]]) -> Values:
-    """Recall at a threshold level; NaN where the class has no positives."""
-    hits, _, misses = outcomes(positives, negatives, level)
-    return ratio(hits, hits + misses)
-
-
-def f1_at(positives: Counts, negatives: Counts, level: int | NDArray[np.integer[Any]]) -> Values:
-    """F1 (Dice) at a threshold level; NaN where nothing is positive and nothing is predicted."""
-    hits, false_alarms, misses = outcomes(positives, negatives, level)
-    return ratio(2 * hits, 2 * hits + false_alarms + misses)
-
-
-def iou_at(positives: Counts, negatives: Counts, level: int | NDArray[np.integer[Any]]) -> Values:
-    """Intersection over union at a threshold level; NaN where nothing is positive and nothing is predicted."""
-    hits, false_alarms, misses = outcomes(positives, negatives, level)
-    return ratio(hits, hits + false_alarms + misses)
-
-
-def outcomes(
-    positives: Counts, negatives: Counts, level: int | NDArray[np.integer[Any]]
-) -> tuple[Values, Values, Values]:
-    """True positives, false positives and false negatives at a threshold level, (...) each."""
-    hits, false_alarms = at_least(positives), at_least(negatives)
-    chosen = np.broadcast_to(np.asarray(level), hits.shape[:-1])[..., None]
-    found = np.take_along_axis(hits, chosen, axis=-1)[..., 0]
-    return found, np.take_along_axis(false_alarms, chosen, axis=-1)[..., 0], hits[..., 0] - found
-
-
-def best_level(positives: Counts, negatives: Counts, metric: Metric = "f1") -> NDArray[np.intp]:
-    """The threshold level with the highest F1 or IoU (they agree within one class).
-
-    Of equal levels the one nearest to probability 0.5, and the lower one of two: levels between which no pixel lies
-    are all equal, and so are all where the class does not occur.
+def precision_at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> Floats:
+    """Share of positives among the pixels of at least this level; nan where there is none.
 
     Args:
-        positives: (..., 256) pixels of the class at each level.
-        negatives: (..., 256) pixels of other classes at each level.
-        metric: what to maximise.
+        positives: (..., 256) pixels of the class per level.
+        negatives: (..., 256) other pixels per level.
+        level: threshold in 0..254, a number or an array of the leading shape.
 
     Returns:
-        (...) levels in 0..254; divide by 254 for a probability.
+        (...) in [0, 1].
     """
-    hits, false_alarms = at_least(positives), at_least(negatives)
-    errors = false_alarms + hits[..., :1] - hits
-    values = ratio(2 * hits, 2 * hits + errors) if metric == "f1" else ratio(hits, hits + errors)
-    values = np.where(hits[..., :1] > 0, values, 0.0)
-    distance = np.where(values == values.max(axis=-1, keepdims=True), np.abs(np.arange(LEVELS) - HALF), LEVELS)
-    best: NDArray[np.intp] = distance.argmin(axis=-1)
-    return best
+    true, marked, _ = _at(positives, negatives, level)
+    return _ratio(true, marked)
 
 
-def iou_from_confusion(confusion: Counts) -> Values:
-    """IoU (Jaccard index) of each class, (..., C, C) with the truth in rows -> (..., C).
-
-    NaN where a class is absent from both truth and prediction.
-    """
-    hits, true, predicted = margins(confusion)
-    return ratio(hits, true + predicted - hits)
+def recall_at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> Floats:
+    """Share of the positives that have at least this level; nan without positives. See `precision_at`."""
+    true, _, real = _at(positives, negatives, level)
+    return _ratio(true, real)
 
 
-def f1_from_confusion(confusion: Counts) -> Values:
-    """F1 (Dice) of each class, (..., C, C) -> (..., C); NaN where a class is absent from both truth and prediction."""
-    hits, true, predicted = margins(confusion)
-    return ratio(2 * hits, true + predicted)
+def f1_at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> Floats:
+    """F1 = 2 TP / (2 TP + FP + FN) at a level; nan if there is neither a positive nor a marked pixel. See `precision_at`."""
+    true, marked, real = _at(positives, negatives, level)
+    return _ratio(2 * true, marked + real)
 
 
-def margins(confusion: Counts) -> tuple[Values, Values, Values]:
-    """Pixels of each class that are right, true and predicted, (..., C) each."""
-    counts = np.asarray(confusion, dtype=float)
-    return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
+def iou_at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> Floats:
+    """IoU = TP / (TP + FP + FN) at a level; nan if there is neither a positive nor a marked pixel. See `precision_at`."""
+    true, marked, real = _at(positives, negatives, level)
+    return _ratio(true, marked + real - true)
 
 
-def boundary_iou(boundary: Counts) -> Values:
-    """Boundary IoU of each class (Cheng et al., CVPR 2021), (..., C, 2) -> (..., C); NaN where there is no boundary."""
-    return ratio(boundary[..., 0], boundary[..., 1])
+def best_level(positives: Histogram, negatives: Histogram, metric: Literal["f1", "iou"] = "f1") -> NDArray[np.int64]:
+    """The threshold with the highest F1 or IoU (they agree); of equals the one nearest to p = 0.5.
 
-
-def prevalence(positives: Counts, negatives: Counts) -> Values:
-    """Share of the pixels that belong to the class, (..., 256) -> (...): the AP of a map drawn by chance."""
-    positive = np.asarray(positives).sum(axis=-1)
-    return ratio(positive, positive + np.asarray(negatives).sum(axis=-1))
-
-
-def reliability(positives: Counts, negatives: Counts, bins: int = 15) -> tuple[Values, Values, Values]:
-    """The reliability curve: what was promised and what came, in bins of equal width.
+    Choose it on the validation split, and read the test split with it.
 
     Args:
-        positives: (..., 256) pixels of the class at each level.
-        negatives: (..., 256) pixels of other classes at each level.
-        bins: how many; bin b holds probabilities in [b / bins, (b + 1) / bins), the last one 1 as well.
+        positives: (..., 256) pixels of the class per level.
+        negatives: (..., 256) other pixels per level.
+        metric: what is to be highest.
 
     Returns:
-        confidence, frequency, weight: (..., bins) each: the mean probability, the share of pixels that are of the class
-        (both NaN in empty bins), and the share of all pixels (NaN where there are none at all).
+        (...) levels in 0..254; 127 without positives.
     """
+    true, marked = _marked(positives, negatives)
+    real = true[..., -1:]
+    value = _ratio(2 * true, marked + real) if metric == "f1" else _ratio(true, marked + real - true)
+    best = value == np.nanmax(np.where(real > 0, value, 0), axis=-1, keepdims=True)
+    distance = np.where(best | (real == 0), np.abs(THRESHOLDS - POSITIVE_LEVEL), LEVELS)
+    level: NDArray[np.int64] = THRESHOLDS[distance.argmin(axis=-1)]
+    return level
+
+
+def prevalence(positives: Histogram, negatives: Histogram) -> Floats:
+    """Share of the class among the labelled pixels, (...); nan without pixels."""
+    real = positives[..., :LEVELS].sum(axis=-1)
+    return _ratio(real, real + negatives[..., :LEVELS].sum(axis=-1))
+
+
+def iou_from_confusion(confusion: Histogram) -> Floats:
+    """IoU of each class (Jaccard index).
+
+    Args:
+        confusion: (..., C, C) pixels, rows = truth, columns = prediction.
+
+    Returns:
+        (..., C) in [0, 1]; nan for a class that is neither in the truth nor predicted.
+    """
+    true, marked, real = _diagonal(confusion)
+    return _ratio(true, marked + real - true)
+
+
+def f1_from_confusion(confusion: Histogram) -> Floats:
+    """F1 (Dice) of each class, (..., C); nan for a class that is neither in the truth nor predicted."""
+    true, marked, real = _diagonal(confusion)
+    return _ratio(2 * true, marked + real)
+
+
+def agreement(confusion: Histogram) -> Floats:
+    """Share of pixels on which two labellings agree (overall accuracy, if one of them is the truth).
+
+    Args:
+        confusion: (..., C, C) pixels, rows = one labelling, columns = the other.
+
+    Returns:
+        (...) in [0, 1]; nan without pixels.
+    """
+    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
+
+
+def boundary_iou(boundary: Histogram) -> Floats:
+    """Boundary IoU (Cheng et al. 2021): the IoU of the bands along the boundaries of truth and prediction.
+
+    Args:
+        boundary: (..., C, 2) pixels in the intersection and in the union of the bands.
+
+    Returns:
+        (..., C) in [0, 1]; nan for a class without any boundary.
+    """
+    return _ratio(boundary[..., 0], boundary[..., 1])
+
+
+def reliability_curve(
+    positives: Histogram, negatives: Histogram, bins: int = 15
+) -> tuple[Floats, Floats, NDArray[np.integer[Any] | np.floating[Any]]]:
+    """How often a class is there when the network says so with some probability (Guo et al. 2017).
+
+    Args:
+        positives: (..., 256) pixels of the class per level.
+        negatives: (..., 256) other pixels per level.
+        bins: number of equally wide intervals of probability; the last one includes 1.
+
+    Returns:
+        Mean probability, frequency of the class and number of pixels in each interval, each (..., bins); the first two
+        are nan in an empty interval.
+
+    Raises:
+        DataError: fewer than one interval, or more than there are levels.
+    """
+    if not 1 <= bins <= LEVELS:
+        raise DataError(f"Calibration was asked for in {bins} intervals; choose 1 to {LEVELS}.")
     levels = np.arange(LEVELS)
-    member = np.eye(bins)[np.minimum(levels * bins // (LEVELS - 1), bins - 1)]
-    positive = np.asarray(positives, dtype=float)[..., :LEVELS]
-    pixels = positive + np.asarray(negatives, dtype=float)[..., :LEVELS]
-    in_bin = pixels @ member
-    confidence = ratio((pixels * levels / (LEVELS - 1)) @ member, in_bin)
-    return confidence, ratio(positive @ member, in_bin), ratio(in_bin, in_bin.sum(axis=-1, keepdims=True))
+    interval = np.minimum(levels * bins // (LEVELS - 1), bins - 1)
+    member = (interval[:, None] == np.arange(bins)).astype(np.float64)
+    real = positives[..., :LEVELS] @ member
+    every = positives[..., :LEVELS] + negatives[..., :LEVELS]
+    pixels = every @ member
+    return _ratio((every * (levels / (LEVELS - 1))) @ member, pixels), _ratio(real, pixels), pixels
 
 
-def expected_calibration_error(positives: Counts, negatives: Counts, bins: int = 15) -> Values:
-    """Class-wise calibration error (Nixon et al. 2019): the mean gap of the reliability curve, weighted by pixels.
+def expected_calibration_error(positives: Histogram, negatives: Histogram, bins: int = 15) -> Floats:
+    """Mean distance between probability and frequency of a class, weighted by pixels (class-wise ECE, l1 norm).
 
-    It takes the class's probability against all other classes; the expected calibration error of Guo et al. (2017)
-    takes the winning class only.
+    The source is Guo et al. 2017, per class as in Nixon et al. 2019.
 
     Args:
-        positives: (..., 256) pixels of the class at each level.
-        negatives: (..., 256) pixels of other classes at each level.
-        bins: of equal width.
+        positives: (..., 256) pixels of the class per level.
+        negatives: (..., 256) other pixels per level.
+        bins: number of equally wide intervals of probability.
 
     Returns:
-        (...) in [0, 1]; NaN without pixels.
+        (...) in [0, 1]; nan without pixels.
     """
-    confidence, frequency, weight = reliability(positives, negatives, bins)
-    gap = np.where(weight > 0, np.abs(confidence - frequency), 0.0)
-    error: Values = np.sum(gap * weight, axis=-1)
-    return error
+    probability, frequency, pixels = reliability_curve(positives, negatives, bins)
+    return _ratio(np.nansum(np.abs(probability - frequency) * pixels, axis=-1), pixels.sum(axis=-1))
+
+
+def _marked(positives: Histogram, negatives: Histogram) -> tuple[Floats, Floats]:
+    """True positives and marked pixels, each (..., 255), at descending thresholds."""
+    _check(positives, negatives)
+    true = np.cumsum(positives[..., LEVELS - 1 :: -1], axis=-1, dtype=np.float64)
+    return true, true + np.cumsum(negatives[..., LEVELS - 1 :: -1], axis=-1, dtype=np.float64)
+
+
+def _at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> tuple[Any, Any, Any]:
+    """True positives, marked pixels and real positives, each (...), at a level."""
+    _check(positives, negatives)
+    inside = np.arange(LEVELS) >= np.asarray(level)[..., None]
+    true = (positives[..., :LEVELS] * inside).sum(axis=-1)
+    marked = true + (negatives[..., :LEVELS] * inside).sum(axis=-1)
+    return true, marked, positives[..., :LEVELS].sum(axis=-1)
+
+
+def _check(positives: Histogram, negatives: Histogram) -> None:
+    if positives.shape != negatives.shape or positives.shape[-1:] != (BINS,):
+        raise DataError(
+            f"Histograms are {positives.shape} and {negatives.shape}, but both must have the same shape (..., {BINS})."
+        )
+
+
+def _diagonal(confusion: Histogram) -> tuple[Any, Any, Any]:
+    """Correct, predicted and true pixels of each class, each (..., C)."""
+    return np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-2), confusion.sum(axis=-1)
+
+
+def _ratio(part: Any, whole: Any) -> Floats:
+    """Part / whole as float64, nan where the whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64))
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

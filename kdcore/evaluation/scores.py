@@ -1,396 +1,480 @@
-"""An evaluation kept as histograms: everything that curves and comparisons need, without the network."""
+"""An evaluation is a histogram: counts per tile, class and probability level, which add up exactly.
+
+Probabilities are rounded once to 255 levels (uint8), as they are stored in a map. For every tile the counts of positive
+and negative pixels per level, the confusion matrix and the overlap of boundaries are kept; curves, thresholds,
+calibration and bootstraps are computed from these counts, and no network is needed any more.
+"""
 
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kdcore.errors import DataError
 from kdcore.files import replacing
 
-LEVELS = 255  # probabilities are kept as 0..254
-NODATA = 255  # level of a pixel without a probability, and label of a pixel that is not scored
-BINS = 256  # one for each value of a uint8; the last stays empty
-HALF = 127  # level of probability 0.5
-FORMAT = 1  # of the file; raise it when the meaning of an array changes
-COUNTS = ("positives", "negatives", "confusion", "boundary")
+LEVELS = 255
+"""Number of levels: level l stands for the probability l / 254."""
+NODATA = 255
+"""Level of a pixel without a prediction, and label of a pixel that is not scored."""
+BINS = 256
+"""Length of a histogram; bin 255 is always empty."""
+POSITIVE_LEVEL = 127
+"""The level of p = 0.5, from which a binary network says yes."""
+
+_FORMAT = "kdcore-scores-1"
+_COUNTS = ("positives", "negatives", "confusion", "boundary")
+
+Levels = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+Tile = tuple[str, int, int]
 
 
-def quantise(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Turn probabilities into levels: `round(254 * p)`, so that the largest rounding error is 1/508.
+def quantise(probabilities: NDArray[np.floating[Any]]) -> Levels:
+    """Round probabilities to levels: `round(254 p)`.
 
     Args:
-        probabilities: any shape, usually (K, H, W), float in [0, 1]; rounding errors of 1e-3 beyond are clipped.
+        probabilities: float in [0, 1], any shape, usually (K, H, W).
 
     Returns:
-        Levels of the same shape, uint8 in 0..254.
+        uint8 in 0..254 of the same shape.
 
     Raises:
-        DataError: a value is NaN or lies outside [0, 1].
+        DataError: a value is not a number or lies outside [0, 1] by more than rounding.
     """
-    if probabilities.size and not (probabilities.min() >= -1e-3 and probabilities.max() <= 1 + 1e-3):
-        raise DataError(
-            f"Probabilities lie between {probabilities.min():g} and {probabilities.max():g}, expected [0, 1] "
-            "(nan: the network returned values that are not numbers). Give probabilities, not logits."
-        )
-    scaled = np.multiply(probabilities, LEVELS - 1, dtype=np.float32)
-    levels: NDArray[np.uint8] = np.clip(np.rint(scaled, out=scaled), 0, LEVELS - 1, out=scaled).astype(np.uint8)
+    if probabilities.size:
+        low, high = float(probabilities.min()), float(probabilities.max())
+        if not (low >= -1e-4 and high <= 1 + 1e-4):
+            raise DataError(
+                f"Probabilities must lie between 0 and 1, but go from {low:g} to {high:g}. "
+                "Apply softmax or sigmoid to the network's output; 'nan' means that its training diverged."
+            )
+    levels: Levels = np.rint(np.clip(probabilities, 0, 1) * (LEVELS - 1)).astype(np.uint8)
     return levels
 
 
-def boundary_pixels(distance_metres: float, metres_per_pixel: float | None) -> int:
-    """Width of the boundary band in pixels, at least 1; without a known resolution a metre counts as a pixel."""
-    return max(1, round(distance_metres / (metres_per_pixel or 1.0)))
+def boundary_pixels(distance_metres: float, metres_per_pixel: float) -> int:
+    """Width of the boundary band in pixels, at least 1."""
+    return max(1, round(distance_metres / metres_per_pixel))
 
 
-def boundary_band(labels: NDArray[np.uint8], distance: int) -> NDArray[np.bool_]:
-    """Pixels that have a pixel of another class at most `distance` pixels away (in a square, 2 * distance + 1 wide).
+class Counts(NamedTuple):
+    """What is counted in T tiles (leading axis), or in one (no leading axis)."""
 
-    For each class this is the mask minus its erosion: the band of Boundary IoU (Cheng et al., CVPR 2021, there with
-    `distance` erosions by a 3 x 3 square). One minimum and one maximum of the labels give the bands of all classes:
-    a neighbour of another class is either smaller or larger.
+    positives: Integers
+    """(T, K, 256): pixels of the class, per level."""
+    negatives: Integers
+    """(T, K, 256): pixels of other classes, per level."""
+    confusion: Integers
+    """(T, C, C): rows = truth, columns = prediction."""
+    boundary: Integers
+    """(T, C, 2): pixels in the intersection and in the union of the boundary bands."""
+
+
+def score_tile(
+    levels: Levels,
+    labels: Levels,
+    classes: Sequence[str],
+    scored: Sequence[int],
+    boundary_pixels: int,
+    *,
+    predicted: NDArray[np.integer[Any] | np.bool_] | None = None,
+) -> Counts:
+    """Count one tile.
 
     Args:
-        labels: (H, W) classes; 255 marks ignored pixels, which make no boundary, and neither does the array's border.
-        distance: pixels, at least 1.
+        levels: (K, H, W) quantised probabilities of the scored classes; 255 = no prediction.
+        labels: (H, W) index of the true class; 255 = ignore.
+        classes: names of all C classes.
+        scored: indices of the K classes that have a probability map: (0, ..., C-1), or (1,) of two classes.
+        boundary_pixels: width of the boundary band.
+        predicted: (H, W) index of the predicted class; without it the class of the highest level (the first of equals),
+            or for one map level >= 127. Pass it where the network's logits are at hand: near ties survive no rounding.
 
     Returns:
-        (H, W) mask, False where ignored.
+        Counts without the leading axis.
+
+    Raises:
+        DataError: shapes, types or label values do not fit the classes.
     """
-    ignored = labels == NODATA
-    lowest = extreme(np.minimum, labels, distance)
-    highest = extreme(np.maximum, np.where(ignored, np.uint8(0), labels), distance)
-    band: NDArray[np.bool_] = ((lowest < labels) | (highest > labels)) & ~ignored
-    return band
+    counts = _count(levels, labels, classes, scored, boundary_pixels, predicted, tile=max(labels.shape))
+    return Counts(*(array[0] for array in counts))
 
 
-def extreme(operation: np.ufunc, values: NDArray[np.uint8], distance: int) -> NDArray[np.uint8]:
-    """Minimum or maximum over a square, 2 * distance + 1 wide, cut off at the border of the (H, W) array.
-
-    Equal to scipy.ndimage.minimum_filter and maximum_filter in mode 'nearest', and about 30 times as fast: every step
-    doubles the reach, and numpy takes the extreme of many bytes at once.
-    """
-    for _ in range(2):
-        # Repeated border values lie inside the square anyway: they add nothing.
-        values = np.pad(values, ((distance, distance), (0, 0)), mode="edge")
-        reach = 1
-        while reach < 2 * distance + 1:
-            step = min(reach, 2 * distance + 1 - reach)
-            values = operation(values[:-step], values[step:])
-            reach += step
-        values = values.T
-    return values
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
-    """Counts of pixels by tile, class and level.
+    """The counts of one network on one part of a collection.
 
     Attributes:
         classes: names of all C classes.
-        scored: the K classes that have a probability map: all of them, or (1,) for a binary problem.
-        tiles: scene, row and column (pixels) of each tile's upper-left corner.
-        positives: (tiles, K, 256) int64: pixels of the class at each level.
-        negatives: (tiles, K, 256) int64: pixels of other classes at each level.
-        confusion: (tiles, C, C) int64: rows are the truth, columns the prediction.
-        boundary: (tiles, C, 2) int64: pixels in the intersection and in the union of true and predicted boundary bands.
+        scored: indices of the K classes that have a probability map: (0, ..., C-1), or (1,) of two classes.
+        tiles: scene id, row and column (px) of each tile's upper-left corner; T of them, none twice.
+        positives: (T, K, 256) int64, pixels of the class per level.
+        negatives: (T, K, 256) int64, labelled pixels of other classes per level.
+        confusion: (T, C, C) int64, rows = truth, columns = prediction.
+        boundary: (T, C, 2) int64, pixels in the intersection and in the union of the boundary bands of truth and
+            prediction (Cheng et al. 2021, Boundary IoU). An edge of the raster window or of ignored pixels is no boundary.
     """
 
     classes: tuple[str, ...]
     scored: tuple[int, ...]
-    tiles: tuple[tuple[str, int, int], ...]
-    positives: NDArray[np.int64]
-    negatives: NDArray[np.int64]
-    confusion: NDArray[np.int64]
-    boundary: NDArray[np.int64]
+    tiles: tuple[Tile, ...]
+    positives: Integers
+    negatives: Integers
+    confusion: Integers
+    boundary: Integers
 
     def __post_init__(self) -> None:
-        check_classes(self.classes, self.scored)
-        count, everything, scored = len(self.tiles), len(self.classes), len(self.scored)
-        expected = {
-            "positives": (count, scored, BINS),
-            "negatives": (count, scored, BINS),
-            "confusion": (count, everything, everything),
-            "boundary": (count, everything, 2),
+        _check_classes(self.classes, self.scored)
+        tiles, maps, classes = len(self.tiles), len(self.scored), len(self.classes)
+        shapes = {
+            "positives": (tiles, maps, BINS),
+            "negatives": (tiles, maps, BINS),
+            "confusion": (tiles, classes, classes),
+            "boundary": (tiles, classes, 2),
         }
-        for name, shape in expected.items():
-            found = getattr(self, name)
-            if found.shape != shape or found.dtype.kind not in "iu":
-                raise DataError(
-                    f"Scores: '{name}' is {found.dtype} {found.shape}, expected integers {shape} for "
-                    f"{count} tiles, {everything} classes and {scored} scored. Evaluate the network again."
-                )
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.int64:
+                raise DataError(f"{name} is {array.dtype} {array.shape}, but must be int64 {shape}.")
+        twice = _first_duplicate(self.tiles)
+        if twice:
+            raise DataError(f"Tile {_name(twice)} is scored twice. Merge each part of an evaluation once.")
+
+    def __len__(self) -> int:
+        return len(self.tiles)
 
     @property
-    def scored_names(self) -> tuple[str, ...]:
-        """Names of the K scored classes."""
-        return tuple(self.classes[index] for index in self.scored)
+    def pixels(self) -> int:
+        """Number of scored pixels."""
+        return int(self.confusion.sum())
 
-    def total(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positives and negatives of all tiles together, (K, 256) each."""
+    def total(self) -> tuple[Integers, Integers]:
+        """Positives and negatives of all tiles together, each (K, 256)."""
         return self.positives.sum(axis=0), self.negatives.sum(axis=0)
 
-    def select(self, which: NDArray[Any] | Sequence[int] | Sequence[bool]) -> "Scores":
-        """Keep some tiles: a mask of all tiles, or indices (which may repeat)."""
-        mask_or_indices = np.asarray(which) if len(which) else np.zeros(0, dtype=np.intp)
-        indices = np.arange(len(self.tiles))[mask_or_indices]
-        arrays = (self.positives, self.negatives, self.confusion, self.boundary)
+    def select(self, tiles: ArrayLike) -> "Scores":
+        """Keep some tiles, given as (T,) booleans or as indices, in the order given."""
+        chosen = np.asarray(tiles)
+        indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp)
         return Scores(
             self.classes,
             self.scored,
             tuple(self.tiles[index] for index in indices),
-            *(array[indices] for array in arrays),
+            *(getattr(self, name)[indices] for name in _COUNTS),
         )
 
-    @classmethod
-    def merge(cls, parts: Sequence[Self]) -> "Scores":
-        """Join scores of different tiles, as several processes make them.
+    @staticmethod
+    def merge(parts: Sequence["Scores"]) -> "Scores":
+        """Put parts of one evaluation together, such as those of several processes.
 
         Raises:
-            DataError: there is no part, classes differ, or a tile occurs twice.
+            DataError: no parts, parts with other classes, or a tile in two parts.
         """
         if not parts:
-            raise DataError("There are no scores to merge. Give at least one.")
+            raise DataError("There are no scores to merge. Evaluate at least one scene.")
         first = parts[0]
         for part in parts[1:]:
             if (part.classes, part.scored) != (first.classes, first.scored):
-                raise DataError(
-                    f"Scores of {part.classes} (scored {part.scored}) cannot be merged with scores of "
-                    f"{first.classes} (scored {first.scored}). Evaluate all parts on one collection."
-                )
-        tiles = tuple(tile for part in parts for tile in part.tiles)
-        check_unique(tiles)
+                raise DataError(f"Scores of classes {part.classes} cannot be merged with scores of {first.classes}.")
         return Scores(
             first.classes,
             first.scored,
-            tiles,
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in COUNTS),
+            tuple(tile for part in parts for tile in part.tiles),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in _COUNTS),
         )
 
     def save(self, path: Path) -> None:
-        """Write a compressed .npz (no pickle), in one step; a reader never finds half of it."""
-        arrays = {
-            "format": np.array(FORMAT),
+        """Write a compressed .npz under exactly this name, in one step: a reader never finds half a file.
+
+        Raises:
+            KdcoreError: the disk is full or the folder cannot be written to.
+        """
+        arrays: dict[str, Any] = {
+            "format": np.array(_FORMAT),
             "classes": np.array(self.classes, dtype=np.str_),
             "scored": np.array(self.scored, dtype=np.int64),
             "scenes": np.array([scene for scene, _, _ in self.tiles], dtype=np.str_),
-            "corners": np.array([corner for _, *corner in self.tiles], dtype=np.int64).reshape(-1, 2),
+            "corners": np.array([corner for _, *corner in self.tiles], dtype=np.int64).reshape(len(self.tiles), 2),
         }
-        for name in COUNTS:
+        for name in _COUNTS:  # the smallest type that fits: a tenth of the time to compress
             counts = getattr(self, name)
-            # Counts of a 128-px tile fit into two bytes: a quarter of the time to compress them.
-            arrays[name] = counts.astype(np.min_scalar_type(counts.max(initial=0)))
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            arrays[name] = counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "Scores":
+    def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            DataError: the file is missing, broken, of another kind, or its counts contradict each other.
+            DataError: the file is missing, broken, or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            if int(arrays["format"]) != FORMAT:
-                raise DataError(f"it has format {int(arrays['format'])}, and this version reads {FORMAT}")
-            corners = arrays["corners"].tolist()
-            scenes = arrays["scenes"].tolist()
-            scores = Scores(
-                classes=tuple(arrays["classes"].tolist()),
-                scored=tuple(arrays["scored"].tolist()),
-                tiles=tuple((scene, row, column) for scene, (row, column) in zip(scenes, corners, strict=True)),
-                **{name: whole(arrays[name]) for name in COUNTS},
-            )
-            if not np.array_equal(scores.positives.sum(axis=2), scores.confusion.sum(axis=2)[:, list(scores.scored)]):
-                raise DataError("its histograms and its confusion matrices count different pixels")
+            archive = np.load(path, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile) or str(archive["format"]) != _FORMAT:
+                raise DataError("it is of another kind")
+            with archive:
+                scenes, corners = archive["scenes"], archive["corners"]
+                tiles = (
+                    (str(scene), int(row), int(column)) for scene, (row, column) in zip(scenes, corners, strict=True)
+                )
+                return cls(
+                    tuple(str(name) for name in archive["classes"]),
+                    tuple(int(index) for index in archive["scored"]),
+                    tuple(tiles),
+                    *(archive[name].astype(np.int64) for name in _COUNTS),
+                )
         except FileNotFoundError as error:
-            raise DataError(f"{path}: there is no such file. Evaluate the network to make it.") from error
-        except DataError as error:
-            raise DataError(f"{path}: these scores cannot be used: {error} Evaluate the network again.") from error
-        except UNREADABLE as error:
-            raise DataError(
-                f"{path}: this is not a file of scores, or it is broken ({type(error).__name__}: {error}). "
-                "Evaluate the network again."
-            ) from error
-        return scores
+            raise DataError(f"{path}: there is no such file. Evaluate the run first.") from error
+        except _UNREADABLE as error:
+            message = f"{path}: cannot be read as scores ({error}). Delete the file and evaluate the run again."
+            raise DataError(message) from error
 
 
-# What numpy and zipfile raise on a truncated, damaged or foreign file.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    IndexError,
-)
-
-
-def whole(counts: NDArray[Any]) -> NDArray[np.int64]:
-    """Counts as int64; anything but unsigned integers is refused."""
-    if counts.dtype.kind != "u":
-        raise DataError(f"counts are {counts.dtype}, expected unsigned integers")
-    return counts.astype(np.int64)
-
-
-def check_classes(classes: Sequence[str], scored: Sequence[int]) -> None:
-    """Refuse scored classes that do not exist or are not in order."""
-    if not scored or list(scored) != sorted(set(scored)) or scored[0] < 0 or scored[-1] >= len(classes):
-        raise DataError(f"Scored classes are {scored}, expected increasing indices into the {len(classes)} classes.")
-
-
-def check_unique(tiles: Sequence[tuple[str, int, int]]) -> None:
-    """Refuse a tile that occurs twice: its pixels would count twice."""
-    (tile, times), *_ = Counter(tiles).most_common(1) or [(("", 0, 0), 0)]
-    if times > 1:
-        scene, row, column = tile
-        raise DataError(
-            f"Scene '{scene}': the tile at row {row}, column {column} was scored {times} times. Windows must not "
-            "overlap, and each must cover whole tiles."
-        )
+_UNREADABLE = (
+    DataError, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class ScoresBuilder:
-    """Collects scores window by window, and keeps only counts.
+    """Collects tiles one after another.
 
     Args:
         classes: names of all C classes.
-        scored: indices of the K classes that have a probability map.
-        tile: pixels along a tile's side.
+        scored: indices of the K classes that have a probability map: (0, ..., C-1), or (1,) of two classes.
+        tile: side of a tile, px.
+
+    Raises:
+        DataError: `scored` does not fit `classes`.
     """
 
-    def __init__(self, classes: Sequence[str], scored: Sequence[int], tile: int = 128) -> None:
-        check_classes(classes, scored)
-        self.classes = tuple(classes)
-        self.scored = tuple(scored)
-        self.tile = tile
-        self._tiles: list[tuple[str, int, int]] = []
-        self._counts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in COUNTS}
+    def __init__(self, classes: Sequence[str], scored: Sequence[int], *, tile: int = 128) -> None:
+        self.classes, self.scored, self.tile = tuple(classes), tuple(scored), tile
+        _check_classes(self.classes, self.scored)
+        self._parts: list[Scores] = []
+
+    def add_tile(
+        self,
+        scene: str,
+        row: int,
+        column: int,
+        levels: Levels,
+        labels: Levels,
+        boundary_pixels: int,
+        *,
+        predicted: NDArray[np.integer[Any] | np.bool_] | None = None,
+    ) -> None:
+        """Count one tile of any size with its upper-left corner at (row, column) px; see `score_tile`."""
+        counts = score_tile(levels, labels, self.classes, self.scored, boundary_pixels, predicted=predicted)
+        self._keep([(scene, row, column)], Counts(*(array[None] for array in counts)))
 
     def add_window(
         self,
         scene: str,
         row: int,
         column: int,
-        levels: NDArray[np.uint8],
-        labels: NDArray[np.uint8],
+        levels: Levels,
+        labels: Levels,
         boundary_pixels: int,
-        predicted: NDArray[np.uint8] | None = None,
+        *,
+        predicted: NDArray[np.integer[Any] | np.bool_] | None = None,
     ) -> None:
-        """Count one window; tiles without a pixel that has both a label and a probability are left out.
+        """Cut a window into tiles and count each; boundaries are found in the whole window, so cuts make none.
 
         Args:
             scene: id of the scene.
-            row: of the window's upper-left corner in the scene, pixels, a multiple of the tile.
-            column: as `row`.
-            levels: (K, H, W) from `quantise`, 255 = no data.
-            labels: (H, W) classes 0..C-1, 255 = ignore.
-            boundary_pixels: width of the boundary bands, pixels. Bands see the whole window, not beyond it.
-            predicted: (H, W) predicted classes; without it the arg-max of the levels (the first of equals), or
-                probability >= 0.5 for a binary problem.
+            row: first row of the window in the scene, a multiple of the tile's side.
+            column: first column, likewise.
+            levels: (K, H, W) quantised probabilities; 255 = no prediction.
+            labels: (H, W) index of the true class; 255 = ignore.
+            boundary_pixels: width of the boundary band.
+            predicted: (H, W) index of the predicted class; see `score_tile`.
 
         Raises:
-            DataError: shapes do not fit together, the window is not aligned to tiles, or a class does not exist.
+            DataError: the window is not aligned to tiles, or shapes, types or values do not fit.
         """
-        self._check(scene, row, column, levels, labels, predicted)
-        height, width = labels.shape
-        classes = len(self.classes)
-        valid = (labels != NODATA) & (levels != NODATA).all(axis=0)
-        if not valid.any():
-            return
-        if predicted is None:
-            predicted = (
-                (levels[0] >= HALF).astype(np.uint8) if len(levels) == 1 else levels.argmax(axis=0).astype(np.uint8)
-            )
-        truth = np.where(valid, labels, np.uint8(NODATA))
-        predicted = np.where(valid, predicted, np.uint8(NODATA))
-        for name, values in (("label", truth), ("predicted class", predicted)):
-            if values[valid].max() >= classes:
-                raise DataError(
-                    f"Scene '{scene}', window at row {row}, column {column}: {name} {values[valid].max()} does not "
-                    f"exist, the classes are 0..{classes - 1}. Map it to a class or to {NODATA} (ignore)."
-                )
-
-        rows, columns = -(-height // self.tile), -(-width // self.tile)
-        tile_of = (np.arange(height)[:, None] // self.tile) * columns + np.arange(width) // self.tile
-        kept = np.flatnonzero(np.bincount(tile_of[valid], minlength=rows * columns))
-
-        def count(index: NDArray[np.intp], *shape: int) -> NDArray[np.int64]:
-            bins = np.bincount(index.ravel(), minlength=rows * columns * int(np.prod(shape)))
-            return bins.reshape(rows * columns, *shape)[kept]
-
-        # Invalid pixels go to an extra class that is cut off: cheaper than picking the valid ones for every histogram.
-        true_class = tile_of * (classes + 1) + np.minimum(truth, classes)
-        base = true_class * BINS
-        joint = [count(base + level, classes + 1, BINS)[:, :classes] for level in levels]
-        positives = np.stack([part[:, index] for part, index in zip(joint, self.scored, strict=True)], axis=1)
-        confusion = count(true_class * (classes + 1) + np.minimum(predicted, classes), classes + 1, classes + 1)
-
-        true_band = boundary_band(truth, boundary_pixels)
-        predicted_band = boundary_band(predicted, boundary_pixels)
-        both = true_band & predicted_band & (truth == predicted)
-        in_class = tile_of * classes
-        intersection, in_truth, in_prediction = (
-            count((in_class + values)[band], classes)
-            for values, band in ((truth, both), (truth, true_band), (predicted, predicted_band))
-        )
-
-        self._tiles += [
-            (scene, row + int(k) // columns * self.tile, column + int(k) % columns * self.tile) for k in kept
-        ]
-        self._counts["positives"].append(positives)
-        self._counts["negatives"].append(np.stack([part.sum(axis=1) for part in joint], axis=1) - positives)
-        self._counts["confusion"].append(confusion[:, :classes, :classes])
-        self._counts["boundary"].append(np.stack([intersection, in_truth + in_prediction - intersection], axis=-1))
-
-    def _check(
-        self,
-        scene: str,
-        row: int,
-        column: int,
-        levels: NDArray[np.uint8],
-        labels: NDArray[np.uint8],
-        predicted: NDArray[np.uint8] | None,
-    ) -> None:
-        where = f"Scene '{scene}', window at row {row}, column {column}"
-        shape = (len(self.scored), *labels.shape)
-        if levels.shape != shape or labels.ndim != 2 or (predicted is not None and predicted.shape != labels.shape):
-            found = f"levels {levels.shape}, labels {labels.shape}"
-            found += "" if predicted is None else f", predicted {predicted.shape}"
-            raise DataError(f"{where}: {found}; expected levels {shape} and the same height and width everywhere.")
         if row % self.tile or column % self.tile:
             raise DataError(
-                f"{where}: its corner is not a multiple of the tile ({self.tile} px). Align the windows to tiles."
+                f"{scene}: a window starts at row {row}, column {column}, which is no multiple of the tile ({self.tile})."
             )
+        counts = _count(
+            levels, labels, self.classes, self.scored, boundary_pixels, predicted, tile=self.tile, where=scene
+        )
+        corners = [
+            (scene, row + down, column + right)
+            for down in range(0, labels.shape[0], self.tile)
+            for right in range(0, labels.shape[1], self.tile)
+        ]
+        self._keep(corners, counts)
+
+    def _keep(self, tiles: list[Tile], counts: Counts) -> None:
+        part = Scores(self.classes, self.scored, tuple(tiles), *counts)
+        self._parts.append(part.select(part.confusion.any(axis=(1, 2))))
 
     def build(self) -> Scores:
-        """The scores of all windows so far.
+        """All tiles with at least one scored pixel, in the order in which they came.
 
         Raises:
-            DataError: a tile was scored twice.
+            DataError: a tile was added twice.
         """
-        check_unique(self._tiles)
-        classes, scored = len(self.classes), len(self.scored)
-        empty = {
-            "positives": (0, scored, BINS),
-            "negatives": (0, scored, BINS),
-            "confusion": (0, classes, classes),
-            "boundary": (0, classes, 2),
-        }
-        counts = {
-            name: np.concatenate([np.zeros(empty[name], dtype=np.int64), *parts])
-            for name, parts in self._counts.items()
-        }
-        return Scores(self.classes, self.scored, tuple(self._tiles), **counts)
+        empty = Counts(*(np.zeros((0, *shape), dtype=np.int64) for shape in self._shapes()))
+        return Scores.merge([Scores(self.classes, self.scored, (), *empty), *self._parts])
+
+    def _shapes(self) -> tuple[tuple[int, int], ...]:
+        maps, classes = len(self.scored), len(self.classes)
+        return (maps, BINS), (maps, BINS), (classes, classes), (classes, 2)
+
+
+def _count(
+    levels: Levels,
+    labels: Levels,
+    classes: Sequence[str],
+    scored: Sequence[int],
+    boundary_pixels: int,
+    predicted: NDArray[np.integer[Any] | np.bool_] | None,
+    *,
+    tile: int,
+    where: str = "tile",
+) -> Counts:
+    """Count the tiles of a window, row by row; the last of a row or column may be smaller."""
+    _check_classes(classes, scored)
+    _check_arrays(levels, labels, predicted, len(scored), where)
+    valid = (labels != NODATA) & (levels.max(axis=0) != NODATA)
+    truth = _known("label", labels, valid, classes, where)
+    decided = _known("predicted label", decide(levels) if predicted is None else predicted, valid, classes, where)
+    levels = np.where(valid, levels, np.uint8(NODATA))
+    bands = []
+    for index in range(len(classes)):
+        true_band = boundary_band(truth == index, valid, boundary_pixels)
+        decided_band = boundary_band(decided == index, valid, boundary_pixels)
+        bands.append((true_band & decided_band, true_band | decided_band))
+
+    counts = []
+    for row in range(0, labels.shape[0], tile):  # tile by tile, so that everything stays in the processor's cache
+        for column in range(0, labels.shape[1], tile):
+            cut = slice(row, row + tile), slice(column, column + tile)
+            sides = np.array([_histogram(level[cut], truth[cut] == k) for level, k in zip(levels, scored, strict=True)])
+            overlap = [[np.count_nonzero(band[cut]) for band in pair] for pair in bands]
+            confusion = _confusion(truth[cut], decided[cut], len(classes))
+            counts.append((sides[:, 1], sides[:, 0], confusion, np.array(overlap, dtype=np.int64)))
+    return Counts(*(np.stack(part) for part in zip(*counts, strict=True)))
+
+
+def _histogram(level: Levels, positive: NDArray[np.bool_]) -> Integers:
+    """Count negatives and positives per level, (2, 256); what has no prediction is counted nowhere."""
+    bins = level + np.left_shift(positive, 8, dtype=np.uint16)
+    sides = np.bincount(bins.ravel(), minlength=2 * BINS).reshape(2, BINS).astype(np.int64)
+    sides[:, NODATA] = 0
+    return sides
+
+
+def _confusion(truth: Levels, decided: Levels, size: int) -> Integers:
+    """Count pairs of true and predicted class, (C, C); 255 is counted nowhere."""
+    cells = np.where(truth == NODATA, np.uint16(size * size), np.multiply(truth, size, dtype=np.uint16) + decided)
+    counted = np.bincount(cells.ravel(), minlength=size * size + 1)[: size * size]
+    return counted.reshape(size, size).astype(np.int64)
+
+
+def decide(levels: Levels) -> NDArray[np.uint8]:
+    """The predicted class of each pixel from its levels.
+
+    Args:
+        levels: (K, H, W) uint8.
+
+    Returns:
+        (H, W) uint8: the class of the highest level, the first of equals; for one map 1 where the level is 127 or more.
+    """
+    if len(levels) == 1:
+        return (levels[0] >= POSITIVE_LEVEL).astype(np.uint8)
+    highest, decided = levels[0], np.zeros(levels.shape[1:], dtype=np.uint8)
+    for index, level in enumerate(levels[1:], start=1):  # 30 times faster than numpy's argmax over the first axis
+        decided[level > highest] = index
+        highest = np.maximum(highest, level)
+    return decided
+
+
+def boundary_band(mask: NDArray[np.bool_], valid: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
+    """The pixels of a mask within `distance` px (in rows and columns) of a valid pixel outside it.
+
+    This is the mask minus its erosion by a square of 2 * distance + 1 (Cheng et al. 2021, Boundary IoU), except that
+    the edge of the window and pixels that are not valid make no boundary: what lies there is not known.
+
+    Args:
+        mask: (H, W) bool.
+        valid: (H, W) bool, the pixels that are scored.
+        distance: width of the band, px.
+
+    Returns:
+        (H, W) bool.
+    """
+    height, width = mask.shape
+    inner = np.ones((height + 2 * distance, width + 2 * distance), dtype=bool)
+    inner[distance : distance + height, distance : distance + width] = mask | ~valid
+    for axis in (0, 1):
+        reach, window = 1, 2 * distance + 1
+        while reach < window:  # doubling: a window of w pixels takes log2(w) passes, whatever the image
+            step = min(reach, window - reach)
+            inner = inner[:-step] & inner[step:] if axis == 0 else inner[:, :-step] & inner[:, step:]
+            reach += step
+    return mask & valid & ~inner
+
+
+def _check_classes(classes: Sequence[str], scored: Sequence[int]) -> None:
+    """Refuse `scored` that is neither all classes nor the second of two."""
+    every = tuple(range(len(classes)))
+    if not 2 <= len(classes) < NODATA or (tuple(scored) != every and (len(classes), tuple(scored)) != (2, (1,))):
+        raise DataError(
+            f"Scored classes {tuple(scored)} do not fit the classes {tuple(classes)}: score all of them, or (1,) of two."
+        )
+
+
+def _check_arrays(
+    levels: Levels, labels: Levels, predicted: NDArray[np.integer[Any] | np.bool_] | None, maps: int, where: str
+) -> None:
+    """Refuse arrays whose type or shape would count something else than meant."""
+    if levels.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise DataError(f"{where}: levels are {levels.dtype} and labels {labels.dtype}, but both must be uint8.")
+    if labels.ndim != 2 or not labels.size or levels.shape != (maps, *labels.shape):
+        raise DataError(
+            f"{where}: levels are {levels.shape} and labels {labels.shape}; wanted are ({maps}, H, W) and (H, W)."
+        )
+    if predicted is not None and predicted.shape != labels.shape:
+        raise DataError(f"{where}: predicted labels are {predicted.shape}, but the labels are {labels.shape}.")
+
+
+def _known(
+    what: str,
+    values: NDArray[np.integer[Any] | np.bool_],
+    valid: NDArray[np.bool_],
+    classes: Sequence[str],
+    where: str,
+) -> Levels:
+    """The (H, W) class indices with 255 in place of what is not valid, or a DataError for one that is no class."""
+    present = np.where(valid, values, 0)
+    low, high = int(present.min()), int(present.max())
+    if low < 0 or high >= len(classes):
+        found = high if high >= len(classes) else low
+        raise DataError(f"{where}: {what} {found} is not one of the {len(classes)} classes {tuple(classes)}.")
+    known: Levels = np.where(valid, present.astype(np.uint8), np.uint8(NODATA))
+    return known
+
+
+def _first_duplicate(tiles: Sequence[Tile]) -> Tile | None:
+    """The first tile that was there before, if any."""
+    seen: set[Tile] = set()
+    for tile in tiles:
+        if tile in seen:
+            return tile
+        seen.add(tile)
+    return None
+
+
+def _name(tile: Tile) -> str:
+    scene, row, column = tile
+    return f"{scene} (row {row}, column {column})"

@@ -15,17 +15,17 @@ from torch import nn
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import Survey, survey
-from kdcore.errors import KdcoreError, RunError
+from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
 from kdcore.evaluation.scores import LEVELS, Scores
 from kdcore.files import write_json
 from kdcore.inference.evaluate import evaluate, fill_values
-from kdcore.models.checkpoint import CheckpointInfo, load_network
+from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import build_network, count_parameters
 from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
-from kdcore.settings import RunSettings
+from kdcore.settings import SPLITS, EvaluationSettings, RunSettings
 from kdcore.training.loop import make_fabric, train
 
 
@@ -266,3 +266,46 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    split: str = "test",
+    device: str = "auto",
+    maps: Path | None = None,
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """Score one checkpoint on one part of a collection.
+
+    Returns:
+        `mean_ap`, `mean_iou`, `mean_boundary_iou` and the values of each class.
+
+    Raises:
+        CheckpointError: of other classes or bands, or trained at another ground resolution.
+        SettingsError: no such part of the split.
+    """
+    if split not in SPLITS:
+        raise SettingsError(f"--split {split}: there is no such part; choose one of {', '.join(SPLITS)}.")
+    collection = Collection.open(folder)
+    network, info = load_network(checkpoint)
+    check_fits(info, collection.settings.class_names, collection.bands, checkpoint)
+    here = collection.metres_per_pixel
+    if info.metres_per_pixel and here and not 0.8 < here / info.metres_per_pixel < 1.25:
+        raise CheckpointError(
+            f"{checkpoint}: was trained at {info.metres_per_pixel:.3g} m per pixel, but the collection gives {here:.3g} m. "
+            f"Set `metres_per_pixel: {info.metres_per_pixel:.3g}` in collection.yaml."
+        )
+    fabric = make_fabric(device, 1, "32-true")
+    network.to(fabric.device)
+    scores = evaluate(
+        network,
+        collection,
+        split,  # type: ignore[arg-type]
+        EvaluationSettings(),
+        fill=fill_values(network),
+        device=fabric.device,
+        maps=maps,
+        progress=lambda done, total: report(f"scoring {split}", done, total),
+    )
+    return summarise(scores)

@@ -1,0 +1,139 @@
+"""A study's report as one HTML page that opens without a network."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.io
+import rasterio
+from jinja2 import Environment, PackageLoader
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
+
+from kdcore.data.collection import Collection
+from kdcore.data.inspect import PALETTE
+from kdcore.data.scene import Box
+from kdcore.errors import KdcoreError
+from kdcore.evaluation.report import arm_runs, decide
+from kdcore.evaluation.scores import NODATA, Scores
+from kdcore.files import write_text
+from kdcore.runs.store import RunDirectory
+from kdcore.views.figures import ARM_COLOURS, ARM_NAMES, learning_figure, precision_recall_figure
+from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
+
+VIEW = 320  # pixels: side of a picture
+
+
+def write_page(study: Path, report: dict[str, Any]) -> Path:
+    """Write `report.html` into the study's folder.
+
+    Args:
+        study: the folder.
+        report: what `study_report` gave.
+
+    Returns:
+        The page's path.
+    """
+    runs = arm_runs(study)
+    scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
+    trained = {
+        arm: directories for arm, directories in runs.items() if any(run.metrics.exists() for run in directories)
+    }
+    if "teacher" not in trained:
+        members = [RunDirectory(path) for path in sorted((study / "runs").glob("teacher-s*"))]
+        trained = {"teacher": members} | trained if members else trained
+    figures = {
+        "curves": precision_recall_figure(scores),
+        "learning": learning_figure(
+            {arm: [run.read_metrics() for run in directories] for arm, directories in trained.items()}
+        ),
+    }
+    environment = Environment(loader=PackageLoader("kdcore", "views"), autoescape=True)
+    environment.filters["percent"] = lambda value, digits=1: "–" if value is None else f"{100 * value:.{digits}f}"
+    colours = class_colours(report)
+    text = environment.get_template("report.html").render(
+        report=report,
+        arms=report["arms"],
+        comparison=report["comparison"],
+        names=ARM_NAMES,
+        arm_colours=ARM_COLOURS,
+        legend=list(zip(report["data"]["classes"], colours, strict=True)),
+        views=picture_rows(report, runs, scores, colours),
+        plotly=plotly.offline.get_plotlyjs(),
+        figures={
+            name: plotly.io.to_html(figure, full_html=False, include_plotlyjs=False) for name, figure in figures.items()
+        },
+    )
+    page = study / "report.html"
+    write_text(page, text)
+    return page
+
+
+def class_colours(report: dict[str, Any]) -> list[str]:
+    """The collection's colours, or a colour-blind-safe palette where it has none."""
+    given = report["data"]["colours"]
+    if all(given):
+        return list(given)
+    return [PALETTE[index % len(PALETTE)] for index in range(len(given))]
+
+
+def picture_rows(
+    report: dict[str, Any], runs: dict[str, list[RunDirectory]], scores: dict[str, list[Scores]], colours: list[str]
+) -> list[dict[str, Any]]:
+    """An easy, a typical and a hard place of the test split, as pictures; none where the imagery is not at hand any more."""
+    try:
+        collection = Collection.open(Path(report["data"]["collection"]))
+    except KdcoreError:
+        return []
+    scenes = {scene.id: scene for scene in collection.scenes}
+    rows = []
+    for name, index in pick_tiles(scores["distilled"][0]):
+        scene_id, row, column = scores["distilled"][0].tiles[index]
+        scene = scenes[scene_id]
+        height, width = min(VIEW, scene.height), min(VIEW, scene.width)
+        box = Box(
+            min(max(0, row + 64 - height // 2), scene.height - height),
+            min(max(0, column + 64 - width // 2), scene.width - width),
+            height,
+            width,
+        )
+        crop = collection.reader.read(scene, box)
+        imagery = show_imagery(crop.image, crop.valid)
+        masks = {"Truth": crop.labels}
+        for arm, directories in runs.items():
+            masks[ARM_NAMES[arm]] = read_mask(directories[0].maps / f"{scene_id}.tif", box)
+        rows.append(
+            {
+                "name": name,
+                "scene": scene_id,
+                "pictures": [("Imagery", data_uri(imagery))]
+                + [(title, data_uri(blend(imagery, show_labels(mask, colours), 0.6))) for title, mask in masks.items()],
+            }
+        )
+    return rows
+
+
+def pick_tiles(scores: Scores) -> list[tuple[str, int]]:
+    """Tiles at the 90th, 50th and 10th percentile of the share of right pixels, among those that hold several classes."""
+    totals = scores.confusion.sum(axis=(1, 2))
+    right = np.trace(scores.confusion, axis1=1, axis2=2) / np.maximum(totals, 1)
+    varied = (scores.confusion.sum(axis=2) > 0.03 * totals[:, None]).sum(axis=1) >= 2
+    candidates = np.flatnonzero(varied & (totals >= 0.5 * totals.max()))
+    if not len(candidates):
+        candidates = np.arange(len(right))
+    order = candidates[np.argsort(right[candidates], kind="stable")]
+    return [
+        (name, int(order[round(share * (len(order) - 1))]))
+        for name, share in (("easy", 0.9), ("typical", 0.5), ("hard", 0.1))
+    ]
+
+
+def read_mask(path: Path, box: Box) -> NDArray[np.uint8]:
+    """Classes that a run's probability map decides on, 255 where it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as dataset:
+            levels = dataset.read(window=Window(box.column, box.row, box.width, box.height))
+    return np.where(levels[0] == NODATA, 255, decide(levels)).astype(np.uint8)

@@ -1,0 +1,98 @@
+"""Fixtures: small real files on disk, made anew for each test."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with spinning threads crawl on two cores
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from kdcore.settings import (
+    Budget,
+    ClassSettings,
+    CollectionSettings,
+    EvaluationSettings,
+    NetworkSettings,
+    SplitSettings,
+    save,
+)
+
+UTM = "EPSG:32633"
+TINY = NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(16, 8, 8))
+
+
+def write_raster(path: Path, array, crs=UTM, west=500_000.0, north=5_000_000.0, resolution=0.5, **options) -> Path:
+    """Write (bands, H, W) or (H, W) as a GeoTIFF."""
+    array = np.atleast_3d(array) if array.ndim == 3 else array[None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff",
+        "count": array.shape[0],
+        "height": array.shape[1],
+        "width": array.shape[2],
+        "dtype": array.dtype,
+    }
+    if crs is not None:
+        profile |= {"crs": crs, "transform": from_origin(west, north, resolution, resolution)}
+    colormap = options.pop("colormap", None)
+    with rasterio.open(path, "w", **profile, **options) as dataset:
+        dataset.write(array)
+        if colormap:
+            dataset.write_colormap(1, colormap)
+    return path
+
+
+def paint(rng: np.random.Generator, size: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its labels: rectangles whose colour tells the class, with noise."""
+    labels = np.zeros((size, size), dtype=np.uint8)
+    for _ in range(12):
+        row, column = rng.integers(0, size - 16, 2)
+        height, width = rng.integers(8, size // 3, 2)
+        labels[row : row + height, column : column + width] = rng.integers(1, classes)
+    labels[:4, : 4 * classes] = np.repeat(np.arange(classes, dtype=np.uint8), 4)  # every class occurs
+    colours = np.array([[90, 110, 60], [180, 120, 110], [60, 70, 120], [140, 140, 140]], dtype=np.float64)[:classes]
+    image = colours[labels].transpose(2, 0, 1) + rng.normal(0, 12, (3, size, size))
+    return np.clip(image, 0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture
+def make_collection(tmp_path: Path) -> Callable[..., Path]:
+    """Write a collection of scenes a, b, c, d (train a and b, validation c, test d); gives the path of its YAML."""
+
+    def make(
+        classes: int = 3, size: int = 128, folder: str = "collection", unlabelled: bool = False, **settings
+    ) -> Path:
+        root = tmp_path / folder
+        rng = np.random.default_rng(7)
+        for index, name in enumerate("abcd"):
+            image, labels = paint(rng, size, classes)
+            write_raster(root / f"images/{name}.tif", image, west=500_000 + 1000 * index)
+            write_raster(root / f"masks/{name}.tif", labels, west=500_000 + 1000 * index)
+        if unlabelled:
+            write_raster(root / "unlabelled/u.tif", paint(rng, size, classes)[0], west=509_000)
+        names = ["land", "building", "water", "road"][:classes]
+        values = {
+            "name": "small",
+            "classes": tuple(ClassSettings(name=name, value=index) for index, name in enumerate(names)),
+            "split": SplitSettings(train=("a", "b"), validation=("c",), test=("d",)),
+        }
+        save(CollectionSettings(**(values | settings)), root / "collection.yaml")
+        return root / "collection.yaml"
+
+    return make
+
+
+@pytest.fixture
+def quick_budget() -> Budget:
+    """A training of seconds."""
+    return Budget(steps=6, batch_size=2, crop=64, validate_every=3, save_every=2)
+
+
+@pytest.fixture
+def small_windows() -> EvaluationSettings:
+    """Windows that fit the small scenes."""
+    return EvaluationSettings(tile=32, window=64, halo=32)

@@ -1,0 +1,77 @@
+"""Rules of the house: who may import what."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1] / "kdcore"
+FILES = sorted(HOUSE.rglob("*.py"))
+# Imports point to the left only.
+ROOMS = [
+    "errors",
+    "files",
+    "settings",
+    "runs",
+    "data",
+    "models",
+    "losses",
+    "evaluation",
+    "inference",
+    "training",
+    "views",
+    "cli",
+]
+WITHOUT_TORCH = [
+    "kdcore.settings",
+    "kdcore.runs.store",
+    "kdcore.evaluation.report",
+    "kdcore.views.page",
+    "kdcore.data.inspect",
+    "kdcore.data.demo",
+    "kdcore.cli",
+]
+
+
+def imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def room(name: str) -> str:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_imports_point_one_way(file):
+    own = file.relative_to(HOUSE).with_suffix("").parts[0]
+    if own == "__init__":
+        return
+    for name in imports(file):
+        if name.startswith("kdcore.") and room(name) in ROOMS:
+            assert ROOMS.index(room(name)) <= ROOMS.index(own), f"{file.name} imports {name}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_only_the_ui_imports_streamlit(file):
+    if file.relative_to(HOUSE).parts[0] != "ui":
+        assert not any(name.split(".")[0] == "streamlit" for name in imports(file))
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_what_serves_pages_never_imports_torch(module):
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules or 'streamlit' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_nothing_is_pickled(file):
+    assert not imports(file) & {"pickle", "joblib", "dill"}

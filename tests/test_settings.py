@@ -1,0 +1,114 @@
+"""Settings: YAML in and out unchanged, and wrong values named with their mend."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdcore.errors import SettingsError
+from kdcore.settings import (
+    PRESETS,
+    STUDY_PRESETS,
+    CollectionSettings,
+    Recipe,
+    RunSettings,
+    StudySettings,
+    fingerprint,
+    load,
+    save,
+    validate,
+)
+
+
+@pytest.mark.parametrize("name", STUDY_PRESETS)
+def test_presets_survive_yaml(tmp_path, name):
+    save(STUDY_PRESETS[name], tmp_path / "study.yaml")
+    assert load(StudySettings, tmp_path / "study.yaml") == STUDY_PRESETS[name]
+
+
+@given(st.floats(1, 20), st.floats(0, 1))
+def test_every_temperature_and_alpha_in_range_is_accepted(temperature, alpha):
+    recipe = Recipe(temperature=temperature, alpha=alpha)
+    assert (recipe.temperature, recipe.alpha) == (temperature, alpha)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"recipe": {"alpha": 1.2}}, "recipe.alpha.*less than or equal to 1.*found '1.2'"),
+        ({"recipe": {"alpha": -0.1}}, "recipe.alpha"),
+        ({"recipe": {"temperature": 0.5}}, "recipe.temperature.*greater than or equal to 1"),
+        ({"recipe": {"temperature": 21}}, "recipe.temperature"),
+        ({"recipe": {"temprature": 2}}, "recipe.temprature: is not a setting"),
+        ({"budget": {"crop": 100}}, "budget.crop.*multiple of 32"),
+        ({"seeds": [0, 0]}, "seeds must be different"),
+        ({"seeds": []}, "seeds"),
+        ({"student": "huge"}, "choose a preset"),
+        ({"recipe": {"alpha": 0, "unlabelled": 1}}, "no teacher either"),
+    ],
+)
+def test_wrong_study_settings_are_named(values, words):
+    with pytest.raises(SettingsError, match=words):
+        validate(StudySettings, values, "study.yaml")
+
+
+COLLECTION = {
+    "name": "x",
+    "classes": [{"name": "a", "value": 0}, {"name": "b", "value": 1}],
+    "split": {"train": ["a"], "validation": ["b"], "test": ["c"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"classes": [{"name": "a"}]}, "one class only"),
+        ({"classes": [{"name": "a"}, {"name": "a"}]}, "'a' belongs to two classes"),
+        ({"classes": [{"name": "a", "value": 1}, {"name": "b"}]}, "every class its value|every class its `value`"),
+        ({"classes": [{"name": "a", "colour": "red"}, {"name": "b"}]}, "'red' is no colour"),
+        ({"name": "../x"}, "no usable name"),
+        ({"images": "/etc"}, "outside the collection's folder"),
+        ({"scene": "tile(.*"}, "no regular expression"),
+        ({"scene": "tile(.*)"}, "named group"),
+        ({"split": {"by": "block", "train": ["a"], "validation": ["b"], "test": ["c"]}}, "needs `grid"),
+        ({"split": {"train": [], "validation": ["b"], "test": ["c"]}}, "train part of the split is empty"),
+        ({"bands": [0, 1]}, "numbered from 1"),
+    ],
+)
+def test_wrong_collection_settings_are_named(values, words):
+    with pytest.raises(SettingsError, match=words):
+        validate(CollectionSettings, COLLECTION | values, "collection.yaml")
+
+
+def test_alpha_needs_a_teacher():
+    values = {
+        "arm": "distilled",
+        "seed": 0,
+        "collection": "c",
+        "network": "tiny",
+        "recipe": {"alpha": 0.5},
+        "budget": {},
+    }
+    with pytest.raises(SettingsError, match="needs a teacher"):
+        validate(RunSettings, values, "run")
+
+
+def test_networks_by_name():
+    values = {"student": "tiny", "teacher": {"network": "fpn/resnet18"}}
+    settings = validate(StudySettings, values, "study.yaml")
+    assert settings.student == PRESETS["tiny"]
+    assert (settings.teacher.network.architecture, settings.teacher.network.encoder) == ("fpn", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a: [", "no valid YAML"), ("- a", "`key: value` lines"), (None, "no such file")]
+)
+def test_unreadable_files(tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        load(StudySettings, tmp_path / "x.yaml")
+
+
+def test_a_fingerprint_changes_with_any_value():
+    assert fingerprint(Recipe(), 1) == fingerprint(Recipe(), 1)
+    assert fingerprint(Recipe(), 1) != fingerprint(Recipe(alpha=0.4), 1)
