@@ -4,12 +4,14 @@ Two things make a measured difference uncertain, and both are in the interval:
 
 - *The imagery.* Test tiles are drawn with replacement, the same tiles for every network, so that the difference is
   paired (block bootstrap, 128-px tiles as blocks). A percentile interval is too narrow with few tiles; deviations are
-  widened by `t / z * sqrt(tiles / (tiles - 1))` (Hesterberg 2015, The American Statistician 69(4), section 5.3.2).
+  widened by `t / z * sqrt(tiles / (tiles - 1))` (Hesterberg 2015, The American Statistician 69(4): expanded percentiles).
 - *The luck of training.* With n paired seeds the differences d_s of the seeds scatter with standard deviation s;
-  Student-t noise with n - 1 degrees of freedom and scale s / sqrt(n) is added to each resample. s also holds the part
-  of the imagery's noise that differs between seeds (each training errs on other tiles), which the resampled tiles
-  hold already. That part is measured on the resamples and taken out of s: counted twice, a nominal 95 % interval covers
-  99 % (`benchmarks/coverage.py`).
+  Student-t noise with n - 1 degrees of freedom and scale s / sqrt(n) is added to each resample.
+
+s also holds the part of the imagery's noise that differs between seeds, because each training errs on other tiles. The
+resamples hold that part too, and show its size: it is taken out of them, so that it counts once. Counted twice, a
+nominal 95 % interval covers up to 99.8 %; taken out of s instead, as little as 90 %, because Student's t is right
+only for the scatter as it was found (`benchmarks/coverage.py`).
 """
 
 from collections.abc import Sequence
@@ -289,12 +291,7 @@ class Bootstrap:
         imagery = narrowness * (again.mean(axis=0) - mean)
         if len(full) == 1:
             return np.asarray(mean + imagery)
-        deviations = again - full[:, None]
-        own_noise = np.nanmean(deviations.var(axis=0, ddof=1)) if np.isfinite(deviations).any() else np.nan
-        scatter = full.var(ddof=1)
-        own_share = 1.0 if scatter <= own_noise else np.sqrt(own_noise / scatter)
-        luck = np.sqrt(1 - own_share**2) * ((full - mean) @ self.noise)
-        return np.asarray(mean + imagery + luck)
+        return np.asarray(mean + shared_part(full, again) * imagery + (full - mean) @ self.noise)
 
     def difference(self, full: Values, again: Values) -> Difference:
         """Mean over seeds with its percentile interval."""
@@ -316,6 +313,20 @@ class Bootstrap:
         tail = 50 * (1 - self.confidence)
         low, high = np.percentile(draws, [tail, 100 - tail])
         return float(low), float(high)
+
+
+def shared_part(full: Values, again: Values) -> float:
+    """Factor in [0, 1] that leaves of the imagery's noise what all seeds share; arguments as in `Bootstrap.draws`.
+
+    Per resample the seeds deviate from their values on all tiles by a shared part and by one of their own. The mean over
+    n seeds has the variance of the shared part plus 1 / n of that of the own part, which is the variance among seeds.
+    """
+    deviations = (again - full[:, None])[:, np.isfinite(again).all(axis=0)]
+    if not deviations.size:
+        return 1.0
+    own = deviations.var(axis=0, ddof=1).mean() / len(full)
+    both = deviations.mean(axis=0).var()
+    return float(np.sqrt(1 - own / both)) if both > own else 0.0
 
 
 def aligned(scores: Scores, reference: Scores, name: str) -> Scores:

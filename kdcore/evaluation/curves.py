@@ -233,4 +233,5 @@ def _diagonal(confusion: Histogram) -> tuple[Any, Any, Any]:
 def _ratio(part: Any, whole: Any) -> Floats:
     """Part / whole as float64, nan where the whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64))
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio

@@ -38,6 +38,9 @@ Tile = tuple[str, int, int]
 def quantise(probabilities: NDArray[np.floating[Any]]) -> Levels:
     """Round probabilities to levels: `round(254 p)`.
 
+    Pixels of one level are ties, which lowers AP: by 0.1 to 0.4 points for well spread probabilities, but by several where
+    a network is so sure of itself that its probabilities crowd at 0 and 1 and the class is rare.
+
     Args:
         probabilities: float in [0, 1], any shape, usually (K, H, W).
 
@@ -58,9 +61,9 @@ def quantise(probabilities: NDArray[np.floating[Any]]) -> Levels:
     return levels
 
 
-def boundary_pixels(distance_metres: float, metres_per_pixel: float) -> int:
-    """Width of the boundary band in pixels, at least 1."""
-    return max(1, round(distance_metres / metres_per_pixel))
+def boundary_pixels(distance_metres: float, metres_per_pixel: float | None) -> int:
+    """Width of the boundary band in pixels, at least 1; without a known resolution a metre counts as a pixel."""
+    return max(1, round(distance_metres / (metres_per_pixel or 1.0)))
 
 
 class Counts(NamedTuple):
@@ -224,12 +227,16 @@ class Scores:
                 tiles = (
                     (str(scene), int(row), int(column)) for scene, (row, column) in zip(scenes, corners, strict=True)
                 )
-                return cls(
+                scores = cls(
                     tuple(str(name) for name in archive["classes"]),
                     tuple(int(index) for index in archive["scored"]),
                     tuple(tiles),
-                    *(archive[name].astype(np.int64) for name in _COUNTS),
+                    *(_whole(archive[name], name) for name in _COUNTS),
                 )
+            labelled = scores.confusion.sum(axis=2)
+            if not np.array_equal(scores.positives.sum(axis=2), labelled[:, list(scores.scored)]):
+                raise DataError("its histograms and its confusion matrices count different pixels")
+            return scores
         except FileNotFoundError as error:
             raise DataError(f"{path}: there is no such file. Evaluate the run first.") from error
         except _UNREADABLE as error:
@@ -391,7 +398,8 @@ def decide(levels: Levels) -> NDArray[np.uint8]:
         (H, W) uint8: the class of the highest level, the first of equals; for one map 1 where the level is 127 or more.
     """
     if len(levels) == 1:
-        return (levels[0] >= POSITIVE_LEVEL).astype(np.uint8)
+        yes: Levels = (levels[0] >= POSITIVE_LEVEL).astype(np.uint8)
+        return yes
     highest, decided = levels[0], np.zeros(levels.shape[1:], dtype=np.uint8)
     for index, level in enumerate(levels[1:], start=1):  # 30 times faster than numpy's argmax over the first axis
         decided[level > highest] = index
@@ -423,6 +431,13 @@ def boundary_band(mask: NDArray[np.bool_], valid: NDArray[np.bool_], distance: i
             inner = inner[:-step] & inner[step:] if axis == 0 else inner[:, :-step] & inner[:, step:]
             reach += step
     return mask & valid & ~inner
+
+
+def _whole(counts: NDArray[Any], name: str) -> Integers:
+    """Counts as int64; anything but unsigned integers is not ours."""
+    if counts.dtype.kind != "u":
+        raise DataError(f"{name} is {counts.dtype}, but must be unsigned integers")
+    return counts.astype(np.int64)
 
 
 def _check_classes(classes: Sequence[str], scored: Sequence[int]) -> None:
