@@ -1,0 +1,1 @@
+"""What the dashboard serves besides its pages: map tiles and the map's own script files, from the same port."""

@@ -1,0 +1,105 @@
+"""Words that several pages show. A page's own sentences stand in the page."""
+
+from typing import NamedTuple
+
+
+class PageWords(NamedTuple):
+    """How a page presents itself in the navigation."""
+
+    file: str
+    title: str
+    icon: str
+    help: str
+
+
+PAGES = (
+    PageWords(
+        "pages/start.py",
+        "Start",
+        ":material/home:",
+        "What this is, and whether it works: one finished study, looked at in a minute.",
+    ),
+    PageWords(
+        "pages/data.py",
+        "Data",
+        ":material/database:",
+        "What a study is fed: scenes, classes, the spatial split, and every problem with its mend.",
+    ),
+    PageWords(
+        "pages/train.py",
+        "Train",
+        ":material/school:",
+        "Set temperature and alpha, start a study, and watch all of its networks learn.",
+    ),
+    PageWords(
+        "pages/map.py",
+        "Map",
+        ":material/map:",
+        "Imagery with the masks of truth, teacher and students: where do they differ?",
+    ),
+    PageWords(
+        "pages/curves.py",
+        "Curves",
+        ":material/show_chart:",
+        "Precision and recall of all networks, with intervals: does distillation help?",
+    ),
+    PageWords(
+        "pages/runs.py",
+        "Runs",
+        ":material/folder_open:",
+        "All studies: compare, stop, resume, download, archive and delete them.",
+    ),
+)
+
+STORY = (
+    "A large, slow expert – the **teacher** – learns to mark buildings, roads or water in satellite imagery. "
+    "A small, fast apprentice – the **student** – then learns twice: once from labels alone, and once from labels and the teacher's answers. "
+    "This page shows what the apprentice kept, what it lost, and whether listening to the teacher helped."
+)
+
+ARM_SENTENCES = {
+    "teacher": "The large, slow expert.",
+    "alone": "The small, fast apprentice, taught by labels only.",
+    "distilled": "The same apprentice, taught by labels and by the teacher's answers.",
+}
+
+# A term and the sentence that explains it to someone who does not program.
+TERMS = {
+    "teacher": "The teacher is a large, slow expert. It is trained first and then only answers questions.",
+    "student": "The student is a small, fast apprentice. It is what you would use in the field.",
+    "temperature": "Temperature: how much of the teacher's doubt to pass on. At 1 the student hears the teacher's answer as it is; the higher, "
+    "the more it also hears what else the pixel might have been.",
+    "alpha": "Alpha: how much to listen to the teacher. At 0 the student learns from labels alone, at 1 from the teacher alone.",
+    "precision": "Precision: of what it marked as a class, how much is.",
+    "recall": "Recall: of all pixels of a class, how much it found.",
+    "average precision": "Average precision (AP): precision averaged over all recalls, from 0 to 100. 100 is perfect; a guess reaches the class's share.",
+    "mean AP": "Mean AP: average precision, averaged over the classes. 100 is perfect.",
+    "points": "A difference of percentages is given in points: from 80 % to 82 % is 2 points.",
+    "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
+    "step": "A step is one small correction of the network, after looking at one batch of crops.",
+    "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
+    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands.",
+    "validation": "The part of the imagery that decides which weights are kept. The test part is read once, at the end.",
+    "buffer": "Ground that belongs to no part, so that training crops do not reach into the ground that is used for testing.",
+}
+
+FORMULA = "loss = (1 - alpha) × task + alpha × T² × KL(teacher_T ‖ student_T)"
+
+# State of a study or run: its name on screen, badge colour and icon.
+STATES = {
+    "queued": ("waiting", "gray", ":material/schedule:"),
+    "running": ("running", "blue", ":material/autorenew:"),
+    "finished": ("finished", "green", ":material/check:"),
+    "failed": ("failed", "red", ":material/error:"),
+    "stopped": ("stopped", "orange", ":material/pause:"),
+    "interrupted": ("interrupted", "orange", ":material/power_off:"),
+    "broken": ("cannot be read", "red", ":material/broken_image:"),
+}
+
+NO_STUDY_TITLE = "Nothing to show yet"
+NO_STUDY = (
+    "A study trains a teacher and two students under the same conditions. Once one is finished, it is shown here."
+)
+NO_STUDY_BUTTON = "Start a study"
+EXAMPLE = "example"  # id of the bundled study
+EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded and comes with the program."
