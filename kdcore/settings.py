@@ -6,6 +6,7 @@ Everything else in kdcore receives these. This module never imports torch.
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -142,14 +143,12 @@ class CollectionSettings(Frozen):
             raise ValueError(f"{len(names)} classes; at most 200 are supported")
         for what, values in (
             ("name", names),
-            ("value", [c.value for c in self.classes if c.value is not None]),
+            ("value", [str(c.value) for c in self.classes if c.value is not None]),
             ("colour", [c.colour for c in self.classes if c.colour is not None]),
         ):
-            repeated = {value for value in values if values.count(value) > 1}  # type: ignore[attr-defined]
+            repeated = sorted(value for value, times in Counter(values).items() if times > 1)
             if repeated:
-                raise ValueError(
-                    f"the {what} {sorted(map(str, repeated))[0]!r} belongs to two classes; each needs its own"
-                )
+                raise ValueError(f"the {what} {repeated[0]!r} belongs to two classes; each needs its own")
         valued = [c.value is not None for c in self.classes]
         if any(valued) and not all(valued):
             raise ValueError(

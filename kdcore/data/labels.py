@@ -37,7 +37,8 @@ class LabelSource(Protocol):
 def pack_colours(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
     """(3, ...) uint8 colours as one integer each, 0xRRGGBB."""
     wide = rgb.astype(np.int64)
-    return (wide[0] << 16) | (wide[1] << 8) | wide[2]
+    packed: NDArray[np.int64] = (wide[0] << 16) | (wide[1] << 8) | wide[2]
+    return packed
 
 
 def colour_code(colour: str) -> int:
@@ -72,7 +73,7 @@ class MaskSource:
         table = dict.fromkeys(ignored, IGNORE) | pairs
         if self.by_value and self.dataset.nodata is not None and float(self.dataset.nodata).is_integer():
             table.setdefault(int(self.dataset.nodata), IGNORE)
-        self.keys = np.array(sorted(table), dtype=np.int64)  # type: ignore[type-var]
+        self.keys = np.array(sorted(table), dtype=np.int64)
         self.indices = np.array([table[int(key)] for key in self.keys], dtype=np.uint8)
         self.palette = None if self.by_value else self._palette()
 

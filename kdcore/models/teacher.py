@@ -68,7 +68,7 @@ class Teacher(nn.Module):
         which is linear in them, asks for (Hinton, Vinyals & Dean 2015).
         """
         self.train(False)  # a parent's .train() may have reached the members directly
-        logits = [member(image).float() for member in self.members]
+        logits: list[Tensor] = [member(image).float() for member in self.members]
         if len(logits) == 1:
             return logits[0]
         stacked = torch.stack(logits) / temperature

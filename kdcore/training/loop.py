@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -112,7 +112,9 @@ def train(
     # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
     optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
     average = (
-        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(budget.ema), use_buffers=True) if budget.ema else None
+        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(budget.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+        if budget.ema
+        else None
     )
     progress = load_state(run, network, optimiser, average) if run.state.exists() else Progress()
     if fabric.is_global_zero:
@@ -127,8 +129,9 @@ def train(
     if teacher is not None:
         teacher.to(device).to(memory_format=layout)
     ask_teacher = torch.compile(teacher) if teacher is not None and hardware.compile else teacher
-    model, optimiser = fabric.setup(torch.compile(network) if hardware.compile else network, optimiser)
-    candidate = average.module if average is not None else network
+    compiled = cast(nn.Module, torch.compile(network)) if hardware.compile else network
+    model, optimiser = fabric.setup(compiled, optimiser)
+    candidate = cast(SegmentationNetwork, average.module) if average is not None else network
 
     def to_device(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=True)
@@ -177,9 +180,11 @@ def train(
                 raise TrainingDiverged(diverged_message(last_terms, progress, budget))
         progress.seconds += time.perf_counter() - started
         if logging and fabric.is_global_zero:
-            spent = {"step": progress.step, "seconds": round(progress.seconds, 3)}
-            run.add_metrics({**spent, "lr": learning_rate(budget, step), **last_terms})
-            run.write_status(RunStatus(state="running", steps=budget.steps, **spent))
+            seconds = round(progress.seconds, 3)
+            run.add_metrics(
+                {"step": progress.step, "seconds": seconds, "lr": learning_rate(budget, step), **last_terms}
+            )
+            run.write_status(RunStatus(state="running", step=progress.step, steps=budget.steps, seconds=seconds))
         if on_step:
             on_step(progress.step, budget.steps)
 

@@ -25,8 +25,9 @@ from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import build_network, count_parameters
 from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
-from kdcore.settings import SPLITS, EvaluationSettings, RunSettings
+from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
 from kdcore.training.loop import make_fabric, train
+from kdcore.training.processes import GPU_FULL, launch
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def execute(
         try:
             hardware = run.settings.hardware
             fabric = make_fabric(hardware.device, hardware.devices, hardware.precision)
-            fabric.launch(train_and_evaluate, run, reporter, should_stop)
+            launch(fabric, train_and_evaluate, run, reporter.report, should_stop)
         except KdcoreError as error:
             run.set_state("failed", str(error))
             run.log(f"failed: {error}")
@@ -74,18 +75,19 @@ def execute(
             run.set_state("stopped", "interrupted; resume to go on from the last saved state")
             raise
         except torch.OutOfMemoryError as error:
-            message = "the GPU's memory is full. Lower batch_size or crop, or use precision bf16-mixed."
-            run.set_state("failed", message)
-            raise RunError(f"{run.path}: {message}") from error
+            run.set_state("failed", GPU_FULL)
+            raise RunError(f"{run.path}: {GPU_FULL}") from error
         except Exception as error:
             run.set_state("failed", f"{type(error).__name__}: {error}")
             run.log(f"failed: {type(error).__name__}: {error}")
             raise
 
 
-def train_and_evaluate(fabric: Fabric, run: RunDirectory, reporter: Reporter, should_stop: Callable[[], bool]) -> None:
+def train_and_evaluate(
+    fabric: Fabric, run: RunDirectory, report: Callable[[str, int, int], None], should_stop: Callable[[], bool]
+) -> None:
     """The work of one process of a run."""
-    settings = run.settings
+    settings, reporter = run.settings, Reporter(report)
     collection, found = prepare(settings.collection, settings.budget.crop)
     names = collection.settings.class_names
     info = checkpoint_info(settings, collection)
@@ -108,7 +110,7 @@ def train_and_evaluate(fabric: Fabric, run: RunDirectory, reporter: Reporter, sh
         ranks=fabric.world_size,
     )
 
-    def score(candidate: nn.Module, split: Any = "validation", maps: Path | None = None) -> Scores:
+    def score(candidate: nn.Module, split: SplitName = "validation", maps: Path | None = None) -> Scores:
         return evaluate(
             candidate,
             collection,
@@ -169,8 +171,9 @@ def evaluate_ensemble(
         teacher = Teacher.load(checkpoints, collection.settings.class_names, collection.bands)
         fabric = make_fabric(settings.hardware.device, 1, settings.hardware.precision)
         teacher.to(fabric.device)
-        scores = [
-            evaluate(
+
+        def score(split: SplitName, maps: Path | None = None) -> Scores:
+            return evaluate(
                 teacher,
                 collection,
                 split,
@@ -182,13 +185,12 @@ def evaluate_ensemble(
                 autocast=fabric.autocast,
                 progress=reporter.stage(f"scoring {split}"),
             )
-            for split, maps in (("validation", None), ("test", run.maps))
-        ]
+
         finish(
             run,
             collection,
-            scores[0],
-            scores[1],
+            score("validation"),
+            score("test", run.maps),
             teacher.parameters_count,
             {
                 "steps": 0,
@@ -301,7 +303,7 @@ def evaluate_checkpoint(
     scores = evaluate(
         network,
         collection,
-        split,  # type: ignore[arg-type]
+        split,
         EvaluationSettings(),
         fill=fill_values(network),
         device=fabric.device,

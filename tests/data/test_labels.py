@@ -68,7 +68,7 @@ def test_a_colour_that_is_no_class_names_file_place_and_mend(tmp_path):
 
 
 def test_an_index_mask_without_palette_needs_values(tmp_path):
-    with pytest.raises(DataError, match="no palette.*`value`"):
+    with pytest.raises(DataError, match=r"no palette.*`value`"):
         read(tmp_path, np.zeros((2, 2), np.uint8), BY_COLOUR)
 
 

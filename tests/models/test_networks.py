@@ -75,7 +75,7 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(smp, "create_model", offline)
-    with pytest.raises(SettingsError, match="could not be downloaded.*weights: null"):
+    with pytest.raises(SettingsError, match=r"could not be downloaded.*weights: null"):
         build_network(NetworkSettings(encoder="resnet18", weights="imagenet"), 3, 2)
 
 
