@@ -16,7 +16,10 @@ from kdcore.settings import (
     ClassSettings,
     CollectionSettings,
     EvaluationSettings,
+    Hardware,
     NetworkSettings,
+    Recipe,
+    RunSettings,
     SplitSettings,
     save,
 )
@@ -59,40 +62,49 @@ def paint(rng: np.random.Generator, size: int, classes: int) -> tuple[np.ndarray
     return np.clip(image, 0, 255).astype(np.uint8), labels
 
 
+def write_collection(root: Path, classes: int = 3, size: int = 128, unlabelled: bool = False, **settings) -> Path:
+    """Write a collection of scenes a, b, c, d (train a and b, validation c, test d); gives the path of its YAML."""
+    rng = np.random.default_rng(7)
+    for index, name in enumerate("abcd"):
+        image, labels = paint(rng, size, classes)
+        write_raster(root / f"images/{name}.tif", image, west=500_000 + 1000 * index)
+        write_raster(root / f"masks/{name}.tif", labels, west=500_000 + 1000 * index)
+    if unlabelled:
+        write_raster(root / "unlabelled/u.tif", paint(rng, size, classes)[0], west=509_000)
+    names = ["land", "building", "water", "road"][:classes]
+    values = {
+        "name": "small",
+        "classes": tuple(ClassSettings(name=name, value=index) for index, name in enumerate(names)),
+        "split": SplitSettings(train=("a", "b"), validation=("c",), test=("d",)),
+    }
+    save(CollectionSettings(**(values | settings)), root / "collection.yaml")
+    return root / "collection.yaml"
+
+
 @pytest.fixture
 def make_collection(tmp_path: Path) -> Callable[..., Path]:
-    """Write a collection of scenes a, b, c, d (train a and b, validation c, test d); gives the path of its YAML."""
+    """`write_collection` into this test's own folder."""
 
-    def make(
-        classes: int = 3, size: int = 128, folder: str = "collection", unlabelled: bool = False, **settings
-    ) -> Path:
-        root = tmp_path / folder
-        rng = np.random.default_rng(7)
-        for index, name in enumerate("abcd"):
-            image, labels = paint(rng, size, classes)
-            write_raster(root / f"images/{name}.tif", image, west=500_000 + 1000 * index)
-            write_raster(root / f"masks/{name}.tif", labels, west=500_000 + 1000 * index)
-        if unlabelled:
-            write_raster(root / "unlabelled/u.tif", paint(rng, size, classes)[0], west=509_000)
-        names = ["land", "building", "water", "road"][:classes]
-        values = {
-            "name": "small",
-            "classes": tuple(ClassSettings(name=name, value=index) for index, name in enumerate(names)),
-            "split": SplitSettings(train=("a", "b"), validation=("c",), test=("d",)),
-        }
-        save(CollectionSettings(**(values | settings)), root / "collection.yaml")
-        return root / "collection.yaml"
+    def make(folder: str = "collection", **values) -> Path:
+        return write_collection(tmp_path / folder, **values)
 
     return make
 
 
-@pytest.fixture
-def quick_budget() -> Budget:
-    """A training of seconds."""
-    return Budget(steps=6, batch_size=2, crop=64, validate_every=3, save_every=2)
+QUICK = Budget(steps=6, batch_size=2, crop=64, validate_every=3, save_every=2)
+"""A training of seconds."""
+SMALL_WINDOWS = EvaluationSettings(tile=32, window=64, halo=32)
+"""Windows that fit the small scenes: 16 tiles each."""
 
 
-@pytest.fixture
-def small_windows() -> EvaluationSettings:
-    """Windows that fit the small scenes."""
-    return EvaluationSettings(tile=32, window=64, halo=32)
+def run_settings(collection: Path, arm: str = "alone", **values) -> RunSettings:
+    """A run of seconds on a small collection."""
+    base = {
+        "seed": 0,
+        "network": TINY,
+        "recipe": Recipe(alpha=0),
+        "budget": QUICK,
+        "evaluation": SMALL_WINDOWS,
+        "hardware": Hardware(device="cpu"),
+    }
+    return RunSettings(arm=arm, collection=collection, **(base | values))

@@ -65,7 +65,9 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, CheckpointInfo]:
             f"{path}: its settings are not those of a kdcore checkpoint ({error.error_count()} problems)."
         ) from error
     # Weights are about to be replaced: do not download any.
-    network = SegmentationNetwork(info.network.model_copy(update={"weights": None}), info.bands, info.logits)
+    plain = info.network.model_copy(update={"weights": None})
+    order = tensors["band_order"].flatten().tolist() if "band_order" in tensors else None
+    network = SegmentationNetwork(plain, info.bands, info.logits, band_order=order)
     put_weights(network, tensors, path)
     return network, info
 
