@@ -286,9 +286,8 @@ class Bootstrap:
         """
         if self.tiles < 2:
             return np.full(again.shape[1], np.nan)
-        mean, tail = full.mean(), (1 + self.confidence) / 2
-        narrowness = stats.t.ppf(tail, self.tiles - 1) / stats.norm.ppf(tail) * np.sqrt(self.tiles / (self.tiles - 1))
-        imagery = narrowness * (again.mean(axis=0) - mean)
+        mean = full.mean()
+        imagery = widening(self.tiles, self.confidence) * (again.mean(axis=0) - mean)
         if len(full) == 1:
             return np.asarray(mean + imagery)
         return np.asarray(mean + shared_part(full, again) * imagery + (full - mean) @ self.noise)
@@ -313,6 +312,12 @@ class Bootstrap:
         tail = 50 * (1 - self.confidence)
         low, high = np.percentile(draws, [tail, 100 - tail])
         return float(low), float(high)
+
+
+def widening(tiles: int, confidence: float) -> float:
+    """By how much deviations of resamples of at least two tiles must grow to be as wide as they should (see above)."""
+    tail = (1 + confidence) / 2
+    return float(stats.t.ppf(tail, tiles - 1) / stats.norm.ppf(tail) * np.sqrt(tiles / (tiles - 1)))
 
 
 def shared_part(full: Values, again: Values) -> float:

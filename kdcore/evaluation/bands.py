@@ -1,0 +1,264 @@
+"""How sure is a curve? Confidence bands, and intervals for each class, from histograms.
+
+Test tiles are drawn with replacement, the same tiles for every network (`kdcore.evaluation.compare` says why). On each
+resample the curves are drawn again; between which precisions 95 % of them pass at a recall is the band there. The band
+holds the noise of the imagery only: single seeds are drawn beside it. The intervals of AP and of differences hold both.
+
+Scores of large test splits are big (256 counts for each tile and class), so they are taken one after another, and only
+sums and summaries are kept.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdcore.errors import DataError
+from kdcore.evaluation.compare import (
+    CHUNK,
+    Bootstrap,
+    Difference,
+    aligned,
+    mean_of_known,
+    seed_noise,
+    tile_weights,
+    widening,
+)
+from kdcore.evaluation.curves import Floats, average_precision, prevalence
+from kdcore.evaluation.operating import MEAN, view_curve
+from kdcore.evaluation.scores import BINS, Scores
+
+RECALLS: Floats = np.linspace(0, 1, 101)
+"""Recalls at which bands are known."""
+BAND_RESAMPLES = 512  # enough for a drawing: an edge moves by less than its line's width
+NAMES = {"alone": "Student alone", "distilled": "Distilled student", "teacher": "Teacher"}
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ArmCurves:
+    """One arm: S seeds, K scored classes. Where classes are rows, the mean over them is one more: the last.
+
+    Attributes:
+        positives, negatives: (S, K, 256) pixels of the test split per level.
+        validation: the same two of the validation split, for choosing thresholds.
+        ap: (K + 1, 3) average precision, mean over seeds, with its interval; nan where it cannot be known.
+        band: (K + 1, 2, 101) lower and upper precision at `RECALLS` of all seeds together.
+    """
+
+    positives: Counts
+    negatives: Counts
+    validation: tuple[Counts, Counts]
+    ap: Floats
+    band: Floats
+
+
+@dataclass(frozen=True)
+class StudyCurves:
+    """Everything that is drawn of a study's test split; a few hundred kilobytes, whatever its size.
+
+    Attributes:
+        classes: names of the K scored classes.
+        arms: teacher, alone, distilled.
+        gains: AP of the distilled student minus that of the student alone, in points, for each class and the mean.
+        gain_band: (K + 1, 3, 101) precision of the distilled student minus that of the student alone at the same recall,
+            in points, and its interval (imagery only).
+        prevalence: (K,) share of each class in the labelled pixels.
+        tiles: in the test split.
+        confidence: of bands and intervals.
+    """
+
+    classes: tuple[str, ...]
+    arms: dict[str, ArmCurves]
+    gains: list[Difference]
+    gain_band: Floats
+    prevalence: Floats
+    tiles: int
+    confidence: float
+
+    @property
+    def seeds(self) -> int:
+        """Trainings of a student."""
+        return len(self.arms["alone"].positives)
+
+    @property
+    def views(self) -> list[int]:
+        """The classes, and their mean where there are several."""
+        return [*range(len(self.classes)), *([MEAN] if len(self.classes) > 1 else [])]
+
+
+@dataclass
+class _Replicates:
+    """What is kept of an arm while its seeds are read: sums over seeds, and AP of each seed and resample."""
+
+    positives: list[Counts]
+    negatives: list[Counts]
+    ap: list[Floats]  # (resamples, K + 1) each
+    drawn: NDArray[np.float32]  # (BAND_RESAMPLES, 2, K, 256)
+
+    @classmethod
+    def none(cls, classes: int, resamples: int) -> "_Replicates":
+        return cls([], [], [], np.zeros((resamples, 2, classes, BINS), dtype=np.float32))
+
+
+def study_curves(
+    test: Mapping[str, Iterable[Scores]],
+    validation: Mapping[str, Iterable[Scores]],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> StudyCurves:
+    """Measure the curves of three arms with their uncertainty.
+
+    Args:
+        test: for `alone`, `distilled` and `teacher` the test scores of each seed; they are read one after another.
+        validation: the same of the validation split.
+        resamples: draws of the bootstrap; with the defaults the gain in mean AP is that of the study's report.
+        confidence: of bands and intervals, in (0, 1).
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: an arm is missing or empty, or classes, tiles or labels differ between arms.
+    """
+    rng = np.random.default_rng(seed)
+    weights: NDArray[np.uint16] | None = None
+    reference: Scores | None = None
+    found: dict[str, _Replicates] = {}
+    for arm, name in NAMES.items():
+        for number, scores in enumerate(test.get(arm, ()), start=1):
+            if reference is None or weights is None:
+                reference, weights = scores, tile_weights(len(scores.tiles), resamples, rng)
+            if arm not in found:
+                found[arm] = _Replicates.none(len(scores.scored), min(BAND_RESAMPLES, resamples))
+            _add(found[arm], aligned(scores, reference, f"{name}, seed number {number}"), weights)
+        if arm not in found:
+            raise DataError(f"{name}: there are no scores of it. Finish the study first.")
+    assert reference is not None
+    seeds = len(found["alone"].ap)
+    if len(found["distilled"].ap) != seeds:
+        raise DataError(
+            f"The student alone has {seeds} seeds, the distilled student {len(found['distilled'].ap)}. Finish the study first."
+        )
+
+    tiles = len(reference.tiles)
+    noise = {count: seed_noise(count, resamples, rng) for count in dict.fromkeys([seeds, len(found["teacher"].ap)])}
+    views = [*range(len(reference.scored)), MEAN]
+    passes = {arm: [_passes(again, view) for view in views] for arm, again in found.items()}
+    arms = {}
+    for arm, again in found.items():
+        bootstrap = Bootstrap(tiles, noise[len(again.ap)], confidence)
+        full, drawn = _average_precisions(again)
+        arms[arm] = ArmCurves(
+            np.stack(again.positives),
+            np.stack(again.negatives),
+            _totals(validation.get(arm, ()), reference, NAMES[arm]),
+            np.clip([_as_row(bootstrap.difference(full[:, view], drawn[..., view])) for view in views], 0, 1),
+            np.stack([np.clip(_interval_along(*both, tiles, confidence)[1:], 0, 1) for both in passes[arm]]),
+        )
+    bootstrap = Bootstrap(tiles, noise[seeds], confidence)
+    (full_a, drawn_a), (full_d, drawn_d) = (_average_precisions(found[arm]) for arm in ("alone", "distilled"))
+    gains = [
+        bootstrap.difference(100 * (full_d - full_a)[:, view], 100 * (drawn_d - drawn_a)[..., view]) for view in views
+    ]
+    gain_band = [
+        _interval_along(100 * (d[0] - a[0]), 100 * (d[1] - a[1]), tiles, confidence)
+        for a, d in zip(passes["alone"], passes["distilled"], strict=True)
+    ]
+    return StudyCurves(
+        tuple(reference.classes[index] for index in reference.scored),
+        {arm: arms[arm] for arm in ("teacher", "alone", "distilled")},
+        gains,
+        np.stack(gain_band),
+        prevalence(*reference.total()),
+        tiles,
+        confidence,
+    )
+
+
+def precision_at_recall(precision: Floats, recall: Floats, wanted: Floats) -> Floats:
+    """Read curves at given recalls, as steps: the precision of the strictest threshold that finds at least so much.
+
+    Args:
+        precision: (N, P) along N curves.
+        recall: (N, P), never falling along a curve; a curve that holds nan is unknown.
+        wanted: (R,) recalls in [0, 1].
+
+    Returns:
+        (N, R); nan throughout for an unknown curve.
+    """
+    known = ~np.isnan(recall).any(axis=1)
+    if not known.any():
+        return np.full((len(recall), len(wanted)), np.nan)
+    # One search instead of N: the curves one above the other are one sorted row. Rounding must not step over an edge.
+    offset = 2.0 * np.arange(known.sum())[:, None]
+    position = np.searchsorted((recall[known] + offset).ravel(), (wanted - 1e-9 + offset).ravel())
+    result = np.full((len(recall), len(wanted)), np.nan)
+    result[known] = precision[known].ravel()[position].reshape(-1, len(wanted))
+    return result
+
+
+def _add(again: _Replicates, scores: Scores, weights: NDArray[np.uint16]) -> None:
+    """Count one seed, and count it again on every resample of the tiles."""
+    positives, negatives = scores.total()
+    again.positives.append(positives)
+    again.negatives.append(negatives)
+    tiles, classes = len(scores.tiles), len(scores.scored)
+    histograms = np.empty((tiles, 2, classes * BINS), dtype=np.float32)
+    histograms[:, 0], histograms[:, 1] = scores.positives.reshape(tiles, -1), scores.negatives.reshape(tiles, -1)
+    ap = []
+    for start in range(0, len(weights), CHUNK):
+        part = weights[start : start + CHUNK].astype(np.float32)
+        drawn = (part @ histograms.reshape(tiles, -1)).reshape(len(part), 2, classes, BINS)
+        ap.append(_with_mean(average_precision(drawn[:, 0], drawn[:, 1])))
+        kept = again.drawn[start : start + CHUNK]
+        kept += drawn[: len(kept)]
+    again.ap.append(np.concatenate(ap))
+
+
+def _average_precisions(again: _Replicates) -> tuple[Floats, Floats]:
+    """AP of each seed on all tiles, (S, K + 1), and on every resample, (S, resamples, K + 1)."""
+    full = average_precision(np.stack(again.positives), np.stack(again.negatives))
+    return _with_mean(full), np.stack(again.ap)
+
+
+def _passes(again: _Replicates, view: int) -> tuple[Floats, Floats]:
+    """Precision at `RECALLS` of all seeds together: on all tiles, (101,), and on the resamples, (BAND_RESAMPLES, 101)."""
+    whole = view_curve(np.sum(again.positives, axis=0), np.sum(again.negatives, axis=0), view)
+    full = precision_at_recall(whole[0][None], whole[1][None], RECALLS)[0]
+    return full, precision_at_recall(*view_curve(again.drawn[:, 0], again.drawn[:, 1], view), RECALLS)
+
+
+def _interval_along(full: Floats, again: Floats, tiles: int, confidence: float) -> Floats:
+    """A value at every recall, (101,), and its interval from resamples, (resamples, 101): (3, 101)."""
+    known = again[np.isfinite(again).all(axis=1)]
+    if tiles < 2 or not len(known) or np.isnan(full).any():
+        return np.stack([full, np.full_like(full, np.nan), np.full_like(full, np.nan)])
+    tail = 50 * (1 - confidence)
+    draws = full + widening(tiles, confidence) * (known - full)
+    return np.stack([full, *np.percentile(draws, [tail, 100 - tail], axis=0)])
+
+
+def _totals(parts: Iterable[Scores], reference: Scores, name: str) -> tuple[Counts, Counts]:
+    """Histograms of each seed over all tiles, two of (S, K, 256)."""
+    totals = []
+    for scores in parts:
+        if (scores.classes, scores.scored) != (reference.classes, reference.scored):
+            raise DataError(
+                f"{name}: the validation scores are of other classes than the test scores. Evaluate the run again."
+            )
+        totals.append(scores.total())
+    if not totals:
+        raise DataError(f"{name}: there are no validation scores to choose a threshold with. Evaluate the run again.")
+    return np.stack([positives for positives, _ in totals]), np.stack([negatives for _, negatives in totals])
+
+
+def _with_mean(values: Floats) -> Floats:
+    """(..., K) with the mean of the known ones as one more: (..., K + 1)."""
+    return np.concatenate([values, mean_of_known(values)[..., None]], axis=-1)
+
+
+def _as_row(difference: Difference) -> tuple[float, float, float]:
+    return difference.mean, difference.low, difference.high
