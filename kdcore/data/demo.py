@@ -1,7 +1,7 @@
 """The demo area: procedural districts that look like satellite imagery, written as a collection on disk.
 
-Nothing is downloaded, every pixel follows from the seed, and the truth is known exactly. See `demo_styles` for what makes
-it hard.
+Nothing is downloaded, every pixel follows from the seed, and the truth is known exactly. See `procedural.styles` for
+what makes it hard.
 """
 
 import json
@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from rasterio.io import MemoryFile
 
-from kdcore.data.demo_layout import Layout, lay_out
-from kdcore.data.demo_painting import METRES, paint
-from kdcore.data.demo_styles import DIFFICULTY, DISTRICTS, Difficulty, District
+from kdcore.data.procedural.bodies import paint_boxes, paint_buildings, paint_trees
+from kdcore.data.procedural.buildings import Builder
+from kdcore.data.procedural.canvas import METRES, Canvas
+from kdcore.data.procedural.furnishings import park_cars, plant
+from kdcore.data.procedural.layout import Layout, divide_ground
+from kdcore.data.procedural.light import expose
+from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS, Difficulty, District, Part
+from kdcore.data.procedural.surfaces import paint_blocks, paint_slabs, paint_streets, paint_water
 from kdcore.errors import DataError
 from kdcore.files import explain_write_error, replacing, write_json
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, fingerprint, save
@@ -122,17 +127,18 @@ def read_marker(folder: Path) -> dict[str, Any]:
 
 def area_settings(seed: int) -> CollectionSettings:
     """The collection's settings: masks are read; `labels_from: polygons` gives the same labels."""
-    parts = {
-        part: tuple(district.name for district in DISTRICTS if district.part == part)
-        for part in ("train", "validation", "test")
-    }
     return CollectionSettings(
         name=f"demo-{seed}",
         labels_from="masks",
         classes=CLASSES,
         class_field="class",
-        split=SplitSettings(**parts),
+        split=SplitSettings(train=names("train"), validation=names("validation"), test=names("test")),
     )
+
+
+def names(part: Part) -> tuple[str, ...]:
+    """Names of the districts of one part."""
+    return tuple(district.name for district in DISTRICTS if district.part == part)
 
 
 def place(index: int, size: int) -> Affine:
@@ -160,6 +166,25 @@ def make_district(
         if shares.min() >= LEAST_SHARE:
             break
     return paint(layout, district, difficulty, rng), labels, polygons
+
+
+def lay_out(district: District, side: float, difficulty: Difficulty, rng: np.random.Generator) -> Layout:
+    """Decide what stands where in a district of `side` metres."""
+    layout = divide_ground(district, side, difficulty, rng)
+    builder = Builder(layout, district, difficulty, rng)
+    for block in layout.blocks:
+        builder.build(block)
+    plant(layout, district, difficulty, rng)
+    park_cars(layout, difficulty, rng)
+    return layout
+
+
+def paint(layout: Layout, district: District, difficulty: Difficulty, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(3, side, side) uint8 image of a layout: from the ground up, then light and sensor."""
+    canvas = Canvas(layout, district, difficulty, rng)
+    for layer in (paint_blocks, paint_slabs, paint_streets, paint_water, paint_buildings, paint_boxes, paint_trees):
+        layer(canvas)
+    return expose(canvas)
 
 
 def label_polygons(layout: Layout) -> geopandas.GeoDataFrame:

@@ -5,29 +5,14 @@ from typing import Any
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely import LineString, Polygon
 from shapely.ops import unary_union
 
-from kdcore.data.demo_styles import District
+from kdcore.data.procedural.shapes import Points, Waves
+from kdcore.data.procedural.styles import District
 
 STEP = 3.0  # metres between the points of a street
 MARGIN = 40.0  # metres that streets reach over the district's edge, so that the edge shows cut blocks
-Points = NDArray[np.float64]
-
-
-class Waves:
-    """A smooth random function of the place, about -1 to 1: a sum of sine waves of 100 to 500 metres."""
-
-    def __init__(self, rng: np.random.Generator, shortest: float = 150.0, longest: float = 500.0) -> None:
-        angle = rng.uniform(0, 2 * np.pi, 5)
-        number = 2 * np.pi / rng.uniform(shortest, longest, 5)
-        self.vectors = np.stack([np.cos(angle), np.sin(angle)]) * number
-        self.phases = rng.uniform(0, 2 * np.pi, 5)
-
-    def __call__(self, places: Points) -> Points:
-        """Values at (..., 2) places in metres."""
-        return np.sin(places @ self.vectors + self.phases).sum(axis=-1) / 2.5
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ def lay_out_streets(district: District, side: float, rng: np.random.Generator) -
     for turn, spacing in enumerate(district.spacing):
         lines = fill_with_streamlines(empty, turn * np.pi / 2, spacing, side, rng)
         families.append(lines)
-    mains = [families[0][0], families[1][0]]
+    mains = [choose_main(family, river, 3 * district.river[0]) for family in families]
     lines = [line for family in families for line in family]
     streets = []
     near_river = river.buffer(9)
@@ -79,7 +64,7 @@ def lay_out_streets(district: District, side: float, rng: np.random.Generator) -
         middle = piece.interpolate(0.5, normalized=True)
         main = any(line.distance(middle) < 0.01 for line in mains)
         if not main:
-            if piece.length < 60 * 2 and rng.random() < district.missing:
+            if piece.length < 120 and rng.random() < district.missing:
                 continue
             piece = piece.difference(near_river)
         width = rng.uniform(10.5, 13) if main else float(rng.choice([5.0, 6.0, 7.0, 7.5]))
@@ -90,6 +75,15 @@ def lay_out_streets(district: District, side: float, rng: np.random.Generator) -
             if part.length > 8
         ]
     return Network(streets, river, river_line, base, waves, district.bend)
+
+
+def choose_main(family: list[LineString], river: Polygon, longest: float) -> LineString:
+    """The first long line of a family that crosses the river by a short bridge, or not at all."""
+    half = max(line.length for line in family) / 2
+    for line in family:
+        if line.length > half and line.intersection(river).length < longest:
+            return line
+    return min(family, key=lambda line: line.intersection(river).length)
 
 
 def fill_with_streamlines(

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Colour = tuple[float, float, float]  # red, green, blue as seen in full sun, 0..255
-Zone = Literal["dense", "houses", "towers", "industry", "parking", "field", "vineyard", "orchard", "park", "waste"]
+Zone = Literal[
+    "dense", "houses", "towers", "industry", "parking", "field", "vineyard", "orchard", "park", "forest", "waste"
+]
+Roof = Literal["flat", "gable", "hip"]
 Season = Literal["spring", "summer", "dry", "autumn"]
 Part = Literal["train", "validation", "test", "unlabelled"]
 
@@ -16,6 +19,7 @@ class Difficulty:
     Attributes:
         lookalike_roofs: share of roofs in the colours of this district's soil, asphalt and lawn: only shape, edges and
             shadow tell them apart.
+        decoys: courts, terraces, foundations and foil that have a roof's shape and colour but no height, as a factor.
         lookalike_water: share of ponds that are green as a lawn or dark as a shadow.
         contrast: how far roof colours lie from the district's mean colour; 1 as painted, 0 all the same.
         relief: how strongly slopes and crowns are shaded by the sun; 0 paints them flat.
@@ -28,6 +32,7 @@ class Difficulty:
     """
 
     lookalike_roofs: float = 0.45
+    decoys: float = 1.0
     lookalike_water: float = 0.5
     contrast: float = 0.85
     relief: float = 1.0
@@ -68,6 +73,8 @@ WATERS: dict[str, Colour] = {
     "blue": (48, 70, 84),
     "lawn": (86, 102, 62),
 }
+SKY: Colour = (170, 180, 190)
+CROPS: tuple[Colour, ...] = ((176, 158, 104), (150, 140, 84), (118, 128, 74), (100, 118, 58), (166, 138, 96))
 POOL: Colour = (96, 168, 186)
 ROOFS: dict[str, tuple[Colour, ...]] = {
     "tile": ((166, 92, 68), (148, 84, 66), (178, 112, 80), (128, 78, 62), (118, 104, 94)),
@@ -135,7 +142,7 @@ DISTRICTS: tuple[District, ...] = (
     District(
         name="gardens",
         part="train",
-        zones={"houses": 8, "park": 1.4, "dense": 0.5, "parking": 0.4, "field": 0.6, "orchard": 0.6},
+        zones={"houses": 8, "park": 1.4, "forest": 0.5, "dense": 0.5, "parking": 0.4, "field": 0.6, "orchard": 0.6},
         spacing=(74, 96),
         bend=0.7,
         missing=0.15,
@@ -168,7 +175,7 @@ DISTRICTS: tuple[District, ...] = (
     District(
         name="farmland",
         part="train",
-        zones={"field": 6, "vineyard": 1.3, "orchard": 1.4, "houses": 1.6, "park": 1.0, "waste": 0.6, "industry": 0.6},
+        zones={"field": 7, "forest": 1.2, "vineyard": 1.3, "orchard": 1.4, "houses": 1.8, "park": 0.6, "waste": 0.4},
         spacing=(110, 135),
         bend=0.8,
         missing=0.2,
@@ -185,7 +192,16 @@ DISTRICTS: tuple[District, ...] = (
     District(
         name="valley",
         part="validation",
-        zones={"houses": 3, "dense": 1.5, "industry": 1.2, "field": 1.6, "orchard": 0.7, "park": 1, "parking": 0.6},
+        zones={
+            "houses": 3,
+            "dense": 1.5,
+            "industry": 1.2,
+            "field": 1.6,
+            "orchard": 0.7,
+            "park": 1,
+            "parking": 0.6,
+            "forest": 0.6,
+        },
         spacing=(84, 92),
         bend=0.9,
         missing=0.18,
@@ -202,7 +218,16 @@ DISTRICTS: tuple[District, ...] = (
     District(
         name="riverside",
         part="test",
-        zones={"dense": 3, "houses": 2.5, "towers": 2, "industry": 1, "park": 1.4, "parking": 1, "waste": 0.5},
+        zones={
+            "dense": 3,
+            "houses": 2.5,
+            "towers": 2,
+            "industry": 1,
+            "park": 1.4,
+            "parking": 1,
+            "waste": 0.5,
+            "forest": 0.4,
+        },
         spacing=(76, 84),
         bend=1.0,
         missing=0.18,
@@ -219,7 +244,16 @@ DISTRICTS: tuple[District, ...] = (
     District(
         name="outskirts",
         part="test",
-        zones={"houses": 2.4, "industry": 2, "field": 2, "vineyard": 0.8, "waste": 1.2, "orchard": 0.8, "dense": 1},
+        zones={
+            "houses": 2.4,
+            "industry": 2,
+            "field": 2,
+            "vineyard": 0.8,
+            "waste": 1.2,
+            "orchard": 0.8,
+            "dense": 1,
+            "forest": 0.5,
+        },
         spacing=(92, 110),
         bend=0.6,
         missing=0.16,
