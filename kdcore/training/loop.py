@@ -111,11 +111,7 @@ def train(
 
     # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
     optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
-    average = (
-        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(budget.ema), use_buffers=True)  # type: ignore[no-untyped-call]
-        if budget.ema
-        else None
-    )
+    average = averaged(network, budget.ema) if budget.ema else None
     progress = load_state(run, network, optimiser, average) if run.state.exists() else Progress()
     if fabric.is_global_zero:
         run.forget_metrics_after(progress.step)
@@ -207,6 +203,19 @@ def train(
         if stopping:
             break
     return progress
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a network's weights and statistics; whole numbers (counters, band order) are copied."""
+    move: Callable[[Any, Any, Any], None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def update(average: Any, current: Any, updates: Any) -> None:
+        if average[0].is_floating_point():
+            move(average, current, updates)
+        else:
+            torch._foreach_copy_(average, current)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
 def make_fabric(device: str, devices: int, precision: Any) -> Fabric:
