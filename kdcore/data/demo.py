@@ -16,12 +16,11 @@ import shapely
 from affine import Affine
 from filelock import FileLock
 from numpy.typing import NDArray
-from rasterio.features import rasterize
 from rasterio.io import MemoryFile
 
 from kdcore.data.procedural.bodies import paint_boxes, paint_buildings, paint_trees
 from kdcore.data.procedural.buildings import Builder
-from kdcore.data.procedural.canvas import METRES, Canvas
+from kdcore.data.procedural.canvas import METRES, Canvas, burn
 from kdcore.data.procedural.furnishings import park_cars, plant
 from kdcore.data.procedural.layout import Layout, divide_ground
 from kdcore.data.procedural.light import expose
@@ -37,6 +36,7 @@ CRS = "EPSG:32632"
 WEST, NORTH = 693_000.0, 5_337_000.0  # 2.6 degrees from the zone's central meridian: the grid is turned against north
 STREET_WIDTH = 150.0  # metres between districts
 LEAST_SHARE = 0.015  # of each class in each district
+ATTEMPTS = 12  # at drawing a district with that much of each class
 CLASSES = (
     ClassSettings(name="ground", value=0, colour="#999999"),
     ClassSettings(name="building", value=1, colour="#D55E00"),
@@ -157,14 +157,19 @@ def make_district(
         (3, size, size) image, (size, size) class indices, and their polygons in metres from the upper left corner.
     """
     district = DISTRICTS[index]
-    for attempt in range(20):
+    best, best_share = None, -1.0
+    for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([VERSION, seed, index, attempt])
         layout = lay_out(district, size * METRES, difficulty, rng)
         polygons = label_polygons(layout)
-        labels = burn(polygons, size)
-        shares = np.bincount(labels.ravel(), minlength=len(CLASSES)) / labels.size
-        if shares.min() >= LEAST_SHARE:
+        labels = burn_labels(polygons, size)
+        share = np.bincount(labels.ravel(), minlength=len(CLASSES)).min() / labels.size
+        if share > best_share:
+            best, best_share = (layout, labels, polygons, rng), share
+        if share >= LEAST_SHARE:
             break
+    assert best is not None
+    layout, labels, polygons, rng = best
     return paint(layout, district, difficulty, rng), labels, polygons
 
 
@@ -206,13 +211,10 @@ def label_polygons(layout: Layout) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame({"class": names[origin][polygonal]}, geometry=outlines[polygonal])
 
 
-def burn(polygons: geopandas.GeoDataFrame, size: int) -> NDArray[np.uint8]:
+def burn_labels(polygons: geopandas.GeoDataFrame, size: int) -> NDArray[np.uint8]:
     """Class indices (size, size) by the pixels' centres."""
     index = {entry.name: position for position, entry in enumerate(CLASSES)}
-    labels = np.zeros((size, size), dtype=np.uint8)
-    pairs = zip(polygons.geometry, polygons["class"].map(index), strict=True)
-    rasterize(list(pairs), out=labels, transform=Affine.scale(METRES))
-    return labels
+    return burn(polygons.geometry.tolist(), polygons["class"].map(index).tolist(), size).astype(np.uint8)
 
 
 def write_district(

@@ -118,7 +118,10 @@ class Builder:
             outline = unary_union([wing.polygon for wing in wings]) if with_wing else body.polygon
             if not free.contains(outline):
                 continue
-            others = [building.outline for building in placed]
+            reach = front + depth + 60 + plot.gap[0]  # those whose centres are farther apart keep their distance
+            others = [
+                other.outline for other in placed if abs(other.wings[0].x - x) + abs(other.wings[0].y - y) < reach
+            ]
             if not others or shapely.distance(others, outline).min() > max(plot.gap[0] - 0.5, 0.1):
                 return wings, outline
         return None
