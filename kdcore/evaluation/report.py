@@ -89,6 +89,7 @@ def arm_report(reports: list[dict[str, Any]]) -> dict[str, Any]:
         "steps": first["steps"],
         "seconds": round(float(np.mean([report["seconds"] for report in reports])), 2),
         "device": first["device"],
+        "megapixels_per_second": average([report.get("megapixels_per_second") for report in reports]),
         "mean_ap": average([test["mean_ap"] for test in tests]),
         "mean_iou": average([test["mean_iou"] for test in tests]),
         "mean_boundary_iou": average([test["mean_boundary_iou"] for test in tests]),

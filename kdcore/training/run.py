@@ -21,6 +21,7 @@ from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, re
 from kdcore.evaluation.scores import LEVELS, Scores
 from kdcore.files import write_json
 from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.speed import megapixels_per_second
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import build_network, count_parameters
 from kdcore.models.teacher import Teacher
@@ -154,6 +155,7 @@ def train_and_evaluate(
             "seconds": round(progress.seconds, 2),
             "best_step": progress.best_step,
             "device": device_name(fabric.device),
+            "megapixels_per_second": measured_speed(best, collection, settings, fabric),
         },
     )
 
@@ -197,9 +199,16 @@ def evaluate_ensemble(
                 "seconds": 0.0,
                 "best_step": 0,
                 "device": device_name(fabric.device),
+                "megapixels_per_second": measured_speed(teacher, collection, settings, fabric),
                 "members": len(checkpoints),
             },
         )
+
+
+def measured_speed(network: nn.Module, collection: Collection, settings: RunSettings, fabric: Fabric) -> float:
+    """Megapixels per second of a network on the windows that it is scored with."""
+    speed = megapixels_per_second(network, collection.bands, settings.evaluation.window, fabric.device, fabric.autocast)
+    return round(speed, 4)
 
 
 def finish(
