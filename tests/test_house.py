@@ -22,6 +22,8 @@ ROOMS = [
     "inference",
     "training",
     "views",
+    "server",
+    "ui",
     "cli",
 ]
 WITHOUT_TORCH = [

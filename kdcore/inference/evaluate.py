@@ -20,6 +20,7 @@ from kdcore.data.labels import IGNORE
 from kdcore.data.scene import Box, Crop, Scene
 from kdcore.evaluation.scores import NODATA, Scores, ScoresBuilder, boundary_pixels, quantise
 from kdcore.files import replacing
+from kdcore.inference.layers import add_overviews
 from kdcore.models.networks import SegmentationNetwork, probabilities
 from kdcore.models.teacher import Teacher
 from kdcore.settings import EvaluationSettings, SplitName
@@ -36,6 +37,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     maps: Path | None = None,
     readers: int = 2,
+    buffer: int = 0,
     autocast: Callable[[], Any] = nullcontext,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
@@ -50,6 +52,7 @@ def evaluate(
         device: where the network is.
         maps: folder that gets one GeoTIFF a scene with K bands of probabilities, uint8 0..254, nodata 255.
         readers: threads that read ahead.
+        buffer: pixels that the part keeps away from the parts behind it (validation from test), see `Collection.regions`.
         autocast: context of the forward pass, for mixed precision.
         progress: is told windows done and windows in all.
 
@@ -59,7 +62,7 @@ def evaluate(
     network.eval()
     names, scored = collection.settings.class_names, collection.settings.scored
     builder = ScoresBuilder(names, scored, tile=settings.tile)
-    work = list(windows(collection, split, settings.window))
+    work = list(windows(collection, split, settings.window, buffer))
     reads = read_ahead(
         lambda index: read_window(collection, *work[index][:2], settings.halo), range(len(work)), readers
     )
@@ -99,13 +102,15 @@ def evaluate(
     return builder.build()
 
 
-def windows(collection: Collection, split: SplitName, size: int) -> Iterator[tuple[Scene, Box, NDArray[np.bool_]]]:
+def windows(
+    collection: Collection, split: SplitName, size: int, buffer: int = 0
+) -> Iterator[tuple[Scene, Box, NDArray[np.bool_]]]:
     """The windows that hold pixels of a part: scene, rectangle, and which of its pixels (height, width) belong to the part.
 
     Origins are multiples of `size`, so that neighbouring windows meet without overlap and tiles lie inside windows.
     """
     by_scene: dict[str, list[Box]] = {}
-    for region in collection.regions(split):
+    for region in collection.regions(split, buffer):
         by_scene.setdefault(region.scene.id, []).append(region.box)
     for scene in collection.scenes:
         boxes = by_scene.get(scene.id, [])
@@ -152,6 +157,7 @@ def writing_map(path: Path, scene: Scene, bands: int) -> Iterator[Any]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(temporary, "w", **profile) as dataset:
             yield dataset
+        add_overviews(temporary)
 
 
 def fill_values(network: SegmentationNetwork | Teacher) -> NDArray[np.float32]:

@@ -1,0 +1,156 @@
+"""What a study's map can show: its scenes, where they lie, their classes. Read by the tile server and by the pages."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from affine import Affine
+from pydantic import ValidationError
+from rasterio.crs import CRS
+from rasterio.warp import transform, transform_bounds
+
+from kdcore.errors import RunError
+from kdcore.settings import Frozen
+
+WEB_MERCATOR = CRS.from_epsg(3857)
+DEGREES = CRS.from_epsg(4326)
+FOLDER = "layers"
+INDEX = "layers.json"
+
+Bounds = tuple[tuple[float, float], tuple[float, float]]
+Rectangle = tuple[int, int, int, int]
+"""Row, column, height and width in pixels; `kdcore.data.scene.Box` is one."""
+
+
+class SceneLayers(Frozen):
+    """One scene as the map shows it.
+
+    Attributes:
+        id: a slug without underscores, unique in the study; names the scene in addresses and its folder.
+        name: the scene's own name, which also names the runs' maps (`runs/*/maps/<name>.tif`).
+        height, width: of the whole scene in pixels at the collection's resolution.
+        part: row, column, height and width of the rectangle that imagery and truth cover.
+        georeferenced: whether the raster said where it lies; if not, it lies at 0/0 of web mercator.
+        unit: of the flat map of a scene without georeference; 'pixels' where its resolution is unknown.
+        metres_per_pixel: on the ground; None where unknown.
+        crs: of `transform`, as 'EPSG:number' or WKT.
+        transform: column and row of the whole scene to the CRS, (a, b, c, d, e, f).
+        zoom: web-mercator zoom at which a map pixel is about as large as a pixel of the scene.
+    """
+
+    id: str
+    name: str
+    height: int
+    width: int
+    part: Rectangle
+    georeferenced: bool
+    unit: Literal["metres", "pixels"]
+    metres_per_pixel: float | None
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    zoom: int
+
+    @cached_property
+    def affine(self) -> Affine:
+        """Column and row of the whole scene to the CRS."""
+        return Affine(*self.transform)
+
+    @cached_property
+    def coordinates(self) -> CRS:
+        """The CRS of `transform`."""
+        return CRS.from_string(self.crs)
+
+    @property
+    def bounds(self) -> Bounds:
+        """South-west and north-east corner of `part`, (latitude, longitude) in degrees."""
+        return self.bounds_of(self.part)
+
+    def bounds_of(self, rectangle: Rectangle) -> Bounds:
+        """South-west and north-east corner, (latitude, longitude) in degrees, of a rectangle of the scene."""
+        row, column, height, width = rectangle
+        corners = [self.affine @ (x, y) for x in (column, column + width) for y in (row, row + height)]
+        xs, ys = [x for x, _ in corners], [y for _, y in corners]
+        west, south, east, north = transform_bounds(self.coordinates, DEGREES, min(xs), min(ys), max(xs), max(ys))
+        return (south, west), (north, east)
+
+    def pixel_at(self, latitude: float, longitude: float) -> tuple[int, int] | None:
+        """Row and column of the scene's pixel at a place in degrees; None outside the part that is shown."""
+        (x,), (y,) = transform(DEGREES, self.coordinates, [longitude], [latitude])
+        column, row = ~self.affine @ (x, y)
+        top, left, height, width = self.part
+        inside = top <= row < top + height and left <= column < left + width
+        return (int(row), int(column)) if inside else None
+
+
+class StudyLayers(Frozen):
+    """The contents of `layers/layers.json`.
+
+    Attributes:
+        data: hash of the collection that the layers were written from.
+        classes, colours: of all classes, in order.
+        scored: indices of the classes that the runs' maps have a band for.
+        scenes: those with test pixels.
+    """
+
+    data: str
+    classes: tuple[str, ...]
+    colours: tuple[str, ...]
+    scored: tuple[int, ...]
+    scenes: tuple[SceneLayers, ...]
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes: then the runs' maps have one band, of the second class."""
+        return len(self.classes) == 2
+
+    @classmethod
+    def load(cls, study: Path) -> "StudyLayers":
+        """Read what `write_layers` wrote into a study's folder.
+
+        Raises:
+            RunError: there are none, or the file is broken.
+        """
+        path = study / FOLDER / INDEX
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RunError(
+                f"{study.name}: this study has no map yet. Maps are made at the end of a study; start it again to go on."
+            ) from error
+        except ValidationError as error:
+            raise RunError(
+                f"{path}: is broken. Remove it and start the study again; training is not repeated."
+            ) from error
+
+    def scene(self, scene_id: str) -> SceneLayers:
+        """The scene with this id.
+
+        Raises:
+            RunError: there is none.
+        """
+        for scene in self.scenes:
+            if scene.id == scene_id:
+                return scene
+        raise RunError(f"There is no scene {scene_id!r} in this study.")
+
+    def scene_named(self, name: str) -> SceneLayers | None:
+        """The scene with this name of its own, as scores and maps have it; None without one."""
+        return next((scene for scene in self.scenes if scene.name == name), None)
+
+
+def slugs(names: list[str]) -> list[str]:
+    """A distinct slug for each name: lower case letters, digits and '-' only.
+
+    Underscores are left out because streamlit-folium drops what follows them before it compares maps.
+    """
+    found: list[str] = []
+    for name in names:
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-") or "scene"
+        number = 1
+        candidate = slug
+        while candidate in found:
+            number += 1
+            candidate = f"{slug}-{number}"
+        found.append(candidate)
+    return found

@@ -1,0 +1,305 @@
+"""Imagery and truth of a study's test scenes as Cloud-Optimized GeoTIFFs, which the map is drawn from.
+
+The runs' own maps (`runs/*/maps/<scene>.tif`) lie on the same pixels. No torch here.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.warp import calculate_default_transform
+from rasterio.windows import Window
+from rio_cogeo.cogeo import cog_translate
+from rio_cogeo.profiles import cog_profiles
+
+from kdcore.data.collection import Collection
+from kdcore.data.inspect import PALETTE
+from kdcore.data.labels import IGNORE
+from kdcore.data.rasters import open_raster
+from kdcore.data.scene import Box, Crop, Scene
+from kdcore.data.survey import spread
+from kdcore.errors import KdcoreError, RunError
+from kdcore.files import replacing, write_text
+from kdcore.inference.layer_index import FOLDER, INDEX, WEB_MERCATOR, SceneLayers, StudyLayers, slugs
+
+PIECE = 1024  # pixels: what is read and written at once, a multiple of the reader's block and of the file's tile
+TILE = 512  # pixels: of the files
+SMALLEST_OVERVIEW = 256  # pixels
+MOST_SAMPLES = 64  # blocks of 256 px that the stretch is measured on
+STRETCH = (2, 98)  # percentiles that become black and white
+EQUATOR_METRES_PER_PIXEL = 2 * math.pi * 6378137 / 256  # of web mercator at zoom 0
+
+Stretch = list[tuple[float, float]]
+
+
+def write_layers(
+    study: Path, collection: Collection, progress: Callable[[int, int], None] = lambda done, total: None
+) -> StudyLayers:
+    """Write imagery and truth of every scene with test pixels into `layers/` of a study's folder, and their index.
+
+    What was written from the same data before is kept, so that this can be called again after any interruption.
+
+    Args:
+        study: the study's folder.
+        collection: the data that the study is about.
+        progress: is told pieces done and pieces in all.
+
+    Returns:
+        What `layers.json` holds.
+
+    Raises:
+        KdcoreError: the disk is full, or imagery that cannot be read any more.
+    """
+    try:
+        written = StudyLayers.load(study)
+        if written.data == collection.content_hash:
+            return written
+    except RunError:
+        pass  # none yet, or of an older kind: write them
+    parts = test_parts(collection)
+    layers = StudyLayers(
+        data=collection.content_hash,
+        classes=collection.settings.class_names,
+        colours=class_colours([entry.colour for entry in collection.settings.classes]),
+        scored=collection.settings.scored,
+        scenes=tuple(
+            place(scene, bounding_box(boxes), slug)
+            for (scene, boxes), slug in zip(parts, slugs([scene.id for scene, _ in parts]), strict=True)
+        ),
+    )
+    stretch = measure_stretch(collection)
+    total = sum(len(list(pieces(Box(*scene.part)))) for scene in layers.scenes)
+    done = 0
+    for (scene, boxes), placed in zip(parts, layers.scenes, strict=True):
+        for _ in write_scene(study / FOLDER / placed.id, collection, scene, placed, boxes, stretch):
+            done += 1
+            progress(done, total)
+    write_text(study / FOLDER / INDEX, layers.model_dump_json(indent=1))
+    return layers
+
+
+def test_parts(collection: Collection) -> list[tuple[Scene, list[Box]]]:
+    """The scenes with test pixels, each with the rectangles that they are in."""
+    boxes: dict[str, list[Box]] = {}
+    for region in collection.regions("test"):
+        boxes.setdefault(region.scene.id, []).append(region.box)
+    return [(scene, boxes[scene.id]) for scene in collection.scenes if scene.id in boxes]
+
+
+def bounding_box(boxes: Sequence[Box]) -> Box:
+    """The smallest rectangle that holds all."""
+    row, column = min(box.row for box in boxes), min(box.column for box in boxes)
+    below = max(box.row + box.height for box in boxes)
+    right = max(box.column + box.width for box in boxes)
+    return Box(row, column, below - row, right - column)
+
+
+def class_colours(given: Sequence[str | None]) -> tuple[str, ...]:
+    """The collection's colours where every class has one, else a palette that colour-blind people can tell apart."""
+    if all(given):
+        return tuple(str(colour) for colour in given)
+    return tuple(PALETTE[index % len(PALETTE)] for index in range(len(given)))
+
+
+def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
+    """Where a scene lies on the map; one without georeference gets a flat place at 0/0, in metres or else in pixels."""
+    georeferenced = scene.crs is not None and scene.transform != Affine.scale(scene.scale[1], scene.scale[0])
+    metres = scene.metres_per_pixel
+    if scene.crs is not None and georeferenced:
+        crs, transform = scene.crs, scene.transform
+    else:
+        crs, transform = WEB_MERCATOR, Affine.scale(metres or 1.0, -(metres or 1.0))
+    return SceneLayers(
+        id=slug,
+        name=scene.id,
+        height=scene.height,
+        width=scene.width,
+        part=(box.row, box.column, box.height, box.width),
+        georeferenced=georeferenced,
+        unit="pixels" if metres is None else "metres",
+        metres_per_pixel=metres,
+        crs=crs.to_string(),
+        transform=tuple(transform)[:6],
+        zoom=native_zoom(crs, transform, scene.width, scene.height),
+    )
+
+
+def native_zoom(crs: Any, transform: Affine, width: int, height: int) -> int:
+    """The zoom level whose pixels are nearest to the raster's, from 0 to 24."""
+    corners = [transform @ (x, y) for x in (0, width) for y in (0, height)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    on_map, _, _ = calculate_default_transform(crs, WEB_MERCATOR, width, height, min(xs), min(ys), max(xs), max(ys))
+    return min(24, max(0, round(math.log2(EQUATOR_METRES_PER_PIXEL / on_map.a))))
+
+
+def pieces(box: Box) -> Iterator[Box]:
+    """A rectangle cut into squares that are read one after another."""
+    for row in range(box.row, box.row + box.height, PIECE):
+        for column in range(box.column, box.column + box.width, PIECE):
+            part = box.intersection(Box(row, column, PIECE, PIECE))
+            assert part is not None
+            yield part
+
+
+def write_scene(
+    folder: Path,
+    collection: Collection,
+    scene: Scene,
+    placed: SceneLayers,
+    test: Sequence[Box],
+    stretch: Stretch | None,
+) -> Iterator[None]:
+    """Write `imagery.tif` and `truth.tif` of one scene; yields after each piece."""
+    bands = display_bands(scene)
+    box = Box(*placed.part)
+    common = {
+        "driver": "GTiff",
+        "width": box.width,
+        "height": box.height,
+        "dtype": "uint8",
+        "crs": placed.coordinates,
+        "transform": placed.affine @ Affine.translation(box.column, box.row),
+        "tiled": True,
+        "blockxsize": TILE,
+        "blockysize": TILE,
+        "compress": "deflate",
+        "zlevel": 1,
+        "bigtiff": "if_safer",
+    }
+    with replacing(folder / "imagery.tif") as imagery, replacing(folder / "truth.tif") as truth:
+        plain_imagery, plain_truth = (path.with_suffix(".plain.tif") for path in (imagery, truth))
+        try:
+            with (
+                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+                rasterio.open(plain_imagery, "w", count=len(bands), **common) as pictures,
+                rasterio.open(plain_truth, "w", count=1, nodata=IGNORE, **common) as labels,
+            ):
+                for part in pieces(box):
+                    crop = collection.reader.read(scene, part)
+                    window = Window(part.column - box.column, part.row - box.row, part.width, part.height)
+                    pictures.write(show(crop, bands, stretch), window=window)
+                    pictures.write_mask(crop.valid, window=window)
+                    labels.write(only_inside(crop.labels, part, test)[None], window=window)
+                    yield
+            optimise(plain_imagery, imagery, "jpeg", "average")
+            optimise(plain_truth, truth, "deflate", "nearest")
+        finally:
+            plain_imagery.unlink(missing_ok=True)
+            plain_truth.unlink(missing_ok=True)
+
+
+def optimise(
+    source: Path, target: Path, profile: Literal["jpeg", "deflate"], resampling: Literal["average", "nearest"]
+) -> None:
+    """Rewrite a GeoTIFF as a Cloud-Optimized one, with overviews."""
+    options: dict[str, Any] = dict(cog_profiles[profile]) | {"blockxsize": TILE, "blockysize": TILE}
+    with rasterio.open(source) as dataset:
+        if profile == "jpeg":
+            options |= {"quality": 90}
+            if dataset.count == 1:
+                options.pop("photometric", None)
+        cog_translate(
+            dataset,
+            target,
+            options,
+            overview_level=overview_levels(dataset.width, dataset.height),
+            overview_resampling=resampling,
+            in_memory=False,  # a scene may be larger than the memory
+            quiet=True,
+        )
+
+
+def overview_levels(width: int, height: int) -> int:
+    """How often the size is halved until the longer side is at most `SMALLEST_OVERVIEW`."""
+    return max(0, math.ceil(math.log2(max(width, height) / SMALLEST_OVERVIEW)))
+
+
+def add_overviews(path: Path) -> None:
+    """Add overviews to a map of probabilities, so that small scales are cheap to draw.
+
+    They repeat single pixels (`nearest`) and are no averages: what a small scale shows of two maps and their
+    disagreement is then true of the pixels that it shows.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "r+") as dataset:
+            levels = overview_levels(dataset.width, dataset.height)
+            if levels:
+                dataset.build_overviews([2**level for level in range(1, levels + 1)], Resampling.nearest)
+
+
+def only_inside(labels: NDArray[np.uint8], part: Box, test: Sequence[Box]) -> NDArray[np.uint8]:
+    """The labels of a piece without those of pixels that are not tested on."""
+    kept = np.full_like(labels, IGNORE)
+    for box in test:
+        common = part.intersection(box)
+        if common is not None:
+            row, column = common.row - part.row, common.column - part.column
+            cut = slice(row, row + common.height), slice(column, column + common.width)
+            kept[cut] = labels[cut]
+    return kept
+
+
+def display_bands(scene: Scene) -> list[int]:
+    """Which of the bands that are read are shown, from 0: red, green and blue where the file names them, else the first three.
+
+    One band where there are fewer than three.
+    """
+    if len(scene.bands) < 3:
+        return [0]
+    with open_raster(scene.image) as dataset:
+        meanings = [dataset.colorinterp[band - 1] for band in scene.bands]
+    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    return [meanings.index(colour) for colour in wanted] if all(colour in meanings for colour in wanted) else [0, 1, 2]
+
+
+def show(crop: Crop, bands: Sequence[int], stretch: Stretch | None) -> NDArray[np.uint8]:
+    """The shown bands of a piece as 8 bits, (bands, H, W); black where there is no data."""
+    image = crop.image[list(bands)]
+    if stretch is None:
+        return image.astype(np.uint8)
+    shown = np.zeros(image.shape, dtype=np.uint8)
+    for index, (low, high) in enumerate(stretch):
+        shown[index] = np.clip((image[index].astype(np.float32) - low) / (high - low) * 255, 0, 255)
+    shown[:, ~crop.valid] = 0
+    return shown
+
+
+def measure_stretch(collection: Collection) -> Stretch | None:
+    """The values of each shown band that become black and white, the same for the whole collection.
+
+    None for 8-bit colour imagery, which is shown as it is.
+    """
+    first = collection.scenes[0]
+    bands = display_bands(first)
+    if first.dtype == "uint8" and len(first.bands) == 3:
+        return None
+    places = [(scene, box) for scene in collection.scenes for box in sample_boxes(scene)]
+    values: list[list[NDArray[Any]]] = [[] for _ in bands]
+    for scene, box in spread(places, MOST_SAMPLES):
+        crop = collection.reader.read(scene, box)
+        for index, band in enumerate(bands):
+            values[index].append(crop.image[band][crop.valid][::7])
+    stretch = []
+    for samples in values:
+        together = np.concatenate(samples)
+        if not together.size:
+            raise KdcoreError(f"{collection.root}: the imagery holds no data, so there is nothing to show on a map.")
+        low, high = np.percentile(together, STRETCH)
+        stretch.append((float(low), float(max(high, low + 1e-6))))
+    return stretch
+
+
+def sample_boxes(scene: Scene) -> list[Box]:
+    """Up to nine blocks of a scene, evenly spread."""
+    rows = sorted({int(row) for row in np.linspace(0, max(0, scene.height - 256), 3)})
+    columns = sorted({int(column) for column in np.linspace(0, max(0, scene.width - 256), 3)})
+    return [Box(row, column, min(256, scene.height), min(256, scene.width)) for row in rows for column in columns]
