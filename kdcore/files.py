@@ -36,6 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what `replacing` left in a folder and below when its process was killed; only while no process writes there."""
+    for file in folder.rglob(".*-*"):
+        if file.is_file():
+            file.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by a file that holds `text` (UTF-8), in one step."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:

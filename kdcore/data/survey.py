@@ -99,6 +99,12 @@ def survey(
             raise DataError(
                 f"{collection.root}: the {split} part has no labelled pixel. Check the labels, or give it other scenes or blocks."
             )
+        scored = [names[index] for index in collection.settings.scored]
+        if not class_pixels[split][list(collection.settings.scored)].any():
+            raise DataError(
+                f"{collection.root}: the {split} part has no pixel of class {scored[0]!r}, so nothing can be said about it there. "
+                "Give it other scenes or blocks."
+            )
     missing = [name for name, pixels in zip(names, class_pixels["train"], strict=True) if pixels == 0]
     if missing:
         raise DataError(

@@ -19,7 +19,7 @@ from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
 from kdcore.evaluation.scores import LEVELS, Scores
-from kdcore.files import write_json
+from kdcore.files import remove_half_written, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.inference.speed import megapixels_per_second
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
@@ -62,6 +62,7 @@ def execute(
     if run.report.exists():
         return
     with run.working():
+        remove_half_written(run.path)
         run.set_state("running")
         run.log(f"started on {platform.node()} with torch {torch.__version__}")
         try:
@@ -121,6 +122,7 @@ def train_and_evaluate(
             device=fabric.device,
             maps=maps,
             readers=settings.hardware.readers,
+            buffer=settings.budget.crop,
             autocast=fabric.autocast,
             progress=reporter.stage(f"scoring {split}"),
         )
