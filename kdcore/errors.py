@@ -26,3 +26,7 @@ class RunError(KdcoreError):
 
 class TrainingDiverged(RunError):
     """The loss stopped being a number; the last good checkpoint is kept."""
+
+
+class Stopped(RunError):
+    """Someone asked for the stop; what was saved is kept, and resuming goes on exactly there."""

@@ -20,8 +20,8 @@ ROOMS = [
     "losses",
     "evaluation",
     "inference",
-    "training",
     "views",
+    "training",  # behind views, because a study ends with its page
     "server",
     "ui",
     "cli",
@@ -29,6 +29,9 @@ ROOMS = [
 WITHOUT_TORCH = [
     "kdcore.settings",
     "kdcore.runs.store",
+    "kdcore.runs.workspace",
+    "kdcore.runs.launch",
+    "kdcore.training.worker",  # a job that waits for a device is small
     "kdcore.evaluation.report",
     "kdcore.views.page",
     "kdcore.data.inspect",

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error, write_json, write_text
+from kdcore.runs.locks import held, holding
 from kdcore.settings import Frozen, RunSettings, load, save
 
 State = Literal["queued", "running", "finished", "failed", "stopped"]
@@ -27,6 +27,7 @@ class RunStatus(Frozen):
         state: what it last said of itself; a run that says 'running' while nobody holds its lock was interrupted.
         step, steps: optimiser steps done and planned.
         seconds: spent on those steps, validation left out, over all resumptions.
+        elapsed: seconds by the clock that processes worked on the run, reading and scoring included, over all resumptions.
         message: why it failed, or what it is doing.
         updated: when this was written, seconds since 1970.
     """
@@ -35,6 +36,7 @@ class RunStatus(Frozen):
     step: int = 0
     steps: int = 0
     seconds: float = 0.0
+    elapsed: float = 0.0
     message: str = ""
     updated: float = 0.0
 
@@ -56,6 +58,8 @@ class RunDirectory:
         self.maps = path / "maps"
         self.report = path / "report.json"
         self.metrics = path / "metrics.jsonl"
+        self._elapsed_before = 0.0
+        self._working_since: float | None = None
 
     @classmethod
     def create(cls, path: Path, settings: RunSettings) -> "RunDirectory":
@@ -85,9 +89,13 @@ class RunDirectory:
 
     @property
     def status(self) -> RunStatus:
-        """How far it is."""
+        """How far it is.
+
+        Raises:
+            RunError: the file is broken.
+        """
         try:
-            return RunStatus.model_validate_json((self.path / "status.json").read_text())
+            return RunStatus.model_validate_json((self.path / "status.json").read_bytes())
         except FileNotFoundError:
             return RunStatus()
         except ValidationError as error:
@@ -96,8 +104,11 @@ class RunDirectory:
             ) from error
 
     def write_status(self, status: RunStatus) -> None:
-        """Replace the status, stamped with the time."""
-        write_json(self.path / "status.json", status.model_copy(update={"updated": time.time()}).model_dump())
+        """Replace the status, stamped with the time and, by the process that works on the run, with the time spent."""
+        stamps = {"updated": time.time()}
+        if self._working_since is not None:
+            stamps["elapsed"] = round(self._elapsed_before + time.monotonic() - self._working_since, 3)
+        write_json(self.path / "status.json", status.model_copy(update=stamps).model_dump())
 
     def set_state(self, state: State, message: str = "") -> None:
         """Change the state and message and keep the rest."""
@@ -106,12 +117,7 @@ class RunDirectory:
     @property
     def alive(self) -> bool:
         """Whether a process works on this run now."""
-        lock = FileLock(self.path / "alive.lock")
-        try:
-            with lock.acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+        return held(self.path / "alive.lock")
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -120,19 +126,13 @@ class RunDirectory:
         Raises:
             RunError: another process works on this run.
         """
-        lock = FileLock(self.path / "alive.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"{self.path}: another process is working on this run. Wait for it, or stop it first."
-            ) from error
-        except OSError as error:
-            raise explain_write_error(self.path, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        taken = f"{self.path}: another process is working on this run. Wait for it, or stop it first."
+        with holding(self.path / "alive.lock", taken):
+            self._elapsed_before, self._working_since = self.status.elapsed, time.monotonic()
+            try:
+                yield
+            finally:
+                self._working_since = None
 
     def add_metrics(self, values: dict[str, Any]) -> None:
         """Append one line of measurements."""
@@ -142,17 +142,25 @@ class RunDirectory:
         except OSError as error:
             raise explain_write_error(self.metrics, error) from error
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines of measurements; a last line that is still being written is left out."""
-        if not self.metrics.exists():
+    def read_metrics(self, since: int = 0) -> list[dict[str, Any]]:
+        """Lines of measurements from step `since` on; a last line that is still being written is left out.
+
+        A step can have two lines (loss, and validation). Only what is given back is parsed, from the end of the file.
+        """
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
             return []
-        lines = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        found: list[dict[str, Any]] = []
+        for line in reversed(lines):
             try:
-                lines.append(json.loads(line))
+                values = json.loads(line)
             except json.JSONDecodeError:
                 continue
-        return lines
+            if values["step"] < since:
+                break
+            found.append(values)
+        return found[::-1]
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the measurements of steps that will be done again after a resume."""
@@ -200,4 +208,8 @@ def list_runs(folder: Path) -> list[RunDirectory]:
     """The runs in a folder, by name."""
     if not folder.is_dir():
         return []
-    return [RunDirectory(path) for path in sorted(folder.iterdir()) if (path / "settings.yaml").is_file()]
+    return [
+        RunDirectory(path)
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and (path / "settings.yaml").is_file()
+    ]

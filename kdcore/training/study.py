@@ -4,18 +4,20 @@ Every run is a directory under `runs/` of the study's folder, so that a study th
 where it was when it is started again with the same settings.
 """
 
-import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdcore.data.collection import Collection
-from kdcore.errors import KdcoreError, RunError
+from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.report import study_report
 from kdcore.files import write_json
+from kdcore.inference.layers import write_layers
+from kdcore.runs.plan import PlannedRun, planned_runs
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.settings import Budget, Recipe, RunSettings, StudySettings, fingerprint, load, save
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.settings import Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.training.run import Reporter, evaluate_ensemble, execute, prepare
 
 OTHER_SEEDS = 100_000  # added to a seed for the second arm of an A/A study
@@ -41,68 +43,58 @@ def run_study(
         The report, also written to `report.json`. See `kdcore.evaluation.report`.
 
     Raises:
+        Stopped: `should_stop` said so.
         KdcoreError: anything the user can mend. What is finished stays.
     """
     reporter = reporter or Reporter()
     reporter.report("reading the data", 0, 1)
     collection = Collection.open(collection_path)
-    assert collection.path is not None
     begin(out, settings, collection)
+    assert collection.path is not None
     prepare(collection.path, settings.budget.crop)
     reporter.report("reading the data", 1, 1)
 
-    def run(name: str, run_settings: RunSettings) -> RunDirectory:
-        directory = RunDirectory.create(out / "runs" / name, run_settings)
-        execute(directory, named(reporter, name), should_stop)
-        if not directory.report.exists():
-            raise RunError(f"{directory.path}: was stopped. Start the study again with the same settings to go on.")
-        return directory
-
-    common = {"collection": collection.path, "evaluation": settings.evaluation, "hardware": settings.hardware}
     checkpoints = list(settings.teacher.checkpoints)
-    if not checkpoints:
-        for seed in settings.teacher.seeds:
-            teacher_settings = RunSettings(
-                arm="teacher",
-                seed=seed,
-                network=settings.teacher.network,
-                recipe=Recipe(alpha=0),
-                budget=settings.teacher.budget,
-                **common,
-            )
-            reuse_teacher(out, f"teacher-s{seed}", teacher_settings, collection.content_hash)
-            checkpoints.append(run(f"teacher-s{seed}", teacher_settings).best)
-    if settings.teacher.checkpoints or len(checkpoints) > 1:
-        directory = RunDirectory.create(
-            out / "runs" / "teacher",
-            RunSettings(
-                arm="teacher",
-                seed=0,
-                network=settings.teacher.network,
-                recipe=Recipe(alpha=0),
-                budget=Budget(steps=1),
-                teacher=tuple(checkpoints),
-                **common,
-            ),
-        )
-        evaluate_ensemble(directory, checkpoints, collection, named(reporter, "teacher"))
-
-    student = {"network": settings.student, "budget": settings.budget, **common}
-    for seed in settings.seeds:
-        run(f"alone-s{seed}", RunSettings(arm="alone", seed=seed, recipe=alone(settings.recipe), **student))
-        if settings.control == "same recipe":
-            run(
-                f"distilled-s{seed}",
-                RunSettings(arm="distilled", seed=seed + OTHER_SEEDS, recipe=alone(settings.recipe), **student),
-            )
-        else:
-            run(
-                f"distilled-s{seed}",
-                RunSettings(arm="distilled", seed=seed, recipe=settings.recipe, teacher=tuple(checkpoints), **student),
-            )
+    for planned in planned_runs(settings):
+        run_settings = settings_of(planned, settings, collection.path, checkpoints)
+        if planned.arm == "teacher" and planned.budget is not None:
+            reuse_teacher(out, planned.name, run_settings, collection.content_hash)
+        run = RunDirectory.create(out / "runs" / planned.name, run_settings)
+        if planned.budget is None:
+            evaluate_ensemble(run, checkpoints, collection, named(reporter, planned.name))
+            continue
+        execute(run, named(reporter, planned.name), should_stop)
+        if not run.report.exists():
+            raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
+        if planned.arm == "teacher":
+            checkpoints.append(run.best)
+    write_layers(out, collection, reporter.stage("pictures for the map"))
     report = study_report(out)
     write_json(out / "report.json", report)
     return report
+
+
+def settings_of(
+    planned: PlannedRun, study: StudySettings, collection: Path, checkpoints: Sequence[Path]
+) -> RunSettings:
+    """What one run of a study is to do; `checkpoints` are its teacher's networks."""
+    recipe, seed, teacher = study.recipe, planned.seed, tuple(checkpoints)
+    if planned.arm == "teacher":
+        recipe, teacher = Recipe(alpha=0), () if planned.budget else teacher
+    elif planned.arm == "alone" or study.control == "same recipe":
+        recipe, teacher = alone(recipe), ()
+        seed += OTHER_SEEDS if planned.arm == "distilled" else 0
+    return RunSettings(
+        arm=planned.arm,
+        seed=seed,
+        collection=collection,
+        network=study.teacher.network if planned.arm == "teacher" else study.student,
+        recipe=recipe,
+        budget=planned.budget or Budget(steps=1),
+        evaluation=study.evaluation,
+        hardware=study.hardware,
+        teacher=teacher,
+    )
 
 
 def alone(recipe: Recipe) -> Recipe:
@@ -116,7 +108,6 @@ def begin(out: Path, settings: StudySettings, collection: Collection) -> None:
     Raises:
         RunError: the folder holds something else; it is left alone.
     """
-    file, data_file = out / "study.yaml", out / "data.json"
     data = {
         "name": collection.settings.name,
         "collection": str(collection.path),
@@ -125,21 +116,13 @@ def begin(out: Path, settings: StudySettings, collection: Collection) -> None:
         "classes": list(collection.settings.class_names),
         "colours": [entry.colour for entry in collection.settings.classes],
     }
-    if file.exists():
-        before = load(StudySettings, file)
-        place = {"hardware": settings.hardware}
-        if before.model_copy(update=place) != settings:
-            raise RunError(
-                f"{out}: holds a study with other settings; a study is never overwritten. Choose another --out."
-            )
-        if data_file.exists() and json.loads(data_file.read_text())["hash"] != data["hash"]:
-            raise RunError(
-                f"{out}: this study began with other data (files or collection.yaml have changed since). Choose another --out."
-            )
-    elif out.exists() and any(out.iterdir()):
-        raise RunError(f"{out}: is not empty and holds no study. Choose another --out.")
-    save(settings, file)
-    write_json(data_file, data)
+    study = StudyFolder.begin(out, settings)
+    before = study.data
+    if before is not None and before.get("hash") != data["hash"]:
+        raise RunError(
+            f"{out}: this study began with other data (files or collection.yaml have changed since). Choose another --out."
+        )
+    write_json(out / "data.json", data)
 
 
 def reuse_teacher(out: Path, name: str, settings: RunSettings, data_hash: str) -> None:
@@ -151,7 +134,7 @@ def reuse_teacher(out: Path, name: str, settings: RunSettings, data_hash: str) -
     if target.exists():
         return
     wanted = teacher_fingerprint(settings, data_hash)
-    for neighbour in sorted(out.parent.glob("*/runs")) if out.parent.is_dir() else []:
+    for neighbour in sorted(out.parent.glob("[!.]*/runs")) if out.parent.is_dir() else []:
         for run in list_runs(neighbour):
             if not run.path.name.startswith("teacher-s") or not run.report.exists() or not run.best.exists():
                 continue
@@ -159,14 +142,34 @@ def reuse_teacher(out: Path, name: str, settings: RunSettings, data_hash: str) -
                 same = teacher_fingerprint(run.settings, run.read_report()["data"]) == wanted
             except (KdcoreError, KeyError):
                 continue  # a broken neighbour is no reason to stop
-            if same:
-                temporary = target.with_name(f".{name}-copy")
-                shutil.rmtree(temporary, ignore_errors=True)
-                shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns("alive.lock", "state.safetensors"))
-                save(settings, temporary / "settings.yaml")
-                RunDirectory(temporary).log(f"reused from {run.path}: same settings and data")
-                temporary.rename(target)
+            if same and copy_teacher(run, target, settings):
                 return
+
+
+def copy_teacher(run: RunDirectory, target: Path, settings: RunSettings) -> bool:
+    """Copy a run under a hidden name, then give it its own: it is there whole or not at all.
+
+    Returns:
+        False where the run was deleted meanwhile.
+
+    Raises:
+        KdcoreError: the disk is full.
+    """
+    temporary = target.with_name(f".{target.name}-copy")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(run.path, temporary, ignore=shutil.ignore_patterns("alive.lock", "state.safetensors"))
+        save(settings, temporary / "settings.yaml")
+        RunDirectory(temporary).log(f"reused from {run.path}: same settings and data")
+        temporary.rename(target)
+    except OSError as error:
+        if not run.report.exists():
+            return False
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        raise KdcoreError(f"{target}: the teacher of {run.path} could not be copied ({reason}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
 
 
 def teacher_fingerprint(settings: RunSettings, data_hash: str) -> str:

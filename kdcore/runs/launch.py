@@ -1,0 +1,309 @@
+"""Start, stop, resume and delete studies, from any process; none of it depends on the process that asked.
+
+A worker is a detached process: it survives the end, however it comes, of the server or terminal that started it.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+from pathlib import Path
+from typing import Literal
+
+from kdcore.errors import KdcoreError, RunError, SettingsError
+from kdcore.files import explain_write_error
+from kdcore.runs.devices import host, kind_of
+from kdcore.runs.study_folder import LAUNCH_SECONDS, About, JobStatus, StudyFolder
+from kdcore.runs.workspace import EXAMPLE, VARIABLE, Workspace
+from kdcore.settings import SLUG, StudySettings
+
+WORKER = "kdcore.training.worker"  # by its name: this module never imports torch, and training comes after it
+ALREADY_WORKED_ON = 3  # exit code of a worker that found another one
+TOKEN_DAYS = 2.0  # after which a launch's token is forgotten
+
+
+def create(
+    workspace: Workspace,
+    title: str,
+    collection: Path | Literal["demo"],
+    settings: StudySettings,
+    token: str,
+    demo_seed: int = 0,
+) -> StudyFolder:
+    """Make a study's folder, once for each token.
+
+    Args:
+        workspace: where.
+        title: any text; the folder's name is made from it.
+        collection: a collection's folder or YAML file, or 'demo' for a procedural area.
+        settings: of the study.
+        token: of this launch, made when the form was shown: a second call with it gives the same study.
+        demo_seed: of the procedural area.
+
+    Raises:
+        SettingsError: no title, or a token that is no slug.
+        RunError: the workspace cannot be written to, or the other call with this token failed.
+    """
+    if not SLUG.fullmatch(token):
+        raise SettingsError(f"{token[:100]!r} is no usable token; use letters, digits, '.', '_' and '-'.")
+    about = About(
+        title=clean_title(title),
+        collection=None if collection == "demo" else Path(collection).expanduser().absolute(),
+        demo=demo_seed if collection == "demo" else None,
+        created=time.time(),
+    )
+    place = workspace.tokens / token
+    try:
+        forget_old_tokens(workspace.tokens)
+        place.mkdir(parents=True)
+    except FileExistsError:
+        return study_of_token(workspace, place)
+    except OSError as error:
+        raise cannot_write(workspace, error) from error
+    try:
+        study = make_folder(workspace, about, settings)
+        (place / study.id).touch()
+    except BaseException as error:
+        shutil.rmtree(place, ignore_errors=True)  # so that the same form can be sent again
+        if isinstance(error, OSError):
+            raise cannot_write(workspace, error) from error
+        raise
+    return study
+
+
+def clean_title(title: str) -> str:
+    """One line of at most 200 characters.
+
+    Raises:
+        SettingsError: nothing is left.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in title).split())[:200]
+    if not line:
+        raise SettingsError("the study needs a title. Write a few words that tell it from the others.")
+    return line
+
+
+def slug_of(title: str) -> str:
+    """A title as a folder's name: 'Banepa, T = 4' becomes 'banepa-t-4'."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].rstrip("-") or "study"
+
+
+def make_folder(workspace: Workspace, about: About, settings: StudySettings) -> StudyFolder:
+    """Write the folder under a hidden name, then give it the first free one: it appears whole or not at all."""
+    hidden = workspace.path / f".new-{secrets.token_hex(8)}"
+    try:
+        job = JobStatus(state="queued", queued=about.created, device=kind_of(settings.hardware), host=host())
+        StudyFolder.begin(hidden, settings, about).write_job(job)
+        slug = slug_of(about.title)
+        for number in range(1, 10_000):
+            name = slug if number == 1 else f"{slug}-{number}"
+            target = workspace.path / name
+            if name == EXAMPLE or target.exists():
+                continue
+            try:
+                hidden.rename(target)  # fails if another process was faster
+            except OSError:
+                if target.exists():
+                    continue
+                raise
+            return StudyFolder(target)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    raise RunError(f"{workspace.path}: holds too many studies called {slug}. Choose another title.")
+
+
+def study_of_token(workspace: Workspace, place: Path) -> StudyFolder:
+    """The study that another call with the same token makes or made; it may take a moment."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        names = [path.name for path in place.iterdir()] if place.is_dir() else []
+        if names:
+            return workspace.study(names[0])
+        time.sleep(0.02)
+    raise RunError("this launch was begun before and did not succeed. Reload the page and launch again.")
+
+
+def forget_old_tokens(tokens: Path) -> None:
+    """Remove tokens of long ago."""
+    if not tokens.is_dir():
+        return
+    for place in tokens.iterdir():
+        if time.time() - place.stat().st_mtime > TOKEN_DAYS * 86_400:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def cannot_write(workspace: Workspace, error: OSError) -> KdcoreError:
+    """Why the workspace could not be written, and the mend that fits a workspace."""
+    if isinstance(error, PermissionError):
+        return RunError(
+            f"{workspace.path}: the workspace cannot be written to. Set {VARIABLE} to a folder of your own, then start again."
+        )
+    return explain_write_error(workspace.path, error)
+
+
+def start(study: StudyFolder) -> None:
+    """Start a worker for a study that waits for one. Nothing happens if one lives or was started a moment ago.
+
+    Raises:
+        RunError: the study is read-only or broken, or no process could be started.
+    """
+    check_usable(study)
+    job = study.derived_job()
+    just_launched = job.state == "queued" and job.launched is not None and time.time() - job.launched < LAUNCH_SECONDS
+    if not study.alive and not just_launched:
+        spawn(study, job)
+
+
+def resume(study: StudyFolder) -> None:
+    """Let a study that was stopped, interrupted or failed go on from its last saved state; it queues anew.
+
+    Raises:
+        RunError: as for `start`.
+    """
+    check_usable(study)
+    study.cancel_file.unlink(missing_ok=True)
+    if not study.alive:
+        spawn(study, study.derived_job())
+
+
+def spawn(study: StudyFolder, before: JobStatus) -> None:
+    """Put the study at the end of the queue and start its worker, detached from this process."""
+    now = time.time()
+    hardware = study.settings.hardware
+    study.write_job(
+        JobStatus(
+            state="queued",
+            device=kind_of(hardware),
+            host=host(),
+            queued=before.queued if before.state == "queued" else now,
+            launched=now,
+            seconds=before.seconds,
+        )
+    )
+    try:
+        with study.log_file.open("ab") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", WORKER, str(study.path.absolute())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C and the end of the terminal are not for it
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+    except OSError as error:
+        message = f"{study.path}: its worker could not be started ({error.strerror or error})."
+        study.write_job(JobStatus(state="failed", message=message, queued=now, seconds=before.seconds))
+        raise RunError(message) from error
+    threading.Thread(target=see_off, args=(worker, study, now), daemon=True).start()
+
+
+def see_off(worker: "subprocess.Popen[bytes]", study: StudyFolder, launched: float) -> None:
+    """Wait for a worker so that no zombie is left, and say so if it died before it could say anything."""
+    code = worker.wait()
+    if code in (0, ALREADY_WORKED_ON):
+        return
+    try:
+        job = study.derived_job()
+        if job.state == "queued" and job.launched == launched and not study.alive:
+            last = study.log_tail(1)
+            study.write_job(
+                job.model_copy(update={"state": "failed", "message": f"its worker could not start: {last}"})
+            )
+    except KdcoreError:
+        return  # the folder is gone or cannot be written to
+
+
+def stop(study: StudyFolder) -> None:
+    """Ask the worker to save its state and end; one that only waits ends at once. Resume goes on exactly there.
+
+    Raises:
+        RunError: nothing of this study is running or waiting.
+    """
+    check_usable(study)
+    state = study.state
+    if state not in ("queued", "running"):
+        raise RunError(f"{study.id}: is not running (its state is {state!r}), so there is nothing to stop.")
+    try:
+        study.cancel_file.touch()
+    except OSError as error:
+        raise explain_write_error(study.cancel_file, error) from error
+    if state == "queued" and not study.alive:
+        job = study.derived_job()
+        study.write_job(job.model_copy(update={"state": "stopped", "message": "stopped while it was waiting"}))
+
+
+def delete(study: StudyFolder) -> None:
+    """Remove a study with everything in it.
+
+    Raises:
+        RunError: it is read-only, or a process works on it.
+    """
+    if study.read_only:
+        raise read_only(study)
+    if study.state == "queued":
+        raise still_alive(study)
+    hidden = study.path.with_name(f".deleted-{secrets.token_hex(8)}")
+    if study.alive:
+        raise still_alive(study)
+    try:
+        with study.working():  # so that no worker comes to life in it
+            study.path.rename(hidden)
+    except OSError as error:
+        raise explain_write_error(study.path, error) from error
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def archive(study: StudyFolder, archived: bool) -> None:
+    """Put a study aside, or take it back.
+
+    Raises:
+        RunError: it is read-only or broken.
+    """
+    check_usable(study)
+    study.write_about(study.about.model_copy(update={"archived": archived}))
+
+
+def queue_position(study: StudyFolder) -> int | None:
+    """How many studies wait for the same device before this one: 0 is next; None if it does not wait."""
+    own = study.derived_job()
+    if own.state != "queued":
+        return None
+    before = 0
+    for other in Workspace(study.path.parent).folders():
+        if other.id == study.id:
+            continue
+        try:
+            job = other.derived_job()
+        except RunError:
+            continue  # a broken neighbour waits for nothing
+        same_device = (job.device, job.host) == (own.device, own.host)
+        before += job.state == "queued" and same_device and (job.queued, other.id) < (own.queued, study.id)
+    return before
+
+
+def check_usable(study: StudyFolder) -> None:
+    """Refuse the bundled example and broken folders.
+
+    Raises:
+        RunError: says which.
+    """
+    if study.read_only:
+        raise read_only(study)
+    if study.problem:
+        raise RunError(study.problem)
+
+
+def read_only(study: StudyFolder) -> RunError:
+    """The example is not ours to change."""
+    return RunError(f"{study.id}: comes with the program and cannot be changed. Start a study of your own.")
+
+
+def still_alive(study: StudyFolder) -> RunError:
+    """A study at work is not deleted."""
+    return RunError(f"{study.id}: is running or waiting. Stop it first: kdcore runs stop {study.id}")
