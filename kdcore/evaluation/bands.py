@@ -26,7 +26,7 @@ from kdcore.evaluation.compare import (
     widening,
 )
 from kdcore.evaluation.curves import Floats, average_precision, prevalence
-from kdcore.evaluation.operating import MEAN, view_curve
+from kdcore.evaluation.operating import MEAN, OperatingPoint, chosen_level, operating_point, view_curve
 from kdcore.evaluation.scores import BINS, Scores
 
 RECALLS: Floats = np.linspace(0, 1, 101)
@@ -87,6 +87,27 @@ class StudyCurves:
     def views(self) -> list[int]:
         """The classes, and their mean where there are several."""
         return [*range(len(self.classes)), *([MEAN] if len(self.classes) > 1 else [])]
+
+    def chosen_levels(self, view: int) -> dict[str, int]:
+        """Each arm's threshold with the best F1 on the validation split, all its seeds together."""
+        levels = {}
+        for arm, curves in self.arms.items():
+            positives, negatives = curves.validation
+            levels[arm] = chosen_level(positives.sum(axis=0), negatives.sum(axis=0), view)
+        return levels
+
+    def points(self, view: int, levels: Mapping[str, int]) -> dict[str, OperatingPoint]:
+        """Where thresholds put the arms on the test split's curves."""
+        return {
+            arm: operating_point(curves.positives, curves.negatives, view, levels[arm])
+            for arm, curves in self.arms.items()
+        }
+
+    def guess(self, view: int) -> float:
+        """The precision, and the AP, that a guess reaches: the class's share, or the mean share of those that occur."""
+        if view != MEAN:
+            return float(self.prevalence[view])
+        return float(mean_of_known(np.where(self.prevalence > 0, self.prevalence, np.nan)))
 
 
 @dataclass

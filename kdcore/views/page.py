@@ -16,11 +16,13 @@ from kdcore.data.collection import Collection
 from kdcore.data.inspect import PALETTE
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
+from kdcore.evaluation.bands import study_curves
 from kdcore.evaluation.report import arm_runs, decide
 from kdcore.evaluation.scores import NODATA, Scores
 from kdcore.files import write_text
 from kdcore.runs.store import RunDirectory
-from kdcore.views.figures import ARM_COLOURS, ARM_NAMES, learning_figure, precision_recall_figure
+from kdcore.views.arms import ARM_COLOURS, ARM_NAMES
+from kdcore.views.figures import learning_figure, report_figures
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 
 VIEW = 320  # pixels: side of a picture
@@ -44,8 +46,11 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
     if "teacher" not in trained:
         members = [RunDirectory(path) for path in sorted((study / "runs").glob("teacher-s*"))]
         trained = {"teacher": members} | trained if members else trained
-    figures = {
-        "curves": precision_recall_figure(scores),
+    curves = study_curves(
+        scores,
+        {arm: (Scores.load(run.validation_scores) for run in directories) for arm, directories in runs.items()},
+    )
+    figures = report_figures(curves, report["comparison"]) | {
         "learning": learning_figure(
             {arm: [run.read_metrics() for run in directories] for arm, directories in trained.items()}
         ),
@@ -53,6 +58,8 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
     environment = Environment(loader=PackageLoader("kdcore", "views"), autoescape=True)
     environment.filters["percent"] = lambda value, digits=1: "–" if value is None else f"{100 * value:.{digits}f}"
     colours = class_colours(report)
+    for figure in figures.values():
+        figure.update_layout(template="plotly_white")
     text = environment.get_template("report.html").render(
         report=report,
         arms=report["arms"],

@@ -1,0 +1,265 @@
+"""What the Curves page shows: its sections, and the measurements behind them, loaded once for each state of the files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.calibration import calibration
+from kdcore.evaluation.operating import MEAN, OperatingPoint, level_of
+from kdcore.evaluation.report import arm_runs
+from kdcore.evaluation.scores import Scores
+from kdcore.runs.study_folder import StudyFolder, modified
+from kdcore.ui.formatting import percent, plain
+from kdcore.views.amounts import amounts_html, shares_in_words
+from kdcore.views.arms import ARM_NAMES
+from kdcore.views.calibration import calibration_html, reliability_figure
+from kdcore.views.curves import move_points, precision_recall_figure, precision_recall_grid, view_name
+from kdcore.views.differences import difference_figure, difference_rows, gain_figure, interval_in_words
+from kdcore.views.layout import CONFIG
+from kdcore.views.quality import quality_figure, quality_table
+
+SIDE_BY_SIDE = -2  # every class in a panel of its own
+LABELS = {MEAN: "Mean of all classes", SIDE_BY_SIDE: "Side by side"}
+BUTTONS, LETTERS = 8, 90  # at most, for classes to stand as buttons in one row
+FIGURE = "curves figure"  # in the session: the chart that the slider moves points on
+Stamp = tuple[tuple[str, int], ...]
+
+
+def stamp(study: StudyFolder) -> Stamp:
+    """The files that the curves are measured from, and when each was last changed.
+
+    Raises:
+        RunError: a run is not finished.
+    """
+    files = [
+        file for runs in arm_runs(study.path).values() for run in runs for file in (run.scores, run.validation_scores)
+    ]
+    return tuple((str(file), modified(file)) for file in [*files, study.path / "report.json"])
+
+
+@st.cache_data(max_entries=8, show_spinner="Drawing the test tiles again and again, to know how sure the curves are …")
+def load_curves(study: str, stamp: Stamp) -> StudyCurves:
+    """Measure a study's curves with their bands; `stamp` tells one state of its files from the next."""
+    runs = arm_runs(Path(study))
+    return study_curves(
+        {arm: (Scores.load(run.scores) for run in directories) for arm, directories in runs.items()},
+        {arm: (Scores.load(run.validation_scores) for run in directories) for arm, directories in runs.items()},
+    )
+
+
+def choose_view(curves: StudyCurves) -> int:
+    """Let a person choose a class, their mean, or all side by side; the address names it. One class is no choice."""
+    if len(curves.views) == 1:
+        return curves.views[0]
+    names = dict(LABELS)
+    for view, name in enumerate(curves.classes):
+        names[view] = f"{name} (class)" if name in LABELS.values() else name
+    options = [MEAN, *range(len(curves.classes)), SIDE_BY_SIDE]
+    simple = all(name.replace("_", "a").replace(" ", "a").replace("-", "a").isalnum() for name in curves.classes)
+    if simple and len(options) <= BUTTONS and sum(map(len, names.values())) <= LETTERS:
+        chosen = st.segmented_control(
+            "Class",
+            options,
+            format_func=names.__getitem__,
+            default=MEAN,
+            required=True,
+            key="class",
+            bind="query-params",
+        )
+    else:  # names in a list are shown as they are; on buttons they would be read as Markdown
+        chosen = st.selectbox(
+            "Class", options, format_func=names.__getitem__, key="class", bind="query-params", width=460
+        )
+    return MEAN if chosen is None else chosen
+
+
+@st.fragment
+def show_curves(study: str, files: Stamp, view: int, metres_per_pixel: float | None) -> None:
+    """Precision-recall curves with the operating points that one slider moves; only this is drawn again when it moves."""
+    curves = load_curves(study, files)
+    left, right = st.columns([0.64, 0.36], gap="medium")
+    with right:
+        levels = choose_threshold(curves, view)
+    views = curves.views if view == SIDE_BY_SIDE else [view]
+    points = {each: curves.points(each, levels(each)) for each in views}
+    shown = MEAN if view == SIDE_BY_SIDE else view
+    with left:
+        draw(
+            curve_figure(study, files, curves, view, points),
+            "precision recall",
+            curves_alt(view_name(curves, shown), points[shown]),
+        )
+    with right:
+        st.html(amounts_html(points[shown], metres_per_pixel, mean=shown == MEAN))
+        st.caption(amounts_caption(curves, view))
+
+
+def choose_threshold(curves: StudyCurves, view: int) -> Any:
+    """One slider for all arms, or each arm's threshold chosen on validation; gives a function from a view to levels."""
+    chosen = st.toggle(
+        "Threshold chosen on validation",
+        value=True,
+        key="validated",
+        bind="query-params",
+        help="Each network uses the threshold with the best F1 on the validation split, which it was not trained on and which is not shown here. "
+        "That is the fair way to compare: nobody has peeked at the test split.",
+    )
+    percent = st.slider(
+        "One threshold for all",
+        1,
+        99,
+        50,
+        format="%d %%",
+        key="threshold",
+        bind="query-params",
+        on_change=use_slider,
+        help="A pixel is marked if the network is at least this sure. Lower: more is found, with more false alarms.",
+    )
+    if chosen:
+        return curves.chosen_levels
+    level = level_of(percent / 100)
+    return lambda view: dict.fromkeys(curves.arms, level)
+
+
+def use_slider() -> None:
+    """Whoever moves the slider wants its threshold."""
+    st.session_state["validated"] = False
+
+
+def curve_figure(study: str, files: Stamp, curves: StudyCurves, view: int, points: Mapping[int, Any]) -> go.Figure:
+    """The figure of a view with its operating points. It is drawn once a session, and then only its points move."""
+    name = (study, files, view)
+    kept = st.session_state.get(FIGURE)
+    if kept is not None and kept[0] == name:
+        move_points(kept[1], points)
+        return kept[1]
+    single = None if view == SIDE_BY_SIDE else points[view]
+    figure = precision_recall_grid(curves, points) if single is None else precision_recall_figure(curves, view, single)
+    st.session_state[FIGURE] = (name, figure)
+    return figure
+
+
+def draw(figure: go.Figure, key: str, alt: str) -> None:
+    """Show a figure in the page's theme; the key keeps it in place when its numbers change."""
+    st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
+
+
+def curves_alt(view_name: str, points: Mapping[str, OperatingPoint]) -> str:
+    """What the precision-recall chart shows, for those who cannot see it."""
+    said = "; ".join(f"{ARM_NAMES[arm].lower()} {shares_in_words(point)}" for arm, point in points.items())
+    return f"Precision-recall curves of {view_name}: {said}"
+
+
+def amounts_caption(curves: StudyCurves, view: int) -> str:
+    """What the bars, or the shares, mean."""
+    if view in LABELS:
+        return "Mean over the classes, each marked where its probability reaches the threshold. Choose a class to see areas."
+    seeds = " Means of all seeds." if curves.seeds > 1 else ""
+    return f"Full: found. Empty: missed. Hatched: false alarm, marked but something else.{seeds}"
+
+
+def show_reading_help(curves: StudyCurves, view: int) -> None:
+    """One sentence for each word and sign in the chart."""
+    one, every = ("a class", "pixels of a class") if view in LABELS else (plain(view_name(curves, view)),) * 2
+    luck = " Thin lines: single seeds, the same training with other luck." if curves.seeds > 1 else ""
+    terms = {
+        "Precision": f"Of what a network marked as {one}, how much is.",
+        "Recall": f"Of all {every}, how much it found.",
+        "Curve": "Every point is one threshold: strict ones on the left, lenient ones on the right. Higher is better.",
+        "AP": "Average precision, the area under a curve: 100 is perfect, and a guess reaches the grey line.",
+        "Shaded band": f"Here {percent(curves.confidence, 0)} of the curves would pass had other tiles of the same kind been tested.{luck}",
+        "F1": "The balance of precision and recall; dotted lines join points of equal F1.",
+    }
+    columns = st.columns(3, gap="medium")
+    for number, (name, sentence) in enumerate(terms.items()):
+        columns[number // 2].markdown(f"**{name}.** {sentence}")
+
+
+def show_differences(study: str, files: Stamp, view: int, comparison: Mapping[str, Any]) -> None:
+    """The paired difference: its three numbers with intervals, those of the classes, and where on the curve it lies."""
+    curves = load_curves(study, files)
+    rows = difference_rows(comparison, curves)
+    shown = MEAN if view == SIDE_BY_SIDE else view
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown("**Distilled student minus student alone**")
+        said = "; ".join(f"{row.name} {interval_in_words(row)}" for row in rows[:3])
+        draw(
+            difference_figure(rows, covers_seeds=comparison["covers_seeds"]),
+            "differences",
+            f"Differences in points: {said}",
+        )
+    with right:
+        st.markdown(f"**At the same recall: {plain(view_name(curves, shown))}**")
+        draw(
+            gain_figure(curves, shown),
+            "gain",
+            f"Precision gained by distillation at every recall, {view_name(curves, shown)}",
+        )
+    luck = (
+        f"and the luck of training ({curves.seeds} seeds)"
+        if comparison["covers_seeds"]
+        else "but not the luck of training: there is one seed only, so nothing here is sure"
+    )
+    st.caption(
+        f"Lines: {percent(curves.confidence, 0)} intervals. They hold the luck of the imagery "
+        f"({comparison['tiles']} test tiles, drawn again for both students at once) {luck}. "
+        "Filled: surely better or worse; hollow: it may be either. "
+        "Two shaded curves above may overlap although the difference is sure, for a tile that is hard is hard for both."
+    )
+
+
+def show_quality(study: str, files: Stamp, comparison: Mapping[str, Any]) -> None:
+    """AP of every class with intervals, as a figure and as a table."""
+    curves = load_curves(study, files)
+    if len(curves.classes) > 1:
+        best = ", ".join(f"{ARM_NAMES[arm].lower()} {100 * a.ap[MEAN, 0]:.1f}" for arm, a in curves.arms.items())
+        draw(quality_figure(curves), "quality", f"Average precision of each class and arm; mean: {best}")
+    table = quality_table(curves, difference_rows(comparison, curves)[0])
+    st.table(
+        pd.DataFrame(
+            {
+                "Class": [
+                    f"**{plain(row['name']).capitalize()}**" if row["view"] == MEAN else plain(row["name"])
+                    for row in table
+                ],
+                "A guess": [row["guess"] for row in table],
+                **{ARM_NAMES[arm]: [row[arm] for row in table] for arm in curves.arms},
+                "Distilled minus alone": [row["difference"] for row in table],
+            }
+        ),
+        hide_index=True,
+        border="horizontal",
+        alt="Average precision of each class with intervals, and the difference between the students",
+    )
+    st.caption(
+        f"Average precision with {percent(curves.confidence, 0)} intervals, mean over seeds. A guess reaches the class's share of the pixels (its prevalence), "
+        "so 40 is much for a class that covers 2 % of the ground, and little for one that covers 39 %."
+    )
+
+
+def show_calibration(study: str, files: Stamp, view: int) -> None:
+    """Whether probabilities can be trusted: a reliability diagram, and each arm's error in a sentence."""
+    curves = load_curves(study, files)
+    shown = MEAN if view == SIDE_BY_SIDE else view
+    arms = {arm: calibration(a.positives, a.negatives, shown) for arm, a in curves.arms.items()}
+    left, right = st.columns([0.58, 0.42], gap="large")
+    with left:
+        said = "; ".join(f"{ARM_NAMES[arm].lower()} is off by {100 * a.error:.1f} points" for arm, a in arms.items())
+        draw(
+            reliability_figure(arms), "calibration", f"Reliability of probabilities, {view_name(curves, shown)}: {said}"
+        )
+    with right:
+        st.markdown(
+            "**Calibration**: whether a network that is 80 % sure is right 80 % of the time. On the grey line it is; "
+            "below the line it is surer than it should be. Large markers stand for many pixels."
+        )
+        st.html(calibration_html(arms))
+        st.caption(
+            "Calibration error (ECE): the mean distance from the line in points, each pixel counted once; 0 is perfect."
+        )

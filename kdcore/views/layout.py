@@ -1,0 +1,26 @@
+"""What all figures share: fonts, margins, and a transparent ground, so that they fit a light page and a dark one."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+GREY = "rgba(128,132,142,0.9)"  # readable on white and on near-black
+FAINT = "rgba(128,132,142,0.38)"
+CLEAR = "rgba(0,0,0,0)"
+LAYOUT: dict[str, Any] = {
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "margin": {"l": 62, "r": 20, "t": 30, "b": 50},
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "hoverlabel": {"align": "left"},
+    "uirevision": "keep",  # a zoom stays when numbers change
+}
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+"""How a browser shows a figure: without the maker's logo and what is of no use here."""
+
+
+def style(figure: go.Figure, **layout: Any) -> go.Figure:
+    """Give a figure the common look; returns it."""
+    figure.update_layout(LAYOUT)
+    figure.update_layout(layout)
+    return figure

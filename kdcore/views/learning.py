@@ -1,0 +1,41 @@
+"""How the arms learnt: loss and validation quality against steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
+from kdcore.views.layout import style
+
+
+def learning_figure(metrics: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> go.Figure:
+    """Loss and validation mean AP against steps.
+
+    Args:
+        metrics: for each arm the lines of metrics of each of its runs.
+    """
+    figure = make_subplots(
+        rows=1, cols=2, subplot_titles=("Training loss", "Mean AP on the validation split"), horizontal_spacing=0.09
+    )
+    for arm, runs in metrics.items():
+        for index, lines in enumerate(runs):
+            line = {"color": ARM_COLOURS[arm], "dash": ARM_DASHES[arm], "width": 1.6}
+            for column, key, factor in ((1, "loss", 1.0), (2, "validation_mean_ap", 100.0)):
+                points = [(entry["step"], factor * entry[key]) for entry in lines if entry.get(key) is not None]
+                figure.add_scatter(
+                    x=[step for step, _ in points],
+                    y=[value for _, value in points],
+                    mode="lines" if column == 1 else "lines+markers",
+                    name=ARM_NAMES[arm],
+                    legendgroup=arm,
+                    showlegend=index == 0 and column == 2,
+                    line=line,
+                    row=1,
+                    col=column,
+                )
+    figure.update_xaxes(title_text="Step")
+    style(figure, height=380)
+    figure.update_layout(legend={"orientation": "h", "y": 1.12, "yanchor": "bottom"}, margin_t=90)
+    return figure
