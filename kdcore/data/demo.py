@@ -231,12 +231,19 @@ def write_district(
         return
     write_bytes(folder / f"images/{district.name}.tif", geotiff(image, transform))
     write_bytes(folder / f"masks/{district.name}.tif", geotiff(labels[None], transform))
+    write_bytes(folder / f"labels/{district.name}.geojson", geojson(polygons, transform).encode())
+
+
+def geojson(polygons: geopandas.GeoDataFrame, transform: Affine) -> str:
+    """Polygons with their class as GeoJSON, one line each; 8 decimals of a degree are a millimetre."""
     to_metres = transform @ Affine.scale(1 / METRES)
-    placed = polygons.set_geometry(polygons.geometry.affine_transform(to_metres.to_shapely())).set_crs(CRS)
-    degrees = placed.to_crs("EPSG:4326")
-    degrees = degrees.set_geometry(shapely.transform(degrees.geometry.values, lambda points: np.round(points, 8)))
-    text = json.dumps(json.loads(degrees.set_crs("EPSG:4326").to_json(drop_id=True)), separators=(",", ":"))
-    write_bytes(folder / f"labels/{district.name}.geojson", text.encode())
+    placed = polygons.geometry.affine_transform(to_metres.to_shapely()).set_crs(CRS).to_crs("EPSG:4326")
+    rounded = shapely.transform(placed.to_numpy(), lambda points: np.round(points, 8))
+    features = ",\n".join(
+        f'{{"type":"Feature","properties":{{"class":"{name}"}},"geometry":{geometry}}}'
+        for name, geometry in zip(polygons["class"], shapely.to_geojson(rounded), strict=True)
+    )
+    return f'{{"type":"FeatureCollection","features":[\n{features}\n]}}\n'
 
 
 def geotiff(bands: NDArray[np.uint8], transform: Affine) -> bytes:

@@ -20,7 +20,7 @@ from kdcore.data.survey import survey
 from kdcore.errors import KdcoreError
 from kdcore.settings import SPLITS, CollectionSettings, load
 
-SIZE = 320  # pixels; a district of 160 m still has streets, a river and houses
+SIZE = 256  # pixels; a district of 128 m still has streets, a river and houses
 FILES = ("images/*.tif", "masks/*.tif", "labels/*.geojson", "unlabelled/*.tif")
 
 

@@ -5,7 +5,7 @@ import shapely
 from shapely import STRtree
 
 from kdcore.data.procedural.layout import Block, Box, Layout, Tree
-from kdcore.data.procedural.shapes import Rectangle, Waves, beside, blob, heading, lattice, scatter
+from kdcore.data.procedural.shapes import Rectangle, Waves, beside, blobs, heading, lattice, scatter
 from kdcore.data.procedural.styles import Colour, Difficulty, District, Zone
 
 Place = tuple[float, float, float]  # x, y and radius of a crown
@@ -38,10 +38,10 @@ def plant(layout: Layout, district: District, difficulty: Difficulty, rng: np.ra
         x, y = beside(bank, position, rng.normal(0, 2.5))
         if grove(np.array([x, y])) > 0.35 - 0.5 * district.trees:
             places.append((x, y, rng.uniform(1.8, 5.0)))
-    for x, y, radius in keep_clear(layout, places):
-        layout.trees.append(
-            Tree(x, y, radius, blob(x, y, radius, rng, 14, 0.16), float(rng.random()), int(rng.integers(4)))
-        )
+    kept = keep_clear(layout, places)
+    outlines = blobs(np.array(kept).reshape(-1, 3), rng, 14, 0.16)
+    for place, outline in zip(kept, outlines, strict=True):
+        layout.trees.append(Tree(*place, outline, float(rng.random()), int(rng.integers(4))))
 
 
 def plant_block(block: Block, leafy: float, rng: np.random.Generator) -> list[Place]:

@@ -8,7 +8,7 @@ import shapely
 from shapely import LineString, Polygon
 from shapely.ops import split, unary_union
 
-from kdcore.data.procedural.shapes import Rectangle, blob
+from kdcore.data.procedural.shapes import Rectangle, blobs
 from kdcore.data.procedural.streets import Network, lay_out_streets
 from kdcore.data.procedural.styles import Colour, Difficulty, District, Roof, Zone
 
@@ -128,7 +128,8 @@ def add_pond(layout: Layout, block: Block, difficulty: Difficulty, rng: np.rando
         return
     radius = min(rng.uniform(0.15, 0.32) * np.sqrt(block.outline.area), 24.0)
     middle = block.outline.representative_point()
-    pond = blob(middle.x, middle.y, radius, rng, 40, 0.5).intersection(block.outline.buffer(-5))
+    (shape,) = blobs(np.array([[middle.x, middle.y, radius]]), rng, 40, 0.5)
+    pond = shape.intersection(block.outline.buffer(-5))
     if isinstance(pond, Polygon) and pond.area > 80:
         like = ["lawn", "dark", "green"] if rng.random() < difficulty.lookalike_water else ["blue", "green", "brown"]
         layout.ponds.append((pond, str(rng.choice(like))))

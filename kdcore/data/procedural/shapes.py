@@ -46,13 +46,16 @@ class Rectangle(NamedTuple):
         return self.x + along * cos - across * sin, self.y + along * sin + across * cos
 
 
-def blob(x: float, y: float, radius: float, rng: np.random.Generator, corners: int, roughness: float) -> Polygon:
-    """A round outline with smooth dents, on whole centimetres."""
+def blobs(places: Points, rng: np.random.Generator, corners: int, roughness: float) -> list[Polygon]:
+    """Round outlines with smooth dents, on whole centimetres; `places` are (blobs, 3): x, y, radius."""
     angle = np.arange(corners) * 2 * np.pi / corners
-    sizes, turns = rng.normal(0, roughness, 4), rng.uniform(0, 2 * np.pi, 4)
-    dents = np.array([size / k * np.cos(k * angle + t) for k, size, t in zip((2, 3, 4, 5), sizes, turns, strict=True)])
-    around = radius * (1 + np.clip(dents.sum(axis=0), -0.5, 0.5))
-    return Polygon(np.round(np.stack([x + around * np.cos(angle), y + around * np.sin(angle)], axis=1), 2))
+    around = np.ones((len(places), corners))
+    for waves in (2, 3, 4, 5):
+        size, turn = rng.normal(0, roughness / waves, len(places)), rng.uniform(0, 2 * np.pi, len(places))
+        around += size[:, None] * np.cos(waves * angle + turn[:, None])
+    around = places[:, 2:] * np.clip(around, 0.5, 1.5)
+    corner = places[:, None, :2] + around[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return list(shapely.polygons(np.round(corner, 2)))
 
 
 def scatter(area: Any, number: float, rng: np.random.Generator) -> list[tuple[float, float]]:
