@@ -18,6 +18,7 @@ from typing import Literal
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import explain_write_error
 from kdcore.runs.devices import host, kind_of
+from kdcore.runs.locks import TakenError
 from kdcore.runs.study_folder import LAUNCH_SECONDS, About, JobStatus, StudyFolder
 from kdcore.runs.workspace import EXAMPLE, VARIABLE, Workspace
 from kdcore.settings import SLUG, StudySettings
@@ -243,20 +244,30 @@ def delete(study: StudyFolder) -> None:
 
     Raises:
         RunError: it is read-only, or a process works on it.
+        KdcoreError: the workspace cannot be written to.
     """
-    if study.read_only:
-        raise read_only(study)
-    if study.state == "queued":
-        raise still_alive(study)
+    check_deletable(study)
     hidden = study.path.with_name(f".deleted-{secrets.token_hex(8)}")
-    if study.alive:
-        raise still_alive(study)
     try:
         with study.working():  # so that no worker comes to life in it
             study.path.rename(hidden)
+    except TakenError as error:
+        raise still_alive(study) from error
     except OSError as error:
         raise explain_write_error(study.path, error) from error
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def check_deletable(study: StudyFolder) -> None:
+    """Refuse the bundled example, and a study that is running or waiting.
+
+    Raises:
+        RunError: says which.
+    """
+    if study.read_only:
+        raise read_only(study)
+    if study.alive or study.state == "queued":
+        raise still_alive(study)
 
 
 def archive(study: StudyFolder, archived: bool) -> None:

@@ -94,8 +94,8 @@ class StudyFolder:
             raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
         elif path.exists() and any(path.iterdir()):
             raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
-        if about is not None and not study.about_file.exists():
-            study.write_about(about)
+        if about is not None:
+            study.write_about(study.same_data(about))
         save(settings, study.settings_file)
         return study
 
@@ -163,6 +163,19 @@ class StudyFolder:
     def write_about(self, about: About) -> None:
         """Replace title, data and archived."""
         write_json(self.about_file, about.model_dump(mode="json"))
+
+    def same_data(self, about: About) -> About:
+        """What `about.json` is to hold when the study is begun again: a collection may lie elsewhere now.
+
+        Raises:
+            RunError: it was begun on a demo area and is now to run on a collection, or the other way round.
+        """
+        if not self.about_file.exists():
+            return about
+        before = self.about
+        if before.demo != about.demo:
+            raise RunError(f"{self.path}: this study began with other data. Choose another --out.")
+        return before.model_copy(update={"collection": about.collection})
 
     @property
     def title(self) -> str:

@@ -1,5 +1,6 @@
 """What a study's process tells others while it works, and how others tell it to stop. Never imports torch."""
 
+import os
 import signal
 import threading
 import time
@@ -110,3 +111,4 @@ class StopWish:
         if self.since is not None:
             raise KeyboardInterrupt
         self.since = time.monotonic()
+        os.write(2, b"Stopping: the state is being saved. Once more to stop at once.\n")

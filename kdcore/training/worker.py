@@ -51,12 +51,15 @@ def work(study: StudyFolder, report: Report = lambda stage, done, total: None, i
     stop = StopWish(study)
     with study.working(), stop.listening():
         before = study.derived_job()
+        launched = before.launched if before.state == "queued" else None
+        if launched is None:
+            study.cancel_file.unlink(missing_ok=True)  # of an earlier process; this one has only just begun
         journal = Journal(
             study,
             JobStatus(
                 state="queued",
                 queued=before.queued if before.state == "queued" and before.queued else time.time(),
-                launched=before.launched if before.state == "queued" else None,
+                launched=launched,
                 device=kind_of(study.settings.hardware),
                 host=host(),
                 seconds=before.seconds,

@@ -1,0 +1,25 @@
+"""The `kdcore` command. Torch is imported only by the commands that compute, and heavy libraries by those that need them."""
+
+import sys
+
+import typer
+
+from kdcore.cli import data, runs, study
+
+app = typer.Typer(
+    help="Shrink a satellite-image segmentation network by knowledge distillation, and see honestly what the small one kept.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(study.demo)
+app.command()(study.study)
+app.command()(study.report)
+app.command()(study.evaluate)
+app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    sys.exit(app())

@@ -1,0 +1,80 @@
+"""The options that say what a study is to do, shared by `kdcore study` and `kdcore runs start`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kdcore.errors import SettingsError
+from kdcore.settings import STUDY_PRESETS, StudySettings, read_yaml, validate
+
+PresetOption = Annotated[str, typer.Option(help=f"Where settings start from: {', '.join(STUDY_PRESETS)}.")]
+SettingsOption = Annotated[Path | None, typer.Option(help="A YAML file whose settings replace those of the preset.")]
+SeedsOption = Annotated[str | None, typer.Option(help="Seeds of the students, for example 0,1,2.")]
+TemperatureOption = Annotated[float | None, typer.Option(help="How much of the teacher's doubt to pass on: 1 to 20.")]
+AlphaOption = Annotated[float | None, typer.Option(help="The teacher's share of the loss: 0 to 1.")]
+StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
+TeacherStepsOption = Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+
+
+def study_settings(preset: str, file: Path | None, flags: dict[str, Any]) -> StudySettings:
+    """A preset, then a file's settings, then the command's flags.
+
+    Args:
+        preset: key of `STUDY_PRESETS`.
+        file: a YAML file of settings.
+        flags: values by the setting's dotted name; None where the flag was not given.
+
+    Raises:
+        SettingsError: no such preset, or a setting that is unknown or out of range.
+    """
+    if preset not in STUDY_PRESETS:
+        raise SettingsError(f"--preset {preset}: there is no such preset; choose one of {', '.join(STUDY_PRESETS)}.")
+    values = STUDY_PRESETS[preset].model_dump(mode="json")
+    if file is not None:
+        replace(values, read_yaml(file))
+    for name, value in flags.items():
+        if value is not None:
+            *path, last = name.split(".")
+            place = values
+            for part in path:
+                place = place[part]
+            place[last] = value
+    return validate(StudySettings, values, str(file) if file else "settings")
+
+
+def replace(values: dict[str, Any], others: dict[str, Any]) -> None:
+    """Put `others` over `values`, mapping by mapping; a network is replaced as a whole."""
+    for key, value in others.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict) and key not in ("network", "student"):
+            replace(values[key], value)
+        else:
+            values[key] = value
+
+
+def flags_of(
+    seeds: str | None,
+    temperature: float | None,
+    alpha: float | None,
+    steps: int | None,
+    teacher_steps: int | None,
+    device: str | None,
+) -> dict[str, Any]:
+    """The flags by the names of the settings that they set."""
+    return {
+        "seeds": None if seeds is None else parse_seeds(seeds),
+        "recipe.temperature": temperature,
+        "recipe.alpha": alpha,
+        "budget.steps": steps,
+        "teacher.budget.steps": teacher_steps,
+        "hardware.device": device,
+    }
+
+
+def parse_seeds(text: str) -> list[int]:
+    """'0,1,2' as numbers."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(f"--seeds {text}: write whole numbers with commas, for example 0,1,2.") from error

@@ -1,0 +1,114 @@
+"""`kdcore data`: look at imagery and labels before a study."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from kdcore.cli.output import JsonOption, console, errors, explained, print_json
+from kdcore.errors import SettingsError
+from kdcore.files import write_text
+
+if TYPE_CHECKING:
+    from kdcore.data.inspect import Inspection
+
+app = typer.Typer(help="Look at imagery and labels before a study.", no_args_is_help=True)
+
+
+@app.command("inspect")
+@explained
+def data_inspect(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with images/ and masks/ or labels/, a collection.yaml, or one file.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Where to write the proposed collection.yaml; default: into the folder if it can be written to.",
+        ),
+    ] = None,
+    crop: Annotated[
+        int, typer.Option(help="Crop size in pixels that a split by blocks must leave room for.", min=32)
+    ] = 128,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what a folder holds and what is wrong with it, and propose a collection.yaml. Nothing is overwritten."""
+    from kdcore.data.inspect import inspect as inspect_data
+
+    with errors.status("Reading ...") as status:
+        found = inspect_data(folder, crop, lambda name: status.update(f"Reading {escape(name)}"))
+    written = write_proposal(found, folder, out)
+    if as_json:
+        print_json(found.to_dict() | {"written": None if written is None else str(written)})
+        return
+    print_inspection(found)
+    if written is not None:
+        console.print(
+            f"\nProposed settings are in [bold]{escape(str(written))}[/]. Read them, then: kdcore study {escape(str(written))}",
+            soft_wrap=True,
+        )
+
+
+def write_proposal(found: "Inspection", folder: Path, out: Path | None) -> Path | None:
+    """Write the proposal where it can be written, with `root:` where that is not the folder itself."""
+    if found.proposal is None:
+        return None
+    from kdcore.data.inspect import proposal_text
+
+    target = out
+    if target is None:
+        target = folder / "collection.yaml" if os.access(folder, os.W_OK) else Path(f"{found.proposal.name}.yaml")
+    if target.exists():
+        raise SettingsError(f"{target}: exists already and is not overwritten. Name another file with --out.")
+    if target.resolve().parent != Path(found.path).resolve():
+        found.proposal = found.proposal.model_copy(update={"root": Path(found.path).resolve()})
+    write_text(target, proposal_text(found))
+    return target
+
+
+def print_inspection(found: "Inspection") -> None:
+    """What was found, as tables and sentences."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for facts in found.images:
+        key = (facts.bands, facts.dtype, facts.driver, facts.crs, facts.metres_per_pixel, facts.nodata)
+        groups.setdefault(key, []).append(f"{facts.width} x {facts.height}")
+    table = Table(title=f"Images in {escape(found.path)}", title_justify="left")
+    for name in ("Images", "Size (px)", "Bands", "Type", "Format", "CRS", "m per pixel", "Nodata"):
+        table.add_column(name)
+    for key, sizes in groups.items():
+        different = sorted(set(sizes))
+        shown = different[0] if len(different) == 1 else f"{different[0]} ... ({len(different)} sizes)"
+        table.add_row(str(len(sizes)), shown, *(escape("-" if value is None else str(value)) for value in key))
+    console.print(table)
+    if found.unlabelled:
+        console.print(f"{len(found.unlabelled)} images without labels in unlabelled/")
+    for polygons in found.polygons:
+        fields = f"; classes in field {polygons.class_field!r}: {polygons.values}" if polygons.class_field else ""
+        console.print(escape(f"{polygons.file}: {polygons.polygons} polygons, {polygons.crs}{fields}"))
+    if found.masks:
+        kinds = {kind: sum(mask.kind == kind for mask in found.masks) for kind in ("index", "palette", "rgb")}
+        console.print("Masks: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count))
+    if len(found.scenes) != len(found.images) and found.scenes:
+        console.print(escape(f"Scenes: {', '.join(f'{name} ({count} files)' for name, count in found.scenes.items())}"))
+    if found.class_pixels:
+        shares = Table(title="Share of labelled pixels", title_justify="left")
+        shares.add_column("Class")
+        for split in found.class_pixels:
+            shares.add_column(split, justify="right")
+        totals = {split: max(1, sum(pixels.values())) for split, pixels in found.class_pixels.items()}
+        for name in next(iter(found.class_pixels.values())):
+            shares.add_row(
+                escape(name),
+                *(f"{100 * pixels[name] / totals[split]:.2f} %" for split, pixels in found.class_pixels.items()),
+            )
+        console.print(shares)
+    for text in found.notes:
+        console.print(f"Note: {escape(text)}", soft_wrap=True, highlight=False)
+    for text in found.problems:
+        console.print(f"[bold red]Problem:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    if not found.problems:
+        console.print("No problems found.")

@@ -1,0 +1,99 @@
+"""What all commands share: consoles, errors as sentences, progress bars, numbers in words."""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from kdcore.errors import KdcoreError, Stopped
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+console = Console()
+errors = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
+
+
+def explained(command: Callable[P, R]) -> Callable[P, R]:
+    """Print what the user can mend as one sentence, without a traceback, and exit with code 2."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (Stopped, KeyboardInterrupt) as error:
+            errors.print("Stopped. Start the same command again to go on.")
+            raise typer.Exit(130) from error
+        except KdcoreError as error:
+            errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from error
+
+    return wrapper
+
+
+class Bars:
+    """Progress bars on a terminal, one line a stage elsewhere; on standard error, so that --json stays clean."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=errors,
+        )
+        self.stage = ""
+        self.task: Any = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        if stage != self.stage:
+            if self.task is not None:
+                self.progress.update(self.task, visible="scoring" not in self.stage)
+            self.stage = stage
+            self.task = self.progress.add_task(stage, total=total)
+            if not errors.is_terminal:
+                errors.print(stage, highlight=False)
+        self.progress.update(self.task, completed=done, total=total)
+
+    def __enter__(self) -> "Bars":
+        if errors.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if errors.is_terminal:
+            self.progress.stop()
+
+
+def say(text: str) -> None:
+    """Print a sentence that may hold a person's own words."""
+    console.print(escape(text), soft_wrap=True, highlight=False)
+
+
+def print_json(values: Any) -> None:
+    """Print for programs."""
+    print(json.dumps(values, indent=1))  # noqa: T201
+
+
+def percent(value: float | None) -> str:
+    """A share with one decimal, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them, or a dash."""
+    if seconds is None:
+        return "-"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

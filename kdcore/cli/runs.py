@@ -1,0 +1,215 @@
+"""`kdcore runs`: the studies of the workspace, in a terminal what the dashboard does in a browser."""
+
+import secrets
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from kdcore.cli.choices import (
+    AlphaOption,
+    DeviceOption,
+    PresetOption,
+    SeedsOption,
+    SettingsOption,
+    StepsOption,
+    TeacherStepsOption,
+    TemperatureOption,
+    flags_of,
+    study_settings,
+)
+from kdcore.cli.output import JsonOption, console, duration, explained, print_json, say
+from kdcore.errors import KdcoreError
+from kdcore.runs import launch
+from kdcore.runs.study_folder import JobStatus, StudyFolder
+from kdcore.runs.workspace import VARIABLE, Workspace
+
+app = typer.Typer(
+    help="Studies of the workspace: start, watch, stop, resume, delete. They run on when the terminal is closed.",
+    no_args_is_help=True,
+)
+
+WorkspaceOption = Annotated[
+    Path | None, typer.Option("--workspace", envvar=VARIABLE, help="Folder of the studies; default: studies.")
+]
+IdArgument = Annotated[str, typer.Argument(help="A study's id, as `kdcore runs list` shows it.")]
+
+
+@app.command("list")
+@explained
+def list_studies(
+    workspace: WorkspaceOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Archived studies, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the studies, newest first."""
+    place = Workspace(workspace)
+    studies = [study for study in place.studies() if everything or not study.archived]
+    if as_json:
+        print_json([describe(study) for study in studies])
+        return
+    if not studies:
+        say(f"{place.path} holds no study yet. Start one: kdcore runs start demo")
+        return
+    table = Table(title=f"Studies in {escape(str(place.path))}", title_justify="left")
+    for name in ("Id", "Title", "State", "Steps", "Left", "Device", "Made"):
+        table.add_column(name, justify="right" if name in ("Steps", "Left") else "left", overflow="fold")
+    for facts in map(describe, studies):
+        table.add_row(
+            escape(facts["id"]),
+            escape(facts["title"]),
+            state_in_words(facts),
+            f"{facts['step']:,} of {facts['steps']:,}" if facts["steps"] else "-",
+            duration(facts["seconds_left"]) if facts["state"] in ("running", "queued") else "-",
+            escape(facts["device"]) or "-",
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(facts["created"])),
+        )
+    console.print(table)
+    for study in studies:
+        if study.problem:
+            say(f"{study.id}: {study.problem}")
+
+
+@app.command("show")
+@explained
+def show(id: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Show one study: its runs, how long it will take, and why it failed if it did."""
+    study = Workspace(workspace).study(id)
+    facts = describe(study)
+    runs = [] if study.problem else [run.model_dump() for run in study.progress().runs]
+    if as_json:
+        settings = None if study.problem else study.settings.model_dump(mode="json")
+        print_json(facts | {"runs": runs, "settings": settings, "log": study.log_tail()})
+        return
+    console.print(f"[bold]{escape(study.title)}[/]", highlight=False)
+    say(f"{study.path}: {state_in_words(facts)}")
+    if facts["message"]:
+        say(facts["message"])
+    if facts["state"] == "running":
+        say(f"{facts['stage']}, {facts['done']} of {facts['total']}; left: {duration(facts['seconds_left'])}")
+    if runs:
+        table = Table()
+        for name in ("Run", "State", "Steps", "Training", "In all"):
+            table.add_column(name, justify="left" if name in ("Run", "State") else "right")
+        for run in runs:
+            steps = f"{run['step']:,} of {run['steps']:,}" if run["steps"] else "scored only"
+            table.add_row(run["name"], run["state"], steps, duration(run["seconds"]), duration(run["elapsed"]))
+        console.print(table)
+    if facts["state"] in ("failed", "interrupted"):
+        say(study.log_tail(20))
+    if study.finished:
+        say(f"Verdict: {study.report()['comparison']['sentence']}")
+        say(f"Page: {study.page}")
+
+
+@app.command("start")
+@explained
+def start(
+    data: Annotated[str, typer.Argument(help="A collection's folder or YAML file, or `demo` for the procedural area.")],
+    title: Annotated[str | None, typer.Option(help="What to call it; default: the collection's name.")] = None,
+    preset: PresetOption = "quick",
+    settings: SettingsOption = None,
+    seeds: SeedsOption = None,
+    temperature: TemperatureOption = None,
+    alpha: AlphaOption = None,
+    steps: StepsOption = None,
+    teacher_steps: TeacherStepsOption = None,
+    device: DeviceOption = None,
+    demo_seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a study in the background, in the order of the queue of its device."""
+    chosen = study_settings(preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device))
+    place, token = Workspace(workspace), secrets.token_hex(16)
+    if data == "demo":
+        name = title or f"Demo area {demo_seed}"
+        study = launch.create(place, name, "demo", chosen, token, demo_seed)
+    else:
+        from kdcore.data.collection import Collection
+
+        collection = Collection.open(Path(data))
+        assert collection.path is not None
+        study = launch.create(place, title or collection.settings.name, collection.path, chosen, token)
+    launch.start(study)
+    if as_json:
+        print_json(describe(study))
+        return
+    say(f"Started {study.id}. Watch it: kdcore runs show {study.id}")
+
+
+@app.command("stop")
+@explained
+def stop(id: IdArgument, workspace: WorkspaceOption = None) -> None:
+    """Ask a study to save its state and stop; `resume` goes on exactly there."""
+    study = Workspace(workspace).study(id)
+    launch.stop(study)
+    say(f"{study.id} was asked to stop; it saves its state first.")
+
+
+@app.command("resume")
+@explained
+def resume(id: IdArgument, workspace: WorkspaceOption = None) -> None:
+    """Let a study that was stopped, interrupted or failed go on from its last saved state."""
+    study = Workspace(workspace).study(id)
+    if study.finished:
+        say(f"{study.id} is finished; there is nothing to resume.")
+        return
+    launch.resume(study)
+    say(f"{study.id} goes on. Watch it: kdcore runs show {study.id}")
+
+
+@app.command("delete")
+@explained
+def delete(
+    id: IdArgument,
+    workspace: WorkspaceOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a study with its weights, maps and scores. One that runs or waits is refused."""
+    study = Workspace(workspace).study(id)
+    launch.check_deletable(study)
+    if not yes:
+        typer.confirm(f"Delete {study.id} ({study.title}) with everything in it?", abort=True)
+    launch.delete(study)
+    say(f"{study.id} was deleted.")
+
+
+def describe(study: StudyFolder) -> dict[str, Any]:
+    """What there is to know about a study, as JSON values; a broken one is described as far as it goes."""
+    job = study.job
+    facts = {
+        "id": study.id,
+        "title": study.title,
+        "path": str(study.path),
+        "created": study.created,
+        "archived": study.archived,
+        "state": job.state,
+        "queue_position": position(study, job),
+        **job.model_dump(include={"stage", "done", "total", "message", "device", "seconds"}),
+        "step": 0,
+        "steps": 0,
+        "seconds_left": None,
+    }
+    if job.state != "broken":
+        facts |= study.progress().model_dump(include={"step", "steps", "seconds_left"})
+    return facts
+
+
+def position(study: StudyFolder, job: JobStatus) -> int | None:
+    """The place in the queue, 0 = next; None if it does not wait."""
+    try:
+        return launch.queue_position(study) if job.state == "queued" else None
+    except KdcoreError:
+        return None
+
+
+def state_in_words(facts: dict[str, Any]) -> str:
+    """The state, and for a waiting study how many are before it."""
+    before = facts["queue_position"]
+    if before is None:
+        return str(facts["state"])
+    return f"queued, {before} before it" if before else "queued, next"

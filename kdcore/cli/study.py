@@ -1,0 +1,147 @@
+"""`kdcore demo`, `study`, `report` and `evaluate`: the main job in a terminal."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from kdcore.cli.choices import (
+    AlphaOption,
+    DeviceOption,
+    PresetOption,
+    SeedsOption,
+    SettingsOption,
+    StepsOption,
+    TeacherStepsOption,
+    TemperatureOption,
+    flags_of,
+    study_settings,
+)
+from kdcore.cli.output import Bars, JsonOption, console, explained, percent, print_json
+from kdcore.files import write_json
+from kdcore.runs.study_folder import About, StudyFolder
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import STUDY_PRESETS
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]
+
+
+@explained
+def demo(
+    out: OutOption = Path("studies/demo"),
+    seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole story on a procedural area: teacher, student alone, distilled student, verdict. About five minutes on two cores."""
+    about = About(title=f"Demo area {seed}", demo=seed, created=time.time())
+    work_in_terminal(StudyFolder.begin(out.absolute(), STUDY_PRESETS["demo"], about), as_json)
+
+
+@explained
+def study(
+    folder: Annotated[Path, typer.Argument(help="A collection: a folder with collection.yaml, or the YAML file.")],
+    out: OutOption,
+    preset: PresetOption = "quick",
+    settings: SettingsOption = None,
+    seeds: SeedsOption = None,
+    temperature: TemperatureOption = None,
+    alpha: AlphaOption = None,
+    steps: StepsOption = None,
+    teacher_steps: TeacherStepsOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
+
+    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)
+
+    Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
+    """
+    chosen = study_settings(preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device))
+    from kdcore.data.collection import Collection
+
+    collection = Collection.open(folder).path  # a wrong folder is told before anything is written
+    about = About(title=out.name[:200] or "study", collection=collection, created=time.time())
+    work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
+
+
+def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
+    """Do what a worker does, with bars, and show the report."""
+    from kdcore.training.worker import work
+
+    in_workspace = study.path.parent == Workspace().path
+    with Bars() as bars:
+        values = work(study, bars, in_queue=in_workspace)
+    show_study(study, values, as_json)
+
+
+@explained
+def report(study: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: JsonOption = False) -> None:
+    """Compare the arms of a finished study, and write one HTML page that opens without a network."""
+    from kdcore.evaluation.report import study_report
+    from kdcore.views.page import write_page
+
+    values = study_report(study)
+    write_json(study / "report.json", values)
+    write_page(study, values)
+    show_study(StudyFolder(study), values, as_json)
+
+
+def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> None:
+    """Print a study's report."""
+    if as_json:
+        print_json(values)
+        return
+    table = Table(title=f"Test split of {escape(values['data']['name'])}", title_justify="left")
+    for name in ("Arm", "Parameters", "Mean AP", "Mean IoU", "Boundary IoU", "Agrees with teacher", "Steps", "Seconds"):
+        table.add_column(name, justify="left" if name == "Arm" else "right")
+    for name, arm in values["arms"].items():
+        table.add_row(
+            {"alone": "student alone", "distilled": "distilled student"}.get(name, name),
+            f"{arm['parameters']:,}",
+            *(percent(arm.get(key)) for key in ("mean_ap", "mean_iou", "mean_boundary_iou", "agreement_with_teacher")),
+            str(arm["steps"]),
+            f"{arm['seconds']:.0f}",
+        )
+    console.print(table)
+    comparison = values["comparison"]
+    for key, name in (("mean_ap_points", "mean AP"), ("mean_iou_points", "mean IoU")):
+        points = comparison[key]
+        console.print(
+            f"Distilled minus alone, {name}: {points['mean']:+.2f} points (95 % interval {points['low']:+.2f} to {points['high']:+.2f})"
+        )
+    console.print(f"[bold]{escape(comparison['sentence'])}[/]", soft_wrap=True, highlight=False)
+    console.print(f"Page: {escape(str(study.page))}", soft_wrap=True, highlight=False)
+
+
+@explained
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file written by kdcore.")],
+    folder: Annotated[Path, typer.Argument(help="A collection: a folder with collection.yaml, or the YAML file.")],
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    maps: Annotated[Path | None, typer.Option(help="Folder for one GeoTIFF of probabilities a scene.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Score a network on one part of a collection's split."""
+    from kdcore.training.run import evaluate_checkpoint
+
+    with Bars() as bars:
+        values = evaluate_checkpoint(checkpoint, folder, split, device, maps, bars)
+    if as_json:
+        print_json(values)
+        return
+    table = Table(title=f"{escape(str(checkpoint))} on the {split} part", title_justify="left")
+    for name in ("Class", "Share", "AP", "IoU", "F1", "Boundary IoU"):
+        table.add_column(name, justify="left" if name == "Class" else "right")
+    for name, scores in values["classes"].items():
+        table.add_row(
+            escape(name), *(percent(scores.get(key)) for key in ("prevalence", "ap", "iou", "f1", "boundary_iou"))
+        )
+    table.add_row(
+        "mean", "", percent(values["mean_ap"]), percent(values["mean_iou"]), "", percent(values["mean_boundary_iou"])
+    )
+    console.print(table)
