@@ -20,7 +20,7 @@ from kdcore.data.survey import survey
 from kdcore.errors import KdcoreError
 from kdcore.settings import SPLITS, CollectionSettings, load
 
-SIZE = 256  # pixels; a district of 128 m still has streets, a river and houses
+SIZE = 288  # pixels; a district of 144 m still has streets, a river and houses
 FILES = ("images/*.tif", "masks/*.tif", "labels/*.geojson", "unlabelled/*.tif")
 
 
@@ -257,3 +257,24 @@ def test_buildings_keep_apart_and_off_the_streets(seed):
     assert (first == second).all()
     streets = shapely.union(layout.paved, layout.unpaved)
     assert not any(outline.intersects(streets) or outline.intersects(layout.network.river) for outline in outlines)
+
+
+@pytest.mark.parametrize("change", ["seed", "size", "difficulty", "version"])
+def test_an_area_made_otherwise_is_not_reused(area, monkeypatch, change):
+    """Also after an update of the generator, whose marker then tells another version."""
+    from dataclasses import replace
+
+    from kdcore.data import demo
+
+    redone = []
+    monkeypatch.setattr(demo, "write_area", lambda *_: redone.append(change))
+    options = {"seed": 3, "size": SIZE, "difficulty": DIFFICULTY}
+    write_demo(area.parent, **options)
+    assert redone == []
+    if change == "version":
+        monkeypatch.setattr(demo, "VERSION", demo.VERSION + 1)
+    else:
+        options |= {"seed": 4} if change == "seed" else {"size": 320} if change == "size" else {}
+        options |= {"difficulty": replace(DIFFICULTY, noise=9.0)} if change == "difficulty" else {}
+    write_demo(area.parent, **options)
+    assert redone == [change]

@@ -13,6 +13,7 @@ from kdcore.data.procedural.streets import Network, lay_out_streets
 from kdcore.data.procedural.styles import Colour, Difficulty, District, Roof, Zone
 
 LARGEST = {"field": 5500, "vineyard": 6000, "orchard": 5000, "park": 9000, "forest": 9000}  # square metres of a block
+APRON = 20.0  # metres of land around the district, so that its edge cuts through houses as a scene's edge does
 
 
 class Block(NamedTuple):
@@ -89,7 +90,7 @@ class Layout:
 def divide_ground(district: District, side: float, difficulty: Difficulty, rng: np.random.Generator) -> Layout:
     """Streets, river, blocks and ponds of a district of `side` metres; nothing stands on it yet."""
     network = lay_out_streets(district, side, rng)
-    ground = shapely.box(0, 0, side, side)
+    ground = shapely.box(-APRON, -APRON, side + APRON, side + APRON)
     paved, unpaved = (
         unary_union([s.line.buffer(s.width / 2) for s in network.streets if s.paved == kind]).intersection(ground)
         for kind in (True, False)
