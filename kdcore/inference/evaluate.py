@@ -1,25 +1,21 @@
 """From a network and a part of the split to scores, and to a probability map of every scene."""
 
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import torch
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.windows import Window
 from torch import nn
 
 from kdcore.data.batches import read_ahead
 from kdcore.data.collection import Collection
 from kdcore.data.labels import IGNORE
 from kdcore.data.scene import Box, Crop, Scene
+from kdcore.data.writing import RasterWriter, writing_raster
 from kdcore.evaluation.scores import NODATA, Scores, ScoresBuilder, boundary_pixels, quantise
-from kdcore.files import replacing
 from kdcore.inference.layers import add_overviews
 from kdcore.models.networks import SegmentationNetwork, probabilities
 from kdcore.models.teacher import Teacher
@@ -67,7 +63,7 @@ def evaluate(
         lambda index: read_window(collection, *work[index][:2], settings.halo), range(len(work)), readers
     )
     with ExitStack() as stack:
-        open_map: tuple[Scene, Any] | None = None
+        open_map: tuple[Scene, RasterWriter] | None = None
         for done, ((scene, box, inside), (around, crop)) in enumerate(zip(work, reads, strict=True)):
             if crop.valid.any():
                 image = np.where(crop.valid, crop.image, fill[:, None, None]).astype(np.float32)
@@ -96,7 +92,7 @@ def evaluate(
                             scene,
                             stack.enter_context(writing_map(maps / f"{scene.id}.tif", scene, len(scored))),
                         )
-                    open_map[1].write(levels, window=Window(box.column, box.row, box.width, box.height))
+                    open_map[1].write(levels, box.row, box.column)
             if progress:
                 progress(done + 1, len(work))
     return builder.build()
@@ -135,29 +131,24 @@ def read_window(collection: Collection, scene: Scene, box: Box, halo: int) -> tu
     return around, collection.reader.read(scene, around)
 
 
-@contextmanager
-def writing_map(path: Path, scene: Scene, bands: int) -> Iterator[Any]:
-    """Write a scene's probabilities as a tiled GeoTIFF that appears under its name when it is whole."""
-    profile = {
-        "driver": "GTiff",
-        "width": scene.width,
-        "height": scene.height,
-        "count": bands,
-        "dtype": "uint8",
-        "nodata": NODATA,
-        "crs": scene.crs,
-        "transform": scene.transform,
-        "tiled": True,
-        "blockxsize": 256,
-        "blockysize": 256,
-        "compress": "deflate",
-        "sparse_ok": True,
-    }
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(temporary, "w", **profile) as dataset:
-            yield dataset
-        add_overviews(temporary)
+def writing_map(path: Path, scene: Scene, bands: int) -> AbstractContextManager[RasterWriter]:
+    """Write a scene's probabilities as a tiled GeoTIFF with overviews that appears under its name when it is whole."""
+    return writing_raster(
+        path,
+        add_overviews,
+        width=scene.width,
+        height=scene.height,
+        count=bands,
+        dtype="uint8",
+        nodata=NODATA,
+        crs=scene.crs,
+        transform=scene.transform,
+        tiled=True,
+        blockxsize=256,
+        blockysize=256,
+        compress="deflate",
+        sparse_ok=True,
+    )
 
 
 def fill_values(network: SegmentationNetwork | Teacher) -> NDArray[np.float32]:
