@@ -7,8 +7,9 @@ from typing import Literal
 
 from affine import Affine
 from pydantic import ValidationError
+from pyproj import Transformer
 from rasterio.crs import CRS
-from rasterio.warp import transform, transform_bounds
+from rasterio.warp import transform_bounds
 
 from kdcore.errors import RunError
 from kdcore.settings import Frozen
@@ -31,7 +32,7 @@ class SceneLayers(Frozen):
         name: the scene's own name, which also names the runs' maps (`runs/*/maps/<name>.tif`).
         height, width: of the whole scene in pixels at the collection's resolution.
         part: row, column, height and width of the rectangle that imagery and truth cover.
-        georeferenced: whether the raster said where it lies; if not, it lies at 0/0 of web mercator.
+        georeferenced: whether the raster said where it lies; if not, it lies around 0/0 of web mercator.
         unit: of the flat map of a scene without georeference; 'pixels' where its resolution is unknown.
         metres_per_pixel: on the ground; None where unknown.
         crs: of `transform`, as 'EPSG:number' or WKT.
@@ -76,7 +77,8 @@ class SceneLayers(Frozen):
 
     def pixel_at(self, latitude: float, longitude: float) -> tuple[int, int] | None:
         """Row and column of the scene's pixel at a place in degrees; None outside the part that is shown."""
-        (x,), (y,) = transform(DEGREES, self.coordinates, [longitude], [latitude])
+        to_scene = Transformer.from_crs("EPSG:4326", self.crs, always_xy=True)
+        x, y = to_scene.transform(longitude, latitude)  # infinite where the projection does not reach
         column, row = ~self.affine @ (x, y)
         top, left, height, width = self.part
         inside = top <= row < top + height and left <= column < left + width

@@ -110,13 +110,13 @@ def class_colours(given: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
-    """Where a scene lies on the map; one without georeference gets a flat place at 0/0, in metres or else in pixels."""
+    """Where a scene lies on the map; one without georeference gets a flat place around 0/0, in metres or else in pixels."""
     georeferenced = scene.crs is not None and scene.transform != Affine.scale(scene.scale[1], scene.scale[0])
     metres = scene.metres_per_pixel
     if scene.crs is not None and georeferenced:
         crs, transform = scene.crs, scene.transform
     else:
-        crs, transform = WEB_MERCATOR, Affine.scale(metres or 1.0, -(metres or 1.0))
+        crs, transform = WEB_MERCATOR, flat_transform(scene.height, scene.width, metres or 1.0)
     return SceneLayers(
         id=slug,
         name=scene.id,
@@ -130,6 +130,11 @@ def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
         transform=tuple(transform)[:6],
         zoom=native_zoom(crs, transform, scene.width, scene.height),
     )
+
+
+def flat_transform(height: int, width: int, size: float) -> Affine:
+    """Put the middle of a raster at 0/0; a corner there would be the identity, which GDAL takes for no place at all."""
+    return Affine(size, 0, -size * width / 2, 0, -size, size * height / 2)
 
 
 def native_zoom(crs: Any, transform: Affine, width: int, height: int) -> int:
@@ -203,7 +208,7 @@ def optimise(
     options: dict[str, Any] = dict(cog_profiles[profile]) | {"blockxsize": TILE, "blockysize": TILE}
     with rasterio.open(source) as dataset:
         if profile == "jpeg":
-            options |= {"quality": 90}
+            options |= {"jpeg_quality": 90}
             if dataset.count == 1:
                 options.pop("photometric", None)
         cog_translate(

@@ -1,0 +1,15 @@
+"""The dashboard: `streamlit run app.py` serves the pages, the map's tiles and its script files from one port."""
+
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+
+from kdcore.server.address import BackendAddress
+from kdcore.server.routes import map_routes
+
+app = st.App(
+    Path(__file__).parent / "pages/frame.py",
+    routes=map_routes(),
+    middleware=[Middleware(BackendAddress)],
+)

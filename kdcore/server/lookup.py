@@ -1,0 +1,101 @@
+"""From the ids in an address to files. Ids are slugs that are looked up; a path or an address never comes from outside."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from kdcore.errors import RunError
+from kdcore.inference.layer_index import FOLDER, INDEX, SceneLayers, StudyLayers
+from kdcore.runs.store import RunDirectory, list_runs
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import SLUG
+
+
+@dataclass(frozen=True)
+class ShownScene:
+    """A scene with the files that the map is drawn from.
+
+    Attributes:
+        layers: classes and colours of the study.
+        scene: where the scene lies.
+        imagery, truth: GeoTIFFs of the part that is shown; there is no truth for a raster of one's own.
+        maps: the probabilities of each run that mapped the scene, by the run's name.
+    """
+
+    layers: StudyLayers
+    scene: SceneLayers
+    imagery: Path
+    truth: Path | None
+    maps: dict[str, Path]
+
+    def map_of(self, run: str) -> Path:
+        """The probabilities of a run.
+
+        Raises:
+            RunError: there is no such run, or it has not mapped this scene.
+        """
+        if run not in self.maps:
+            raise RunError(f"There is no map of {self.scene.id!r} by a run {run[:100]!r}.")
+        return self.maps[run]
+
+
+def find_scene(study_id: str, scene_id: str) -> ShownScene:
+    """Look up a scene of a study in the workspace.
+
+    Raises:
+        RunError: there is no such study or scene, or the study has no map yet.
+    """
+    study = find_study(study_id)
+    layers = load_layers(study)
+    scene = layers.scene(scene_id)
+    folder = study / FOLDER / scene.id
+    candidates = {run.path.name: run.maps / f"{scene.name}.tif" for run in list_runs(study / "runs")}
+    return ShownScene(
+        layers,
+        scene,
+        folder / "imagery.tif",
+        folder / "truth.tif",
+        {run: path for run, path in candidates.items() if path.is_file()},
+    )
+
+
+def find_study(study_id: str) -> Path:
+    """The folder of a study of the workspace.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not SLUG.fullmatch(study_id):
+        raise RunError(f"{study_id[:100]!r} is no study's name.")
+    return Workspace().study(study_id).path
+
+
+def load_layers(study: Path) -> StudyLayers:
+    """What a study's map can show; read once for each time the file changed.
+
+    Raises:
+        RunError: the study has no map yet.
+    """
+    try:
+        changed = (study / FOLDER / INDEX).stat().st_mtime_ns
+    except OSError:
+        changed = 0
+    return _load(study, changed)
+
+
+@lru_cache(maxsize=32)
+def _load(study: Path, changed: int) -> StudyLayers:
+    return StudyLayers.load(study)
+
+
+def version(paths: list[Path]) -> str:
+    """Changes whenever one of the files does: browsers may keep what they got under it."""
+    newest = max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+    return f"{newest // 1_000_000:x}"
+
+
+def scene_version(study: Path) -> str:
+    """Changes whenever anything that the study's map shows does."""
+    return version(
+        [study / FOLDER / INDEX, *(run.maps for run in map(RunDirectory, sorted((study / "runs").glob("*"))))]
+    )

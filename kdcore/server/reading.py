@@ -1,0 +1,120 @@
+"""Reading a web-mercator tile, or one pixel, of a GeoTIFF. rio-tiler does the warping."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
+
+from kdcore.inference.layer_index import SceneLayers
+
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for good: `catch_warnings` is not for threads
+
+TILE = 256
+CACHE_BYTES = 64_000_000  # of decoded blocks, for the whole process; rasterio takes bytes here, GDAL alone megabytes
+NODATA = 255
+
+Tile = tuple[int, int, int]
+"""Zoom, column and row of a tile of the web-mercator grid."""
+
+
+class OutsideTile(Exception):
+    """A tile that the raster does not touch."""
+
+
+@contextmanager
+def opened(path: Path, flat: Affine | None = None) -> Iterator[Any]:
+    """Open one of our own GeoTIFFs; a handle of its own for each request, since GDAL's may not be shared between threads.
+
+    Args:
+        path: the file.
+        flat: where it lies on the web-mercator map if the file itself does not say it.
+    """
+    with (
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+        rasterio.open(path, driver="GTiff", sharing=False) as dataset,
+    ):
+        if flat is None:
+            yield dataset
+        else:
+            with rasterio.open(view(dataset, path, flat), driver="VRT", sharing=False) as lying:
+                yield lying
+
+
+def view(dataset: Any, path: Path, flat: Affine) -> str:
+    """A GDAL virtual dataset with the pixels of `path`, which lies where `flat` says."""
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{dataset.nodata}</NoDataValue><SimpleSource>'
+        f'<SourceFilename relativeToVRT="0" shared="0">{escape(str(path.absolute()))}</SourceFilename>'
+        f"<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in dataset.indexes
+    )
+    place = ", ".join(map(repr, flat.to_gdal()))
+    size = f'rasterXSize="{dataset.width}" rasterYSize="{dataset.height}"'
+    return f"<VRTDataset {size}><SRS>EPSG:3857</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
+
+
+def read_tile(
+    path: Path,
+    tile: Tile,
+    flat: Affine | None = None,
+    bands: tuple[int, ...] | None = None,
+    resampling: Literal["nearest", "bilinear"] = "nearest",
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A tile of a raster, warped to web mercator.
+
+    Args:
+        path: an 8-bit GeoTIFF.
+        tile: zoom, column, row.
+        flat: where the raster lies if the file does not say it.
+        bands: band numbers from 1; all without.
+        resampling: `nearest` for classes and probabilities, so that every pixel shown is one that was predicted.
+
+    Returns:
+        Values (bands, 256, 256) uint8, and where they are valid, (256, 256) bool.
+
+    Raises:
+        OutsideTile: the raster does not touch the tile.
+    """
+    reader_of, tile_outside_bounds = rio_tiler()
+    zoom, x, y = tile
+    with opened(path, flat) as dataset:
+        reader = reader_of(None, dataset=dataset)
+        try:
+            image = reader.tile(
+                x, y, zoom, tilesize=TILE, indexes=bands, resampling_method=resampling, reproject_method=resampling
+            )
+        except tile_outside_bounds as error:
+            raise OutsideTile from error
+    return np.asarray(image.data), np.asarray(image.mask) > 0
+
+
+@lru_cache
+def rio_tiler() -> tuple[Any, Any]:
+    """rio-tiler's reader and its error; importing it costs a second, so not before the first tile."""
+    from rio_tiler.errors import NoOverviewWarning, TileOutsideBounds
+    from rio_tiler.io import Reader
+
+    warnings.filterwarnings("ignore", category=NoOverviewWarning)  # small rasters need none
+    return Reader, TileOutsideBounds
+
+
+def flat_place(scene: SceneLayers) -> Affine | None:
+    """Where the runs' maps of a scene lie that has no georeference; None for one that has."""
+    return None if scene.georeferenced else scene.affine
+
+
+def read_pixel(path: Path, row: int, column: int) -> list[int]:
+    """The values of all bands at a pixel of the file."""
+    with opened(path) as dataset:
+        values: list[int] = dataset.read(window=Window(column, row, 1, 1))[:, 0, 0].tolist()
+    return values

@@ -1,0 +1,145 @@
+"""Map tiles: `/tiles/STUDY/SCENE/LAYER/Z/X/Y.png`.
+
+LAYER is one of: imagery, truth, mask-RUN, probability-RUN-CLASS, disagreement-RUN-RUN. Query: `threshold` (0 to 1, two
+classes only), `hide` (indices of classes, with commas), `v` (any text that changes when the files do; the browser may then
+keep the tile).
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from anyio import CapacityLimiter, to_thread
+from cachetools import LRUCache
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from kdcore.errors import KdcoreError, RunError, SettingsError
+from kdcore.server.layers import Style, choose
+from kdcore.server.lookup import find_scene
+from kdcore.server.reading import OutsideTile, Tile
+
+AT_ONCE = 4  # tiles that are drawn at the same time; more would only take processors from trainings
+CACHE_BYTES = 32_000_000
+DEEPEST = 26  # zoom
+KEEP = "private, max-age=604800, immutable"
+KEEP_SHORTLY = "private, max-age=10"
+
+
+class TileCache:
+    """Drawn tiles, the least recently used forgotten first; safe to use from several threads. An empty one lies outside."""
+
+    def __init__(self, size: int = CACHE_BYTES) -> None:
+        self._kept: LRUCache[tuple[object, ...], bytes] = LRUCache(size, getsizeof=lambda png: len(png) + 200)
+        self._lock = Lock()
+
+    def get(self, key: tuple[object, ...]) -> bytes | None:
+        """What was drawn before."""
+        with self._lock:
+            found: bytes | None = self._kept.get(key)
+        return found
+
+    def put(self, key: tuple[object, ...], png: bytes) -> None:
+        """Keep a tile, unless it is larger than all that may be kept."""
+        with self._lock, suppress(ValueError):
+            self._kept[key] = png
+
+
+cache = TileCache()
+limiter = CapacityLimiter(AT_ONCE)
+
+
+async def tile(request: Request) -> Response:
+    """Answer a request for a tile: 200 with a PNG, 204 outside the raster, 404 or 400 with one sentence."""
+    try:
+        place = request.path_params
+        style = read_style(request.query_params)
+        position = read_position(place["z"], place["x"], place["y"])
+        png = await to_thread.run_sync(
+            draw, place["study"], place["scene"], place["layer"], position, style, limiter=limiter
+        )
+    except KdcoreError as error:
+        return refuse(error)
+    headers = {"Cache-Control": KEEP if request.query_params.get("v") else KEEP_SHORTLY}
+    return Response(png, media_type="image/png", headers=headers) if png else Response(status_code=204, headers=headers)
+
+
+def refuse(error: KdcoreError) -> JSONResponse:
+    """One sentence: 400 for a value that cannot be, 404 for anything that is not there."""
+    return JSONResponse({"error": str(error)}, status_code=400 if isinstance(error, SettingsError) else 404)
+
+
+def read_position(zoom: int, x: int, y: int) -> Tile:
+    """A tile that the grid has.
+
+    Raises:
+        SettingsError: it has no such tile.
+    """
+    if zoom > DEEPEST or x >= 2**zoom or y >= 2**zoom:
+        raise SettingsError(
+            f"Zoom {zoom} has no tile {x}, {y}; zoom goes from 0 to {DEEPEST}, x and y from 0 to 2^zoom - 1."
+        )
+    return zoom, x, y
+
+
+def read_style(query: Mapping[str, str]) -> Style:
+    """Threshold and hidden classes of a query.
+
+    Raises:
+        SettingsError: no numbers, or out of range.
+    """
+    threshold = read_threshold(query)
+    text = query.get("hide", "")
+    if not re.fullmatch(r"(\d{1,3}(,\d{1,3}){0,254})?", text):
+        raise SettingsError("`hide` must be indices of classes with commas between them, for example 0,3.")
+    return Style(threshold, frozenset(int(index) for index in text.split(",") if index))
+
+
+def read_threshold(query: Mapping[str, str]) -> float:
+    """The threshold of a query, 0.5 without one.
+
+    Raises:
+        SettingsError: no number from 0 to 1.
+    """
+    try:
+        threshold = float(query.get("threshold", "0.5"))
+    except ValueError:
+        threshold = -1.0
+    if not 0 <= threshold <= 1:
+        raise SettingsError("`threshold` must be a number from 0 to 1.")
+    return threshold
+
+
+def draw(study: str, scene: str, layer: str, position: Tile, style: Style) -> bytes:
+    """A tile as PNG, empty outside the raster.
+
+    Raises:
+        RunError: there is no such study, scene, run or class.
+    """
+    shown = find_scene(study, scene)
+    files, drawing = choose(shown, layer)
+    key = (study, scene, layer, position, style, *(changed(path) for path in files))
+    png = cache.get(key)
+    if png is None:
+        try:
+            png = drawing(position, style)
+        except OutsideTile:
+            png = b""
+        cache.put(key, png)
+    return png
+
+
+def changed(path: Path) -> int:
+    """When a file was written.
+
+    Raises:
+        RunError: it is not there.
+    """
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise RunError(
+            f"{path.name} of {path.parent.name} is missing. Start the study again to write it anew."
+        ) from error

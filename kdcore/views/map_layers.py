@@ -1,0 +1,135 @@
+"""What a map can be asked to show: layers with their names, colours and the address of their tiles."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["imagery", "truth", "mask", "probability", "disagreement"]
+
+# Only the first run is right, only the second is, both are wrong: also distinct with colour blindness.
+DISAGREEMENT_COLOURS = ("#0072B2", "#E69F00", "#000000")
+# Equally spaced from probability 0 to 1, dark to light (matplotlib's viridis).
+PROBABILITY_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A colour with its name. `hide` is the index of the class that a person can switch off, None where it cannot be."""
+
+    name: str
+    colour: str
+    hide: int | None = None
+
+
+@dataclass(frozen=True)
+class MapLayer:
+    """One layer over the imagery, or the imagery alone.
+
+    Attributes:
+        name: shown to people; any text.
+        kind: what it is.
+        path: of its tiles in the server, with {z}, {x} and {y}; empty for the imagery alone, which lies under every layer.
+        legend: its colours with their names.
+        threshold: whether the threshold changes it.
+        sentence: what a person sees in it, for people who do not program.
+    """
+
+    name: str
+    kind: Kind
+    path: str
+    legend: tuple[LegendEntry, ...] = ()
+    threshold: bool = False
+    sentence: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the browser."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StudyMapLayers:
+    """Makes the layers of one scene of a study.
+
+    Attributes:
+        study, scene: ids in the addresses.
+        classes, colours: of all classes.
+        version: changes when what is shown does, so that browsers may keep tiles.
+    """
+
+    study: str
+    scene: str
+    classes: tuple[str, ...]
+    colours: tuple[str, ...]
+    version: str = "0"
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes: then a threshold decides."""
+        return len(self.classes) == 2
+
+    def imagery(self) -> MapLayer:
+        """Nothing over the imagery."""
+        return MapLayer("Imagery", "imagery", "", sentence="the imagery alone")
+
+    def background(self) -> str:
+        """Path of the imagery's own tiles, which lie under every layer."""
+        return self._path("imagery")
+
+    def truth(self) -> MapLayer:
+        """The labels."""
+        return MapLayer(
+            "Truth", "truth", self._path("truth"), self._classes(), sentence="the truth, as people labelled it"
+        )
+
+    def mask(self, run: str, name: str) -> MapLayer:
+        """The classes that a run decides on."""
+        return MapLayer(
+            name, "mask", self._path(f"mask-{run}"), self._classes(), self.binary, f"what the {lower(name)} marked"
+        )
+
+    def probability(self, run: str, name: str, index: int) -> MapLayer:
+        """How probable a run finds a class."""
+        steps = ("0 %", "25 %", "50 %", "75 %", "100 %")
+        legend = tuple(LegendEntry(step, colour) for step, colour in zip(steps, PROBABILITY_COLOURS, strict=True))
+        return MapLayer(
+            f"{name}: probability of {self.classes[index]}",
+            "probability",
+            self._path(f"probability-{run}-{index}"),
+            legend,
+            sentence=f"how sure the {lower(name)} is of {self.classes[index]}",
+        )
+
+    def disagreement(self, first: str, second: str, names: tuple[str, str]) -> MapLayer:
+        """Where two runs differ from the truth."""
+        texts = (f"only the {lower(names[0])} is right", f"only the {lower(names[1])} is right", "both are wrong")
+        return MapLayer(
+            f"{names[0]} or {lower(names[1])}: who is right",
+            "disagreement",
+            self._path(f"disagreement-{first}-{second}"),
+            tuple(LegendEntry(text, colour) for text, colour in zip(texts, DISAGREEMENT_COLOURS, strict=True)),
+            self.binary,
+            "coloured where at least one of the two is wrong",
+        )
+
+    def point(self) -> str:
+        """Path that tells a pixel's probabilities."""
+        return f"point/{self.study}/{self.scene}"
+
+    def _path(self, layer: str) -> str:
+        return f"tiles/{self.study}/{self.scene}/{layer}/{{z}}/{{x}}/{{y}}.png?v={self.version}"
+
+    def _classes(self) -> tuple[LegendEntry, ...]:
+        return tuple(
+            LegendEntry(name, colour, index)
+            for index, (name, colour) in enumerate(zip(self.classes, self.colours, strict=True))
+        )
+
+
+def lower(name: str) -> str:
+    """A name inside a sentence: 'Distilled student' becomes 'distilled student'."""
+    return name[:1].lower() + name[1:]
+
+
+def hidden_at_first(classes: Sequence[str]) -> list[int]:
+    """Classes that are switched off when a map opens: the background, so that the imagery is seen."""
+    return [0] if len(classes) == 2 else []
