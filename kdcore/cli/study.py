@@ -74,7 +74,7 @@ def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
 
     in_workspace = study.path.parent == Workspace().path
     with Bars() as bars:
-        values = work(study, bars, in_queue=in_workspace)
+        values = work(study, bars, in_queue=in_workspace, forget_stop=True)
     show_study(study, values, as_json)
 
 

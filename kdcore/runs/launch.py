@@ -18,7 +18,7 @@ from typing import Literal
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import explain_write_error
 from kdcore.runs.devices import host, kind_of
-from kdcore.runs.locks import TakenError
+from kdcore.runs.locks import TakenError, holding
 from kdcore.runs.study_folder import LAUNCH_SECONDS, About, JobStatus, StudyFolder
 from kdcore.runs.workspace import EXAMPLE, VARIABLE, Workspace
 from kdcore.settings import SLUG, StudySettings
@@ -149,28 +149,31 @@ def cannot_write(workspace: Workspace, error: OSError) -> KdcoreError:
 
 
 def start(study: StudyFolder) -> None:
-    """Start a worker for a study that waits for one. Nothing happens if one lives or was started a moment ago.
+    """Start a worker for a study. Nothing happens if one lives or was started a moment ago.
 
     Raises:
         RunError: the study is read-only or broken, or no process could be started.
+        KdcoreError: the folder cannot be written to.
     """
     check_usable(study)
-    job = study.derived_job()
-    just_launched = job.state == "queued" and job.launched is not None and time.time() - job.launched < LAUNCH_SECONDS
-    if not study.alive and not just_launched:
-        spawn(study, job)
+    with holding(study.path / "launch.lock", f"{study.id}: is being started by somebody else."):
+        job = study.derived_job()
+        launched = job.launched is not None and time.time() - job.launched < LAUNCH_SECONDS
+        if not study.alive and not (job.state == "queued" and launched):
+            spawn(study, job)
 
 
 def resume(study: StudyFolder) -> None:
     """Let a study that was stopped, interrupted or failed go on from its last saved state; it queues anew.
 
     Raises:
-        RunError: as for `start`.
+        RunError: as for `start`, or its worker is still busy with stopping.
     """
     check_usable(study)
+    if study.alive and study.cancel_file.exists():
+        raise RunError(f"{study.id}: is still saving its state. Resume it when it has stopped.")
     study.cancel_file.unlink(missing_ok=True)
-    if not study.alive:
-        spawn(study, study.derived_job())
+    start(study)
 
 
 def spawn(study: StudyFolder, before: JobStatus) -> None:

@@ -32,13 +32,20 @@ class StopNow(KeyboardInterrupt):
     """Ends what is not a training: nothing of it is worth saving. Runs take it as they take Ctrl-C."""
 
 
-def work(study: StudyFolder, report: Report = lambda stage, done, total: None, in_queue: bool = True) -> dict[str, Any]:
+def work(
+    study: StudyFolder,
+    report: Report = lambda stage, done, total: None,
+    in_queue: bool = True,
+    forget_stop: bool = False,
+) -> dict[str, Any]:
     """Do whatever of a study is not done yet, with `job.json`, locks and log as everybody expects them.
 
     Args:
         study: made by `kdcore.runs.launch.create` or `StudyFolder.begin`.
         report: is told stage, done and total.
         in_queue: wait until the device is free.
+        forget_stop: an earlier wish to stop was not for this process. A worker cannot know: it may have been stopped while it
+            was still being started.
 
     Returns:
         The study's report.
@@ -51,15 +58,14 @@ def work(study: StudyFolder, report: Report = lambda stage, done, total: None, i
     stop = StopWish(study)
     with study.working(), stop.listening():
         before = study.derived_job()
-        launched = before.launched if before.state == "queued" else None
-        if launched is None:
-            study.cancel_file.unlink(missing_ok=True)  # of an earlier process; this one has only just begun
+        if forget_stop:
+            study.cancel_file.unlink(missing_ok=True)
         journal = Journal(
             study,
             JobStatus(
                 state="queued",
                 queued=before.queued if before.state == "queued" and before.queued else time.time(),
-                launched=launched,
+                launched=before.launched if before.state == "queued" else None,
                 device=kind_of(study.settings.hardware),
                 host=host(),
                 seconds=before.seconds,
