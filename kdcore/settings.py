@@ -340,6 +340,15 @@ class StudySettings(Frozen):
 
 
 STUDY_PRESETS: dict[str, StudySettings] = {
+    # Less than five minutes on two CPU cores, on the demo area.
+    "demo": StudySettings(
+        teacher=TeacherSettings(
+            network=PRESETS["medium"], budget=Budget(steps=300, batch_size=4, crop=128, validate_every=100)
+        ),
+        student=PRESETS["tiny"],
+        budget=Budget(steps=400, batch_size=4, crop=128, validate_every=100),
+        seeds=(0,),
+    ),
     # Minutes on two CPU cores: enough to see the whole story, too short to judge a recipe.
     "quick": StudySettings(
         teacher=TeacherSettings(network=PRESETS["medium"], budget=Budget(steps=300, crop=128, validate_every=100)),

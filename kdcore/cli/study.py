@@ -20,8 +20,9 @@ from kdcore.cli.choices import (
     flags_of,
     study_settings,
 )
-from kdcore.cli.output import Bars, JsonOption, console, explained, percent, print_json
+from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json
 from kdcore.files import write_json
+from kdcore.runs.record import record
 from kdcore.runs.study_folder import About, StudyFolder
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
@@ -34,10 +35,18 @@ def demo(
     out: OutOption = Path("studies/demo"),
     seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
     as_json: JsonOption = False,
+    record_into: Annotated[
+        Path | None,
+        typer.Option("--record", help="Also copy the finished study, as the dashboard's example, into this folder."),
+    ] = None,
 ) -> None:
     """The whole story on a procedural area: teacher, student alone, distilled student, verdict. About five minutes on two cores."""
     about = About(title=f"Demo area {seed}", demo=seed, created=time.time())
-    work_in_terminal(StudyFolder.begin(out.absolute(), STUDY_PRESETS["demo"], about), as_json)
+    study = StudyFolder.begin(out.absolute(), STUDY_PRESETS["demo"], about)
+    work_in_terminal(study, as_json)
+    if record_into is not None:
+        size = record(study, record_into.absolute())
+        errors.print(f"Recorded {size / 1e6:.1f} MB into {escape(str(record_into))}", soft_wrap=True, highlight=False)
 
 
 @explained

@@ -1,0 +1,91 @@
+"""Make the example that comes with the package from a finished study of the demo area. Never imports torch."""
+
+import json
+import shutil
+from pathlib import Path
+
+from kdcore.errors import RunError
+from kdcore.files import explain_write_error, write_json
+from kdcore.runs.store import RunDirectory
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.settings import save
+
+TITLE = "Example: a demo town"
+LARGEST = 12_000_000  # bytes
+RUN_FILES = ("status.json", "metrics.jsonl", "report.json", "scores.npz", "scores-validation.npz")
+
+
+def record(study: StudyFolder, folder: Path) -> int:
+    """Copy what the dashboard shows of a study, without the teacher's weights and without paths of this machine.
+
+    The map keeps the first scene only where all would be too large; curves and numbers keep all.
+
+    Args:
+        study: finished, on a demo area.
+        folder: what it becomes; replaced if it holds an example already.
+
+    Returns:
+        Bytes in the folder.
+
+    Raises:
+        RunError: not finished, not a demo area, or too large even with one scene.
+        KdcoreError: the folder cannot be written to.
+    """
+    if not study.finished or study.about.demo is None:
+        raise RunError(
+            f"{study.path}: only a finished study of the demo area can be recorded. Run `kdcore demo` first."
+        )
+    if folder.exists() and not (folder / "study.yaml").is_file():
+        raise RunError(f"{folder}: holds no example, so it is not replaced. Choose another folder.")
+    scenes = json.loads((study.layers / "layers.json").read_text(encoding="utf-8"))["scenes"]
+    temporary = folder.with_name(f".{folder.name}-new")
+    try:
+        for shown in range(len(scenes), 0, -1):
+            shutil.rmtree(temporary, ignore_errors=True)
+            copy(study, temporary, scenes[:shown])
+            size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
+            if size <= LARGEST:
+                break
+        else:
+            raise RunError(
+                f"{study.path}: makes an example of {size / 1e6:.1f} MB; {LARGEST / 1e6:.0f} MB are allowed."
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return size
+
+
+def copy(study: StudyFolder, target: Path, scenes: list[dict[str, object]]) -> None:
+    """Copy one study with the maps of some of its scenes."""
+    about = study.about.model_copy(update={"title": TITLE, "collection": None})
+    StudyFolder.begin(target, study.settings, about)
+    write_json(target / "data.json", (study.data or {}) | {"collection": "demo"})
+    shutil.copy(study.path / "report.json", target)
+    layers = json.loads((study.layers / "layers.json").read_text(encoding="utf-8"))
+    write_json(target / "layers" / "layers.json", layers | {"scenes": scenes})
+    for scene in scenes:
+        shutil.copytree(study.layers / str(scene["id"]), target / "layers" / str(scene["id"]))
+    for run in study.runs():
+        copy_run(run, RunDirectory(target / "runs" / run.path.name), [str(scene["name"]) for scene in scenes])
+
+
+def copy_run(run: RunDirectory, target: RunDirectory, scenes: list[str]) -> None:
+    """Copy one run; a student with its best weights."""
+    settings = run.settings
+    here = {
+        "collection": Path("collection.yaml"),
+        "teacher": tuple(Path("..", path.parent.parent.name, "checkpoints", path.name) for path in settings.teacher),
+    }
+    save(settings.model_copy(update=here), target.path / "settings.yaml")
+    for name in RUN_FILES:
+        shutil.copy(run.path / name, target.path)
+    for scene in scenes:
+        target.maps.mkdir(exist_ok=True)
+        shutil.copy(run.maps / f"{scene}.tif", target.maps)
+    if settings.arm != "teacher":
+        target.checkpoints.mkdir()
+        shutil.copy(run.best, target.checkpoints)
