@@ -3,6 +3,7 @@
 import re
 import time
 
+NO_BREAK = "\u00a0"  # between a number and its unit: no line break there
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
@@ -13,7 +14,7 @@ def plain(text: str) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in [0, 1] as '87.3 %'; a dash where it is unknown."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f}{NO_BREAK}%"
 
 
 def points(difference: float | None, digits: int = 1) -> str:

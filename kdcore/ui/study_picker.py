@@ -86,7 +86,7 @@ def say_unfinished(study: StudyFolder) -> None:
         f"“{plain(study.title)}” is not finished ({state}), so there is nothing to show of it yet. Below is another study.",
         icon=":material/hourglass_empty:",
     )
-    st.page_link("pages/train.py", label="Watch it", icon=":material/school:", query_params={PARAMETER: study.id})
+    st.page_link("train.py", label="Watch it", icon=":material/school:", query_params={PARAMETER: study.id})
 
 
 def show_empty() -> None:
@@ -95,4 +95,4 @@ def show_empty() -> None:
         st.subheader(words.NO_STUDY_TITLE, text_alignment="center")
         st.markdown(words.NO_STUDY, text_alignment="center", width="content")
         if st.button(words.NO_STUDY_BUTTON, type="primary", icon=":material/school:"):
-            st.switch_page("pages/train.py")
+            st.switch_page("train.py")

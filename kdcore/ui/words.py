@@ -14,37 +14,37 @@ class PageWords(NamedTuple):
 
 PAGES = (
     PageWords(
-        "pages/start.py",
+        "start.py",
         "Start",
         ":material/home:",
         "What this is, and whether it works: one finished study, looked at in a minute.",
     ),
     PageWords(
-        "pages/data.py",
+        "data.py",
         "Data",
         ":material/database:",
         "What a study is fed: scenes, classes, the spatial split, and every problem with its mend.",
     ),
     PageWords(
-        "pages/train.py",
+        "train.py",
         "Train",
         ":material/school:",
         "Set temperature and alpha, start a study, and watch all of its networks learn.",
     ),
     PageWords(
-        "pages/map.py",
+        "map.py",
         "Map",
         ":material/map:",
         "Imagery with the masks of truth, teacher and students: where do they differ?",
     ),
     PageWords(
-        "pages/curves.py",
+        "curves.py",
         "Curves",
         ":material/show_chart:",
         "Precision and recall of all networks, with intervals: does distillation help?",
     ),
     PageWords(
-        "pages/runs.py",
+        "runs.py",
         "Runs",
         ":material/folder_open:",
         "All studies: compare, stop, resume, download, archive and delete them.",
@@ -103,3 +103,12 @@ NO_STUDY = (
 NO_STUDY_BUTTON = "Start a study"
 EXAMPLE = "example"  # id of the bundled study
 EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded and comes with the program."
+
+PRESETS = {
+    "demo": "The study of the start page: minutes on two cores.",
+    "quick": "Minutes on two cores: shows the whole story, too short to judge a recipe.",
+    "standard": "About an hour a seed on two cores, minutes on a GPU.",
+    "thorough": "Large networks and five seeds. For a GPU.",
+}
+TASKS = {"cross_entropy": "Cross entropy", "cross_entropy+dice": "Cross entropy and Dice"}
+DISTILLATIONS = {"pixel": "Pixel by pixel", "channel": "Channel by channel"}

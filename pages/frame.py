@@ -1,4 +1,8 @@
-"""The dashboard's frame: navigation, and what every page has in common. Run by app.py."""
+"""What surrounds every page: navigation, and how errors are shown. Run by app.py.
+
+It lies beside the pages and not above them: Streamlit takes a folder called `pages` beside the main script for its old kind of
+navigation, and would open an address such as /train without this frame.
+"""
 
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from kdcore.ui.formatting import plain
 
 HERE = Path(__file__).parent
 
-st.set_page_config(page_title="kdcore", page_icon=str(HERE / "kdcore/ui/icon.svg"), layout="wide")
+st.set_page_config(page_title="kdcore", page_icon=str(HERE.parent / "kdcore/ui/icon.svg"), layout="wide")
 page = st.navigation(
     [
         st.Page(HERE / entry.file, title=entry.title, icon=entry.icon, help=entry.help, default=entry is words.PAGES[0])

@@ -1,0 +1,24 @@
+"""Choices that stand in the address by their value.
+
+Streamlit's own `bind="query-params"` writes what a widget shows. That is right for numbers, and too long where a choice is shown as a
+sentence; this writes the value itself.
+"""
+
+from collections.abc import Collection
+
+import streamlit as st
+
+
+def take_from_address(key: str, options: Collection[str], default: str) -> None:
+    """Give the widget `key` the value that the address names, else its last one in this session, else the default.
+
+    Call it before the widget, and give the widget `on_change=put_into_address, args=(key,)`.
+    """
+    named, kept = st.query_params.get(key), st.session_state.get(f"kept {key}")
+    value = named if named in options else kept if kept in options else default
+    st.session_state[key] = st.session_state[f"kept {key}"] = value
+
+
+def put_into_address(key: str) -> None:
+    """Name the widget's value in the address, and keep it for this session."""
+    st.query_params[key] = st.session_state[f"kept {key}"] = st.session_state[key]

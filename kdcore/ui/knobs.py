@@ -1,0 +1,114 @@
+"""Temperature and alpha, each with a picture that moves with its slider."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from kdcore.errors import RunError
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.ui import words
+from kdcore.ui.choices import ALPHAS, TEMPERATURES
+from kdcore.ui.colours import class_colours
+from kdcore.ui.formatting import percent, plain
+from kdcore.views.charts import alpha_chart, probability_chart
+from kdcore.views.softening import Pixel, soften, telling_pixels
+
+
+def temperature_knob(example: StudyFolder | None) -> float:
+    """The temperature's slider, and one real pixel's class probabilities, softened.
+
+    Args:
+        example: a finished study whose teacher gives the pixels; None where there is none yet.
+    """
+    temperature: float = st.select_slider(
+        "Temperature",
+        TEMPERATURES,
+        key="temperature",
+        bind="query-params",
+        format_func=lambda value: f"{value:g}",
+        help=words.TERMS["temperature"],
+    )
+    pixels = [] if example is None else pixels_of(teacher_maps(example))
+    if example is None or not pixels:
+        st.caption("Once a study is finished, one of its pixels shows here what temperature does.")
+        return temperature
+    kinds = [pixel.kind for pixel in pixels]
+    kind = st.segmented_control("A pixel of which the teacher is", kinds, key="pixel", default=kinds[0], required=True)
+    draw_pixel(example, next(pixel for pixel in pixels if pixel.kind == kind), temperature)
+    return temperature
+
+
+def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
+    """Bars of one pixel's probabilities at the chosen temperature, and what they mean in a sentence."""
+    report = example.report()
+    names = report["data"]["classes"]
+    softened = soften(pixel.probabilities, temperature)
+    st.altair_chart(
+        probability_chart(names, pixel.probabilities, softened, class_colours(report)),
+        key="softened probabilities",
+        alt=f"What the teacher says of one pixel at temperature {temperature:g}, against temperature 1",
+    )
+    first, second = pixel.probabilities.argsort()[::-1][:2]
+    before = f"The teacher says {plain(names[first])} with {percent(pixel.probabilities[first], 0)}"
+    if temperature == 1:
+        st.caption(f"{before}. At temperature 1 the student hears exactly that.")
+    else:
+        st.caption(
+            f"{before}. At temperature {temperature:g} the student hears {percent(softened[first], 0)}, and "
+            f"{plain(names[second])} with {percent(softened[second], 0)} instead of {percent(pixel.probabilities[second], 0)}. "
+            "The grey marks are temperature 1."
+        )
+
+
+def alpha_knob(temperature: float) -> float:
+    """Alpha's slider, and the loss with its numbers filled in."""
+    alpha: float = st.select_slider(
+        "Alpha",
+        ALPHAS,
+        key="alpha",
+        bind="query-params",
+        format_func=lambda value: f"{value:g}",
+        help=words.TERMS["alpha"],
+    )
+    st.latex(formula(temperature, alpha))
+    st.altair_chart(
+        alpha_chart(alpha),
+        key="shares of the loss",
+        alt=f"The loss listens with {100 - 100 * alpha:.0f} % to the labels and with {100 * alpha:.0f} % to the teacher",
+    )
+    st.caption(alpha_sentence(temperature, alpha))
+    return alpha
+
+
+def formula(temperature: float, alpha: float) -> str:
+    """The loss of the distilled student with its numbers, as LaTeX."""
+    return rf"\text{{loss}} = {1 - alpha:.1f} \times \text{{task}} + {alpha:.1f} \times {temperature**2:g} \times \text{{KL}}"
+
+
+def alpha_sentence(temperature: float, alpha: float) -> str:
+    """What a value of alpha means."""
+    if alpha == 0:
+        return "At alpha 0 the teacher is never asked: this is the student alone, so both arms are the same."
+    if alpha == 1:
+        return "At alpha 1 the labels are never looked at: the student learns from the teacher alone, its mistakes included."
+    louder = "the labels count more than the teacher" if alpha < 0.5 else "the teacher counts more than the labels"
+    balance = "labels and teacher count the same" if alpha == 0.5 else louder
+    return (
+        f"Task is the student's error against the labels, KL its distance from the teacher's softened answer; {balance}. "
+        f"The factor {temperature**2:g} is the temperature squared: it makes up for softening, which weakens the teacher's voice."
+    )
+
+
+def teacher_maps(study: StudyFolder) -> Path:
+    """The folder of the teacher's probability maps: of the ensemble where there is one."""
+    runs = {run.path.name: run for run in study.runs() if run.path.name.startswith("teacher")}
+    first = runs.get("teacher") or next(iter(runs.values()), None)
+    if first is None:
+        raise RunError(f"{study.path}: holds no teacher.")
+    return first.maps
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def pixels_of(maps: Path) -> list[Pixel]:
+    """Pixels to explain temperature with; a finished study does not change, so they are looked for once."""
+    return telling_pixels(maps)

@@ -1,0 +1,45 @@
+"""Start a study once, however often its button is clicked."""
+
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import streamlit as st
+
+from kdcore.runs import launch
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.settings import StudySettings
+from kdcore.ui.study_picker import workspace
+
+
+def launch_button(label: str, form: str, **options: Any) -> str | None:
+    """A primary button that gives a launch's token when it was clicked.
+
+    A form keeps its token until it is shown again after a launch. So the second click of a double click carries the first
+    one's token, and `start_study` makes one study of each token.
+
+    Args:
+        label: on the button.
+        form: tells several buttons of the dashboard apart.
+        options: of `st.button`.
+    """
+    token_key, used_key = f"launch token of {form}", f"launch token of {form} was used"
+    clicked = st.button(label, type="primary", key=f"launch {form}", **options)
+    if not clicked and st.session_state.pop(used_key, False):
+        st.session_state.pop(token_key, None)
+    token: str = st.session_state.setdefault(token_key, uuid4().hex)
+    if not clicked:
+        return None
+    st.session_state[used_key] = True
+    return token
+
+
+def start_study(token: str, title: str, collection: Path | Literal["demo"], settings: StudySettings) -> StudyFolder:
+    """Make a study of a token, or find the one that was made of it, and start its worker.
+
+    Raises:
+        KdcoreError: it cannot be made or started; says why.
+    """
+    study = launch.create(workspace(), title, collection, settings, token)
+    launch.start(study)
+    return study

@@ -1,0 +1,82 @@
+"""Rows of the Runs page's tables. No streamlit here."""
+
+from typing import Any
+
+import pandas as pd
+
+from kdcore.errors import KdcoreError
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.ui import words
+from kdcore.ui.formatting import duration, points
+
+MISSING = None
+
+
+def overview(studies: list[StudyFolder]) -> pd.DataFrame:
+    """A row a study; what is not known (yet) is left empty."""
+    return pd.DataFrame([overview_row(study) for study in studies], columns=list(overview_row_names()))
+
+
+def overview_row_names() -> tuple[str, ...]:
+    """Columns of the overview, in order."""
+    return ("Study", "State", "Data", "T", "Alpha", "Teacher", "Alone", "Distilled", "Verdict", "Time", "Made")
+
+
+def overview_row(study: StudyFolder) -> dict[str, Any]:
+    """What the overview tells of a study; of a broken one its title and that it cannot be read."""
+    job = study.job
+    row: dict[str, Any] = dict.fromkeys(overview_row_names(), MISSING)
+    row |= {"Study": study.title, "State": words.STATES[job.state][0]}
+    row["Made"] = pd.Timestamp(study.created, unit="s", tz="UTC").tz_convert(None) if study.created else MISSING
+    try:
+        settings, data = study.settings, study.data
+        row |= {
+            "T": settings.recipe.temperature,
+            "Alpha": settings.recipe.alpha,
+            "Data": data["name"] if data else MISSING,
+        }
+        row["Time"] = duration(job.seconds) if job.seconds else MISSING
+        if study.finished:
+            report = study.report()
+            row |= scores(report) | {"Verdict": report["comparison"]["verdict"]}
+    except KdcoreError:
+        pass  # what could be read is shown; opening the study says what is wrong
+    return row
+
+
+def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
+    """Finished studies side by side: a column a study, a row a setting or result."""
+    columns = {}
+    for study in studies:
+        report = study.report()
+        settings, arms, compared = report["settings"], report["arms"], report["comparison"]
+        gain = compared["mean_ap_points"]
+        interval = "" if gain["low"] is None else f" ({points(gain['low'])} to {points(gain['high'])})"
+        closed = compared["share_of_gap_closed"]
+        columns[study.id] = {
+            "Study": study.title,
+            "Data": report["data"]["name"],
+            "Temperature": f"{settings['recipe']['temperature']:g}",
+            "Alpha": f"{settings['recipe']['alpha']:g}",
+            "Steps of a student": f"{settings['budget']['steps']:,}",
+            "Seeds": str(len(settings["seeds"])),
+            "Teacher, parameters": f"{arms['teacher']['parameters']:,}",
+            "Student, parameters": f"{arms['distilled']['parameters']:,}",
+            **{f"{name}, mean AP": score(value) for name, value in scores(report).items()},
+            "Distilled minus alone, points": points(gain["mean"]) + interval,
+            "Share of the gap closed": "–" if closed is None else f"{100 * closed:.0f} %",
+            "Verdict": compared["verdict"],
+        }
+    return pd.DataFrame(columns)
+
+
+def scores(report: dict[str, Any]) -> dict[str, float | None]:
+    """Mean AP of the arms, from 0 to 100."""
+    names = {"teacher": "Teacher", "alone": "Alone", "distilled": "Distilled"}
+    means = {name: report["arms"][arm]["mean_ap"] for arm, name in names.items()}
+    return {name: None if mean is None else round(100 * mean, 1) for name, mean in means.items()}
+
+
+def score(value: float | None) -> str:
+    """A mean AP as text."""
+    return "–" if value is None else f"{value:.1f}"

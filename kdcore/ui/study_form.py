@@ -1,0 +1,224 @@
+"""The form of the Train page: presets first, knobs second, then name and launch."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from kdcore.errors import KdcoreError
+from kdcore.runs.forecast import Costs, forecast, measured_costs
+from kdcore.runs.library import Library
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.settings import PRESETS, STUDY_PRESETS, StudySettings
+from kdcore.ui import words
+from kdcore.ui.address import put_into_address, take_from_address
+from kdcore.ui.choices import (
+    AS_PRESET,
+    DEMO,
+    PARAMETERS,
+    SEEDS,
+    STUDENTS,
+    TEACHERS,
+    Choices,
+    EarlierTeacher,
+    earlier_teachers,
+    known_data,
+    preset_values,
+)
+from kdcore.ui.formatting import count, duration, parameters, plain
+from kdcore.ui.knobs import alpha_knob, temperature_knob
+from kdcore.ui.launching import launch_button, start_study
+from kdcore.ui.study_picker import PARAMETER, workspace
+
+DEFAULT_PRESET = "quick"
+
+
+def show_form() -> None:
+    """Everything that a study needs, with safe values from the start."""
+    studies = workspace().studies()
+    remember_defaults()
+    data, title = choose_data_and_preset(studies)
+    left, right = st.columns(2)
+    with left.container(border=True, height="stretch"):
+        temperature = temperature_knob(example_of(studies))
+    with right.container(border=True, height="stretch"):
+        alpha = alpha_knob(temperature)
+    choices = choose_networks_and_budget(temperature, alpha, earlier_teachers(studies, data))
+    try:
+        settings = choices.settings()
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    with st.bottom.container(horizontal=True, vertical_alignment="center"):
+        st.caption(time_sentence(settings, costs_of(workspace().path)), width="stretch")
+        token = launch_button("Launch", "train", icon=":material/rocket_launch:")
+    if token is None:
+        return
+    try:
+        study = start_study(token, title, DEMO if data == DEMO else Path(data), settings)
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    st.query_params[PARAMETER] = study.id
+    st.rerun()
+
+
+def remember_defaults() -> None:
+    """Give every widget its preset's value where neither a person nor the address has given one."""
+    if "preset" not in st.session_state:
+        named = st.query_params.get("preset", "").lower()
+        st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
+    for key, value in preset_values(st.session_state["preset"]).items():
+        st.session_state.setdefault(key, value)
+
+
+def take_preset() -> None:
+    """Put a preset's values into all widgets."""
+    st.session_state.update(preset_values(st.session_state["preset"]))
+
+
+def choose_data_and_preset(studies: list[StudyFolder]) -> tuple[str, str]:
+    """Data, preset and title; gives the data's key and the title."""
+    known = known_data(Library(workspace()).known(), studies)
+    with st.container(border=True):
+        left, middle, right = st.columns((4, 5, 4))
+        with left:
+            take_from_address("data", known, DEMO)
+            data = st.selectbox(
+                "Train on",
+                list(known),
+                key="data",
+                format_func=known.__getitem__,
+                on_change=put_into_address,
+                args=("data",),
+            )
+            st.page_link("data.py", label="Look at it, or use data of your own", icon=":material/database:")
+        with middle:
+            preset = st.segmented_control(
+                "Start from",
+                list(STUDY_PRESETS),
+                key="preset",
+                bind="query-params",
+                required=True,
+                on_change=take_preset,
+                format_func=str.capitalize,
+            )
+            st.caption(words.PRESETS.get(preset, ""))
+        with right:
+            title = st.text_input(
+                "Name of the study", key="title", max_chars=100, placeholder=suggest_title(known[data])
+            )
+            st.caption("Any words that tell it from the others.")
+    return data, title.strip() or suggest_title(known[data])
+
+
+def suggest_title(data: str) -> str:
+    """A name from what was chosen."""
+    return f"{data.partition(' (')[0]}, T = {st.session_state['temperature']:g}, alpha = {st.session_state['alpha']:g}"
+
+
+def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[EarlierTeacher]) -> Choices:
+    """Teacher, student, steps and seeds, and what hardly anyone needs to change."""
+    by_path = {str(teacher.checkpoint): teacher for teacher in earlier}
+    teachers = with_current(TEACHERS, st.session_state["teacher"], by_path) + list(by_path)
+    if st.session_state["teacher"] not in teachers:
+        st.session_state["teacher"] = teachers[0]
+    with st.container(border=True):
+        first, second, third, fourth = st.columns((4, 4, 2, 3))
+        teacher = first.selectbox(
+            "Teacher",
+            teachers,
+            key="teacher",
+            persist_state="session",
+            help=words.TERMS["teacher"],
+            format_func=lambda name: (
+                reuse_label(by_path[name]) if name in by_path else f"Train one: {network_label(name)}"
+            ),
+        )
+        with second:
+            sizes = with_current(STUDENTS, st.session_state["student"], {})
+            student = st.select_slider(
+                "Student", sizes, key="student", bind="query-params", help=words.TERMS["student"]
+            )
+            st.caption(f"{network_label(student).partition(', ')[2] or 'The size of the preset'}")
+        steps = third.number_input(
+            "Steps of a student", 10, 1_000_000, step=100, key="steps", bind="query-params", help=words.TERMS["step"]
+        )
+        seeds = fourth.segmented_control(
+            "Seeds", SEEDS, key="seeds", bind="query-params", required=True, help=words.TERMS["seed"]
+        )
+        if seeds < 3:
+            st.caption("With fewer than three seeds the verdict is weak: one training's luck looks like an effect.")
+        with st.expander("More settings", icon=":material/tune:"):
+            a, b, c = st.columns(3)
+            teacher_steps = a.number_input(
+                "Steps of the teacher",
+                10,
+                1_000_000,
+                step=100,
+                key="teacher_steps",
+                persist_state="session",
+                disabled=teacher in by_path,
+            )
+            batch_size = b.number_input("Crops in a batch", 1, 256, key="batch_size", persist_state="session")
+            crop = c.number_input("Side of a crop, pixels", 32, 2048, step=32, key="crop", persist_state="session")
+            learning_rate = a.number_input(
+                "Learning rate", 1e-6, 1.0, step=1e-4, format="%.4f", key="learning_rate", persist_state="session"
+            )
+            task = b.selectbox(
+                "Task loss", list(words.TASKS), key="task", format_func=words.TASKS.__getitem__, persist_state="session"
+            )
+            distillation = c.selectbox(
+                "Distillation loss",
+                list(words.DISTILLATIONS),
+                key="distillation",
+                format_func=words.DISTILLATIONS.__getitem__,
+                persist_state="session",
+            )
+    return Choices(
+        preset=st.session_state["preset"], temperature=temperature, alpha=alpha, teacher=teacher, student=student, steps=int(steps),
+        teacher_steps=int(teacher_steps), seeds=int(seeds), batch_size=int(batch_size), crop=int(crop), learning_rate=float(learning_rate),
+        task=task, distillation=distillation, reused=by_path.get(teacher),
+    )  # fmt: skip
+
+
+def with_current(names: tuple[str, ...], current: str, others: dict[str, EarlierTeacher]) -> list[str]:
+    """The named networks, and the preset's own where it is none of them."""
+    extra = (
+        [current]
+        if current not in names and current not in others and (current in PRESETS or current == AS_PRESET)
+        else []
+    )
+    return [*extra, *names]
+
+
+def network_label(name: str) -> str:
+    """A network's name with its size."""
+    return f"{name}, {parameters(PARAMETERS[name])} parameters" if name in PARAMETERS else name
+
+
+def reuse_label(teacher: EarlierTeacher) -> str:
+    """An earlier teacher, with the study it comes from and how good it was."""
+    quality = "" if teacher.mean_ap is None else f" (mean AP {100 * teacher.mean_ap:.1f})"
+    return f"Reuse that of “{teacher.study}”, seed {teacher.seed}{quality}"
+
+
+def example_of(studies: list[StudyFolder]) -> StudyFolder | None:
+    """The study whose teacher explains temperature: the bundled example, else any finished one."""
+    finished = [study for study in studies if study.finished]
+    return next((study for study in finished if study.id == words.EXAMPLE), finished[0] if finished else None)
+
+
+@st.cache_data(ttl=20, max_entries=4, show_spinner=False)
+def costs_of(path: Path) -> Costs:
+    """What steps cost on this machine, read from the workspace at most every 20 seconds."""
+    return measured_costs(workspace().studies())
+
+
+def time_sentence(settings: StudySettings, costs: Costs) -> str:
+    """How long it will take, from measurements; or that there are none yet."""
+    trainings = (0 if settings.teacher.checkpoints else len(settings.teacher.seeds)) + 2 * len(settings.seeds)
+    expected = forecast(settings, costs)
+    if expected is None:
+        return f"{count(trainings, 'training')}. No measurement of these networks on this machine yet: the time left is told once it runs."
+    about = "About" if expected.measured else "Roughly"
+    return f"{count(trainings, 'training')}. {about} {duration(expected.seconds)}, from steps that were measured on this machine."

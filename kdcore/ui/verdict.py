@@ -1,0 +1,77 @@
+"""What a finished study came to: quality kept, size, speed, and the verdict."""
+
+from typing import Any
+
+import streamlit as st
+
+from kdcore.ui import words
+from kdcore.ui.formatting import parameters, percent, plain, times
+
+VERDICT_LOOKS = {
+    "better": ("green", ":material/trending_up:"),
+    "worse": ("red", ":material/trending_down:"),
+    "no detectable difference": ("gray", ":material/trending_flat:"),
+}
+
+
+def show_numbers(report: dict[str, Any]) -> None:
+    """Quality kept, size and speed of the distilled student against the teacher, in a row of equal cards."""
+    teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
+    kept = ratio(student["mean_ap"], teacher["mean_ap"])
+    quality, size, speed = st.columns(3)
+    quality.metric(
+        "Quality kept",
+        "–" if kept is None else percent(kept, 0),
+        border=True,
+        height="stretch",
+        help=words.TERMS["quality kept"],
+        delta=f"mean AP {score(student)} of {score(teacher)}",
+        delta_color="off",
+        delta_arrow="off",
+    )
+    size.metric(
+        "Size",
+        f"{times(teacher['parameters'] / student['parameters'])} smaller",
+        border=True,
+        height="stretch",
+        help="Parameters are the numbers that a network has learnt; they decide how much memory it needs.",
+        delta=f"{parameters(student['parameters'])} instead of {parameters(teacher['parameters'])} parameters",
+        delta_color="off",
+        delta_arrow="off",
+    )
+    faster = ratio(student.get("megapixels_per_second"), teacher.get("megapixels_per_second"))
+    speed.metric(
+        "Speed",
+        "not measured"
+        if faster is None
+        else f"{times(faster)} faster"
+        if faster >= 1
+        else f"{times(1 / faster)} slower",
+        border=True,
+        height="stretch",
+        help="Megapixels of imagery that a network marks in a second, without reading and writing files.",
+        delta=None
+        if faster is None
+        else f"{student['megapixels_per_second']:.2g} instead of {teacher['megapixels_per_second']:.2g} MPx/s on {plain(student['device'])}",
+        delta_color="off",
+        delta_arrow="off",
+    )
+
+
+def show_verdict(report: dict[str, Any]) -> None:
+    """The verdict in a sentence, with its colour and sign."""
+    comparison = report["comparison"]
+    colour, icon = VERDICT_LOOKS[comparison["verdict"]]
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.badge(comparison["verdict"].capitalize(), icon=icon, color=colour)
+        st.markdown(plain(comparison["sentence"]), width="stretch")
+
+
+def ratio(over: float | None, under: float | None) -> float | None:
+    """A quotient; None where it cannot be known."""
+    return over / under if over is not None and under else None
+
+
+def score(arm: dict[str, Any]) -> str:
+    """An arm's mean AP, from 0 to 100."""
+    return "–" if arm["mean_ap"] is None else f"{100 * arm['mean_ap']:.1f}"

@@ -1,0 +1,221 @@
+"""Watch a study: progress, time left, live curves, log; stop it and let it go on.
+
+The page only reads files that the study's own process writes, so closing it changes nothing.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from kdcore.errors import KdcoreError
+from kdcore.runs import launch
+from kdcore.runs.progress import StudyProgress
+from kdcore.runs.store import RunDirectory
+from kdcore.runs.study_folder import JobStatus, StudyFolder
+from kdcore.ui import words
+from kdcore.ui.formatting import count, duration, percent, plain
+from kdcore.ui.study_picker import PARAMETER, workspace
+from kdcore.ui.verdict import show_numbers, show_verdict
+from kdcore.views.arms import ARM_NAMES
+from kdcore.views.charts import learning_chart, learning_table
+
+TICK = 2.0  # seconds
+ACTIVE = ("queued", "running")
+
+
+def watch(study: StudyFolder) -> None:
+    """Show a study's progress, renewed every two seconds for as long as it is at work."""
+    ticking = study.job.state in ACTIVE
+    st.fragment(draw, run_every=TICK if ticking else None)(study.id, ticking)
+
+
+def draw(study_id: str, ticking: bool) -> None:
+    """One look at a study. When it has ended, the whole page is drawn once more and the ticking is over."""
+    try:
+        study = workspace().study(study_id)
+        job, progress = study.job, study.progress()
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    if ticking and job.state not in ACTIVE:
+        st.rerun()
+    if study.finished:
+        draw_result(study)
+    else:
+        draw_state(study, job, progress)
+    draw_controls(study, job)
+    draw_curves(study, progress)
+    draw_runs(study, progress)
+    draw_log(study, job)
+
+
+def draw_state(study: StudyFolder, job: JobStatus, progress: StudyProgress) -> None:
+    """What it does now, how much is done, and how long it will take."""
+    share = progress.step / progress.steps if progress.steps else float(job.state == "finished")
+    left = "" if job.state != "running" else time_left(progress)
+    st.progress(min(1.0, share), text=f"{state_sentence(study, job)}{left}")
+    if job.state in ("failed", "broken"):
+        st.error(plain(job.message) or "It failed without a word. The log below may tell why.", icon=":material/error:")
+    elif job.state == "interrupted":
+        st.warning(plain(job.message), icon=":material/power_off:")
+
+
+def draw_result(study: StudyFolder) -> None:
+    """What a finished study came to."""
+    report = study.report()
+    show_verdict(report)
+    show_numbers(report)
+
+
+def state_sentence(study: StudyFolder, job: JobStatus) -> str:
+    """A study's state in a sentence, as Markdown."""
+    if job.state == "queued":
+        before = launch.queue_position(study)
+        if study.alive and not before:
+            return "Next in line: it starts as soon as the device is free."
+        return f"Waiting: {count(before, 'study')} before this one on this device." if before else "Starting …"
+    if job.state == "running":
+        if study.cancel_file.exists():
+            return "Stopping: the current state is being saved …"
+        run, separator, stage = job.stage.partition(": ")
+        what = f"{run_name(run)}: {stage}" if separator else job.stage or "starting"
+        return f"{plain(what[:1].upper() + what[1:])}, {job.done:,} of {job.total:,}" if job.total > 1 else plain(what)
+    name, _, _ = words.STATES[job.state]
+    return f"{name.capitalize()}"
+
+
+def run_name(name: str) -> str:
+    """A run's directory as people call it: 'alone-s1' is 'student alone, seed 1'."""
+    arm, separator, seed = name.partition("-s")
+    title = ARM_NAMES.get(arm, arm).lower()
+    return f"{title}, seed {seed}" if separator else title
+
+
+def time_left(progress: StudyProgress) -> str:
+    """How long it will still take, and whether that is measured or partly guessed."""
+    if progress.seconds_left is None:
+        return ". Time left: told once some steps are measured."
+    about = "about " if progress.measured else "roughly "
+    return f". Time left: {about}{duration(progress.seconds_left)}."
+
+
+def draw_controls(study: StudyFolder, job: JobStatus) -> None:
+    """Stop, resume, and where to go from here; at most one of them is the main thing to do."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if job.state in ACTIVE:
+            stopping = study.cancel_file.exists()
+            if st.button(
+                "Stop",
+                icon=":material/stop:",
+                disabled=stopping,
+                help="Saves the current state; resuming goes on exactly there.",
+            ):
+                attempt(launch.stop, study)
+        elif job.state in ("stopped", "interrupted", "failed") and not study.read_only:
+            if st.button(
+                "Resume", icon=":material/play_arrow:", type="primary", help="Goes on from the last saved state."
+            ):
+                attempt(launch.resume, study)
+        elif study.finished:
+            if st.button("See the map", icon=":material/map:", type="primary"):
+                st.switch_page("map.py", query_params={PARAMETER: study.id})
+            st.page_link(
+                "curves.py",
+                label="See the curves",
+                icon=":material/show_chart:",
+                query_params={PARAMETER: study.id},
+            )
+        st.page_link("train.py", label="Start another study", icon=":material/add:")
+
+
+def attempt(action: Any, study: StudyFolder) -> None:
+    """Do something with a study and draw the page anew, or say why it cannot be done."""
+    try:
+        action(study)
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    st.rerun()
+
+
+def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
+    """Loss and validation curves of all runs so far."""
+    runs = {
+        run_name(run.name): (run.arm, metrics_of(RunDirectory(study.path / "runs" / run.name)))
+        for run in progress.runs
+        if run.state != "waiting"
+    }
+    loss = learning_table(runs, "loss")
+    validation = learning_table(runs, "validation_mean_ap", 100)
+    if loss.empty:
+        st.caption("Curves appear here with the first steps.")
+        return
+    last_step = max((run.steps for run in progress.runs), default=1)
+    left, right = st.columns(2)
+    with left:
+        st.altair_chart(
+            learning_chart(loss, "Training loss", last_step),
+            key="loss curves",
+            alt="Training loss of each run against the step",
+        )
+        st.caption(
+            "The loss of the distilled student also measures its distance from the teacher, so arms cannot be compared here."
+        )
+    with right:
+        st.altair_chart(
+            learning_chart(validation, "Mean AP on validation", last_step, points=True),
+            key="validation curves",
+            alt="Mean average precision on the validation part of each run against the step",
+        )
+        st.caption(
+            "Mean AP on the validation part, from 0 to 100: higher is better. This is where arms can be compared."
+        )
+
+
+def metrics_of(run: RunDirectory) -> list[dict[str, Any]]:
+    """A run's lines of metrics, parsed again only when the file has changed."""
+    try:
+        stat = run.metrics.stat()
+    except OSError:
+        return []
+    return parsed_metrics(run.path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=200)
+def parsed_metrics(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
+    """The lines of a metrics file of that age and size."""
+    return RunDirectory(path).read_metrics()
+
+
+def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:
+    """A row a run: state, steps, time, and the best validation score so far."""
+    rows = []
+    for run in progress.runs:
+        name, colour, icon = words.STATES["queued" if run.state == "waiting" else run.state]
+        scores = [
+            line["validation_mean_ap"]
+            for line in metrics_of(RunDirectory(study.path / "runs" / run.name))
+            if line.get("validation_mean_ap") is not None
+        ]
+        rows.append(
+            {
+                "Run": run_name(run.name).capitalize(),
+                "State": f":{colour}-badge[{icon} {name}]",
+                "Steps": f"{run.step:,} of {run.steps:,}" if run.steps else "scored only",
+                "Time": duration(run.elapsed or run.seconds) if run.step else "–",
+                "Best mean AP on validation": percent(max(scores), 1).removesuffix(" %") if scores else "–",
+            }
+        )  # fmt: skip
+    st.table(pd.DataFrame(rows).set_index("Run"), border="horizontal", alt="State of each run of this study")
+
+
+def draw_log(study: StudyFolder, job: JobStatus) -> None:
+    """The last lines that the study's process wrote; open where it failed."""
+    failed = job.state in ("failed", "interrupted")
+    log = study.log_tail(40)
+    if log:
+        with st.expander("Log", icon=":material/article:", expanded=failed):
+            st.code(log, language=None, wrap_lines=True)

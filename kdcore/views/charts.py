@@ -1,0 +1,303 @@
+"""Altair charts of the pages. Streamlit gives them the theme's fonts, and changes their data without drawing them anew."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
+
+MOST_POINTS = 100  # of a line: what one tick of a live chart may cost is bounded by it
+DASHES = {"solid": [1, 0], "dash": [6, 3], "dashdot": [6, 2, 1, 2]}
+SPLIT_COLOURS = {
+    "train": "#56B4E9",
+    "validation": "#E69F00",
+    "test": "#CC79A7",
+    "buffer": "#999999",
+    "not used": "#DDDDDD",
+}
+SPARSE = 6.0  # times more ground than scenes: then scenes are drawn in rows instead of where they lie
+
+
+def learning_table(
+    runs: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]], key: str, factor: float = 1.0
+) -> pd.DataFrame:
+    """The lines of a learning chart: columns `run`, `arm`, `step` and `value`, at most 100 points a run.
+
+    Args:
+        runs: for each run its arm and its lines of metrics.
+        key: which measurement, for example 'loss'.
+        factor: multiplied to it.
+    """
+    parts = []
+    for name, (arm, lines) in runs.items():
+        points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+        if points:
+            steps, values = thin(*(np.array(column, dtype=np.float64) for column in zip(*points, strict=True)))
+            parts.append(
+                pd.DataFrame({
+                    "run": name, "arm": ARM_NAMES[arm], "step": steps.round().astype(np.int32), "value": factor * values
+                })
+            )  # fmt: skip
+    if not parts:
+        return pd.DataFrame({"run": [], "arm": [], "step": np.array([], np.int32), "value": np.array([], np.float64)})
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(
+        run=table["run"].astype("category"), arm=table["arm"].astype("category"), value=table["value"].round(5)
+    )
+
+
+def thin(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most `MOST_POINTS` points; neighbours are averaged, and the last point stays as it is."""
+    if len(steps) <= MOST_POINTS:
+        return steps, values
+    edges = np.linspace(0, len(steps) - 1, MOST_POINTS).round().astype(int)
+    counts = np.diff(edges)
+    return (
+        np.append(np.add.reduceat(steps[:-1], edges[:-1]) / counts, steps[-1]),
+        np.append(np.add.reduceat(values[:-1], edges[:-1]) / counts, values[-1]),
+    )
+
+
+def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool = False) -> alt.Chart:
+    """Lines of all runs against the step; one colour and dash an arm.
+
+    Args:
+        table: from `learning_table`.
+        title: of the vertical axis.
+        last_step: right end of the horizontal axis, so that a live chart does not rescale it.
+        points: whether to mark the measured points.
+    """
+    names = list(ARM_NAMES.values())
+    return (
+        alt.Chart(table)
+        .mark_line(point=alt.OverlayMarkDef(size=28) if points else False, strokeWidth=2)
+        .encode(
+            x=alt.X("step:Q", title="Step", scale=alt.Scale(domain=[0, last_step], nice=False), axis=alt.Axis(tickCount=6, format=",d")),
+            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+            color=alt.Color("arm:N", title=None, scale=alt.Scale(domain=names, range=list(ARM_COLOURS.values())), legend=alt.Legend(orient="top")),
+            strokeDash=alt.StrokeDash("arm:N", title=None, scale=alt.Scale(domain=names, range=[DASHES[dash] for dash in ARM_DASHES.values()])),
+            detail="run:N",
+            tooltip=[alt.Tooltip("run:N", title="Run"), alt.Tooltip("step:Q", title="Step", format=",d"), alt.Tooltip("value:Q", title=title, format=".3~f")],
+        )
+        .properties(height=260)
+    )  # fmt: skip
+
+
+def probability_chart(
+    names: Sequence[str], before: NDArray[np.float64], after: NDArray[np.float64], colours: Sequence[str]
+) -> alt.LayerChart:
+    """Bars of softened class probabilities, with a tick where each stood at temperature 1.
+
+    Args:
+        names: of the classes.
+        before: (classes,) at temperature 1.
+        after: (classes,) at the chosen temperature.
+        colours: of the classes.
+    """
+    table = pd.DataFrame({"class": list(names), "before": 100 * before, "after": 100 * after})
+    labels = alt.Y("class:N", title=None, sort=list(names), axis=alt.Axis(labelLimit=140))
+    bars = (
+        alt.Chart(table)
+        .mark_bar(height={"band": 0.7}, stroke="#888888", strokeWidth=1)
+        .encode(
+            x=alt.X("after:Q", title="Probability, %", scale=alt.Scale(domain=[0, 100])),
+            y=labels,
+            color=alt.Color("class:N", scale=alt.Scale(domain=list(names), range=list(colours)), legend=None),
+            tooltip=[
+                alt.Tooltip("class:N", title="Class"),
+                alt.Tooltip("before:Q", title="At temperature 1, %", format=".1f"),
+                alt.Tooltip("after:Q", title="Softened, %", format=".1f"),
+            ],
+        )
+    )
+    ticks = alt.Chart(table).mark_tick(thickness=3, size=24, color="#888888").encode(x="before:Q", y=labels)
+    return alt.layer(bars, ticks).properties(height=34 * len(names) + 50)
+
+
+def alpha_chart(alpha: float) -> alt.Chart:
+    """One bar: how the loss is shared between the labels and the teacher."""
+    voices = {"Labels": "#999999", "Teacher": ARM_COLOURS["teacher"]}
+    table = pd.DataFrame({"voice": list(voices), "share": [1 - alpha, alpha], "order": [0, 1]})
+    whole = alt.X(
+        "share:Q",
+        title="Share of the loss",
+        stack="zero",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(format="%", values=[0, 0.5, 1]),
+    )
+    return (
+        alt.Chart(table)
+        .mark_bar(height=26)
+        .encode(
+            x=whole,
+            color=coloured("voice", voices),
+            order="order:Q",
+            tooltip=[alt.Tooltip("voice:N", title="Listens to"), alt.Tooltip("share:Q", title="Share", format=".0%")],
+        )
+        .properties(height=110)
+    )
+
+
+def share_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> alt.Chart:
+    """Class shares of each part of the split, as one stacked bar a part.
+
+    Args:
+        shares: for each part the share of each class in [0, 1].
+        colours: of the classes.
+    """
+    rows = [
+        {"part": part, "class": name, "share": share, "order": order}
+        for part, classes in shares.items()
+        for order, (name, share) in enumerate(classes.items())
+    ]
+    whole = alt.X(
+        "share:Q",
+        title="Share of labelled pixels",
+        stack="zero",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+    )
+    return (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar(stroke="#888888", strokeWidth=0.5)
+        .encode(
+            x=whole,
+            y=alt.Y("part:N", title=None, sort=list(shares)),
+            color=coloured("class", colours),
+            order="order:Q",
+            tooltip=[
+                alt.Tooltip("part:N", title="Part"),
+                alt.Tooltip("class:N", title="Class"),
+                alt.Tooltip("share:Q", title="Share", format=".2%"),
+            ],
+        )
+        .properties(height=44 * len(shares) + 130)
+    )
+
+
+def coloured(field: str, colours: Mapping[str, str]) -> alt.Color:
+    """A colour for each value of a field, in this order, with a legend above the chart."""
+    return alt.Color(
+        f"{field}:N",
+        title=None,
+        sort=list(colours),
+        scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+        legend=alt.Legend(orient="top", columns=4, symbolStrokeWidth=0, symbolType="square"),
+    )
+
+
+def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: int = 520) -> alt.LayerChart:
+    """A plan of the scenes, with the rectangles that train, validate and test.
+
+    Scenes are drawn where they lie if they lie near each other, else in rows.
+
+    Args:
+        scenes: as `kdcore.views.data_overview` describes them.
+        width: of the plan in pixels; less where it would become too tall.
+        tallest: height in pixels at most.
+    """
+    places = lay_out(scenes)
+    rows, names = [], []
+    for scene, (left, top, pixel) in zip(scenes, places, strict=True):
+        names.append(
+            {"scene": scene["id"], "x": left + scene["width"] * pixel / 2, "y": top + scene["height"] * pixel / 2}
+        )
+        rows += [
+            {
+                "scene": scene["id"],
+                "part": box["part"],
+                "x": left + box["column"] * pixel,
+                "x2": left + (box["column"] + box["width"]) * pixel,
+                "y": top + box["row"] * pixel,
+                "y2": top + (box["row"] + box["height"]) * pixel,
+                "size": f"{box['width']:,} × {box['height']:,} px",
+            }
+            for box in visible_rectangles(scene)
+        ]
+    table = pd.DataFrame(rows)
+    across, down = float(table["x2"].max()), float(table["y2"].max())
+    scale = min(width / across, tallest / down)
+    axes = {"axis": None}
+    parts = list(SPLIT_COLOURS)
+    plan = (
+        alt.Chart(table)
+        .mark_rect(stroke="white", strokeWidth=0.5)
+        .encode(
+            x=alt.X("x:Q", scale=alt.Scale(domain=[0, across], nice=False), **axes),
+            x2="x2:Q",
+            y=alt.Y("y:Q", scale=alt.Scale(domain=[down, 0], nice=False), **axes),
+            y2="y2:Q",
+            color=alt.Color(
+                "part:N",
+                title=None,
+                scale=alt.Scale(domain=parts, range=list(SPLIT_COLOURS.values())),
+                legend=alt.Legend(
+                    orient="top", symbolSize=150, values=[part for part in parts if part in set(table["part"])]
+                ),
+            ),
+            tooltip=[
+                alt.Tooltip("scene:N", title="Scene"),
+                alt.Tooltip("part:N", title="Part"),
+                alt.Tooltip("size:N", title="Size"),
+            ],
+        )
+    )
+    labels = (
+        alt.Chart(pd.DataFrame(names if len(names) <= 30 else names[:0], columns=["scene", "x", "y"]))
+        .mark_text(color="#000000", fontSize=12)
+        .encode(x=alt.X("x:Q"), y=alt.Y("y:Q"), text="scene:N")
+    )
+    return alt.layer(plan, labels).properties(width=round(across * scale), height=round(down * scale))
+
+
+def visible_rectangles(scene: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A scene's rectangles from the lowest to the uppermost, without those that others hide."""
+    whole = {"part": "not used", "row": 0, "column": 0, "height": scene["height"], "width": scene["width"]}
+    boxes = scene["rectangles"]
+    below = [box for box in boxes if box["part"] == "buffer"]
+    above = [box for box in boxes if box["part"] != "buffer"]
+
+    def area(some: Sequence[Mapping[str, Any]]) -> int:
+        return sum(box["height"] * box["width"] for box in some)
+
+    return [
+        *([whole] if area(below) < area([whole]) else []),
+        *(below if area(above) < area(below) else []),
+        *above,
+    ]
+
+
+def lay_out(scenes: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, float]]:
+    """Left edge, top edge and size of a pixel for each scene: on the ground if they lie near each other, else in rows.
+
+    The plan begins at 0/0 in the upper left corner; its unit is that of the scenes' CRS, or a pixel.
+    """
+    systems = {scene["crs"] for scene in scenes}
+    if len(systems) == 1 and None not in systems:
+        left, top = min(scene["left"] for scene in scenes), max(scene["top"] for scene in scenes)
+        places = [(scene["left"] - left, top - scene["top"], scene["pixel"]) for scene in scenes]
+        sizes = [(scene["width"] * scene["pixel"], scene["height"] * scene["pixel"]) for scene in scenes]
+        across = max(x + width for (x, _, _), (width, _) in zip(places, sizes, strict=True))
+        down = max(y + height for (_, y, _), (_, height) in zip(places, sizes, strict=True))
+        if across * down <= SPARSE * sum(width * height for width, height in sizes) and across <= 4 * down:
+            return places
+    return in_rows(scenes)
+
+
+def in_rows(scenes: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, float]]:
+    """Places for scenes side by side, in rows that make the plan about one and a half times as wide as tall."""
+    total = sum(scene["width"] * scene["height"] for scene in scenes)
+    gap = 0.08 * max(max(scene["width"], scene["height"]) for scene in scenes)
+    longest = max(1.25 * (1.5 * total) ** 0.5, max(scene["width"] for scene in scenes))
+    places, x, y, tallest = [], 0.0, 0.0, 0.0
+    for scene in scenes:
+        if x and x + scene["width"] > longest:
+            x, y, tallest = 0.0, y + tallest + gap, 0.0
+        places.append((x, y, 1.0))
+        x += scene["width"] + gap
+        tallest = max(tallest, scene["height"])
+    return places

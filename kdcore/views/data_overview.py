@@ -1,0 +1,173 @@
+"""What the Data page shows of a collection, as JSON: facts, class shares, the split as rectangles, and small pictures.
+
+    python -m kdcore.views.data_overview PATH        a folder, a YAML file or one raster
+    python -m kdcore.views.data_overview --demo 0 FOLDER   makes the demo area first
+
+The dashboard runs this as a process of its own: what a broken raster can do ends here, the libraries that read rasters and polygons
+do not stay in the dashboard's memory, and progress can be shown. What it is doing now goes to standard error, a line each.
+"""
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdcore.data.collection import Collection, Region
+from kdcore.data.demo import write_demo
+from kdcore.data.inspect import PALETTE, Inspection, inspect, proposal_text
+from kdcore.data.scene import Box, Scene
+from kdcore.errors import KdcoreError
+from kdcore.settings import SPLITS, CollectionSettings
+from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
+
+CROP = 128  # pixels: a split by blocks must leave room for crops of this size
+PICTURE = 256  # pixels: side of a picture
+MOST_SCENES = 400  # whose rectangles are drawn
+
+
+def overview(path: Path) -> dict[str, Any]:
+    """Look at a folder, a `collection.yaml` or a single raster.
+
+    Returns:
+        `inspection` (see `kdcore.data.inspect`), `proposal` (YAML text, or None), `error` (why it cannot be used, or None), and for
+        what can be used `collection`: name, classes, colours, bands, metres_per_pixel, `scenes` with their rectangles, `pictures`.
+    """
+    found = inspect(path, CROP, lambda name: tell(f"reading {name}"))
+    collection = None
+    error = None
+    try:
+        collection = open_collection(path, found)
+    except KdcoreError as problem:
+        error = str(problem)
+    return {
+        "inspection": found.to_dict(),
+        "proposal": proposal_text(found) if found.proposal is not None else None,
+        "error": error,
+        "collection": None if collection is None else describe(collection),
+    }
+
+
+def open_collection(path: Path, found: Inspection) -> Collection | None:
+    """The collection at `path`, through its own settings or the proposed ones; None for a single file or nothing usable."""
+    if found.proposal is not None:
+        return Collection(found.proposal, path.expanduser().resolve())
+    if path.suffix.lower() in (".yaml", ".yml") or (path / "collection.yaml").is_file():
+        return Collection.open(path)
+    return None
+
+
+def describe(collection: Collection) -> dict[str, Any]:
+    """What to draw of a collection."""
+    settings = collection.settings
+    colours = class_colours(settings)
+    return {
+        "name": settings.name,
+        "classes": list(settings.class_names),
+        "colours": colours,
+        "bands": collection.bands,
+        "metres_per_pixel": collection.metres_per_pixel,
+        "split_by": settings.split.by,
+        "unlabelled": len(collection.unlabelled),
+        "scenes": scene_rows(collection),
+        "pictures": pictures(collection, colours),
+    }
+
+
+def class_colours(settings: CollectionSettings) -> list[str]:
+    """The classes' own colours, or a palette where some have none."""
+    given = [entry.colour for entry in settings.classes]
+    known = [colour for colour in given if colour is not None]
+    return known if len(known) == len(given) else [PALETTE[index % len(PALETTE)] for index in range(len(given))]
+
+
+def scene_rows(collection: Collection) -> list[dict[str, Any]]:
+    """Each scene's size and place, and its rectangles by part: 'buffer' is ground of a part that has to be kept clear."""
+    without_buffer = copy.copy(collection)
+    without_buffer.settings = collection.settings.model_copy(
+        update={"split": collection.settings.split.model_copy(update={"buffer": 0})}
+    )
+    crop = CROP if collection.settings.split.by == "block" else 0
+    rectangles: dict[str, list[dict[str, Any]]] = {scene.id: [] for scene in collection.scenes}
+    for split in SPLITS:
+        for region in without_buffer.regions(split):
+            rectangles[region.scene.id].append(rectangle("buffer", region))
+        for region in collection.regions(split, crop):
+            rectangles[region.scene.id].append(rectangle(split, region))
+    return [scene_row(scene) | {"rectangles": rectangles[scene.id]} for scene in collection.scenes[:MOST_SCENES]]
+
+
+def scene_row(scene: Scene) -> dict[str, Any]:
+    """A scene's name, size and the corner of its place on the ground."""
+    left, top = scene.transform @ (0, 0)
+    return {
+        "id": scene.id,
+        "group": scene.group,
+        "height": scene.height,
+        "width": scene.width,
+        "crs": None if scene.crs is None else scene.crs.to_string(),
+        "left": left,
+        "top": top,
+        "pixel": abs(scene.transform.a),
+        "labelled": scene.labelled,
+    }
+
+
+def rectangle(part: str, region: Region) -> dict[str, Any]:
+    """A rectangle in pixels of its scene."""
+    return {"part": part, **region.box._asdict()}
+
+
+def pictures(collection: Collection, colours: list[str]) -> list[dict[str, str]]:
+    """A place of each part of the split: imagery, and imagery with its labels."""
+    found = []
+    for split in SPLITS:
+        regions = collection.regions(split)
+        if not regions:
+            continue
+        tell(f"drawing a picture of the {split} part")
+        region = max(regions, key=lambda candidate: candidate.box.area)
+        crop = collection.reader.read(region.scene, centre(region.box))
+        imagery = show_imagery(crop.image, crop.valid)
+        labels = blend(imagery, show_labels(crop.labels, colours), 0.55)
+        found.append(
+            {
+                "part": split,
+                "scene": region.scene.id,
+                "imagery": data_uri(imagery),
+                "labels": data_uri(np.where(crop.valid[..., None], labels, imagery).astype(np.uint8)),
+            }
+        )
+    return found
+
+
+def centre(box: Box) -> Box:
+    """The middle of a rectangle, at most a picture large."""
+    height, width = min(PICTURE, box.height), min(PICTURE, box.width)
+    return Box(box.row + (box.height - height) // 2, box.column + (box.width - width) // 2, height, width)
+
+
+def tell(text: str) -> None:
+    """Say what is being done now."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def main(arguments: list[str]) -> int:
+    """Print the overview of a path; an error that the user can mend is printed as {"error": ...} with exit code 2."""
+    try:
+        if arguments[:1] == ["--demo"]:
+            seed, folder = int(arguments[1]), Path(arguments[2])
+            path = write_demo(folder, seed, lambda stage, done, total: tell(f"{stage}: {done} of {total}"))
+        else:
+            path = Path(arguments[0])
+        print(json.dumps(overview(path)))  # noqa: T201
+    except KdcoreError as error:
+        print(json.dumps({"error": str(error)}))  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

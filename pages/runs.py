@@ -1,0 +1,106 @@
+"""All studies: compare, stop, resume, archive, delete, download."""
+
+import streamlit as st
+
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.ui import words
+from kdcore.ui.formatting import plain
+from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
+from kdcore.ui.runs_table import comparison, overview
+from kdcore.ui.study_picker import show_empty, workspace
+
+CHOSEN = "studies"  # in the address
+MOST_COMPARED = 10
+
+
+def named_in_address(studies: list[StudyFolder]) -> list[int]:
+    """Rows of the studies that the address names."""
+    wanted = st.query_params.get(CHOSEN, "").split(",")
+    return [row for row, study in enumerate(studies) if study.id in wanted]
+
+
+def choose(studies: list[StudyFolder]) -> list[StudyFolder]:
+    """The table of all studies; gives the chosen ones and names them in the address."""
+    ids = [study.id for study in studies]
+    event = st.dataframe(
+        overview(studies),
+        key=f"table of {' '.join(ids)}",  # rows are chosen by number: with other rows it is another table
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": named_in_address(studies)}},
+        placeholder="–",
+        column_config={
+            "Study": st.column_config.TextColumn(pinned=True, width="medium"),
+            "T": st.column_config.NumberColumn(format="%g", help=words.TERMS["temperature"]),
+            "Alpha": st.column_config.NumberColumn(format="%g", help=words.TERMS["alpha"]),
+            "Teacher": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
+            "Alone": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
+            "Distilled": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
+            "Made": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
+        },
+        alt="All studies with their state, settings and mean average precision",
+    )
+    chosen = [studies[row] for row in event.selection.rows if row < len(studies)]
+    if chosen:
+        st.query_params[CHOSEN] = ",".join(study.id for study in chosen)
+    else:
+        st.query_params.pop(CHOSEN, None)
+    return chosen
+
+
+def show_comparison(studies: list[StudyFolder]) -> None:
+    """Finished studies side by side."""
+    finished = [study for study in studies if study.finished]
+    if len(finished) > MOST_COMPARED:
+        st.info(f"The first {MOST_COMPARED} of {len(finished)} finished studies are compared.", icon=":material/info:")
+        finished = finished[:MOST_COMPARED]
+    if len(finished) < 2:
+        st.caption("Studies are compared once two of the chosen ones are finished.")
+        return
+    st.subheader("Side by side")
+    table = comparison(finished)
+    st.dataframe(
+        table.iloc[1:],
+        column_config={study.id: st.column_config.TextColumn(study.title) for study in finished},
+        alt="Settings and results of the chosen studies, one column a study",
+    )
+    if len({(study.data or {}).get("hash") for study in finished}) > 1:
+        st.caption(
+            "These studies were tested on different data, so only the differences inside a study can be compared."
+        )
+
+
+@st.fragment(run_every=3)
+def follow(states: dict[str, str]) -> None:
+    """Draw the page anew when a study's state has changed; costs nothing as long as none has."""
+    if states != {study.id: study.state for study in workspace().studies()}:
+        st.rerun()
+
+
+st.title("Runs", icon=":material/folder_open:")
+everything = workspace().studies()
+if not everything:
+    show_empty()
+    st.stop()
+left, right = st.columns((5, 1), vertical_alignment="bottom")
+left.markdown("Every study on this machine. Choose one to open it, or several to compare them.")
+show_archived = right.toggle("Archived too", key="archived", bind="query-params")
+shown = [study for study in everything if show_archived or not study.archived]
+chosen = choose(shown)
+if len(chosen) == 1:
+    study = chosen[0]
+    st.subheader(plain(study.title))
+    if study.job.message:
+        st.caption(plain(study.job.message))
+    show_links(study)
+    offer_downloads(study)
+if len(chosen) > 1:
+    show_comparison(chosen)
+if chosen:
+    offer_actions(chosen)
+else:
+    st.caption("Tick the box at the left of a row.")
+states = {study.id: study.state for study in everything}
+if any(state in ACTIVE for state in states.values()):
+    follow(states)

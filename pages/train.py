@@ -1,0 +1,30 @@
+"""Set up a study and start it; or, with ?study= in the address, watch one."""
+
+import streamlit as st
+
+from kdcore.ui import words
+from kdcore.ui.formatting import plain, when
+from kdcore.ui.study_form import show_form
+from kdcore.ui.study_picker import PARAMETER, named_study, workspace
+from kdcore.ui.watching import ACTIVE, watch
+
+study = named_study()
+if study is not None:
+    st.title(plain(study.title), icon=":material/school:")
+    if study.state != "broken":
+        recipe = study.settings.recipe
+        name = plain(study.data["name"]) if study.data else "data not read yet"
+        st.caption(f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g} · made {when(study.created)}")
+    watch(study)
+    st.stop()
+
+st.title("Train", icon=":material/school:")
+st.markdown(
+    f"{words.TERMS['teacher']} {words.TERMS['student']} A study trains both, and the student twice: alone and with the teacher."
+)
+for other in workspace().studies():
+    if other.state in ACTIVE:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f":blue-badge[{words.STATES[other.state][0]}] {plain(other.title)}", width="stretch")
+            st.page_link("train.py", label="Watch", icon=":material/visibility:", query_params={PARAMETER: other.id})
+show_form()
