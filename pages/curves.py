@@ -22,7 +22,6 @@ curves.show_reading_help(measured, view)
 st.header("Is the difference real, or luck?")
 curves.show_differences(path, files, view, report["comparison"])
 
-st.header("Which classes are easy, which are hard?")
 curves.show_quality(path, files, report["comparison"])
 
 st.header("Can its probabilities be trusted?")

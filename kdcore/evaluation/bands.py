@@ -27,9 +27,10 @@ from kdcore.evaluation.compare import (
 )
 from kdcore.evaluation.curves import Floats, average_precision, prevalence
 from kdcore.evaluation.operating import MEAN, OperatingPoint, chosen_level, operating_point, view_curve
+from kdcore.evaluation.recalls import precision_between, precision_in_steps
 from kdcore.evaluation.scores import BINS, Scores
 
-RECALLS: Floats = np.linspace(0, 1, 101)
+RECALLS: Floats = np.linspace(0.01, 1, 100)
 """Recalls at which bands are known."""
 BAND_RESAMPLES = 512  # enough for a drawing: an edge moves by less than its line's width
 NAMES = {"alone": "Student alone", "distilled": "Distilled student", "teacher": "Teacher"}
@@ -45,7 +46,7 @@ class ArmCurves:
         positives, negatives: (S, K, 256) pixels of the test split per level.
         validation: the same two of the validation split, for choosing thresholds.
         ap: (K + 1, 3) average precision, mean over seeds, with its interval; nan where it cannot be known.
-        band: (K + 1, 2, 101) lower and upper precision at `RECALLS` of all seeds together.
+        band: (K + 1, 2, 100) lower and upper precision at `RECALLS` of all seeds together.
     """
 
     positives: Counts
@@ -63,8 +64,8 @@ class StudyCurves:
         classes: names of the K scored classes.
         arms: teacher, alone, distilled.
         gains: AP of the distilled student minus that of the student alone, in points, for each class and the mean.
-        gain_band: (K + 1, 3, 101) precision of the distilled student minus that of the student alone at the same recall,
-            in points, and its interval (imagery only).
+        gain_band: (K + 1, 3, 100) precision of the distilled student minus that of the student alone at the same recall,
+            in points, and its interval (imagery only); ties inside a level are drawn apart, the mean is that of classes.
         prevalence: (K,) share of each class in the labelled pixels.
         tiles: in the test split.
         confidence: of bands and intervals.
@@ -184,9 +185,10 @@ def study_curves(
     gains = [
         bootstrap.difference(100 * (full_d - full_a)[:, view], 100 * (drawn_d - drawn_a)[..., view]) for view in views
     ]
+    (at_a, again_a), (at_d, again_d) = (_at_recalls(found[arm]) for arm in ("alone", "distilled"))
     gain_band = [
-        _interval_along(100 * (d[0] - a[0]), 100 * (d[1] - a[1]), tiles, confidence)
-        for a, d in zip(passes["alone"], passes["distilled"], strict=True)
+        _interval_along(100 * (at_d - at_a)[view], 100 * (again_d - again_a)[:, view], tiles, confidence)
+        for view in views
     ]
     return StudyCurves(
         tuple(reference.classes[index] for index in reference.scored),
@@ -197,28 +199,6 @@ def study_curves(
         tiles,
         confidence,
     )
-
-
-def precision_at_recall(precision: Floats, recall: Floats, wanted: Floats) -> Floats:
-    """Read curves at given recalls, as steps: the precision of the strictest threshold that finds at least so much.
-
-    Args:
-        precision: (N, P) along N curves.
-        recall: (N, P), never falling along a curve; a curve that holds nan is unknown.
-        wanted: (R,) recalls in [0, 1].
-
-    Returns:
-        (N, R); nan throughout for an unknown curve.
-    """
-    known = ~np.isnan(recall).any(axis=1)
-    if not known.any():
-        return np.full((len(recall), len(wanted)), np.nan)
-    # One search instead of N: the curves one above the other are one sorted row. Rounding must not step over an edge.
-    offset = 2.0 * np.arange(known.sum())[:, None]
-    position = np.searchsorted((recall[known] + offset).ravel(), (wanted - 1e-9 + offset).ravel())
-    result = np.full((len(recall), len(wanted)), np.nan)
-    result[known] = precision[known].ravel()[position].reshape(-1, len(wanted))
-    return result
 
 
 def _add(again: _Replicates, scores: Scores, weights: NDArray[np.uint16]) -> None:
@@ -246,14 +226,24 @@ def _average_precisions(again: _Replicates) -> tuple[Floats, Floats]:
 
 
 def _passes(again: _Replicates, view: int) -> tuple[Floats, Floats]:
-    """Precision at `RECALLS` of all seeds together: on all tiles, (101,), and on the resamples, (BAND_RESAMPLES, 101)."""
+    """Precision at `RECALLS` of all seeds together: on all tiles, (100,), and on the resamples, (BAND_RESAMPLES, 100)."""
     whole = view_curve(np.sum(again.positives, axis=0), np.sum(again.negatives, axis=0), view)
-    full = precision_at_recall(whole[0][None], whole[1][None], RECALLS)[0]
-    return full, precision_at_recall(*view_curve(again.drawn[:, 0], again.drawn[:, 1], view), RECALLS)
+    full = precision_in_steps(whole[0][None], whole[1][None], RECALLS)[0]
+    return full, precision_in_steps(*view_curve(again.drawn[:, 0], again.drawn[:, 1], view), RECALLS)
+
+
+def _at_recalls(again: _Replicates) -> tuple[Floats, Floats]:
+    """The same without steps, of every class and their mean: (K + 1, 100) and (BAND_RESAMPLES, K + 1, 100)."""
+    full = precision_between(np.sum(again.positives, axis=0), np.sum(again.negatives, axis=0), RECALLS)
+    resamples, _, classes, _ = again.drawn.shape
+    drawn = precision_between(
+        again.drawn[:, 0].reshape(-1, BINS), again.drawn[:, 1].reshape(-1, BINS), RECALLS
+    ).reshape(resamples, classes, -1)
+    return _with_mean(full.T).T, np.moveaxis(_with_mean(np.moveaxis(drawn, 1, -1)), -1, 1)
 
 
 def _interval_along(full: Floats, again: Floats, tiles: int, confidence: float) -> Floats:
-    """A value at every recall, (101,), and its interval from resamples, (resamples, 101): (3, 101)."""
+    """A value at every recall, (100,), and its interval from resamples, (resamples, 100): (3, 100)."""
     known = again[np.isfinite(again).all(axis=1)]
     if tiles < 2 or not len(known) or np.isnan(full).any():
         return np.stack([full, np.full_like(full, np.nan), np.full_like(full, np.nan)])

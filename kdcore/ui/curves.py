@@ -70,6 +70,7 @@ def choose_view(curves: StudyCurves) -> int:
             required=True,
             key="class",
             bind="query-params",
+            label_visibility="collapsed",
         )
     else:  # names in a list are shown as they are; on buttons they would be read as Markdown
         chosen = st.selectbox(
@@ -82,24 +83,26 @@ def choose_view(curves: StudyCurves) -> int:
 def show_curves(study: str, files: Stamp, view: int, metres_per_pixel: float | None) -> None:
     """Precision-recall curves with the operating points that one slider moves; only this is drawn again when it moves."""
     curves = load_curves(study, files)
-    left, right = st.columns([0.64, 0.36], gap="medium")
-    with right:
-        levels = choose_threshold(curves, view)
-    views = curves.views if view == SIDE_BY_SIDE else [view]
-    points = {each: curves.points(each, levels(each)) for each in views}
+    if view == SIDE_BY_SIDE:
+        controls, words = st.columns([0.36, 0.64], gap="large")
+        chart = st.container()
+    else:
+        chart, controls = st.columns([0.64, 0.36], gap="medium")
+        words = controls
+    with controls:
+        levels = choose_threshold(curves)
     shown = MEAN if view == SIDE_BY_SIDE else view
-    with left:
-        draw(
-            curve_figure(study, files, curves, view, points),
-            "precision recall",
-            curves_alt(view_name(curves, shown), points[shown]),
-        )
-    with right:
-        st.html(amounts_html(points[shown], metres_per_pixel, mean=shown == MEAN))
+    points = {each: curves.points(each, levels(each)) for each in (curves.views if view == SIDE_BY_SIDE else [view])}
+    with chart:
+        alt = curves_alt(view_name(curves, shown), points[shown])
+        draw(curve_figure(study, files, curves, view, points), "precision recall", alt)
+    with words:
+        ap = {arm: float(measured.ap[shown, 0]) for arm, measured in curves.arms.items()}
+        st.html(amounts_html(points[shown], ap, metres_per_pixel, mean=shown == MEAN))
         st.caption(amounts_caption(curves, view))
 
 
-def choose_threshold(curves: StudyCurves, view: int) -> Any:
+def choose_threshold(curves: StudyCurves) -> Any:
     """One slider for all arms, or each arm's threshold chosen on validation; gives a function from a view to levels."""
     chosen = st.toggle(
         "Threshold chosen on validation",
@@ -110,7 +113,7 @@ def choose_threshold(curves: StudyCurves, view: int) -> Any:
         "That is the fair way to compare: nobody has peeked at the test split.",
     )
     percent = st.slider(
-        "One threshold for all",
+        "Or one threshold for all" if chosen else "One threshold for all",
         1,
         99,
         50,
@@ -195,7 +198,7 @@ def show_differences(study: str, files: Stamp, view: int, comparison: Mapping[st
             f"Differences in points: {said}",
         )
     with right:
-        st.markdown(f"**At the same recall: {plain(view_name(curves, shown))}**")
+        st.markdown(f"**Precision gained at the same recall: {plain(view_name(curves, shown))}**")
         draw(
             gain_figure(curves, shown),
             "gain",
@@ -217,7 +220,9 @@ def show_differences(study: str, files: Stamp, view: int, comparison: Mapping[st
 def show_quality(study: str, files: Stamp, comparison: Mapping[str, Any]) -> None:
     """AP of every class with intervals, as a figure and as a table."""
     curves = load_curves(study, files)
-    if len(curves.classes) > 1:
+    several = len(curves.classes) > 1
+    st.header("Which classes are easy, which are hard?" if several else "How good is each network?")
+    if several:
         best = ", ".join(f"{ARM_NAMES[arm].lower()} {100 * a.ap[MEAN, 0]:.1f}" for arm, a in curves.arms.items())
         draw(quality_figure(curves), "quality", f"Average precision of each class and arm; mean: {best}")
     table = quality_table(curves, difference_rows(comparison, curves)[0])

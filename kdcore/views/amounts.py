@@ -53,39 +53,60 @@ def amounts_in_words(point: OperatingPoint, unit: Unit) -> str:
 
 def shares_in_words(point: OperatingPoint) -> str:
     """'found 91 %; 94 % of its marks are right'."""
+    if np.isnan(point.recall):
+        return "does not occur in the test split"
     if np.isnan(point.precision):
-        return "marks nothing"
+        return "marks nothing at this threshold"
     return f"found {point.recall:.0%}; {point.precision:.0%} of its marks are right".replace("%", " %")
 
 
-def amounts_html(points: Mapping[str, OperatingPoint], metres_per_pixel: float | None, *, mean: bool = False) -> str:
+def amounts_html(
+    points: Mapping[str, OperatingPoint],
+    ap: Mapping[str, float],
+    metres_per_pixel: float | None,
+    *,
+    mean: bool = False,
+) -> str:
     """Each arm's amounts in words, above a bar: found (full), missed (empty), false alarm (hatched), all on one scale.
 
     Args:
         points: of each arm, at its threshold.
+        ap: of each arm, in [0, 1]; nan where it is not known.
         metres_per_pixel: ground resolution; None where it is not known.
         mean: whether the points are of the mean over classes; then shares are said instead of amounts.
     """
     longest = max([point.real + point.false_alarm for point in points.values()], default=1) or 1
     unit = choose_unit(max((point.real for point in points.values()), default=0), metres_per_pixel)
-    return "".join(
-        arm_html(arm, point, shares_in_words(point) if mean else amounts_in_words(point, unit), longest, mean)
+    blocks = (
+        arm_html(
+            arm, point, ap[arm], None if mean or np.isnan(point.recall) else amounts_in_words(point, unit), longest
+        )
         for arm, point in points.items()
     )
+    return f'<div style="display:flex;flex-wrap:wrap;column-gap:2rem">{"".join(blocks)}</div>'
 
 
-def arm_html(arm: str, point: OperatingPoint, sentence: str, longest: float, mean: bool) -> str:
-    """One arm's block of `amounts_html`."""
-    name, threshold = escape(ARM_NAMES[arm]), f"{point.level / (LEVELS - 1):.0%}".replace("%", " %")
-    shares = "" if mean or np.isnan(point.recall) else f"{shares_in_words(point)}"
-    return (
-        '<div style="margin:0 0 1.05rem 0;line-height:1.45">'
-        f'<div>{key_html(arm)}<strong>{name}</strong> <span style="opacity:.75">at {threshold}</span></div>'
-        f"<div>{escape(sentence[0].upper() + sentence[1:])}</div>"
-        + ("" if mean else bar_html(arm, point, longest))
-        + (f'<div style="opacity:.75;font-size:.875em">{escape(shares.capitalize())}</div>' if shares else "")
-        + "</div>"
+def arm_html(arm: str, point: OperatingPoint, ap: float, amounts: str | None, longest: float) -> str:
+    """One arm's block of `amounts_html`; without amounts it says shares only."""
+    shares = shares_in_words(point)
+    quality = "" if np.isnan(ap) else f" · AP {100 * ap:.1f}"
+    threshold = f" · threshold {100 * point.level / (LEVELS - 1):.0f} %"
+    head = (
+        f'{key_html(arm)}<strong>{escape(ARM_NAMES[arm])}</strong><span style="opacity:.75">{quality}{threshold}</span>'
     )
+    lines = [head, escape(capital(amounts or shares))]
+    if amounts:
+        lines += [
+            bar_html(arm, point, longest),
+            f'<div style="opacity:.75;font-size:.875em">{escape(capital(shares))}</div>',
+        ]
+    body = "".join(f"<div>{line}</div>" for line in lines)
+    return f'<div style="flex:1 1 340px;margin:0 0 1.05rem 0;line-height:1.45">{body}</div>'
+
+
+def capital(sentence: str) -> str:
+    """A sentence with a capital letter at its start; the rest stays."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def bar_html(arm: str, point: OperatingPoint, longest: float) -> str:

@@ -19,6 +19,9 @@ from kdcore.views.layout import GREY, style
 Points = Mapping[str, OperatingPoint]
 LINES_OF_F1 = (0.2, 0.4, 0.6, 0.8)
 FINENESS = 400  # steps of recall and of precision that a drawing can show
+LEGEND = {"orientation": "h", "x": 0, "xref": "container", "font_size": 14}
+SMALLEST = 0.005  # recall, from which on a curve is drawn
+STEP = 0.02  # of recall, from which on a curve is drawn with a corner
 LONGEST = 28  # characters of a class's name in a figure
 MEAN_NAME = "mean of all classes"
 
@@ -40,19 +43,29 @@ def precision_recall_figure(curves: StudyCurves, view: int, points: Points | Non
     figure = go.Figure()
     draw_ground(figure, curves, view, {})
     for arm, measured in curves.arms.items():
-        name = f"{ARM_NAMES[arm]}, AP {100 * measured.ap[view, 0]:.1f}"
-        draw_arm(figure, arm, measured, view, {}, name)
+        draw_arm(figure, arm, measured, view, {})
     draw_points(figure, view, points or {}, {})
-    of_class = "each class" if view == MEAN else f"all {escape(view_name(curves, view, LONGEST))}"
-    is_right = "right" if view == MEAN else escape(view_name(curves, view, LONGEST))
+    name = escape(view_name(curves, view, LONGEST))
+    all_of_it, is_it = ("each class", "right") if view == MEAN else (f"all {name}", name)
     averaged = " (mean of the classes)" if view == MEAN else ""
-    style(figure, height=460, margin={"l": 62, "r": 58, "t": 34, "b": 48})
-    figure.update_xaxes(title_text=f"Recall: how much of {of_class} is found{averaged}")
-    figure.update_yaxes(title_text=f"Precision: how much of what is marked is {is_right}")
+    style(figure, height=440, margin={"l": 50, "r": 58, "t": 66, "b": 48})
     scale_axes(figure)
-    figure.update_layout(
-        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "xref": "container", "font_size": 14}
+    figure.update_xaxes(title_text=f"<b>Recall</b>: of {all_of_it}, how much is found{averaged} →")
+    figure.add_annotation(  # lying, so that it can be read, and long
+        text=f"↑ <b>Precision</b>: of what is marked, how much is {is_it}{averaged}",
+        **{
+            "x": 0,
+            "y": 1,
+            "xref": "paper",
+            "yref": "paper",
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "xshift": -42,
+            "yshift": 8,
+        },
+        showarrow=False,
     )
+    figure.update_layout(legend=LEGEND | {"y": 1, "yref": "container", "yanchor": "top"})
     return figure
 
 
@@ -61,28 +74,26 @@ def precision_recall_grid(curves: StudyCurves, points: Mapping[int, Points] | No
     views = curves.views
     columns = min(3, len(views))
     rows = -(-len(views) // columns)
-    height = 96 + 290 * rows
+    height = 122 + 300 * rows
     figure = make_subplots(
         rows=rows,
         cols=columns,
         shared_yaxes=True,
-        subplot_titles=[escape(view_name(curves, view, LONGEST)) for view in views],
-        horizontal_spacing=0.035,
-        vertical_spacing=66 / height if rows > 1 else 0,
+        subplot_titles=[f"<b>{escape(view_name(curves, view, LONGEST))}</b>" for view in views],
+        horizontal_spacing=0.03,
+        vertical_spacing=84 / height if rows > 1 else 0,
     )
     for panel, view in enumerate(views):
         place = {"row": panel // columns + 1, "col": panel % columns + 1}
         draw_ground(figure, curves, view, place, labels=False)
         for arm, measured in curves.arms.items():
-            draw_arm(figure, arm, measured, view, place, ARM_NAMES[arm], legend=panel == 0)
+            draw_arm(figure, arm, measured, view, place, legend=panel == 0)
         draw_points(figure, view, (points or {}).get(view, {}), place)
-    style(figure, height=height, margin={"l": 62, "r": 16, "t": 72, "b": 50})
+    style(figure, height=height, margin={"l": 62, "r": 16, "t": 74, "b": 48})
     scale_axes(figure)
-    figure.update_xaxes(title_text="Recall", title_standoff=2, showticklabels=True)
-    figure.update_yaxes(title_text="Precision", title_standoff=4, col=1)
-    figure.update_layout(
-        legend={"orientation": "h", "y": 1 + 34 / (height - 122), "yanchor": "bottom", "x": 0, "font_size": 14}
-    )
+    figure.update_xaxes(title_text="Recall →", title_standoff=2, showticklabels=True, dtick=0.5)
+    figure.update_yaxes(title_text="Precision →", title_standoff=4, col=1)
+    figure.update_layout(legend=LEGEND | {"y": 1, "yref": "container", "yanchor": "top"})
     return figure
 
 
@@ -111,16 +122,18 @@ def draw_ground(
             showlegend=False,
             **place,
         )
-    if not labels:
-        return
+    if labels:
+        label_ground(figure, guess)
+
+
+def label_ground(figure: go.Figure, guess: float) -> None:
+    """Say what the lines of `draw_ground` are, at the edge of the figure."""
+    common = {"showarrow": False, "xanchor": "left", "font": {"size": 12, "color": GREY}}
     for value in LINES_OF_F1:
-        figure.add_annotation(
-            x=1.008, xref="paper", y=value / (2 - value), text=f"F1 {value:.0%}", showarrow=False, xanchor="left", font={"size": 11, "color": GREY}
-        )  # fmt: skip
+        figure.add_annotation(x=1.008, xref="paper", y=value / (2 - value), text=f"F1 {100 * value:.0f}", **common)
     if np.isfinite(guess):
-        figure.add_annotation(
-            x=0.006, y=guess, text=f"a guess: {guess:.1%}", showarrow=False, xanchor="left", yanchor="bottom", font={"size": 12, "color": GREY}
-        )  # fmt: skip
+        text = f"a guess: {100 * guess:.{1 if guess < 0.1 else 0}f} %"
+        figure.add_annotation(x=0.006, y=guess, text=text, yanchor="bottom", **common)
 
 
 def lines_of_f1() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -140,7 +153,6 @@ def draw_arm(
     measured: ArmCurves,
     view: int,
     place: dict[str, Any],
-    name: str,
     *,
     legend: bool = True,
 ) -> None:
@@ -169,7 +181,7 @@ def draw_arm(
             x=np.concatenate([part for recall, _, _ in seeds for part in (recall, gap)]),
             y=np.concatenate([part for _, precision, _ in seeds for part in (precision, gap)]),
             mode="lines",
-            line={"color": tint(colour, 0.5), "width": 0.8, "shape": "vh"},
+            line={"color": tint(colour, 0.5), "width": 0.8},
             hoverinfo="skip",
             **common,
         )
@@ -179,7 +191,7 @@ def draw_arm(
         y=precision,
         customdata=threshold,
         mode="lines",
-        line={"color": colour, "dash": dash, "width": 2.4, "shape": "vh"},
+        line={"color": colour, "dash": dash, "width": 2.4, "simplify": False},
         hovertemplate=f"<b>{ARM_NAMES[arm]}</b><br>found %{{x:.1%}}, of its marks %{{y:.1%}} are right<br>threshold %{{customdata:.0%}}<extra></extra>",
         **common,
     )
@@ -190,7 +202,7 @@ def draw_arm(
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2.4},
             marker={"color": colour, "symbol": ARM_SYMBOLS[arm], "size": 10, "line": {"color": "#fff", "width": 1}},
-            name=name,
+            name=ARM_NAMES[arm],
             legendgroup=arm,
             **place,
         )
@@ -201,20 +213,26 @@ def drawn_curve(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Recall, precision and threshold (a probability) of what the eye can tell apart along a curve.
 
-    The curve begins at recall 0; drawn as steps ('vh') the area under it is AP. Empty where the class does not occur.
+    The curve begins at recall 0 and goes in steps, so that the area under it is AP; corners of steps too small to be seen
+    are left out, and so are thresholds that find less than half a percent: there, a few pixels decide. Empty where the class does not occur.
     """
     precision, recall = view_curve(positives, negatives, view)
     if np.isnan(recall).any():
         return (np.zeros(0, np.float32),) * 3
+    start = int(np.argmax(recall >= SMALLEST))
+    precision, recall, levels = precision[start:], recall[start:], THRESHOLDS[start:]
     steps = np.round(np.stack([recall, precision]) * FINENESS)
     keep = np.ones(len(recall), dtype=bool)
     keep[1:-1] = (np.diff(steps[:, :-1], axis=1) != 0).any(axis=0)
-    recall, precision, level = recall[keep], precision[keep], THRESHOLDS[keep]
-    threshold = level / (LEVELS - 1)
+    recall, precision, level = recall[keep], precision[keep], levels[keep]
+    recall, precision, level = (
+        np.append(first, rest) for first, rest in ((0, recall), (precision[0], precision), (level[0], level))
+    )
+    corner = np.flatnonzero(np.diff(recall) > STEP) + 1
     return (
-        np.append(0, recall).astype(np.float32),
-        np.append(precision[0], precision).astype(np.float32),
-        np.append(threshold[0], threshold).astype(np.float32),
+        np.insert(recall, corner, recall[corner - 1]).astype(np.float32),
+        np.insert(precision, corner, precision[corner]).astype(np.float32),
+        (np.insert(level, corner, level[corner]) / (LEVELS - 1)).astype(np.float32),
     )
 
 

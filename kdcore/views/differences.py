@@ -15,7 +15,7 @@ from kdcore.views.layout import FAINT, GREY, style
 METRICS = {"mean_ap_points": "Mean AP", "mean_iou_points": "Mean IoU", "boundary_iou_points": "Boundary IoU"}
 BETTER, WORSE = ARM_COLOURS["distilled"], ARM_COLOURS["alone"]
 UNSURE = "#80848E"
-LONGEST = 24
+LONGEST = 30
 
 
 class Row(NamedTuple):
@@ -80,7 +80,7 @@ def difference_figure(rows: Sequence[Row], *, covers_seeds: bool = True) -> go.F
     draw_sides(figure, left, right)
     for position, row in enumerate(rows):
         draw_row(figure, position, row, row.sure and covers_seeds)
-    style(figure, height=96 + 38 * len(rows), margin={"l": 20, "r": 136, "t": 10, "b": 46})
+    style(figure, height=96 + 38 * len(rows), margin={"l": 20, "r": 178, "t": 10, "b": 46})
     figure.update_yaxes(
         range=[len(rows) - 0.4, -1.1],
         tickvals=list(range(len(rows))),
