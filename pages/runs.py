@@ -62,6 +62,7 @@ def show_comparison(studies: list[StudyFolder]) -> None:
     table = comparison(finished)
     st.dataframe(
         table.iloc[1:],
+        height="content",
         column_config={study.id: st.column_config.TextColumn(study.title) for study in finished},
         alt="Settings and results of the chosen studies, one column a study",
     )

@@ -27,7 +27,7 @@ def overview_row(study: StudyFolder) -> dict[str, Any]:
     job = study.job
     row: dict[str, Any] = dict.fromkeys(overview_row_names(), MISSING)
     row |= {"Study": study.title, "State": words.STATES[job.state][0]}
-    row["Made"] = pd.Timestamp(study.created, unit="s", tz="UTC").tz_convert(None) if study.created else MISSING
+    row["Made"] = pd.Timestamp.fromtimestamp(study.created) if study.created else MISSING
     try:
         settings, data = study.settings, study.data
         row |= {

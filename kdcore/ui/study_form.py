@@ -27,7 +27,7 @@ from kdcore.ui.choices import (
 from kdcore.ui.formatting import count, duration, parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
 from kdcore.ui.launching import launch_button, start_study
-from kdcore.ui.study_picker import PARAMETER, workspace
+from kdcore.ui.study_picker import PARAMETER, example_study, workspace
 
 DEFAULT_PRESET = "quick"
 
@@ -39,7 +39,7 @@ def show_form() -> None:
     data, title = choose_data_and_preset(studies)
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
-        temperature = temperature_knob(example_of(studies))
+        temperature = temperature_knob(example_study(studies))
     with right.container(border=True, height="stretch"):
         alpha = alpha_knob(temperature)
     choices = choose_networks_and_budget(temperature, alpha, earlier_teachers(studies, data))
@@ -200,12 +200,6 @@ def reuse_label(teacher: EarlierTeacher) -> str:
     """An earlier teacher, with the study it comes from and how good it was."""
     quality = "" if teacher.mean_ap is None else f" (mean AP {100 * teacher.mean_ap:.1f})"
     return f"Reuse that of “{teacher.study}”, seed {teacher.seed}{quality}"
-
-
-def example_of(studies: list[StudyFolder]) -> StudyFolder | None:
-    """The study whose teacher explains temperature: the bundled example, else any finished one."""
-    finished = [study for study in studies if study.finished]
-    return next((study for study in finished if study.id == words.EXAMPLE), finished[0] if finished else None)
 
 
 @st.cache_data(ttl=20, max_entries=4, show_spinner=False)

@@ -59,6 +59,12 @@ def named_study() -> StudyFolder | None:
         return None
 
 
+def example_study(studies: Sequence[StudyFolder]) -> StudyFolder | None:
+    """The finished study that explains things: the bundled example, else the newest one; None where none is finished."""
+    finished = [study for study in studies if study.finished]
+    return next((study for study in finished if study.id == words.EXAMPLE), finished[0] if finished else None)
+
+
 def remember(study_id: str) -> None:
     """Name the study in the address, and keep it for the next page."""
     st.session_state[REMEMBERED] = study_id

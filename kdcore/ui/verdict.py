@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from kdcore.ui import words
 from kdcore.ui.formatting import parameters, percent, plain, times
+from kdcore.views.arms import ARM_NAMES
 
 VERDICT_LOOKS = {
     "better": ("green", ":material/trending_up:"),
@@ -41,7 +43,7 @@ def show_numbers(report: dict[str, Any]) -> None:
     )
     faster = ratio(student.get("megapixels_per_second"), teacher.get("megapixels_per_second"))
     speed.metric(
-        "Speed",
+        f"Speed on {plain(student['device'])}",
         "not measured"
         if faster is None
         else f"{times(faster)} faster"
@@ -52,7 +54,7 @@ def show_numbers(report: dict[str, Any]) -> None:
         help="Megapixels of imagery that a network marks in a second, without reading and writing files.",
         delta=None
         if faster is None
-        else f"{student['megapixels_per_second']:.2g} instead of {teacher['megapixels_per_second']:.2g} MPx/s on {plain(student['device'])}",
+        else f"{student['megapixels_per_second']:.2g} instead of {teacher['megapixels_per_second']:.2g} megapixels a second",
         delta_color="off",
         delta_arrow="off",
     )
@@ -62,9 +64,18 @@ def show_verdict(report: dict[str, Any]) -> None:
     """The verdict in a sentence, with its colour and sign."""
     comparison = report["comparison"]
     colour, icon = VERDICT_LOOKS[comparison["verdict"]]
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+    with st.container(border=True):
         st.badge(comparison["verdict"].capitalize(), icon=icon, color=colour)
-        st.markdown(plain(comparison["sentence"]), width="stretch")
+        st.markdown(plain(comparison["sentence"]))
+
+
+def show_arms(report: dict[str, Any]) -> None:
+    """The three arms with what they reached and how large they are."""
+    rows = {
+        ARM_NAMES[name]: {"Mean AP": score(arm), "Parameters": parameters(arm["parameters"])}
+        for name, arm in report["arms"].items()
+    }
+    st.table(pd.DataFrame(rows).T, border="horizontal", alt="Mean average precision and size of the three arms")
 
 
 def ratio(over: float | None, under: float | None) -> float | None:

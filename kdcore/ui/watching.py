@@ -16,7 +16,7 @@ from kdcore.runs.progress import StudyProgress
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import count, duration, percent, plain
+from kdcore.ui.formatting import count, duration, plain
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.verdict import show_numbers, show_verdict
 from kdcore.views.arms import ARM_NAMES
@@ -128,7 +128,9 @@ def draw_controls(study: StudyFolder, job: JobStatus) -> None:
                 icon=":material/show_chart:",
                 query_params={PARAMETER: study.id},
             )
-        st.page_link("train.py", label="Start another study", icon=":material/add:")
+        if job.state not in ACTIVE and st.button("Start another study", icon=":material/add:"):
+            st.query_params.clear()
+            st.rerun()
 
 
 def attempt(action: Any, study: StudyFolder) -> None:
@@ -206,7 +208,7 @@ def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:
                 "State": f":{colour}-badge[{icon} {name}]",
                 "Steps": f"{run.step:,} of {run.steps:,}" if run.steps else "scored only",
                 "Time": duration(run.elapsed or run.seconds) if run.step else "–",
-                "Best mean AP on validation": percent(max(scores), 1).removesuffix(" %") if scores else "–",
+                "Best mean AP on validation": f"{100 * max(scores):.1f}" if scores else "–",
             }
         )  # fmt: skip
     st.table(pd.DataFrame(rows).set_index("Run"), border="horizontal", alt="State of each run of this study")

@@ -112,3 +112,7 @@ PRESETS = {
 }
 TASKS = {"cross_entropy": "Cross entropy", "cross_entropy+dice": "Cross entropy and Dice"}
 DISTILLATIONS = {"pixel": "Pixel by pixel", "channel": "Channel by channel"}
+
+LIVE = "Trains the demo study on this machine, now: a teacher and two students, a few minutes on two cores. You can watch, and close the page."
+NO_EXAMPLE = "No study is finished yet. **Run it live** trains one on this machine in a few minutes, on a demo area that needs no download."
+SWIPE = "Left of the handle the teacher, right of it the distilled student. Drag the handle, or move it with the arrow keys."
