@@ -16,14 +16,17 @@ from kdcore.data.collection import Collection
 from kdcore.data.inspect import PALETTE
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
-from kdcore.evaluation.bands import study_curves
+from kdcore.evaluation.bands import StudyCurves, study_curves
 from kdcore.evaluation.report import arm_runs, decide
 from kdcore.evaluation.scores import NODATA, Scores
 from kdcore.files import write_text
 from kdcore.runs.store import RunDirectory
-from kdcore.views.arms import ARM_COLOURS, ARM_NAMES
+from kdcore.views.amounts import amounts_html
+from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html
+from kdcore.views.differences import difference_rows
 from kdcore.views.figures import learning_figure, report_figures
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
+from kdcore.views.quality import quality_table
 
 VIEW = 320  # pixels: side of a picture
 
@@ -65,6 +68,9 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
         arms=report["arms"],
         comparison=report["comparison"],
         names=ARM_NAMES,
+        keys={arm: key_html(arm) for arm in ARM_NAMES},
+        quality=quality_table(curves, difference_rows(report["comparison"], curves)[0]),
+        amounts=class_amounts(curves, report["data"]["metres_per_pixel"]),
         arm_colours=ARM_COLOURS,
         legend=list(zip(report["data"]["classes"], colours, strict=True)),
         views=picture_rows(report, runs, scores, colours),
@@ -76,6 +82,16 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
     page = study / "report.html"
     write_text(page, text)
     return page
+
+
+def class_amounts(curves: StudyCurves, metres_per_pixel: float | None) -> list[tuple[str, str]]:
+    """For each class its name, and in HTML what the arms find of it at the thresholds chosen on validation."""
+    blocks = []
+    for view, name in enumerate(curves.classes):
+        points = curves.points(view, curves.chosen_levels(view))
+        ap = {arm: float(measured.ap[view, 0]) for arm, measured in curves.arms.items()}
+        blocks.append((name, amounts_html(points, ap, metres_per_pixel)))
+    return blocks
 
 
 def class_colours(report: dict[str, Any]) -> list[str]:
