@@ -52,7 +52,9 @@ def make_study(
     data |= {"metres_per_pixel": metres_per_pixel, "classes": list(classes), "colours": [None] * len(classes)}
     write_json(folder / "data.json", data)
     splits = {"test": (scenes, 1), "validation": (max(1, scenes // 3), 2)}
-    truth = {name: paint_truth(np.random.default_rng(number), *shape) for name, (shape, number) in _with(shares, splits)}
+    truth = {
+        name: paint_truth(np.random.default_rng(number), *shape) for name, (shape, number) in _with(shares, splits)
+    }
     for arm, skill in (SKILLS | (skills or {})).items():
         for seed in range(seeds if arm != "teacher" else 1):
             rng = np.random.default_rng([seed, *arm.encode()])
@@ -111,7 +113,8 @@ def write_run(folder: Path, arm: str, seed: int, settings: StudySettings, scores
     write_json(run.report, report | {"at_threshold": {}})
     run.metrics.write_text(
         "".join(
-            json.dumps({"step": step, "loss": 2 / (1 + step / 60), "validation_mean_ap": 0.6 - 0.4 / (1 + step / 90)}) + "\n"
+            json.dumps({"step": step, "loss": 2 / (1 + step / 60), "validation_mean_ap": 0.6 - 0.4 / (1 + step / 90)})
+            + "\n"
             for step in range(20, 401, 20)
         )
     )
