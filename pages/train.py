@@ -3,7 +3,7 @@
 import streamlit as st
 
 from kdcore.ui import words
-from kdcore.ui.formatting import plain, when
+from kdcore.ui.formatting import plain
 from kdcore.ui.study_form import show_form
 from kdcore.ui.study_picker import PARAMETER, named_study, workspace
 from kdcore.ui.watching import ACTIVE, watch
@@ -11,10 +11,6 @@ from kdcore.ui.watching import ACTIVE, watch
 study = named_study()
 if study is not None:
     st.title(plain(study.title), icon=":material/school:")
-    if study.state != "broken":
-        recipe = study.settings.recipe
-        name = plain(study.data["name"]) if study.data else "data not read yet"
-        st.caption(f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g} · made {when(study.created)}")
     watch(study)
     st.stop()
 

@@ -16,7 +16,7 @@ from kdcore.runs.progress import StudyProgress
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import count, duration, plain
+from kdcore.ui.formatting import count, duration, plain, when
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.verdict import show_numbers, show_verdict
 from kdcore.views.arms import ARM_NAMES
@@ -36,12 +36,18 @@ def draw(study_id: str, ticking: bool) -> None:
     """One look at a study. When it has ended, the whole page is drawn once more and the ticking is over."""
     try:
         study = workspace().study(study_id)
-        job, progress = study.job, study.progress()
+        job = study.job
+        if ticking and job.state not in ACTIVE:
+            st.rerun()
+        draw_study(study, job)
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
-        return
-    if ticking and job.state not in ACTIVE:
-        st.rerun()
+
+
+def draw_study(study: StudyFolder, job: JobStatus) -> None:
+    """Result or progress, what can be done, curves, runs and log."""
+    progress = study.progress()
+    draw_settings(study)
     if study.finished:
         draw_result(study)
     else:
@@ -50,6 +56,13 @@ def draw(study_id: str, ticking: bool) -> None:
     draw_curves(study, progress)
     draw_runs(study, progress)
     draw_log(study, job)
+
+
+def draw_settings(study: StudyFolder) -> None:
+    """Data, temperature, alpha and age, in one line."""
+    recipe = study.settings.recipe
+    name = plain(study.data["name"]) if study.data else "the data are not read yet"
+    st.caption(f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g} · made {when(study.created)}")
 
 
 def draw_state(study: StudyFolder, job: JobStatus, progress: StudyProgress) -> None:
@@ -80,11 +93,18 @@ def state_sentence(study: StudyFolder, job: JobStatus) -> str:
     if job.state == "running":
         if study.cancel_file.exists():
             return "Stopping: the current state is being saved …"
-        run, separator, stage = job.stage.partition(": ")
-        what = f"{run_name(run)}: {stage}" if separator else job.stage or "starting"
-        return f"{plain(what[:1].upper() + what[1:])}, {job.done:,} of {job.total:,}" if job.total > 1 else plain(what)
+        return plain(f"{stage_words(job.stage)}{f', {job.done:,} of {job.total:,}' if job.total > 1 else ''}")
     name, _, _ = words.STATES[job.state]
-    return f"{name.capitalize()}"
+    return name.capitalize()
+
+
+def stage_words(stage: str) -> str:
+    """What a study does now: 'alone-s0: training' becomes 'Student alone, seed 0: training'."""
+    if stage in ("", "starting"):
+        return "Starting: loading the libraries that train"
+    run, separator, rest = stage.partition(": ")
+    text = f"{run_name(run)}: {rest}" if separator else stage
+    return text[:1].upper() + text[1:]
 
 
 def run_name(name: str) -> str:

@@ -1,0 +1,66 @@
+"""Start: the numbers are the report's, and a double click runs the demo once."""
+
+import json
+
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import STUDY_PRESETS
+from tests.pages.conftest import words_of
+
+
+def test_the_three_numbers_and_the_verdict_are_those_of_the_report(workspace, open_page):
+    report = json.loads((workspace / "town/report.json").read_text())
+    teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
+    quality, size, speed = open_page("start").metric
+    assert quality.value == f"{100 * student['mean_ap'] / teacher['mean_ap']:.0f}\u00a0%"
+    assert quality.delta == f"mean AP {100 * student['mean_ap']:.1f} of {100 * teacher['mean_ap']:.1f}"
+    assert size.value == "41 times smaller"  # 24.4 M / 0.6 M
+    assert (speed.value, speed.delta) == ("4.0 times faster", "2 instead of 0.5 megapixels a second")
+
+
+def test_the_verdict_is_told_as_it_was_found(workspace, open_page):
+    sentence = json.loads((workspace / "town/report.json").read_text())["comparison"]["sentence"]
+    assert sentence in words_of(open_page("start"))
+
+
+def test_a_study_without_measured_speed_says_so(workspace, open_page):
+    file = workspace / "town/report.json"
+    report = json.loads(file.read_text())
+    del report["arms"]["teacher"]["megapixels_per_second"]
+    file.write_text(json.dumps(report))
+    assert open_page("start").metric[2].value == "not measured"
+
+
+def test_run_it_live_starts_the_demo_and_goes_to_watch_it(workspace, open_page, started):
+    at = open_page("start")
+    next(button for button in at.button if button.label == "Run it live").click().run()
+    assert not at.exception
+    assert started == ["demo-run-live"]
+    study = Workspace().study("demo-run-live")
+    assert study.settings == STUDY_PRESETS["demo"]
+    assert study.about.demo == 0
+    assert at.query_params["study"] == "demo-run-live"
+    assert at.title[0].value == "Demo, run live"
+
+
+def test_the_second_click_of_a_double_click_starts_nothing_new(workspace, open_page, started):
+    at = open_page("start")
+    token = at.session_state["launch token of live"]
+    next(button for button in at.button if button.label == "Run it live").click().run()
+    again = open_page("start")
+    again.session_state["launch token of live"] = token  # a click that was sent before the first one was answered
+    next(button for button in again.button if button.label == "Run it live").click().run()
+    assert [path.name for path in workspace.iterdir() if path.name.startswith("demo")] == ["demo-run-live"]
+
+
+def test_launching_again_later_makes_another_study(workspace, open_page, started):
+    at = open_page("start")
+    next(button for button in at.button if button.label == "Run it live").click().run()
+    at.switch_page("start.py").run()
+    next(button for button in at.button if button.label == "Run it live").click().run()
+    assert started == ["demo-run-live", "demo-run-live-2"]
+
+
+def test_without_a_finished_study_the_page_offers_to_make_one(empty_workspace, open_page):
+    at = open_page("start")
+    assert [button.label for button in at.button] == ["Run it live"]
+    assert not at.metric
