@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -22,6 +23,7 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for good:
 TILE = 256
 CACHE_BYTES = 64_000_000  # of decoded blocks, for the whole process; rasterio takes bytes here, GDAL alone megabytes
 NODATA = 255
+importing = Lock()
 
 Tile = tuple[int, int, int]
 """Zoom, column and row of a tile of the web-mercator grid."""
@@ -101,8 +103,9 @@ def read_tile(
 @lru_cache
 def rio_tiler() -> tuple[Any, Any]:
     """rio-tiler's reader and its error; importing it costs a second, so not before the first tile."""
-    from rio_tiler.errors import NoOverviewWarning, TileOutsideBounds
-    from rio_tiler.io import Reader
+    with importing:  # tiles come several at once, and a package that imports itself in circles breaks in two threads
+        from rio_tiler.errors import NoOverviewWarning, TileOutsideBounds
+        from rio_tiler.io import Reader
 
     warnings.filterwarnings("ignore", category=NoOverviewWarning)  # small rasters need none
     return Reader, TileOutsideBounds

@@ -1,0 +1,381 @@
+/* The map in the browser: swipe, side by side, opacity, threshold, class switches, and a click for the numbers.
+
+   kdcoreMap.start(map, base) is called once for a scene; kdcoreMap.show(wanted) whenever a person chooses other layers, which
+   changes the map in place. `base` and `wanted` are made by kdcore/views/maps.py. Text is only ever set as text. */
+"use strict";
+
+window.kdcoreMap = (() => {
+  const SMOOTH = 200; // milliseconds after which a moved threshold asks for other tiles
+  let base, wanted, tools, bar, swipe, timer, outline;
+  let moved = false; // whether a person (or a remembered view) has chosen the view
+  const left = { overlay: null, shown: null, pane: "kdcore-left" };
+  const right = { overlay: null, shown: null, pane: "kdcore-right" };
+  const maps = { main: null, second: null };
+
+  /* ---- small helpers ---- */
+
+  function element(tag, properties = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties)) {
+      if (name === "class") made.className = value;
+      else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else made.setAttribute(name, value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  function remember(key, value) {
+    try {
+      sessionStorage.setItem(`kdcore map ${key}`, JSON.stringify(value));
+    } catch {
+      /* storage is switched off: nothing is remembered */
+    }
+  }
+
+  function recall(key) {
+    try {
+      return JSON.parse(sessionStorage.getItem(`kdcore map ${key}`));
+    } catch {
+      return null;
+    }
+  }
+
+  const keepTools = () => remember(base.study, tools);
+  const percent = (share) => `${Math.round(100 * share)} %`;
+
+  function address(path) {
+    const query = [`threshold=${tools.threshold.toFixed(2)}`];
+    if (tools.hidden.length) query.push(`hide=${tools.hidden.join(",")}`);
+    return `${base.root}/${path}${path.includes("?") ? "&" : "?"}${query.join("&")}`;
+  }
+
+  /* ---- layers ---- */
+
+  function tiles(path, pane, options = {}) {
+    const layer = L.tileLayer(path, {
+      bounds: base.bounds, minZoom: 0, maxZoom: base.deepest, maxNativeZoom: base.deepest, noWrap: true, pane, ...options,
+    });
+    layer.on("tileerror", (event) => explain(event.tile.src));
+    return layer;
+  }
+
+  async function explain(source) {
+    let text = "The dashboard does not answer. Is it still running?";
+    try {
+      const answer = await fetch(source);
+      if (answer.ok) return; // nothing lies there, or it came at the second try
+      text = (await answer.json()).error;
+    } catch {
+      /* keep the sentence */
+    }
+    bar.querySelector(".kdcore-status").textContent = text;
+  }
+
+  function put(side, layer, map) {
+    const unchanged = side.shown && side.map === map && side.shown.path === layer.path;
+    side.shown = layer;
+    if (unchanged) return;
+    if (side.overlay) side.overlay.remove();
+    side.map = map;
+    side.overlay = layer.path
+      ? tiles(address(layer.path), side.pane, { opacity: tools.opacity, className: "kdcore-pixels" }).addTo(map)
+      : null;
+  }
+
+  function redraw() {
+    for (const { overlay, shown } of [left, right]) {
+      if (!overlay) continue;
+      const path = address(shown.path);
+      if (overlay._url === path) continue;
+      overlay.setUrl(path, true);
+      for (const { coords, el } of Object.values(overlay._tiles)) {
+        // Each picture stays until its successor has come, so that the map does not flicker.
+        if (coords.z === overlay._tileZoom) el.src = overlay.getTileUrl(coords);
+      }
+    }
+  }
+
+  function prepare(map, sides) {
+    map.attributionControl.setPrefix("Leaflet");
+    if (base.basemap) {
+      const credit = '&copy; <a href="https://www.openstreetmap.org/copyright" target="_blank" rel="noopener">OpenStreetMap</a>';
+      L.tileLayer("https://tile.openstreetmap.org/{z}/{x}/{y}.png", { maxNativeZoom: 19, maxZoom: base.deepest, attribution: credit }).addTo(map);
+    }
+    for (const side of sides) map.createPane(side.pane).style.zIndex = 410;
+    tiles(`${base.root}/${base.background}`, "tilePane").addTo(map);
+    L.rectangle(base.bounds, { fill: false, color: "#888", weight: 1, interactive: false }).addTo(map);
+    (base.unit === "pixels" ? new PixelScale({ imperial: false }) : L.control.scale({ imperial: false })).addTo(map);
+    map.on("click", (event) => ask(map, event.latlng));
+    map.on("keypress", (event) => {
+      if (event.originalEvent.key === "Enter") ask(map, map.getCenter());
+    });
+    const container = map.getContainer();
+    container.setAttribute("role", "region");
+    for (const kind of ["pointerdown", "wheel", "keydown"]) container.addEventListener(kind, () => (moved = true));
+    map.on("moveend", () => {
+      if (moved) remember(`${base.study} ${base.scene}`, [map.getCenter().lat, map.getCenter().lng, map.getZoom()]);
+    });
+  }
+
+  const PixelScale = L.Control.Scale.extend({
+    _updateMetric(most) {
+      const pixels = this._getRoundNum(most);
+      this._updateScale(this._mScale, `${pixels} px`, pixels / most);
+    },
+  });
+
+  /* ---- swipe ---- */
+
+  function makeSwipe() {
+    const input = element("input", {
+      type: "range", min: 0, max: 100, step: 1, class: "kdcore-swipe-handle", "aria-label": "Swipe between the left and the right layer",
+      oninput: () => {
+        tools.swipe = input.value / 100;
+        keepTools();
+        clip();
+      },
+    });
+    const line = element("div", { class: "kdcore-swipe-line" }, element("span", { class: "kdcore-name" }), element("span", { class: "kdcore-name" }));
+    swipe = element("div", { class: "kdcore-swipe" }, line, input);
+    L.DomEvent.disableClickPropagation(input);
+    L.DomEvent.on(input, "keydown keypress", L.DomEvent.stopPropagation);
+    maps.main.getContainer().append(swipe);
+    maps.main.on("move zoomend resize", clip);
+  }
+
+  function clip() {
+    const map = maps.main;
+    const panes = [left, right].map((side) => map.getPane(side.pane));
+    swipe.hidden = wanted.mode !== "swipe";
+    if (swipe.hidden) {
+      for (const pane of panes) pane.style.clip = "";
+      return;
+    }
+    const size = map.getSize();
+    const from = map.containerPointToLayerPoint([0, 0]);
+    const to = map.containerPointToLayerPoint(size);
+    const edge = from.x + size.x * tools.swipe;
+    panes[0].style.clip = `rect(${from.y}px, ${edge}px, ${to.y}px, ${from.x}px)`;
+    panes[1].style.clip = `rect(${from.y}px, ${to.x}px, ${to.y}px, ${edge}px)`;
+    const [line, input] = swipe.children;
+    line.style.left = `${100 * tools.swipe}%`;
+    [left, right].forEach((side, index) => (line.children[index].textContent = side.shown.name));
+    input.value = Math.round(100 * tools.swipe);
+    input.setAttribute("aria-valuetext", `${percent(tools.swipe)} ${left.shown.name}, the rest ${right.shown.name}`);
+  }
+
+  /* ---- side by side ---- */
+
+  function arrange() {
+    const beside = wanted.mode === "side";
+    const parent = maps.main.getContainer().closest(".float-container");
+    parent.classList.toggle("double", beside);
+    parent.classList.toggle("single", !beside);
+    if (beside && !maps.second) {
+      const target = document.getElementById("map_div2");
+      maps.second = L.map(target, { ...base.options, zoomControl: false, center: maps.main.getCenter(), zoom: maps.main.getZoom() });
+      prepare(maps.second, [right]);
+      follow(maps.main, maps.second);
+      follow(maps.second, maps.main);
+      for (const map of Object.values(maps)) map.getContainer().append(element("span", { class: "kdcore-name kdcore-side-name" }));
+    }
+  }
+
+  let following = false;
+  function follow(leader, follower) {
+    leader.on("move", () => {
+      if (following || wanted.mode !== "side") return;
+      following = true;
+      follower.setView(leader.getCenter(), leader.getZoom(), { animate: false });
+      following = false;
+    });
+    const dot = L.circleMarker([0, 0], { radius: 6, color: "#fff", weight: 2, fillColor: "#000", fillOpacity: 1, interactive: false });
+    leader.on("mousemove", (event) => dot.setLatLng(event.latlng).addTo(follower));
+    leader.on("mouseout", () => dot.remove());
+  }
+
+  function nameSides() {
+    const shownMaps = wanted.mode === "side" ? [[maps.main, left], [maps.second, right]] : [];
+    for (const name of document.querySelectorAll(".kdcore-side-name")) name.hidden = true;
+    for (const [map, side] of shownMaps) {
+      const name = map.getContainer().querySelector(".kdcore-side-name");
+      name.hidden = false;
+      name.textContent = side.shown.name;
+      map.getContainer().setAttribute("aria-label", `Map of ${base.title}: ${side.shown.name}`);
+    }
+    if (!shownMaps.length) {
+      maps.main.getContainer().setAttribute("aria-label", `Map of ${base.title}: ${left.shown.name} on the left, ${right.shown.name} on the right`);
+    }
+  }
+
+  /* ---- the bar above the map ---- */
+
+  function makeBar() {
+    bar = element("div", { class: "kdcore-bar" },
+      element("div", { class: "kdcore-legends" }),
+      element("div", { class: "kdcore-sliders" }),
+      element("div", { class: "kdcore-status", role: "status" }));
+    document.body.prepend(bar);
+    new ResizeObserver(fill).observe(bar);
+    window.addEventListener("resize", fill);
+  }
+
+  function fillBar() {
+    const groups = [];
+    for (const { shown } of [left, right]) {
+      if (!shown.legend.length) continue;
+      const same = groups.find((group) => JSON.stringify(group.legend) === JSON.stringify(shown.legend));
+      if (same) same.names.push(shown.name);
+      else groups.push({ names: [shown.name], legend: shown.legend, kind: shown.kind });
+    }
+    bar.querySelector(".kdcore-legends").replaceChildren(...groups.map(legend));
+    const sliders = [slider("Opacity", 0, "opacity", () => [left, right].forEach((side) => side.overlay?.setOpacity(tools.opacity)))];
+    if (left.shown.threshold || right.shown.threshold) {
+      sliders.push(slider("Threshold", 2, "threshold", () => {
+        clearTimeout(timer);
+        timer = setTimeout(redraw, SMOOTH);
+      }));
+    }
+    sliders.push(element("button", { type: "button", onclick: fit }, "Whole scene"));
+    bar.querySelector(".kdcore-sliders").replaceChildren(...sliders);
+  }
+
+  function legend({ names, legend, kind }) {
+    const entries = legend.map((entry) => {
+      const swatch = element("span", { class: "kdcore-swatch", style: `background:${entry.colour}` });
+      if (entry.hide === null) return element("span", { class: "kdcore-entry" }, swatch, entry.name);
+      const box = element("input", { type: "checkbox", onchange: () => toggle(entry.hide, box.checked) });
+      box.checked = !tools.hidden.includes(entry.hide);
+      return element("label", { class: "kdcore-entry" }, box, swatch, entry.name);
+    });
+    if (kind === "disagreement") entries.push(element("span", { class: "kdcore-entry" }, "no colour: both are right"));
+    return element("div", { class: "kdcore-legend", role: "group", "aria-label": `Colours of ${names.join(" and ")}` },
+      element("span", { class: "kdcore-legend-title" }, `${names.join(", ")}:`), ...entries);
+  }
+
+  function toggle(index, shown) {
+    tools.hidden = shown ? tools.hidden.filter((other) => other !== index) : [...tools.hidden, index].sort((a, b) => a - b);
+    keepTools();
+    redraw();
+  }
+
+  function slider(name, digits, key, react) {
+    const show = () => (digits ? tools[key].toFixed(digits) : percent(tools[key]));
+    const output = element("output", {}, show());
+    const input = element("input", {
+      type: "range", min: key === "threshold" ? 0.01 : 0, max: key === "threshold" ? 0.99 : 1, step: 0.01, "aria-label": name,
+      oninput: () => {
+        tools[key] = Number(input.value);
+        output.textContent = show();
+        keepTools();
+        react();
+      },
+    });
+    input.value = tools[key];
+    return element("label", { class: "kdcore-slider" }, element("span", {}, name), input, output);
+  }
+
+  /* ---- size and view ---- */
+
+  function fill() {
+    const height = Math.max(120, window.innerHeight - bar.offsetHeight);
+    for (const id of ["map_div", "map_div2"]) document.getElementById(id).style.height = `${height}px`;
+    for (const map of Object.values(maps)) map?.invalidateSize({ pan: false });
+    if (!moved) fit();
+    if (wanted) clip();
+  }
+
+  function fit() {
+    maps.main.fitBounds(base.bounds, { animate: false });
+  }
+
+  function look(focus) {
+    if (!focus || tools.focus === focus.key) return;
+    tools.focus = focus.key;
+    keepTools();
+    moved = true;
+    for (const map of Object.values(maps)) map?.closePopup();
+    maps.main.fitBounds(focus.bounds, { animate: false, padding: [40, 40], maxZoom: base.native + 3 });
+  }
+
+  function frame(focus) {
+    outline?.forEach((line) => line.remove());
+    outline = focus
+      ? Object.values(maps).filter(Boolean).flatMap((map) => [["#000", 5], ["#fff", 2]].map(([color, weight]) =>
+          L.rectangle(focus.bounds, { fill: false, color, weight, interactive: false }).addTo(map)))
+      : [];
+  }
+
+  /* ---- a click tells the numbers ---- */
+
+  async function ask(map, place) {
+    const popup = L.popup({ maxWidth: 420, autoPanPaddingTopLeft: [64, 48] }).setLatLng(place).setContent(element("div", {}, "…")).openOn(map);
+    let content;
+    try {
+      const query = `lat=${place.lat}&lng=${place.lng}&threshold=${tools.threshold.toFixed(2)}`;
+      const answer = await fetch(`${base.root}/${base.point}?${query}`);
+      const found = await answer.json();
+      content = answer.ok ? describe(found) : element("p", {}, found.error);
+    } catch {
+      content = element("p", {}, "The dashboard does not answer. Is it still running?");
+    }
+    popup.setContent(content);
+  }
+
+  function describe(found) {
+    if (!found.inside) return element("p", {}, "Nothing was tested here.");
+    const known = base.runs.filter(({ run }) => run in found.runs);
+    if (!known.length) return element("p", {}, "There is no imagery here.");
+    const head = element("tr", {}, element("th", { scope: "col" }, "Probability of"), ...known.map(({ name }) => element("th", { scope: "col" }, name)));
+    const rows = found.classes.map((name, index) => element("tr", {}, element("th", { scope: "row" }, name),
+      ...known.map(({ run }) => element("td", {}, percent(found.runs[run].probabilities[index])))));
+    const says = element("tr", { class: "kdcore-says" }, element("th", { scope: "row" }, "says"),
+      ...known.map(({ run }) => element("td", {}, verdict(found.runs[run]))));
+    const truth = found.truth === null ? "Truth: not known here." : `Truth: ${found.truth}.`;
+    return element("div", { class: "kdcore-numbers" }, element("p", {}, `${truth} Row ${found.row}, column ${found.column}.`),
+      element("table", {}, head, ...rows, says));
+  }
+
+  function verdict(said) {
+    if (said.right === null) return said.class;
+    return `${said.class}, ${said.right ? "right" : "wrong"}`;
+  }
+
+  /* ---- what is called from outside ---- */
+
+  function start(map, given) {
+    base = given;
+    maps.main = map;
+    tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, hidden: base.hidden, focus: null, ...recall(base.study) };
+    makeBar();
+    makeSwipe();
+    prepare(map, [left, right]);
+    if (base.note) map.getContainer().append(element("div", { class: "kdcore-note" }, base.note));
+    const view = recall(`${base.study} ${base.scene}`);
+    if (view) {
+      moved = true;
+      map.setView([view[0], view[1]], view[2], { animate: false });
+    }
+  }
+
+  function show(given) {
+    wanted = given;
+    if (wanted.threshold !== null && wanted.threshold !== tools.given) {
+      tools.threshold = tools.given = wanted.threshold; // chosen elsewhere since
+      keepTools();
+    }
+    bar.querySelector(".kdcore-status").textContent = "";
+    arrange();
+    put(left, wanted.left, maps.main);
+    put(right, wanted.right, wanted.mode === "side" ? maps.second : maps.main);
+    redraw();
+    fillBar();
+    nameSides();
+    fill();
+    look(wanted.focus);
+    frame(wanted.focus);
+  }
+
+  return { start, show, maps, sides: { left, right }, tools: () => tools };
+})();

@@ -1,0 +1,150 @@
+"""The map on a page: which layers there are, what they mean in a sentence, and drawing it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from kdcore.errors import RunError
+from kdcore.inference.layer_index import FOLDER, INDEX, Bounds, SceneLayers, StudyLayers
+from kdcore.runs.plan import planned_runs
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.views.arms import ARM_NAMES
+from kdcore.views.map_layers import MapLayer, StudyMapLayers
+
+Mode = Literal["swipe", "side"]
+HEIGHT = 540  # pixels, fits a window of 1280 x 800 below the choices
+
+
+@dataclass(frozen=True)
+class MapChoice:
+    """What one scene's map can show.
+
+    Attributes:
+        scene: where it lies.
+        layers: by key: imagery, truth, teacher, alone, distilled, disagreement, distillation, and how sure each run is.
+        runs: name on screen of each run, by the run's own name.
+        makes: makes addresses.
+    """
+
+    scene: SceneLayers
+    layers: Mapping[str, MapLayer]
+    runs: Mapping[str, str]
+    makes: StudyMapLayers
+
+
+def load_layers(study: StudyFolder) -> StudyLayers:
+    """What the study's map can show; kept until the file changes.
+
+    Raises:
+        RunError: the study has no map.
+    """
+    file = study.path / FOLDER / INDEX
+    return read_layers(str(study.path), file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def read_layers(study: str, changed: int) -> StudyLayers:
+    """Read `layers.json`; `changed` makes a new file count as another one."""
+    return StudyLayers.load(Path(study))
+
+
+def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
+    """The run that stands for each arm: an ensemble for its teachers, and the students of one seed (the first without)."""
+    seeds = study.settings.seeds
+    seed = seed if seed in seeds else seeds[0]
+    planned = planned_runs(study.settings)
+    teachers = [run.name for run in planned if run.arm == "teacher"]
+    teacher = "teacher" if "teacher" in teachers else teachers[0]
+    return {"teacher": teacher, "alone": f"alone-s{seed}", "distilled": f"distilled-s{seed}"}
+
+
+def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:
+    """All layers of a scene for one seed of the students."""
+    layers = load_layers(study)
+    arms = arms_of(study, seed)
+    files = [study.path / FOLDER / INDEX, *(study.path / f"runs/{run}/maps/{scene.name}.tif" for run in arms.values())]
+    newest = max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
+    makes = StudyMapLayers(study.id, scene.id, layers.classes, layers.colours, f"{newest // 1_000_000:x}")
+    found: dict[str, MapLayer] = {"imagery": makes.imagery(), "truth": makes.truth()}
+    for arm, run in arms.items():
+        found[arm] = makes.mask(run, ARM_NAMES[arm])
+    for key, (first, second) in {
+        "disagreement": ("teacher", "distilled"),
+        "distillation": ("alone", "distilled"),
+    }.items():
+        found[key] = makes.disagreement(arms[first], arms[second], (ARM_NAMES[first], ARM_NAMES[second]))
+    for arm, run in arms.items():
+        for index in layers.scored:
+            found[f"{arm}-{index}"] = makes.probability(run, ARM_NAMES[arm], index)
+    return MapChoice(scene, found, {run: ARM_NAMES[arm] for arm, run in arms.items()}, makes)
+
+
+def show_map(
+    choice: MapChoice,
+    left: str,
+    right: str,
+    mode: Mode = "swipe",
+    *,
+    focus: tuple[str, Bounds] | None = None,
+    threshold: float | None = None,
+    basemap: bool = False,
+    height: int = HEIGHT,
+    key: str = "map",
+) -> None:
+    """Draw a scene with a layer on each side.
+
+    Args:
+        choice: from `map_choice`.
+        left: key of a layer.
+        right: key of the other.
+        mode: one map with a handle, or two maps that move together.
+        focus: a key and a rectangle in degrees; the map moves there once for each key.
+        threshold: probability from which the second of two classes is marked; None leaves the one that was set on the map.
+        basemap: whether OpenStreetMap is loaded from the internet.
+        height: of map and legend together, pixels.
+        key: distinguishes several maps of a page.
+    """
+    from streamlit_folium import st_folium  # seconds of import, for pages with a map only
+
+    from kdcore.views.maps import scene_map, side_by_side_map, swipe_map
+
+    draw = swipe_map if mode == "swipe" else side_by_side_map
+    st_folium(
+        scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap),
+        # streamlit-folium compares maps without what follows an underscore; the key tells scenes apart that it would not.
+        key=f"{key} {choice.makes.study} {choice.scene.id} {choice.makes.version} {basemap}",
+        height=height,
+        use_container_width=True,
+        returned_objects=[],
+        feature_group_to_add=draw(choice.layers[left], choice.layers[right], focus=focus, threshold=threshold),
+    )
+
+
+def sentence(left: MapLayer, right: MapLayer, mode: Mode) -> str:
+    """What a person sees, in one sentence."""
+    if mode == "side":
+        return f"On the left {left.sentence}; on the right {right.sentence}. Both maps move together."
+    return f"Left of the handle {left.sentence}; right of it {right.sentence}."
+
+
+def scene_with(layers: StudyLayers, scene_id: str | None) -> SceneLayers:
+    """A scene by its id, or the first.
+
+    Raises:
+        RunError: there are no scenes.
+    """
+    if not layers.scenes:
+        raise RunError("This study has no scene with test pixels, so there is nothing to show on a map.")
+    return next((scene for scene in layers.scenes if scene.id == scene_id), layers.scenes[0])
+
+
+def layer_name(choice: MapChoice, key: str) -> str:
+    """A layer's name in a list of choices."""
+    if key == "disagreement":
+        return "Who is right: teacher or distilled"
+    if key == "distillation":
+        return "Who is right: alone or distilled"
+    return choice.layers[key].name

@@ -1,0 +1,74 @@
+"""Map: where do teacher, student alone and distilled student differ, and who is right there?"""
+
+import streamlit as st
+
+from kdcore.runs.store import RunDirectory
+from kdcore.ui import map_view, worst_tiles
+from kdcore.ui.formatting import plain
+from kdcore.ui.study_picker import choose_study
+
+with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+    st.title("Where do they differ?", width="content")
+    study = choose_study()
+if study is None:
+    st.stop()
+layers = map_view.load_layers(study)
+names = {scene.id: scene.name for scene in layers.scenes}
+if st.session_state.get(worst_tiles.SCENE) not in names:
+    st.session_state.pop(worst_tiles.SCENE, None)
+
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    scene_id = st.selectbox(
+        "Scene", list(names), format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params"
+    )
+    scene = map_view.scene_with(layers, scene_id)
+    seeds = study.settings.seeds
+    seed = seeds[0]
+    if len(seeds) > 1:
+        seed = st.selectbox(
+            "Seed", seeds, key="seed", bind="query-params", help="Which of the students' trainings is shown.", width=90
+        )
+    choice = map_view.map_choice(study, scene, seed)
+    options = list(choice.layers)
+    left = st.selectbox(
+        "Left",
+        options,
+        options.index("teacher"),
+        key="left",
+        bind="query-params",
+        format_func=lambda key: map_view.layer_name(choice, key),
+    )
+    right = st.selectbox(
+        "Right",
+        options,
+        options.index("distilled"),
+        key="right",
+        bind="query-params",
+        format_func=lambda key: map_view.layer_name(choice, key),
+    )
+    mode = st.segmented_control(
+        "View",
+        ["swipe", "side"],
+        default="swipe",
+        required=True,
+        key="view",
+        bind="query-params",
+        format_func={"swipe": "Swipe", "side": "Side by side"}.get,
+    )
+    ranked = worst_tiles.rank(RunDirectory(study.path / "runs" / map_view.arms_of(study, seed)["distilled"]))
+    st.button(
+        "Next worst tile",
+        icon=":material/skip_next:",
+        on_click=worst_tiles.go_to_next,
+        args=(ranked, layers),
+        disabled=not ranked.tiles,
+        help="Goes through the tiles in which the distilled student has the most wrong pixels.",
+    )
+
+focus = worst_tiles.focus_on(ranked, layers, scene.id)
+said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
+st.markdown(plain(f"{said} {worst_tiles.describe(ranked, 'distilled student') if focus else ''}"))
+map_view.show_map(choice, left, right, mode, focus=focus)
+st.caption(
+    "Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it."
+)
