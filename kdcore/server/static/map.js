@@ -145,6 +145,7 @@ window.kdcoreMap = (() => {
   }
 
   function clip() {
+    if (!wanted) return; // the view was set before the first layers came
     const map = maps.main;
     const panes = [left, right].map((side) => map.getPane(side.pane));
     swipe.hidden = wanted.mode !== "swipe";
@@ -185,7 +186,7 @@ window.kdcoreMap = (() => {
   let following = false;
   function follow(leader, follower) {
     leader.on("move", () => {
-      if (following || wanted.mode !== "side") return;
+      if (following || wanted?.mode !== "side") return;
       following = true;
       follower.setView(leader.getCenter(), leader.getZoom(), { animate: false });
       following = false;
@@ -283,7 +284,7 @@ window.kdcoreMap = (() => {
     for (const id of ["map_div", "map_div2"]) document.getElementById(id).style.height = `${height}px`;
     for (const map of Object.values(maps)) map?.invalidateSize({ pan: false });
     if (!moved) fit();
-    if (wanted) clip();
+    clip();
   }
 
   function fit() {
