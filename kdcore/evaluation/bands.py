@@ -4,6 +4,9 @@ Test tiles are drawn with replacement, the same tiles for every network (`kdcore
 resample the curves are drawn again; between which precisions 95 % of them pass at a recall is the band there. The band
 holds the noise of the imagery only: single seeds are drawn beside it. The intervals of AP and of differences hold both.
 
+In a simulation of 40 tiles a band of 95 % held the true curve 94.5 % of the time between recalls of 10 and 95 %, nowhere
+there less than 90 %. At recalls of a few percent a few pixels decide, and it is too narrow (tests/evaluation/test_bands.py).
+
 Scores of large test splits are big (256 counts for each tile and class), so they are taken one after another, and only
 sums and summaries are kept.
 """
