@@ -1,0 +1,247 @@
+"""The documents agree with the program: settings are listed, examples can be opened, formulas give their numbers, links lead somewhere."""
+
+import doctest
+import importlib.util
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import geopandas
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from shapely.geometry import box
+
+from kdcore.data.collection import Collection
+from kdcore.data.inspect import inspect
+from kdcore.data.survey import survey
+from kdcore.models.networks import SegmentationNetwork, count_parameters
+from kdcore.settings import PRESETS, ClassSettings, CollectionSettings, SplitSettings, StudySettings, validate
+from tests.conftest import UTM, write_raster
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+HEIGHT, WIDTH = 384, 576
+RESOLUTION = 0.5
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^#{2,3} (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+FORMAT = (DOCS / "data-format.md").read_text(encoding="utf-8")
+EXAMPLES = {name: part for name, part in sections(FORMAT).items() if blocks(part, "yaml")}
+
+
+# --- settings.md
+
+
+@pytest.fixture(scope="module")
+def writer():
+    spec = importlib.util.spec_from_file_location("write_settings", DOCS / "write_settings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_settings_page_is_up_to_date(writer):
+    """Every field of the models with its default and range; the page refuses fields without a meaning itself."""
+    assert writer.page() == (DOCS / "settings.md").read_text(encoding="utf-8"), "run: python docs/write_settings.py"
+
+
+def test_settings_page_knows_every_model_of_a_study(writer):
+    def models(kind):
+        nested = [field.annotation for field in kind.model_fields.values()]
+        found = [entry for entry in nested if isinstance(entry, type) and issubclass(entry, writer.Frozen)]
+        return {kind, *(model for entry in found for model in models(entry))}
+
+    assert models(StudySettings) <= writer.MODELS.keys()
+
+
+def test_example_of_the_settings_page_is_valid(writer):
+    (text,) = blocks((DOCS / "settings.md").read_text(encoding="utf-8"), "yaml")
+    assert validate(StudySettings, yaml.safe_load(text), "docs/settings.md").recipe.alpha == 0.7
+
+
+def test_settings_page_knows_every_environment_variable(writer):
+    files = [*(ROOT / "kdcore").rglob("*.py"), ROOT / ".ci/run"]
+    used = {name for file in files for name in re.findall(r"\bKDCORE_[A-Z_]+\b", file.read_text(encoding="utf-8"))}
+    assert used == set(writer.VARIABLES)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_quoted_parameters_of_presets_are_right(writer, name):
+    with torch.device("meta"):
+        network = SegmentationNetwork(PRESETS[name], bands=3, logits=5)
+    assert writer.parameters()[name] == f"{count_parameters(network):,}"
+
+
+# --- data-format.md
+
+
+def test_data_format_lists_every_field():
+    listed = set(re.findall(r"^\| `(\w+)` \|", sections(FORMAT)["Every field of `collection.yaml`"], re.MULTILINE))
+    models = (CollectionSettings, ClassSettings, SplitSettings)
+    assert listed == {name for model in models for name in model.model_fields}
+
+
+def test_data_format_shows_every_kind_of_data():
+    assert len(EXAMPLES) == 8
+
+
+def labels_of(index: int, classes: int) -> np.ndarray:
+    """(H, W) with every class in every 96-px block, other in each scene."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    return ((rows // 16 + columns // 24 + index) % classes).astype(np.uint8)
+
+
+def write_image(path: Path, labels: np.ndarray, index: int, settings: CollectionSettings) -> None:
+    rng = np.random.default_rng(index)
+    bands = max(settings.bands or (3,))
+    image = (rng.normal(60, 9, (bands, HEIGHT, WIDTH)) + 40 * labels).clip(1, 255).astype(np.uint8)
+    if path.suffix == ".tif":
+        write_raster(path, image, west=500_000 + 1000 * index, resolution=RESOLUTION)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.moveaxis(image, 0, -1)).save(path)
+
+
+def write_mask(path: Path, labels: np.ndarray, index: int, settings: CollectionSettings) -> None:
+    """Values where classes have one, else palette and RGB images in turn; a corner is to be ignored."""
+    corner = np.zeros_like(labels, dtype=bool)
+    corner[:8, :8] = bool(settings.ignore)
+    if settings.classes[0].value is not None:
+        codes = np.array([entry.value for entry in settings.classes])[labels]
+        codes[corner] = settings.ignore[0] if settings.ignore else 0
+        write_raster(path, codes.astype(np.int16), west=500_000 + 1000 * index, resolution=RESOLUTION)
+        return
+    colours = [*(entry.colour for entry in settings.classes), *settings.ignore]
+    table = np.array([tuple(bytes.fromhex(colour[1:])) for colour in colours], dtype=np.uint8)
+    codes = np.where(corner, len(settings.classes), labels).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if index % 2:
+        Image.fromarray(table[codes]).save(path)
+        return
+    image = Image.fromarray(codes, mode="P")
+    image.putpalette(table.tobytes())
+    image.save(path)
+
+
+def write_polygons(path: Path, labels: np.ndarray, index: int, settings: CollectionSettings) -> None:
+    """A rectangle for each cell of equal labels that are not the first class, in another CRS than the image's."""
+    cells, names = [], []
+    for row in range(0, HEIGHT, 16):
+        for column in range(0, WIDTH, 24):
+            if number := int(labels[row, column]):
+                west, north = 500_000 + 1000 * index + column * RESOLUTION, 5_000_000 - row * RESOLUTION
+                cells.append(box(west, north - 16 * RESOLUTION, west + 24 * RESOLUTION, north))
+                names.append(settings.classes[number].name)
+    values = {settings.class_field: names} if settings.class_field else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    geopandas.GeoDataFrame(values, geometry=cells, crs=UTM).to_crs("EPSG:4326").to_file(path, driver="GeoJSON")
+
+
+def build(example: str, folder: Path) -> tuple[Path, CollectionSettings]:
+    """Make every file that an example lists; gives the path of its YAML."""
+    (tree,), (text,) = blocks(example, "text"), blocks(example, "yaml")
+    settings = validate(CollectionSettings, yaml.safe_load(text), "docs/data-format.md")
+    files = [folder / line for line in tree.split()]
+    writers = {"images": write_image, "unlabelled": write_image, "masks": write_mask, "labels": write_polygons}
+    stems: dict[str, int] = {}
+    for file in files:
+        if file.suffix == ".yaml":
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            continue
+        index = stems.setdefault(file.stem, len(stems))
+        writers[file.parent.name](file, labels_of(index, len(settings.classes)), index, settings)
+    return next(file for file in files if file.suffix == ".yaml"), settings
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_the_data_format_work(name, tmp_path):
+    path, settings = build(EXAMPLES[name], tmp_path)
+    collection = Collection.open(path)
+    shares = survey(collection, crop=32)
+    for split, pixels in shares.class_pixels.items():
+        assert (pixels > 0).all(), f"{split} lacks a class"
+    if settings.ignore:
+        scene = collection.scenes[0]
+        labels = collection.reader.read(scene, scene.box).labels
+        assert (labels == 255).sum() == 64
+    found = inspect(path if path.name != "collection.yaml" else path.parent, crop=32)
+    assert found.problems == []
+
+
+def test_blocks_keep_their_buffer(tmp_path):
+    name = "Blocks of one large scene, with a buffer"
+    path, settings = build(EXAMPLES[name], tmp_path)
+    collection = Collection.open(path)
+    for region in collection.regions("train"):
+        for other in [*collection.regions("test"), *collection.regions("validation")]:
+            assert region.box.grown(settings.split.buffer).intersection(other.box) is None
+
+
+def test_scenes_are_grouped_as_the_example_says(tmp_path):
+    path, _ = build(EXAMPLES["Several tiles of one scene"], tmp_path)
+    groups = {scene.id: scene.group for scene in Collection.open(path).scenes}
+    assert groups["tile1_part001"] == groups["tile1_part002"] == "tile1"
+
+
+def test_unlabelled_imagery_of_the_example_is_found(tmp_path):
+    path, _ = build(EXAMPLES["Unlabelled imagery"], tmp_path)
+    assert [scene.id for scene in Collection.open(path).unlabelled] == ["beyond"]
+
+
+# --- mathematics.md, demo.md, all pages
+
+
+def test_numbers_of_the_mathematics_are_what_the_code_gives():
+    failed, tried = doctest.testfile(str(DOCS / "mathematics.md"), module_relative=False)
+    assert (failed, tried > 15) == (0, True)
+
+
+def test_demo_script_names_what_is_on_screen():
+    texts = "".join(
+        file.read_text(encoding="utf-8") for folder in ("pages", "kdcore/ui") for file in (ROOT / folder).glob("*.py")
+    )
+    labels = set(re.findall(r"\*\*(.+?)\*\*", (DOCS / "demo.md").read_text(encoding="utf-8")))
+    assert len(labels) > 10
+    assert [label for label in sorted(labels) if f'"{label}"' not in texts] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What can be linked to in a page, as GitHub names it."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "benchmarks/results").glob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_readme_begins_with_the_two_commands():
+    """Install, then start: before the first section, in the first block of code."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    opening = re.split(r"^## ", text, flags=re.MULTILINE)[0]
+    first = re.search(r"^```\w*\n(.*?)^```", opening, re.DOTALL | re.MULTILINE)
+    assert first, "README.md: no block of code before the first section"
+    assert re.search(r"pip install .*(kdcore demo|streamlit run app\.py)", first[1], re.DOTALL), first[1]
