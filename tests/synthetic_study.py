@@ -72,7 +72,8 @@ def _with(shares, splits):
 def paint_truth(rng: np.random.Generator, scenes: int, shares: Sequence[float]) -> np.ndarray:
     """Labels (scenes, 256, 256) of smooth patches: the class is decided by the quantile of a random field."""
     field = np.stack([ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 5, mode="wrap") for _ in range(scenes)])
-    edges = np.quantile(field, np.cumsum(shares)[:-1])
+    below = np.cumsum(shares)[:-1]
+    edges = np.where(below < 1 - 1e-9, np.quantile(field, np.minimum(below, 1)), np.inf)  # beyond the last: no pixel
     return np.digitize(field, edges).astype(np.uint8)
 
 

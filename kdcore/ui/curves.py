@@ -112,7 +112,7 @@ def choose_threshold(curves: StudyCurves) -> Any:
         help="Each network uses the threshold with the best F1 on the validation split, which it was not trained on and which is not shown here. "
         "That is the fair way to compare: nobody has peeked at the test split.",
     )
-    percent = st.slider(
+    wanted = st.slider(
         "Or one threshold for all" if chosen else "One threshold for all",
         1,
         99,
@@ -125,7 +125,7 @@ def choose_threshold(curves: StudyCurves) -> Any:
     )
     if chosen:
         return curves.chosen_levels
-    level = level_of(percent / 100)
+    level = level_of(wanted / 100)
     return lambda view: dict.fromkeys(curves.arms, level)
 
 
