@@ -16,8 +16,8 @@ ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
 SEEDS = (1, 2, 3, 5)
 
 # Parameters with three bands and five classes; a test counts them.
-PARAMETERS = {"large": 49.0e6, "base": 24.4e6, "medium": 14.3e6, "small": 0.6e6, "tiny": 0.15e6}
-TEACHERS = ("large", "base", "medium")
+PARAMETERS = {"large": 49.0e6, "base": 24.4e6, "medium": 14.3e6, "light": 6.3e6, "small": 0.6e6, "tiny": 0.15e6}
+TEACHERS = ("large", "base", "medium", "light")
 STUDENTS = ("tiny", "small", "medium")
 
 
