@@ -7,9 +7,8 @@ from kdcore.ui import map_view, worst_tiles
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study
 
-with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-    st.title("Where do they differ?", width="content")
-    study = choose_study()
+st.title("Where do they differ?")
+study = choose_study()
 if study is None:
     st.stop()
 layers = map_view.load_layers(study)
@@ -36,7 +35,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         options.index("teacher"),
         key="left",
         bind="query-params",
-        format_func=lambda key: map_view.layer_name(choice, key),
+        format_func=lambda key: choice.layers[key].name,
     )
     right = st.selectbox(
         "Right",
@@ -44,7 +43,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         options.index("distilled"),
         key="right",
         bind="query-params",
-        format_func=lambda key: map_view.layer_name(choice, key),
+        format_func=lambda key: choice.layers[key].name,
     )
     mode = st.segmented_control(
         "View",

@@ -96,7 +96,7 @@ def make_map_study(
 
 def score(classes: Sequence[str], levels: np.ndarray, labels: np.ndarray) -> Scores:
     """Scores of a map against its labels."""
-    builder = ScoresBuilder(classes, (1,) if len(classes) == 2 else tuple(range(len(classes))), tile=32)
+    builder = ScoresBuilder(classes, (1,) if len(classes) == 2 else tuple(range(len(classes))), tile=128)
     builder.add_window("test_area", 0, 0, levels, labels, 2)
     return builder.build()
 

@@ -6,6 +6,7 @@ The runs' own maps (`runs/*/maps/<scene>.tif`) lie on the same pixels. No torch 
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +25,11 @@ from kdcore.data.collection import Collection
 from kdcore.data.inspect import PALETTE
 from kdcore.data.labels import IGNORE
 from kdcore.data.rasters import open_raster
-from kdcore.data.scene import Box, Crop, Scene
+from kdcore.data.scene import Box, Crop, Scene, SceneReader
 from kdcore.data.survey import spread
-from kdcore.errors import KdcoreError, RunError
-from kdcore.files import replacing, write_text
+from kdcore.data.writing import read_back, writing_raster
+from kdcore.errors import DataError, RunError
+from kdcore.files import write_text
 from kdcore.inference.layer_index import FOLDER, INDEX, WEB_MERCATOR, SceneLayers, StudyLayers, slugs
 
 PIECE = 1024  # pixels: what is read and written at once, a multiple of the reader's block and of the file's tile
@@ -56,7 +58,7 @@ def write_layers(
         What `layers.json` holds.
 
     Raises:
-        KdcoreError: the disk is full, or imagery that cannot be read any more.
+        KdcoreError: the disk is full, or imagery that cannot be read any more; `layers.json` is then not there.
     """
     try:
         written = StudyLayers.load(study)
@@ -75,11 +77,11 @@ def write_layers(
             for (scene, boxes), slug in zip(parts, slugs([scene.id for scene, _ in parts]), strict=True)
         ),
     )
-    stretch = measure_stretch(collection)
+    stretch = measure_stretch(collection.reader, collection.scenes)
     total = sum(len(list(pieces(Box(*scene.part)))) for scene in layers.scenes)
     done = 0
     for (scene, boxes), placed in zip(parts, layers.scenes, strict=True):
-        for _ in write_scene(study / FOLDER / placed.id, collection, scene, placed, boxes, stretch):
+        for _ in write_scene(study / FOLDER / placed.id, collection.reader, scene, placed, stretch, boxes):
             done += 1
             progress(done, total)
     write_text(study / FOLDER / INDEX, layers.model_dump_json(indent=1))
@@ -156,17 +158,16 @@ def pieces(box: Box) -> Iterator[Box]:
 
 def write_scene(
     folder: Path,
-    collection: Collection,
+    reader: SceneReader,
     scene: Scene,
     placed: SceneLayers,
-    test: Sequence[Box],
     stretch: Stretch | None,
+    test: Sequence[Box] | None,
 ) -> Iterator[None]:
-    """Write `imagery.tif` and `truth.tif` of one scene; yields after each piece."""
+    """Write `imagery.tif` of one scene and, unless `test` is None, `truth.tif`; yields after each piece."""
     bands = display_bands(scene)
     box = Box(*placed.part)
     common = {
-        "driver": "GTiff",
         "width": box.width,
         "height": box.height,
         "dtype": "uint8",
@@ -179,47 +180,58 @@ def write_scene(
         "zlevel": 1,
         "bigtiff": "if_safer",
     }
-    with replacing(folder / "imagery.tif") as imagery, replacing(folder / "truth.tif") as truth:
-        plain_imagery, plain_truth = (path.with_suffix(".plain.tif") for path in (imagery, truth))
-        try:
-            with (
-                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-                rasterio.open(plain_imagery, "w", count=len(bands), **common) as pictures,
-                rasterio.open(plain_truth, "w", count=1, nodata=IGNORE, **common) as labels,
-            ):
-                for part in pieces(box):
-                    crop = collection.reader.read(scene, part)
-                    window = Window(part.column - box.column, part.row - box.row, part.width, part.height)
-                    pictures.write(show(crop, bands, stretch), window=window)
-                    pictures.write_mask(crop.valid, window=window)
-                    labels.write(only_inside(crop.labels, part, test)[None], window=window)
-                    yield
-            optimise(plain_imagery, imagery, "jpeg", "average")
-            optimise(plain_truth, truth, "deflate", "nearest")
-        finally:
-            plain_imagery.unlink(missing_ok=True)
-            plain_truth.unlink(missing_ok=True)
+
+    def compress(path: Path) -> None:
+        read_back(path, pictures.sums)
+        pictures.sums.clear()  # the compressed pixels are others
+        optimise(path, "jpeg", "average")
+
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True))
+        pictures = stack.enter_context(writing_raster(folder / "imagery.tif", compress, count=len(bands), **common))
+        labels = None
+        if test is not None:
+            truth = writing_raster(folder / "truth.tif", optimise, count=1, nodata=IGNORE, **common)
+            labels = stack.enter_context(truth)
+        for part in pieces(box):
+            crop = reader.read(scene, part)
+            place = part.row - box.row, part.column - box.column
+            pictures.write(show(crop, bands, stretch), *place)
+            pictures.dataset.write_mask(crop.valid, window=Window(place[1], place[0], part.width, part.height))
+            if labels is not None and test is not None:
+                labels.write(only_inside(crop.labels, part, test)[None], *place)
+            yield
 
 
 def optimise(
-    source: Path, target: Path, profile: Literal["jpeg", "deflate"], resampling: Literal["average", "nearest"]
+    path: Path,
+    profile: Literal["jpeg", "deflate"] = "deflate",
+    resampling: Literal["average", "nearest"] = "nearest",
 ) -> None:
-    """Rewrite a GeoTIFF as a Cloud-Optimized one, with overviews."""
+    """Rewrite a GeoTIFF as a Cloud-Optimized one, with overviews, and read it back."""
     options: dict[str, Any] = dict(cog_profiles[profile]) | {"blockxsize": TILE, "blockysize": TILE}
-    with rasterio.open(source) as dataset:
-        if profile == "jpeg":
-            options |= {"jpeg_quality": 90}
-            if dataset.count == 1:
-                options.pop("photometric", None)
-        cog_translate(
-            dataset,
-            target,
-            options,
-            overview_level=overview_levels(dataset.width, dataset.height),
-            overview_resampling=resampling,
-            in_memory=False,  # a scene may be larger than the memory
-            quiet=True,
-        )
+    target = path.with_suffix(".cog.tif")
+    try:
+        with rasterio.open(path) as dataset:
+            if profile == "jpeg":
+                options |= {"jpeg_quality": 90}
+                if dataset.count == 1:
+                    options.pop("photometric", None)
+            cog_translate(
+                dataset,
+                target,
+                options,
+                overview_level=overview_levels(dataset.width, dataset.height),
+                overview_resampling=resampling,
+                in_memory=False,  # a scene may be larger than the memory
+                quiet=True,
+            )
+        with rasterio.open(target) as dataset:
+            for _, window in dataset.block_windows(1):
+                dataset.read(window=window)
+        target.replace(path)
+    finally:
+        target.unlink(missing_ok=True)
 
 
 def overview_levels(width: int, height: int) -> int:
@@ -278,26 +290,29 @@ def show(crop: Crop, bands: Sequence[int], stretch: Stretch | None) -> NDArray[n
     return shown
 
 
-def measure_stretch(collection: Collection) -> Stretch | None:
-    """The values of each shown band that become black and white, the same for the whole collection.
+def measure_stretch(reader: SceneReader, scenes: Sequence[Scene]) -> Stretch | None:
+    """The values of each shown band that become black and white, the same for all scenes.
 
     None for 8-bit colour imagery, which is shown as it is.
+
+    Raises:
+        DataError: the scenes hold no data.
     """
-    first = collection.scenes[0]
+    first = scenes[0]
     bands = display_bands(first)
     if first.dtype == "uint8" and len(first.bands) == 3:
         return None
-    places = [(scene, box) for scene in collection.scenes for box in sample_boxes(scene)]
+    places = [(scene, box) for scene in scenes for box in sample_boxes(scene)]
     values: list[list[NDArray[Any]]] = [[] for _ in bands]
     for scene, box in spread(places, MOST_SAMPLES):
-        crop = collection.reader.read(scene, box)
+        crop = reader.read(scene, box)
         for index, band in enumerate(bands):
             values[index].append(crop.image[band][crop.valid][::7])
     stretch = []
     for samples in values:
         together = np.concatenate(samples)
         if not together.size:
-            raise KdcoreError(f"{collection.root}: the imagery holds no data, so there is nothing to show on a map.")
+            raise DataError(f"{first.image}: the imagery holds no data, so there is nothing to show on a map.")
         low, high = np.percentile(together, STRETCH)
         stretch.append((float(low), float(max(high, low + 1e-6))))
     return stretch

@@ -21,7 +21,7 @@ from kdcore.inference.layer_index import SceneLayers
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for good: `catch_warnings` is not for threads
 
 TILE = 256
-CACHE_BYTES = 64_000_000  # of decoded blocks, for the whole process; rasterio takes bytes here, GDAL alone megabytes
+CACHE_BYTES = 32_000_000  # of decoded blocks, for the whole process; rasterio takes bytes here, GDAL alone megabytes
 NODATA = 255
 importing = Lock()
 

@@ -22,7 +22,7 @@ from kdcore.server.lookup import find_scene
 from kdcore.server.reading import OutsideTile, Tile
 
 AT_ONCE = 4  # tiles that are drawn at the same time; more would only take processors from trainings
-CACHE_BYTES = 32_000_000
+CACHE_BYTES = 16_000_000
 DEEPEST = 26  # zoom
 KEEP = "private, max-age=604800, immutable"
 KEEP_SHORTLY = "private, max-age=10"

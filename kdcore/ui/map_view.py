@@ -15,7 +15,12 @@ from kdcore.views.arms import ARM_NAMES
 from kdcore.views.map_layers import MapLayer, StudyMapLayers
 
 Mode = Literal["swipe", "side"]
-HEIGHT = 540  # pixels, fits a window of 1280 x 800 below the choices
+HEIGHT = 520  # pixels, nearly fits a window of 1280 x 800 below the choices
+
+COMPARISONS = {
+    "disagreement": ("teacher", "distilled", "Teacher or distilled?"),
+    "distillation": ("alone", "distilled", "Alone or distilled?"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,8 @@ def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) 
     found: dict[str, MapLayer] = {"imagery": makes.imagery(), "truth": makes.truth()}
     for arm, run in arms.items():
         found[arm] = makes.mask(run, ARM_NAMES[arm])
-    for key, (first, second) in {
-        "disagreement": ("teacher", "distilled"),
-        "distillation": ("alone", "distilled"),
-    }.items():
-        found[key] = makes.disagreement(arms[first], arms[second], (ARM_NAMES[first], ARM_NAMES[second]))
+    for key, (first, second, title) in COMPARISONS.items():
+        found[key] = makes.disagreement(arms[first], arms[second], (ARM_NAMES[first], ARM_NAMES[second]), title)
     for arm, run in arms.items():
         for index in layers.scored:
             found[f"{arm}-{index}"] = makes.probability(run, ARM_NAMES[arm], index)
@@ -139,12 +141,3 @@ def scene_with(layers: StudyLayers, scene_id: str | None) -> SceneLayers:
     if not layers.scenes:
         raise RunError("This study has no scene with test pixels, so there is nothing to show on a map.")
     return next((scene for scene in layers.scenes if scene.id == scene_id), layers.scenes[0])
-
-
-def layer_name(choice: MapChoice, key: str) -> str:
-    """A layer's name in a list of choices."""
-    if key == "disagreement":
-        return "Who is right: teacher or distilled"
-    if key == "distillation":
-        return "Who is right: alone or distilled"
-    return choice.layers[key].name

@@ -99,16 +99,16 @@ class StudyMapLayers:
             sentence=f"how sure the {lower(name)} is of {self.classes[index]}",
         )
 
-    def disagreement(self, first: str, second: str, names: tuple[str, str]) -> MapLayer:
+    def disagreement(self, first: str, second: str, names: tuple[str, str], title: str) -> MapLayer:
         """Where two runs differ from the truth."""
         texts = (f"only the {lower(names[0])} is right", f"only the {lower(names[1])} is right", "both are wrong")
         return MapLayer(
-            f"{names[0]} or {lower(names[1])}: who is right",
+            title,
             "disagreement",
             self._path(f"disagreement-{first}-{second}"),
             tuple(LegendEntry(text, colour) for text, colour in zip(texts, DISAGREEMENT_COLOURS, strict=True)),
             self.binary,
-            "coloured where at least one of the two is wrong",
+            f"colours show where the {lower(names[0])} or the {lower(names[1])} is wrong",
         )
 
     def point(self) -> str:

@@ -189,9 +189,7 @@ def inner_pixels(mask: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarra
 
 
 def test_disagreement_agrees_with_numpy_where_one_clicks(visit, workspace):
-    page = visit(
-        "/map?" + urlencode({"study": "town", "left": "Who is right: teacher or distilled", "right": "Imagery"})
-    )
+    page = visit("/map?" + urlencode({"study": "town", "left": "Teacher or distilled?", "right": "Imagery"}))
     frame = frame_of(page)
     frame.get_by_role("slider", name="Opacity").fill("1")
     frame.get_by_role("slider", name="Swipe between").fill("100")

@@ -9,11 +9,12 @@ from pyproj import Transformer
 from rio_cogeo.cogeo import cog_validate
 
 from kdcore.data.collection import Collection
-from kdcore.errors import RunError
+from kdcore.errors import KdcoreError, RunError
 from kdcore.inference.layer_index import StudyLayers, slugs
 from kdcore.inference.layers import add_overviews, overview_levels, write_layers
 from kdcore.settings import SplitSettings
 from tests.conftest import UTM, write_raster
+from tests.disks import mounted, small_disk
 
 
 def read(path):
@@ -133,16 +134,19 @@ def test_layers_are_written_once_and_again_when_the_data_change(make_collection,
     assert (read(truth)[0] == labels).all()
 
 
-def test_nothing_half_written_is_left_behind(make_collection, tmp_path, monkeypatch):
-    study = tmp_path / "study"
-    monkeypatch.setattr(
-        "kdcore.inference.layers.optimise", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
-    with pytest.raises(Exception, match="disk is full"):
-        write_layers(study, Collection.open(make_collection()))
-    assert [path for path in study.rglob("*") if path.is_file()] == []
-    with pytest.raises(RunError, match="no map yet"):
-        StudyLayers.load(study)
+@pytest.mark.parametrize("kilobytes", [64, 400, 900, 1400])
+def test_a_full_disk_is_noticed_and_leaves_nothing_half_written(make_collection, tmp_path, kilobytes):
+    collection = Collection.open(make_collection(size=600))
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
+        with pytest.raises(KdcoreError, match="disk is full"):
+            write_layers(disk / "study", collection)
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+        with pytest.raises(RunError, match="no map yet"):
+            StudyLayers.load(disk / "study")
+        assert mounted(disk, 20_000)
+        write_layers(disk / "study", collection)
+        with rasterio.open(disk / "study/layers/d/truth.tif") as truth:
+            assert (truth.read() == read(collection.root / "masks/d.tif")[0]).all()
 
 
 def test_overviews_of_a_probability_map_repeat_pixels(tmp_path):

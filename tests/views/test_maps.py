@@ -79,7 +79,7 @@ def test_a_scene_without_georeference_says_so_and_has_no_basemap():
 def test_layers_are_asked_for_by_ids_without_underscores():
     layers = make_layers(classes=("land", "building", "water"))
     made = [layers.truth(), layers.mask("teacher-s0", "Teacher"), layers.probability("teacher-s0", "Teacher", 2)]
-    made.append(layers.disagreement("teacher-s0", "distilled-s0", ("Teacher", "Distilled student")))
+    made.append(layers.disagreement("teacher-s0", "distilled-s0", ("Teacher", "Distilled student"), "Which?"))
     assert [layer.path.partition("/{z}")[0] for layer in made] == [
         "tiles/town/scene-1/truth",
         "tiles/town/scene-1/mask-teacher-s0",
@@ -92,16 +92,16 @@ def test_layers_are_asked_for_by_ids_without_underscores():
 def test_a_threshold_and_switches_only_where_they_mean_something():
     two, three = make_layers(), make_layers(classes=("land", "building", "water"))
     assert two.mask("teacher-s0", "Teacher").threshold
-    assert two.disagreement("a", "b", ("A", "B")).threshold
+    assert two.disagreement("a", "b", ("A", "B"), "Which?").threshold
     assert not three.mask("teacher-s0", "Teacher").threshold
     assert not two.truth().threshold
     assert [entry.hide for entry in three.truth().legend] == [0, 1, 2]
-    assert [entry.hide for entry in two.disagreement("a", "b", ("A", "B")).legend] == [None] * 3
+    assert [entry.hide for entry in two.disagreement("a", "b", ("A", "B"), "Which?").legend] == [None] * 3
 
 
 def test_every_colour_of_a_legend_has_a_name():
     layers = make_layers()
-    legend = layers.disagreement("a", "b", ("Teacher", "Student alone")).legend
+    legend = layers.disagreement("a", "b", ("Teacher", "Student alone"), "Which?").legend
     assert [(entry.name, entry.colour) for entry in legend] == list(
         zip(
             ("only the teacher is right", "only the student alone is right", "both are wrong"),

@@ -140,7 +140,9 @@ window.kdcoreMap = (() => {
     swipe = element("div", { class: "kdcore-swipe" }, line, input);
     L.DomEvent.disableClickPropagation(input);
     L.DomEvent.on(input, "keydown keypress", L.DomEvent.stopPropagation);
-    maps.main.getContainer().append(swipe);
+    const pane = maps.main.createPane("kdcore-swipe"); // above the layers, below a popup
+    pane.style.zIndex = 650;
+    pane.append(swipe);
     maps.main.on("move zoomend resize", clip);
   }
 
@@ -155,6 +157,8 @@ window.kdcoreMap = (() => {
     }
     const size = map.getSize();
     const from = map.containerPointToLayerPoint([0, 0]);
+    L.DomUtil.setPosition(swipe, from); // it stays while the map moves
+    Object.assign(swipe.style, { width: `${size.x}px`, height: `${size.y}px` });
     const to = map.containerPointToLayerPoint(size);
     const edge = from.x + size.x * tools.swipe;
     panes[0].style.clip = `rect(${from.y}px, ${edge}px, ${to.y}px, ${from.x}px)`;
@@ -252,7 +256,7 @@ window.kdcoreMap = (() => {
     });
     if (kind === "disagreement") entries.push(element("span", { class: "kdcore-entry" }, "no colour: both are right"));
     return element("div", { class: "kdcore-legend", role: "group", "aria-label": `Colours of ${names.join(" and ")}` },
-      element("span", { class: "kdcore-legend-title" }, `${names.join(", ")}:`), ...entries);
+      element("span", { class: "kdcore-legend-title" }, `${names.join(", ")}${names.at(-1).endsWith("?") ? "" : ":"}`), ...entries);
   }
 
   function toggle(index, shown) {
