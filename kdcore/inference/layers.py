@@ -3,6 +3,7 @@
 The runs' own maps (`runs/*/maps/<scene>.tif`) lie on the same pixels. No torch here.
 """
 
+import errno
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_translate
@@ -196,10 +197,13 @@ def write_scene(
         for part in pieces(box):
             crop = reader.read(scene, part)
             place = part.row - box.row, part.column - box.column
-            pictures.write(show(crop, bands, stretch), *place)
-            pictures.dataset.write_mask(crop.valid, window=Window(place[1], place[0], part.width, part.height))
-            if labels is not None and test is not None:
-                labels.write(only_inside(crop.labels, part, test)[None], *place)
+            try:
+                pictures.write(show(crop, bands, stretch), *place)
+                pictures.dataset.write_mask(crop.valid, window=Window(place[1], place[0], part.width, part.height))
+                if labels is not None and test is not None:
+                    labels.write(only_inside(crop.labels, part, test)[None], *place)
+            except RasterioError as error:  # GDAL names no reason, but this one is by far the most usual
+                raise OSError(errno.ENOSPC, "GDAL could not write") from error
             yield
 
 
