@@ -241,7 +241,7 @@ def draw_points(figure: go.Figure, view: int, points: Points, place: dict[str, A
     for arm, point in points.items():
         figure.add_scatter(
             **where(arm, point),
-            uid=f"{view} {arm}",
+            meta=f"{view} {arm}",
             mode="markers",
             marker={
                 "color": ARM_COLOURS[arm],
@@ -262,7 +262,7 @@ def move_points(figure: go.Figure, points: Mapping[int, Points]) -> None:
         figure: one of the two figures above, drawn with points.
         points: for each view the points of its arms.
     """
-    traces = {trace.uid: trace for trace in figure.data if trace.uid}
+    traces = {trace.meta: trace for trace in figure.data if trace.meta}
     for view, arms in points.items():
         for arm, point in arms.items():
             if f"{view} {arm}" in traces:

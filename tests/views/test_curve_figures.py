@@ -61,7 +61,7 @@ def traces(figure, **wanted):
 
 def markers(figure):
     """Where the operating points are, by view and arm."""
-    return {trace.uid: (trace.x[0], trace.y[0]) for trace in figure.data if trace.uid}
+    return {trace.meta: (trace.x[0], trace.y[0]) for trace in figure.data if trace.meta}
 
 
 class TestArms:
@@ -124,7 +124,7 @@ class TestPrecisionRecall:
         figure = precision_recall_figure(curves, 2, curves.points(2, curves.chosen_levels(2)))
         for arm, name in ARM_NAMES.items():
             (legend,) = traces(figure, name=name)
-            (point,) = traces(figure, uid=f"2 {arm}")
+            (point,) = traces(figure, meta=f"2 {arm}")
             assert legend.line.color == point.marker.color == ARM_COLOURS[arm]
             assert legend.line.dash == ARM_DASHES[arm]
             assert legend.marker.symbol == point.marker.symbol == ARM_SYMBOLS[arm]
