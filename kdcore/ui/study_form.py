@@ -156,13 +156,13 @@ def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[E
                 1_000_000,
                 step=100,
                 key="teacher_steps",
-                persist_state="session",
+                bind="query-params",
                 disabled=teacher in by_path,
             )
-            batch_size = b.number_input("Crops in a batch", 1, 256, key="batch_size", persist_state="session")
-            crop = c.number_input("Side of a crop, pixels", 32, 2048, step=32, key="crop", persist_state="session")
+            batch_size = b.number_input("Crops in a batch", 1, 256, key="batch_size", bind="query-params")
+            crop = c.number_input("Side of a crop, pixels", 32, 2048, step=32, key="crop", bind="query-params")
             learning_rate = a.number_input(
-                "Learning rate", 1e-6, 1.0, step=1e-4, format="%.4f", key="learning_rate", persist_state="session"
+                "Learning rate", 1e-6, 1.0, step=1e-4, format="%.4f", key="learning_rate", bind="query-params"
             )
             task = b.selectbox(
                 "Task loss", list(words.TASKS), key="task", format_func=words.TASKS.__getitem__, persist_state="session"

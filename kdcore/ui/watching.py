@@ -134,6 +134,7 @@ def draw_controls(study: StudyFolder, job: JobStatus) -> None:
                 help="Saves the current state; resuming goes on exactly there.",
             ):
                 attempt(launch.stop, study)
+            st.caption("You can close this page: the study goes on, and this address finds it again.")
         elif job.state in ("stopped", "interrupted", "failed") and not study.read_only:
             if st.button(
                 "Resume", icon=":material/play_arrow:", type="primary", help="Goes on from the last saved state."
@@ -188,7 +189,7 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
         )
     with right:
         st.altair_chart(
-            learning_chart(validation, "Mean AP on validation", last_step, points=True),
+            learning_chart(validation, "Validation mean AP", last_step, points=True),
             key="validation curves",
             alt="Mean average precision on the validation part of each run against the step",
         )

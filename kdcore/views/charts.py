@@ -62,7 +62,7 @@ def thin(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArr
     )
 
 
-def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool = False) -> alt.Chart:
+def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool = False) -> alt.LayerChart:
     """Lines of all runs against the step; one colour and dash an arm.
 
     Args:
@@ -72,19 +72,41 @@ def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool
         points: whether to mark the measured points.
     """
     names = list(ARM_NAMES.values())
-    return (
-        alt.Chart(table)
-        .mark_line(point=alt.OverlayMarkDef(size=28) if points else False, strokeWidth=2)
-        .encode(
-            x=alt.X("step:Q", title="Step", scale=alt.Scale(domain=[0, last_step], nice=False), axis=alt.Axis(tickCount=6, format=",d")),
-            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            color=alt.Color("arm:N", title=None, scale=alt.Scale(domain=names, range=list(ARM_COLOURS.values())), legend=alt.Legend(orient="top")),
-            strokeDash=alt.StrokeDash("arm:N", title=None, scale=alt.Scale(domain=names, range=[DASHES[dash] for dash in ARM_DASHES.values()])),
-            detail="run:N",
-            tooltip=[alt.Tooltip("run:N", title="Run"), alt.Tooltip("step:Q", title="Step", format=",d"), alt.Tooltip("value:Q", title=title, format=".3~f")],
-        )
-        .properties(height=260)
-    )  # fmt: skip
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=400, symbolStrokeWidth=2.5)
+    x = alt.X(
+        "step:Q",
+        title="Step",
+        scale=alt.Scale(domain=[0, last_step], nice=False),
+        axis=alt.Axis(tickCount=6, format=",d"),
+    )
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
+    color = alt.Color(
+        "arm:N", title=None, scale=alt.Scale(domain=names, range=list(ARM_COLOURS.values())), legend=legend
+    )
+    lines = alt.Chart(table).encode(
+        x=x,
+        y=y,
+        color=color,
+        strokeDash=alt.StrokeDash(
+            "arm:N",
+            title=None,
+            scale=alt.Scale(domain=names, range=[DASHES[dash] for dash in ARM_DASHES.values()]),
+            legend=legend,
+        ),
+        detail="run:N",
+    )
+    marks = alt.Chart(table).encode(
+        x=x,
+        y=y,
+        color=alt.Color("arm:N", scale=alt.Scale(domain=names, range=list(ARM_COLOURS.values())), legend=None),
+        tooltip=[
+            alt.Tooltip("run:N", title="Run"),
+            alt.Tooltip("step:Q", title="Step", format=",d"),
+            alt.Tooltip("value:Q", title=title, format=".3~f"),
+        ],
+    )
+    dots = marks.mark_circle(size=36 if points else 60, opacity=1 if points else 0)
+    return alt.layer(lines.mark_line(strokeWidth=2), dots).properties(height=270)
 
 
 def probability_chart(
@@ -265,7 +287,7 @@ def visible_rectangles(scene: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return sum(box["height"] * box["width"] for box in some)
 
     return [
-        *([whole] if area(below) < area([whole]) else []),
+        *([whole] if area(below or above) < area([whole]) else []),
         *(below if area(above) < area(below) else []),
         *above,
     ]

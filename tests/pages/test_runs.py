@@ -1,0 +1,101 @@
+"""Runs: the table, comparing, archiving, deleting, stopping, downloading."""
+
+import io
+import json
+import zipfile
+
+from kdcore.runs.bundle import bundle
+from kdcore.runs.study_folder import About, JobStatus, StudyFolder
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import STUDY_PRESETS
+from tests.pages.conftest import HOSTILE, words_of
+
+
+def button(at, label):
+    return next(button for button in at.button if button.label == label)
+
+
+def labels(at):
+    return {button.label for button in at.button}
+
+
+def test_the_table_tells_of_every_study(workspace, open_page):
+    table = open_page("runs").dataframe[0].value
+    report = json.loads((workspace / "town/report.json").read_text())
+    row = table.set_index("Study").loc["Town, first try"]
+    assert list(table["Study"]) == ["Town, first try", HOSTILE]  # newest first, as typed: cells are plain text
+    assert (row["State"], row["T"], row["Alpha"]) == ("finished", 2, 0.5)
+    assert row["Distilled"] == round(100 * report["arms"]["distilled"]["mean_ap"], 1)
+    assert row["Verdict"] == report["comparison"]["verdict"]
+    assert row["Time"] == "5 min 21 s"
+
+
+def test_a_broken_study_is_listed_and_breaks_nothing(workspace, open_page):
+    (workspace / "town/study.yaml").write_text("budget: [")
+    table = open_page("runs", studies="town").dataframe[0].value
+    assert table.set_index("Study").loc["Town, first try"]["State"] == "cannot be read"
+
+
+def test_one_chosen_study_can_be_opened_and_downloaded(workspace, open_page):
+    (workspace / "town/report.html").write_text("<p>report</p>")
+    at = open_page("runs", studies="town")
+    assert at.subheader[0].value == "Town, first try"
+    assert [link.value for link in at.page_link] == ["Progress and settings", "Map", "Curves"]
+    assert [element.proto.label.split(" (")[0] for element in at.get("download_button")] == ["Report", "Everything"]
+
+
+def test_two_chosen_studies_stand_side_by_side(workspace, open_page):
+    other = workspace / "hostile/data.json"
+    other.write_text(json.dumps(json.loads(other.read_text()) | {"hash": "another"}))
+    at = open_page("runs", studies="town,hostile")
+    table = at.dataframe[1].value
+    report = json.loads((workspace / "hostile/report.json").read_text())
+    assert list(table.columns) == ["town", "hostile"]
+    assert table["hostile"]["Teacher, mean AP"] == f"{100 * report['arms']['teacher']['mean_ap']:.1f}"
+    assert table["town"]["Student, parameters"] == "600,000"
+    assert "tested on different data" in words_of(at)
+
+
+def test_archiving_hides_a_study_until_it_is_asked_for(workspace, open_page):
+    at = open_page("runs", studies="town")
+    button(at, "Archive").click().run()
+    assert list(at.dataframe[0].value["Study"]) == [HOSTILE]
+    at.toggle(key="archived").set_value(True).run()
+    assert "Town, first try" in list(at.dataframe[0].value["Study"])
+
+
+def test_a_study_at_work_can_be_stopped_but_not_deleted(workspace, open_page, monkeypatch):
+    stopped = []
+    monkeypatch.setattr("kdcore.runs.launch.stop", lambda study: stopped.append(study.id))
+    study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], About(title="Begun", demo=0))
+    study.write_job(JobStatus(state="queued", device="cpu", queued=1.0, launched=4e9))
+    at = open_page("runs", studies="begun")
+    assert {"Stop"} == labels(at) & {"Stop", "Resume", "Delete …"}
+    button(at, "Stop").click().run()
+    assert stopped == ["begun"]
+
+
+def test_deleting_asks_first(workspace, open_page):
+    at = open_page("runs", studies="town")
+    button(at, "Delete …").click().run()
+    assert "cannot be undone" in words_of(at)
+    assert Workspace().study("town").finished  # nothing happened yet
+    assert {"Delete", "Keep"} <= labels(at)
+
+
+def test_the_example_cannot_be_changed(workspace, open_page, monkeypatch, tmp_path):
+    (workspace / "town").rename(tmp_path / "example")
+    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "example")
+    at = open_page("runs", studies="example")
+    assert not labels(at) & {"Archive", "Delete …", "Stop", "Resume"}
+
+
+def test_a_bundle_holds_the_study_without_what_belongs_to_this_machine(workspace):
+    study = StudyFolder(workspace / "town")
+    state = study.path / "runs/alone-s0/checkpoints/state.safetensors"
+    state.parent.mkdir(exist_ok=True, parents=True)
+    state.write_bytes(b"to resume from")
+    (study.path / "alive.lock").touch()
+    names = zipfile.ZipFile(io.BytesIO(bundle(study))).namelist()
+    assert {"town/study.yaml", "town/report.json", "town/runs/alone-s0/scores.npz"} <= set(names)
+    assert not [name for name in names if name.endswith(("state.safetensors", ".lock", "job.json"))]

@@ -1,0 +1,207 @@
+"""Train: presets, knobs and their pictures, launching, watching."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kdcore.errors import RunError
+from kdcore.runs.library import Library
+from kdcore.runs.locks import holding
+from kdcore.runs.study_folder import About, JobStatus, StudyFolder
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import PRESETS, STUDY_PRESETS
+from tests.pages.conftest import primary_buttons, text_of, words_of
+
+
+def button(at, label):
+    return next(button for button in at.button if button.label == label)
+
+
+def begin_study(workspace: Path, state: str, **job) -> StudyFolder:
+    """A study of the quick preset in some state, without a worker."""
+    about = About(title=f"A {state} study", demo=0, created=3e9)
+    study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], about)
+    study.write_job(JobStatus(state=state, device="cpu", **job))
+    return study
+
+
+class TestForm:
+    def test_a_preset_sets_every_knob(self, workspace, open_page):
+        at = open_page("train")
+        at.segmented_control(key="preset").set_value("standard").run()
+        preset = STUDY_PRESETS["standard"]
+        assert at.number_input(key="steps").value == preset.budget.steps
+        assert at.number_input(key="teacher_steps").value == preset.teacher.budget.steps
+        assert at.number_input(key="crop").value == preset.budget.crop
+        assert PRESETS[at.select_slider(key="student").value] == preset.student
+
+    def test_the_formula_holds_the_chosen_numbers(self, workspace, open_page):
+        at = open_page("train", temperature="4", alpha="0.3")
+        assert (
+            at.latex[0].value.strip("$\n") == r"\text{loss} = 0.7 \times \text{task} + 0.3 \times 16 \times \text{KL}"
+        )
+
+    def test_alpha_zero_is_said_to_be_the_student_alone(self, workspace, open_page):
+        at = open_page("train")
+        at.select_slider(key="alpha").set_value(0.0).run()
+        assert "this is the student alone" in words_of(at)
+
+    def test_a_real_pixel_shows_what_temperature_does(self, workspace, open_page):
+        at = open_page("train", temperature="20")
+        sentence = next(c.value for c in at.caption if c.value.startswith("The teacher says"))
+        assert "At temperature 20 the student hears" in sentence
+        before, after = (int(part.split("\u00a0%")[0].split()[-1]) for part in sentence.split("At temperature 20"))
+        assert after < before  # softer
+
+    def test_without_a_finished_study_there_is_no_pixel_yet(self, empty_workspace, open_page):
+        assert "Once a study is finished" in words_of(open_page("train"))
+
+    def test_the_address_sets_the_form(self, workspace, open_page):
+        at = open_page("train", preset="Standard", temperature="6", alpha="0.9", seeds="5")
+        assert at.select_slider(key="temperature").value == 6
+        assert at.select_slider(key="alpha").value == 0.9
+        assert at.segmented_control(key="seeds").value == 5
+        assert at.number_input(key="steps").value == STUDY_PRESETS["standard"].budget.steps
+
+    def test_fewer_than_three_seeds_are_warned_about(self, workspace, open_page):
+        at = open_page("train")
+        assert "verdict is weak" not in words_of(at)
+        at.segmented_control(key="seeds").set_value(2).run()
+        assert "verdict is weak" in words_of(at)
+
+    def test_without_measurements_no_time_is_made_up(self, empty_workspace, open_page):
+        assert "No measurement of these networks on this machine yet" in words_of(open_page("train"))
+
+    def test_data_that_do_not_exist_are_not_chosen_from_the_address(self, workspace, open_page):
+        at = open_page("train", data="/etc/passwd")
+        assert at.selectbox(key="data").value == "demo"
+
+    def test_settings_that_do_not_fit_get_a_sentence_instead_of_a_launch(self, workspace, open_page):
+        at = open_page("train")
+        at.number_input(key="crop").set_value(100).run()
+        assert "multiple of 32" in at.error[0].value
+        assert "Launch" not in [button.label for button in at.button]
+
+
+class TestLaunch:
+    def test_a_study_is_made_of_what_was_chosen(self, workspace, open_page, started):
+        Library(Workspace()).remember(workspace / ".areas/town")
+        at = open_page(
+            "train", data=str(workspace / ".areas/town"), temperature="8", alpha="0.2", steps="70", seeds="2"
+        )
+        at.text_input(key="title").set_value("My **first** try")
+        button(at, "Launch").click().run()
+        assert not at.exception
+        assert started == ["my-first-try"]
+        study = Workspace().study("my-first-try")
+        assert study.collection == workspace / ".areas/town"
+        recipe = study.settings.recipe
+        assert (recipe.temperature, recipe.alpha, study.settings.seeds) == (8, 0.2, (0, 1))
+        assert study.settings.budget.steps == 70
+        assert at.query_params["study"] == "my-first-try"
+        assert words_of(at).startswith("My **first** try")
+
+    def test_without_a_name_one_is_made_from_the_settings(self, workspace, open_page, started):
+        at = open_page("train", temperature="3", alpha="0.7")
+        button(at, "Launch").click().run()
+        assert started == ["demo-area-t-3-alpha-0-7"]
+
+    def test_a_launch_that_fails_gets_a_sentence(self, workspace, open_page, monkeypatch):
+        def fail(*arguments):
+            raise RunError("the disk is full. Free space, then launch again.")
+
+        monkeypatch.setattr("kdcore.runs.launch.create", fail)
+        at = open_page("train")
+        button(at, "Launch").click().run()
+        assert not at.exception
+        assert "the disk is full. Free space, then launch again." in words_of(at)
+
+    def test_a_workspace_that_cannot_be_read_gets_a_sentence(self, open_page, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("in the way")
+        monkeypatch.setenv("KDCORE_WORKSPACE", str(tmp_path / "file/studies"))
+        assert "the workspace cannot be read" in words_of(open_page("train"))
+
+    def test_an_earlier_teacher_can_be_reused(self, workspace, open_page, started):
+        checkpoint = workspace / "town/runs/teacher-s0/checkpoints/best.safetensors"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        at = open_page("train", data=str(StudyFolder(workspace / "town").collection))
+        at.selectbox(key="teacher").set_value(str(checkpoint)).run()
+        button(at, "Launch").click().run()
+        teacher = Workspace().study(started[0]).settings.teacher
+        assert teacher.checkpoints == (checkpoint,)
+        assert teacher.network == StudyFolder(workspace / "town").settings.teacher.network
+
+
+class TestWatch:
+    def test_a_running_study_tells_what_it_does(self, workspace, open_page):
+        study = begin_study(workspace, "running", stage="alone-s1: training", done=120, total=300)
+        with holding(study.path / "alive.lock", "taken"):
+            at = open_page("train", study="begun")
+        assert "Student alone, seed 1: training, 120 of 300" in at.progress[0].text.replace("\\", "")
+        assert [button.label for button in at.button] == ["Stop"]
+
+    def test_progress_counts_the_steps_of_all_runs(self, workspace, open_page):
+        study = begin_study(workspace, "running", stage="teacher-s0: training", done=150, total=300)
+        run = study.path / "runs/teacher-s0"
+        run.mkdir(parents=True)
+        (run / "status.json").write_text(json.dumps({"state": "running", "step": 210, "steps": 300, "seconds": 21}))
+        with holding(study.path / "alive.lock", "taken"):
+            at = open_page("train", study="begun")
+        assert at.progress[0].value == 10  # 210 of 7 x 300 steps
+        assert "210 of 300" in at.table[0].value["Steps"].iloc[0]
+
+    def test_a_waiting_study_tells_its_place_in_the_queue(self, workspace, open_page):
+        first = StudyFolder.begin(workspace / "first", STUDY_PRESETS["quick"], About(title="First", demo=0))
+        first.write_job(JobStatus(state="queued", device="cpu", queued=1.0, launched=4e9))
+        second = begin_study(workspace, "queued", queued=2.0, launched=4e9)
+        with holding(first.path / "alive.lock", "taken"), holding(second.path / "alive.lock", "taken"):
+            at = open_page("train", study="begun")
+        assert "1 study before this one" in at.progress[0].text
+
+    def test_stop_asks_the_worker_to_stop_and_says_so(self, workspace, open_page):
+        study = begin_study(workspace, "running", stage="teacher-s0: training", done=1, total=300)
+        with holding(study.path / "alive.lock", "taken"):
+            at = open_page("train", study="begun")
+            button(at, "Stop").click().run()
+        assert study.cancel_file.exists()
+        assert at.progress[0].text.startswith("Stopping")
+        assert button(at, "Stop").disabled
+
+    @pytest.mark.parametrize("state", ["stopped", "failed", "running"])  # 'running' without a process: interrupted
+    def test_what_does_not_run_can_be_resumed(self, state, workspace, open_page, monkeypatch):
+        resumed = []
+        monkeypatch.setattr("kdcore.runs.launch.resume", lambda study: resumed.append(study.id))
+        begin_study(workspace, state, message="It went wrong.")
+        at = open_page("train", study="begun")
+        assert primary_buttons(at) == ["Resume"]
+        button(at, "Resume").click().run()
+        assert resumed == ["begun"]
+
+    def test_a_failed_study_shows_why_and_its_log(self, workspace, open_page):
+        study = begin_study(workspace, "failed", message="The disk is full. Free space, then resume.")
+        study.log("the last words")
+        at = open_page("train", study="begun")
+        assert "The disk is full. Free space, then resume." in words_of(at)
+        assert "the last words" in at.code[0].value
+        assert at.expander[0].proto.expanded
+
+    def test_a_finished_study_shows_its_result_and_ticks_no_more(self, workspace, open_page):
+        at = open_page("train", study="town")
+        assert [metric.label for metric in at.metric][:2] == ["Quality kept", "Size"]
+        assert primary_buttons(at) == ["See the map"]
+        assert len(at.get("vega_lite_chart")) == 2
+
+    def test_a_broken_study_says_what_is_wrong(self, workspace, open_page):
+        study = begin_study(workspace, "running")
+        study.settings_file.write_text("budget: [")
+        at = open_page("train", study="begun")
+        assert "is no valid YAML" in text_of(at).replace("\\", "")
+
+    def test_studies_at_work_are_offered_to_be_watched(self, workspace, open_page):
+        study = begin_study(workspace, "running")
+        with holding(study.path / "alive.lock", "taken"):
+            at = open_page("train")
+        assert "A running study" in words_of(at)
+        assert "Watch" in [link.value for link in at.page_link]

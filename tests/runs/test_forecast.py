@@ -1,0 +1,75 @@
+"""How long a study would take, by hand."""
+
+import json
+
+import pytest
+
+from kdcore.runs.forecast import Forecast, forecast, measured_costs
+from kdcore.runs.study_folder import About, JobStatus, StudyFolder
+from kdcore.settings import PRESETS, Budget, Hardware, Recipe, StudySettings, TeacherSettings
+
+CPU = Hardware(device="cpu")
+SMALL = Budget(steps=100, batch_size=2, crop=64)  # 8192 pixels a step
+
+
+def settings(**values) -> StudySettings:
+    base = {
+        "teacher": TeacherSettings(network=PRESETS["base"], budget=SMALL),
+        "student": PRESETS["tiny"],
+        "budget": SMALL,
+        "seeds": (0, 1),
+        "hardware": CPU,
+    }
+    return StudySettings(**(base | values))
+
+
+def measured(folder, seconds: dict[str, float], elapsed: float = 1.0, **values) -> StudyFolder:
+    """A study whose runs took so many seconds for their 100 steps, `elapsed` times as long by the clock."""
+    study = StudyFolder.begin(folder / "before", settings(**values), About(title="Before", demo=0))
+    study.write_job(JobStatus(state="finished", device="cpu"))
+    for name, spent in seconds.items():
+        run = study.path / "runs" / name
+        run.mkdir(parents=True)
+        status = {"state": "finished", "step": 100, "steps": 100, "seconds": spent, "elapsed": spent * elapsed}
+        (run / "status.json").write_text(json.dumps(status))
+    return study
+
+
+def test_the_same_study_takes_as_long_again(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    # teacher 30, two students alone 12, two distilled 32
+    assert forecast(settings(), measured_costs([before])) == Forecast(pytest.approx(74), True)
+
+
+def test_time_grows_with_steps_and_pixels_and_scoring(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16}, elapsed=1.5)
+    longer = SMALL.model_copy(update={"steps": 300, "crop": 128})  # 3 times the steps, 4 times the pixels
+    expected = forecast(settings(budget=longer), measured_costs([before]))
+    assert expected.seconds == pytest.approx(1.5 * (30 + 12 * 12 + 12 * 32))
+
+
+def test_a_distilled_student_that_never_ran_is_put_together_from_the_others(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6})
+    # a step of the teacher's forward pass is taken as a third of its training step: 6 + 10
+    assert forecast(settings(), measured_costs([before])) == Forecast(pytest.approx(30 + 12 + 32), False)
+
+
+def test_a_network_that_never_ran_is_not_guessed(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    assert forecast(settings(student=PRESETS["small"]), measured_costs([before])) is None
+    assert forecast(settings(), measured_costs([])) is None
+
+
+def test_a_given_teacher_is_not_trained_and_alpha_zero_asks_none(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    costs = measured_costs([before])
+    given = TeacherSettings(network=PRESETS["base"], checkpoints=(tmp_path / "best.safetensors",))
+    assert forecast(settings(teacher=given), costs).seconds == pytest.approx(12 + 32)
+    assert forecast(settings(recipe=Recipe(alpha=0)), costs).seconds == pytest.approx(30 + 4 * 6)
+
+
+def test_what_ran_elsewhere_or_is_broken_does_not_count(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    assert not measured_costs([StudyFolder(before.path, read_only=True)]).alone
+    before.settings_file.write_text("[")
+    assert not measured_costs([before]).alone
