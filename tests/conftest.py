@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with spinning thr
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import from_origin
+from affine import Affine
 
 from kdcore.settings import (
     Budget,
@@ -25,7 +25,7 @@ from kdcore.settings import (
 )
 
 UTM = "EPSG:32633"
-TINY = NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(16, 8, 8))
+TINY = NetworkSettings(encoder="tu-test_resnet", depth=3, decoder_channels=(16, 8, 8))
 
 
 def write_raster(path: Path, array, crs=UTM, west=500_000.0, north=5_000_000.0, resolution=0.5, **options) -> Path:
@@ -40,7 +40,7 @@ def write_raster(path: Path, array, crs=UTM, west=500_000.0, north=5_000_000.0, 
         "dtype": array.dtype,
     }
     if crs is not None:
-        profile |= {"crs": crs, "transform": from_origin(west, north, resolution, resolution)}
+        profile |= {"crs": crs, "transform": Affine(resolution, 0, west, 0, -resolution, north)}
     colormap = options.pop("colormap", None)
     with rasterio.open(path, "w", **profile, **options) as dataset:
         dataset.write(array)
@@ -108,3 +108,14 @@ def run_settings(collection: Path, arm: str = "alone", **values) -> RunSettings:
         "hardware": Hardware(device="cpu"),
     }
     return RunSettings(arm=arm, collection=collection, **(base | values))
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory) -> Path:
+    """A finished study of two seeds on `collection/` beside it; copy it before changing it."""
+    from kdcore.training.study import run_study
+    from tests.training.studies import study_settings
+
+    folder = tmp_path_factory.mktemp("tiny") / "study"
+    run_study(write_collection(folder.parent / "collection", unlabelled=True), study_settings(), folder)
+    return folder

@@ -333,7 +333,7 @@ class TestTraining:
             if name.startswith("average/module.")
         }
         floating = [name for name, value in state.items() if value.is_floating_point()]
-        assert "inner.encoder.model.stem.bn.running_mean" in floating
+        assert any("running_mean" in name for name in floating)
         for name in floating:
             torch.testing.assert_close(state[name], average[name].float(), atol=1e-6, rtol=1e-5)
         for name in ("mean", "std", "band_order"):  # constants stay what they are, to the bit

@@ -1,0 +1,285 @@
+"""A study: a controlled experiment that can be interrupted, is never overwritten, and does not find what is not there."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from kdcore.data.collection import Collection
+from kdcore.errors import KdcoreError, RunError, Stopped
+from kdcore.evaluation.compare import compare, summarise
+from kdcore.evaluation.report import study_report
+from kdcore.evaluation.scores import Scores
+from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.models.checkpoint import load_tensors
+from kdcore.models.teacher import Teacher
+from kdcore.runs.store import list_runs
+from kdcore.settings import Recipe, RunSettings, TeacherSettings
+from kdcore.training.run import Reporter
+from kdcore.training.study import run_study
+from tests.conftest import paint, write_collection, write_raster
+from tests.training.studies import STUDENT_BUDGET, TEACHER, TEACHER_BUDGET, contents, study_settings
+
+
+@pytest.fixture
+def collection(tiny_study):
+    return tiny_study.parent / "collection/collection.yaml"
+
+
+@pytest.fixture
+def begun(tiny_study, tmp_path):
+    """A place for other studies, with the trained teacher of the tiny study beside them."""
+    shutil.copytree(tiny_study, tmp_path / "studies/first")
+    return tmp_path / "studies"
+
+
+def runs_of(study):
+    return {run.path.name: run for run in list_runs(study / "runs")}
+
+
+def weights(run):
+    return load_tensors(run.best)[0]
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Listener:
+    """Remembers which stages were reported."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def reporter(self) -> Reporter:
+        return Reporter(lambda stage, done, total: self.stages.append(stage))
+
+    @property
+    def trained(self) -> list[str]:
+        return [name for name, _ in itertools.groupby(s.split(":")[0] for s in self.stages if s.endswith(": training"))]
+
+
+class TestAStudy:
+    def test_runs_teacher_and_both_students_for_each_seed(self, tiny_study):
+        runs = runs_of(tiny_study)
+        assert set(runs) == {"teacher-s0", "alone-s0", "alone-s1", "distilled-s0", "distilled-s1"}
+        assert all(run.status.state == "finished" for run in runs.values())
+        assert runs["teacher-s0"].settings.recipe.alpha == 0
+        assert not [file for file in tiny_study.rglob(".*") if file.is_file()]
+
+    def test_has_arms_that_differ_in_the_teachers_share_only(self, tiny_study):
+        runs = runs_of(tiny_study)
+        for seed in (0, 1):
+            alone, distilled = (runs[f"{arm}-s{seed}"].settings for arm in ("alone", "distilled"))
+            assert distilled.recipe == Recipe(temperature=2, alpha=0.5)
+            assert distilled.teacher == (runs["teacher-s0"].best,)
+            changed = {"arm": "distilled", "recipe": distilled.recipe, "teacher": distilled.teacher}
+            assert alone.model_copy(update=changed) == distilled
+            assert alone.recipe.alpha == 0
+
+    def test_reports_what_is_in_its_folder(self, tiny_study):
+        report = json.loads((tiny_study / "report.json").read_text())
+        for arm in ("alone", "distilled"):
+            steps = {line["step"] for seed in (0, 1) for line in runs_of(tiny_study)[f"{arm}-s{seed}"].read_metrics()}
+            assert report["arms"][arm]["steps"] == max(steps) == STUDENT_BUDGET.steps
+            assert 0 < report["arms"][arm]["seconds"] < 60
+        assert report["arms"]["teacher"]["steps"] == TEACHER_BUDGET.steps
+        assert report["comparison"]["seeds"] == 2
+
+    def test_is_repeated_exactly(self, tiny_study, tmp_path):
+        collection = write_collection(tmp_path / "collection", unlabelled=True)
+        run_study(collection, study_settings(seeds=(1,)), tmp_path / "study")
+        for name in ("teacher-s0", "alone-s1", "distilled-s1"):
+            assert same(weights(runs_of(tmp_path / "study")[name]), weights(runs_of(tiny_study)[name]))
+
+    def test_with_no_share_for_the_teacher_is_the_student_alone_bit_for_bit(self, begun, collection):
+        report = run_study(collection, study_settings(recipe=Recipe(alpha=0)), begun / "zero")
+        runs = runs_of(begun / "zero")
+        for seed in (0, 1):
+            assert same(weights(runs[f"alone-s{seed}"]), weights(runs[f"distilled-s{seed}"]))
+            assert same(weights(runs[f"alone-s{seed}"]), weights(runs_of(begun / "first")[f"alone-s{seed}"]))
+        assert report["comparison"]["mean_ap_points"] == {"mean": 0, "low": 0, "high": 0}
+        assert report["comparison"]["verdict"] == "no detectable difference"
+
+
+class TestAFinishedStudy:
+    def test_is_not_done_again_and_not_touched(self, begun, collection):
+        study, listener = begun / "first", Listener()
+        before = contents(study)
+        times = {file: file.stat().st_mtime_ns for file in (study / "runs").rglob("*") if file.is_file()}
+        report = run_study(collection, study_settings(), study, listener.reporter())
+        assert listener.trained == []
+        assert contents(study) == before
+        assert {file: file.stat().st_mtime_ns for file in times} == times
+        assert report == json.loads(before["report.json"])
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"recipe": Recipe(temperature=3, alpha=0.5)},
+            {"seeds": (0, 1, 2)},
+            {"budget": STUDENT_BUDGET.model_copy(update={"steps": 7})},
+        ],
+    )
+    def test_is_not_given_to_other_settings(self, begun, collection, other):
+        before = contents(begun / "first")
+        with pytest.raises(RunError, match=r"first: holds a study with other settings.*Choose another --out"):
+            run_study(collection, study_settings(**other), begun / "first")
+        assert contents(begun / "first") == before
+
+    def test_is_not_given_to_other_data(self, begun, tmp_path):
+        other = write_collection(tmp_path / "other")
+        write_raster(other.parent / "images/d.tif", paint(np.random.default_rng(99), 128, 3)[0], west=503_000)
+        before = contents(begun / "first")
+        with pytest.raises(RunError, match=r"first: this study began with other data.*Choose another --out"):
+            run_study(other, study_settings(), begun / "first")
+        assert contents(begun / "first") == before
+
+    def test_may_have_moved_together_with_its_data(self, begun, tmp_path):
+        """Where files lie is no setting: the same collection elsewhere is the same data."""
+        elsewhere = write_collection(tmp_path / "elsewhere/collection", unlabelled=True)
+        listener = Listener()
+        run_study(elsewhere, study_settings(), begun / "first", listener.reporter())
+        assert listener.trained == []
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder with something else"])
+def test_what_is_no_study_is_left_alone(tmp_path, collection, what):
+    out = tmp_path / "out"
+    if what == "a file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(KdcoreError, match=r"out: is .*Choose another --out"):
+        run_study(collection, study_settings(), out)
+    assert contents(tmp_path) == before
+
+
+class TestAnInterruptedStudy:
+    @pytest.mark.parametrize("stop", [10, 27, 41])
+    def test_goes_on_and_ends_as_an_undisturbed_one(self, tiny_study, tmp_path, stop):
+        """Stopped in the teacher's, the first student's and the last student's training (asked 23 and four times 5 times)."""
+        collection = write_collection(tmp_path / "collection", unlabelled=True)
+        calls = itertools.count(1)
+        with pytest.raises(Stopped, match="Start the study again with the same settings to go on"):
+            run_study(collection, study_settings(), tmp_path / "study", should_stop=lambda: next(calls) >= stop)
+        assert not (tmp_path / "study/report.json").exists()
+        with pytest.raises(RunError, match="is not finished"):
+            study_report(tmp_path / "study")
+        report = run_study(collection, study_settings(), tmp_path / "study")
+        ours, theirs = runs_of(tmp_path / "study"), runs_of(tiny_study)
+        assert all(same(weights(ours[name]), weights(theirs[name])) for name in theirs)
+        assert report["comparison"] == json.loads((tiny_study / "report.json").read_text())["comparison"]
+
+
+class TestTheTeacher:
+    def test_of_a_neighbour_is_taken_over(self, begun, collection):
+        listener = Listener()
+        settings = study_settings(recipe=Recipe(alpha=0.9, temperature=4), seeds=(0,))
+        report = run_study(collection, settings, begun / "second", listener.reporter())
+        assert listener.trained == ["alone-s0", "distilled-s0"]
+        taken = runs_of(begun / "second")["teacher-s0"]
+        assert same(weights(taken), weights(runs_of(begun / "first")["teacher-s0"]))
+        assert "reused from" in (taken.path / "log.txt").read_text()
+        first = json.loads((begun / "first/report.json").read_text())
+        assert report["arms"]["teacher"]["mean_ap"] == first["arms"]["teacher"]["mean_ap"]
+        assert report["arms"]["teacher"]["seconds"] == first["arms"]["teacher"]["seconds"]
+
+    def test_of_a_neighbour_with_other_settings_is_not(self, begun, collection):
+        listener = Listener()
+        teacher = TeacherSettings(network=TEACHER, budget=TEACHER_BUDGET.model_copy(update={"steps": 3}))
+        run_study(collection, study_settings(teacher=teacher, seeds=(0,)), begun / "second", listener.reporter())
+        assert listener.trained[0] == "teacher-s0"
+
+    def test_of_a_neighbour_with_other_data_is_not(self, begun, tmp_path):
+        other = write_collection(tmp_path / "other")
+        image, _ = paint(np.random.default_rng(99), 128, 3)
+        write_raster(other.parent / "images/a.tif", image)
+        listener = Listener()
+        run_study(other, study_settings(seeds=(0,)), begun / "second", listener.reporter())
+        assert listener.trained[0] == "teacher-s0"
+
+    def test_may_be_checkpoints_that_exist(self, begun, collection):
+        checkpoint = runs_of(begun / "first")["teacher-s0"].best
+        before = checkpoint.read_bytes()
+        listener = Listener()
+        settings = study_settings(teacher=TeacherSettings(checkpoints=(checkpoint,)), seeds=(0,))
+        report = run_study(collection, settings, begun / "second", listener.reporter())
+        assert listener.trained == ["alone-s0", "distilled-s0"]
+        first = json.loads((begun / "first/report.json").read_text())
+        assert report["arms"]["teacher"]["mean_ap"] == pytest.approx(first["arms"]["teacher"]["mean_ap"], abs=1e-6)
+        assert same(
+            weights(runs_of(begun / "second")["distilled-s0"]), weights(runs_of(begun / "first")["distilled-s0"])
+        )
+        assert checkpoint.read_bytes() == before
+
+    def test_may_be_an_ensemble(self, begun, collection):
+        budget = TEACHER_BUDGET.model_copy(update={"steps": 4})
+        settings = study_settings(teacher=TeacherSettings(network=TEACHER, budget=budget, seeds=(3, 4)), seeds=(0,))
+        report = run_study(collection, settings, begun / "second")
+        runs = runs_of(begun / "second")
+        members = [runs["teacher-s3"], runs["teacher-s4"]]
+        assert runs["distilled-s0"].settings.teacher == tuple(run.best for run in members)
+        told = report["arms"]["teacher"]
+        assert told["steps"] == 8
+        assert told["seconds"] == pytest.approx(sum(run.read_report()["seconds"] for run in members), abs=0.1)
+        assert told["parameters"] == sum(run.read_report()["parameters"] for run in members)
+        assert [member["seed"] for member in told["members"]] == [3, 4]
+        opened = Collection.open(collection)
+        teacher = Teacher.load([run.best for run in members], opened.settings.class_names, 3)
+        again = summarise(evaluate(teacher, opened, "test", settings.evaluation, fill=fill_values(teacher)))
+        assert told["mean_ap"] == pytest.approx(again["mean_ap"], abs=1e-6)
+        assert told["mean_ap"] not in [member["mean_ap"] for member in told["members"]]
+
+
+@pytest.fixture(scope="module")
+def control(tiny_study, tmp_path_factory):
+    """An A/A study of three seeds: its folder and its report. By design one of twenty finds something; these seeds do not."""
+    begun = tmp_path_factory.mktemp("control")
+    shutil.copytree(tiny_study, begun / "first")
+    settings = study_settings(control="same recipe", seeds=(3, 4, 5))
+    collection = tiny_study.parent / "collection/collection.yaml"
+    return begun / "control", run_study(collection, settings, begun / "control")
+
+
+class TestTheSameRecipeTwice:
+    """An A/A study: nothing may be found between arms that differ in their seeds only."""
+
+    def test_finds_no_difference(self, control):
+        comparison = control[1]["comparison"]
+        assert comparison["verdict"] == "no detectable difference"
+        assert comparison["mean_ap_points"]["low"] < 0 < comparison["mean_ap_points"]["high"]
+        assert comparison["seeds"] == 3
+
+    def test_has_arms_of_one_recipe_and_other_seeds(self, control):
+        runs = runs_of(control[0])
+        settings: list[RunSettings] = [
+            runs[f"{arm}-s{seed}"].settings for arm in ("alone", "distilled") for seed in (3, 4, 5)
+        ]
+        assert len({one.seed for one in settings}) == 6
+        assert all(one.recipe.alpha == 0 and not one.teacher for one in settings)
+        assert len({one.model_copy(update={"arm": "alone", "seed": 0}).model_dump_json() for one in settings}) == 1
+        assert not same(weights(runs["alone-s3"]), weights(runs["distilled-s3"]))
+
+    def test_seldom_finds_one_however_the_trainings_are_paired(self, control):
+        """All 60 ways to pair six trainings of one recipe; nominal are 5 %, and pairings of the same six are not independent."""
+        scores = [
+            Scores.load(run.scores) for name, run in runs_of(control[0]).items() if not name.startswith("teacher")
+        ]
+        pairings = [
+            (first, second)
+            for first in itertools.combinations(range(6), 3)
+            if 0 in first  # each pairing once, not again with the arms exchanged
+            for second in itertools.permutations(sorted(set(range(6)) - set(first)))
+        ]
+        assert len(pairings) == 60
+        verdicts = [
+            compare([scores[i] for i in first], [scores[i] for i in second], resamples=200).verdict
+            for first, second in pairings
+        ]
+        assert verdicts.count("no detectable difference") >= 51
