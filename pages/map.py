@@ -2,17 +2,19 @@
 
 import streamlit as st
 
+from kdcore.inference.uploads import find_upload
 from kdcore.runs.store import RunDirectory
-from kdcore.ui import map_view, worst_tiles
+from kdcore.ui import map_view, own_file, worst_tiles
 from kdcore.ui.formatting import plain
-from kdcore.ui.study_picker import choose_study
+from kdcore.ui.study_picker import choose_study, workspace
 
 st.title("Where do they differ?")
 study = choose_study()
 if study is None:
     st.stop()
 layers = map_view.load_layers(study)
-names = {scene.id: scene.name for scene in layers.scenes}
+own = own_file.finished_uploads(workspace(), study)
+names = {scene.id: scene.name for scene in layers.scenes} | own
 if st.session_state.get(worst_tiles.SCENE) not in names:
     st.session_state.pop(worst_tiles.SCENE, None)
 
@@ -20,19 +22,24 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     scene_id = st.selectbox(
         "Scene", list(names), format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params"
     )
-    scene = map_view.scene_with(layers, scene_id)
     seeds = study.settings.seeds
     seed = seeds[0]
-    if len(seeds) > 1:
+    if len(seeds) > 1 and scene_id not in own:
         seed = st.selectbox(
             "Seed", seeds, key="seed", bind="query-params", help="Which of the students' trainings is shown.", width=90
         )
-    choice = map_view.map_choice(study, scene, seed)
+    if scene_id in own:
+        choice = map_view.upload_choice(study, find_upload(workspace(), scene_id))
+    else:
+        choice = map_view.map_choice(study, map_view.scene_with(layers, scene_id), seed)
     options = list(choice.layers)
+    for side in ("left", "right"):  # a layer that this scene does not have, such as the truth of a file of one's own
+        if st.session_state.get(side, options[0]) not in options:
+            st.session_state.pop(side)
     left = st.selectbox(
         "Left",
         options,
-        options.index("teacher"),
+        options.index("teacher") if "teacher" in options else 0,
         key="left",
         bind="query-params",
         format_func=lambda key: choice.layers[key].name,
@@ -40,7 +47,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     right = st.selectbox(
         "Right",
         options,
-        options.index("distilled"),
+        options.index("distilled") if "distilled" in options else 0,
         key="right",
         bind="query-params",
         format_func=lambda key: choice.layers[key].name,
@@ -64,10 +71,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="Goes through the tiles in which the distilled student has the most wrong pixels.",
     )
 
-focus = worst_tiles.focus_on(ranked, layers, scene.id)
+focus = worst_tiles.focus_on(ranked, layers, choice.scene.id)
 said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
 st.markdown(plain(f"{said} {worst_tiles.describe(ranked, 'distilled student') if focus else ''}"))
 map_view.show_map(choice, left, right, mode, focus=focus)
 st.caption(
     "Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it."
 )
+own_file.show_own_files(workspace(), study)

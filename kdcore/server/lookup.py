@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import FOLDER, INDEX, SceneLayers, StudyLayers
-from kdcore.runs.store import RunDirectory, list_runs
+from kdcore.inference.uploads import PREFIX, find_upload
+from kdcore.runs.store import list_runs
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import SLUG
 
@@ -46,6 +47,8 @@ def find_scene(study_id: str, scene_id: str) -> ShownScene:
         RunError: there is no such study or scene, or the study has no map yet.
     """
     study = find_study(study_id)
+    if scene_id.startswith(PREFIX):
+        return uploaded(study_id, scene_id)
     layers = load_layers(study)
     scene = layers.scene(scene_id)
     folder = study / FOLDER / scene.id
@@ -57,6 +60,20 @@ def find_scene(study_id: str, scene_id: str) -> ShownScene:
         folder / "truth.tif",
         {run: path for run, path in candidates.items() if path.is_file()},
     )
+
+
+def uploaded(study_id: str, upload_id: str) -> ShownScene:
+    """A raster of one's own that the study's networks have marked.
+
+    Raises:
+        RunError: there is no such upload for this study, or it is not finished.
+    """
+    upload = find_upload(Workspace(), upload_id)
+    if upload.status.study != study_id:
+        raise RunError(f"There is no scene {upload_id!r} in this study.")
+    layers = upload.layers
+    maps = {path.stem: path for path in sorted(upload.maps.glob("*.tif"))}
+    return ShownScene(layers, layers.scene(upload_id), upload.imagery, None, maps)
 
 
 def find_study(study_id: str) -> Path:
@@ -86,16 +103,3 @@ def load_layers(study: Path) -> StudyLayers:
 @lru_cache(maxsize=32)
 def _load(study: Path, changed: int) -> StudyLayers:
     return StudyLayers.load(study)
-
-
-def version(paths: list[Path]) -> str:
-    """Changes whenever one of the files does: browsers may keep what they got under it."""
-    newest = max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
-    return f"{newest // 1_000_000:x}"
-
-
-def scene_version(study: Path) -> str:
-    """Changes whenever anything that the study's map shows does."""
-    return version(
-        [study / FOLDER / INDEX, *(run.maps for run in map(RunDirectory, sorted((study / "runs").glob("*"))))]
-    )

@@ -9,6 +9,7 @@ import streamlit as st
 
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import FOLDER, INDEX, Bounds, SceneLayers, StudyLayers
+from kdcore.inference.uploads import Upload
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.views.arms import ARM_NAMES
@@ -68,20 +69,47 @@ def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
 
 def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:
     """All layers of a scene for one seed of the students."""
-    layers = load_layers(study)
-    arms = arms_of(study, seed)
+    layers, arms = load_layers(study), arms_of(study, seed)
     files = [study.path / FOLDER / INDEX, *(study.path / f"runs/{run}/maps/{scene.name}.tif" for run in arms.values())]
-    newest = max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
-    makes = StudyMapLayers(study.id, scene.id, layers.classes, layers.colours, f"{newest // 1_000_000:x}")
-    found: dict[str, MapLayer] = {"imagery": makes.imagery(), "truth": makes.truth()}
-    for arm, run in arms.items():
-        found[arm] = makes.mask(run, ARM_NAMES[arm])
+    makes = makes_layers(study, scene, layers, files)
+    found = {"imagery": makes.imagery(), "truth": makes.truth()}
+    found |= {arm: makes.mask(run, ARM_NAMES[arm]) for arm, run in arms.items()}
     for key, (first, second, title) in COMPARISONS.items():
         found[key] = makes.disagreement(arms[first], arms[second], (ARM_NAMES[first], ARM_NAMES[second]), title)
-    for arm, run in arms.items():
-        for index in layers.scored:
-            found[f"{arm}-{index}"] = makes.probability(run, ARM_NAMES[arm], index)
-    return MapChoice(scene, found, {run: ARM_NAMES[arm] for arm, run in arms.items()}, makes)
+    return MapChoice(scene, found | certainties(makes, arms, layers), named_runs(arms), makes)
+
+
+def upload_choice(study: StudyFolder, upload: Upload) -> MapChoice:
+    """All layers of a raster of one's own: there is no truth, and only the runs whose weights are here.
+
+    Raises:
+        RunError: it is not marked yet.
+    """
+    layers = upload.layers
+    arms = {arm: run for arm, run in arms_of(study).items() if (upload.maps / f"{run}.tif").is_file()}
+    makes = makes_layers(study, layers.scenes[0], layers, [upload.path / INDEX])
+    found = {"imagery": makes.imagery()} | {arm: makes.mask(run, ARM_NAMES[arm]) for arm, run in arms.items()}
+    return MapChoice(layers.scenes[0], found | certainties(makes, arms, layers), named_runs(arms), makes)
+
+
+def makes_layers(study: StudyFolder, scene: SceneLayers, layers: StudyLayers, files: list[Path]) -> StudyMapLayers:
+    """What makes the addresses of a scene's layers; they change when one of the files does."""
+    newest = max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
+    return StudyMapLayers(study.id, scene.id, layers.classes, layers.colours, f"{newest // 1_000_000:x}")
+
+
+def certainties(makes: StudyMapLayers, arms: Mapping[str, str], layers: StudyLayers) -> dict[str, MapLayer]:
+    """How sure each run is of each class, by 'arm-class'."""
+    return {
+        f"{arm}-{index}": makes.probability(run, ARM_NAMES[arm], index)
+        for arm, run in arms.items()
+        for index in layers.scored
+    }
+
+
+def named_runs(arms: Mapping[str, str]) -> dict[str, str]:
+    """Name on screen of each run."""
+    return {run: ARM_NAMES[arm] for arm, run in arms.items()}
 
 
 def show_map(

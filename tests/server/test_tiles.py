@@ -13,7 +13,10 @@ from pyproj import Transformer
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from kdcore.files import write_text
 from kdcore.inference.layer_index import StudyLayers
+from kdcore.inference.uploads import receive
+from kdcore.runs.workspace import Workspace
 from kdcore.server import tiles
 from kdcore.server.routes import map_routes
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS
@@ -290,3 +293,26 @@ def test_serving_never_imports_torch():
         "sys.exit('torch' in sys.modules or 'geopandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_raster_of_ones_own_is_shown_for_its_study_only(client, workspace):
+    upload = receive(
+        Workspace(workspace), "town", "mine.tif", (workspace / ".areas/town/images/test_area.tif").open("rb")
+    )
+    shutil.copy(workspace / "town/layers/test-area/imagery.tif", upload.imagery)
+    upload.maps.mkdir()
+    shutil.copy(workspace / "town/runs/teacher-s0/maps/test_area.tif", upload.maps / "teacher-s0.tif")
+    x, y = scene_tile(240, 320, 19)
+    address = f"{upload.id}/mask-teacher-s0/19/{x}/{y}.png"
+    assert "not marked yet" in client.get(f"/tiles/town/{address}").text
+    layers = StudyLayers.load(workspace / "town")
+    scene = layers.scenes[0].model_copy(update={"id": upload.id, "name": "<b>mine</b>.tif"})
+    write_text(upload.path / "layers.json", layers.model_copy(update={"scenes": (scene,)}).model_dump_json())
+    same = client.get(f"/tiles/town/test-area/mask-teacher-s0/19/{x}/{y}.png")
+    assert client.get(f"/tiles/town/{address}").content == same.content
+    assert client.get(f"/tiles/flat/{address}").status_code == 404
+    assert "truth" in client.get(f"/tiles/town/{upload.id}/truth/19/{x}/{y}.png").text
+    (south, west), (north, east) = scene.bounds
+    found = client.get(f"/point/town/{upload.id}", params={"lat": (south + north) / 2, "lng": (west + east) / 2}).json()
+    assert (found["truth"], list(found["runs"])) == (None, ["teacher-s0"])
+    assert found["runs"]["teacher-s0"]["right"] is None

@@ -1,0 +1,169 @@
+"""Marking an uploaded GeoTIFF with a study's networks, so that the map can show it."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kdcore.data.rasters import open_raster
+from kdcore.data.scene import Scene, SceneReader, describe_scene
+from kdcore.errors import DataError, RunError
+from kdcore.files import write_text
+from kdcore.inference.evaluate import fill_values
+from kdcore.inference.layer_index import INDEX, StudyLayers
+from kdcore.inference.layers import measure_stretch, place, write_scene
+from kdcore.inference.predict import predict_scene
+from kdcore.inference.uploads import MOST_PIXELS, Upload
+from kdcore.models.checkpoint import CheckpointInfo, load_network
+from kdcore.models.teacher import Teacher
+from kdcore.runs.devices import Devices, kind_of, take
+from kdcore.runs.plan import planned_runs
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import ClassSettings, CollectionSettings, Hardware, SplitSettings
+
+NICE = 10  # trainings and pages go first
+
+Stage = Callable[[str], Callable[[int, int], None]]
+"""Gives a callback for a stage with this name; the callback raises to stop the work."""
+
+
+def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
+    """Predict with every network of the study that has weights here, and write what the map shows.
+
+    Returns:
+        What is worth knowing about the result, or an empty text.
+
+    Raises:
+        KdcoreError: the file does not fit the networks, the weights are missing, the disk is full.
+    """
+    study = workspace.study(upload.status.study)
+    weights = find_weights(study)
+    _, info = load_network(next(iter(weights.values()))[0])
+    scene, reader, note = open_source(upload, info)
+    device, held = choose_device(workspace)
+    settings = study.settings.evaluation
+    for name, checkpoints in weights.items():
+        network = Teacher.load(checkpoints, info.classes, info.bands).to(device)
+        predict_scene(
+            network,
+            reader,
+            scene,
+            upload.maps / f"{name}.tif",
+            maps=info.logits,
+            fill=fill_values(network),
+            window=settings.window,
+            halo=settings.halo,
+            device=device,
+            progress=stage(f"marking: {name}"),
+        )
+    if held is not None:
+        held.release()
+    write_map_layers(upload, study, scene, reader, stage)
+    return note
+
+
+def find_weights(study: StudyFolder) -> dict[str, list[Path]]:
+    """The checkpoints of the study's runs that lie on this machine, by run: of the teachers, and of the first seed's students.
+
+    Raises:
+        RunError: there are none.
+    """
+    found: dict[str, list[Path]] = {}
+    seed = study.settings.seeds[0]
+    planned = planned_runs(study.settings)
+    ensemble = any(run.name == "teacher" for run in planned)
+    for plan in planned:
+        if plan.arm != "teacher" and plan.seed != seed:
+            continue
+        if plan.arm == "teacher" and plan.name != (
+            "teacher" if ensemble else f"teacher-s{study.settings.teacher.seeds[0]}"
+        ):
+            continue
+        run = study.run(plan.name)
+        checkpoints = list(run.settings.teacher) if plan.name == "teacher" else [run.best]
+        if all(path.is_file() for path in checkpoints):
+            found[plan.name] = checkpoints
+    if not found:
+        raise RunError(
+            f"The networks' weights of the study {study.id} are not on this machine, so nothing can be marked with them."
+        )
+    return found
+
+
+def open_source(upload: Upload, info: CheckpointInfo) -> tuple[Scene, SceneReader, str]:
+    """The uploaded raster on the pixels that the networks were trained on, and what to tell about it.
+
+    Raises:
+        DataError: its bands or values are of another kind than those that the networks were trained on.
+    """
+    with open_raster(upload.source) as dataset:
+        bands, dtype, georeferenced = dataset.count, dataset.dtypes[0], dataset.crs is not None
+    if max(info.band_numbers) > bands:
+        wanted = ", ".join(map(str, info.band_numbers))
+        raise DataError(
+            f"{upload.source}: has {bands} bands, but the networks were trained on bands {wanted}. Choose a file of the same kind."
+        )
+    if dtype != info.dtype:
+        raise DataError(
+            f"{upload.source}: has values of type {dtype}, but the networks were trained on {info.dtype}; what they say would mean nothing. "
+            "Bring the file to the same type and scale."
+        )
+    metres = info.metres_per_pixel if georeferenced else None
+    settings = CollectionSettings(
+        name="upload",
+        classes=tuple(ClassSettings(name=name) for name in info.classes),
+        split=SplitSettings(train=("x",), validation=("x",), test=("x",)),
+        bands=info.band_numbers,
+        metres_per_pixel=metres,
+    )
+    scene = describe_scene(upload.source, settings)
+    if scene.height * scene.width > MOST_PIXELS:
+        raise DataError(
+            f"{upload.source}: has {scene.height * scene.width / 1e6:,.0f} million pixels at the networks' resolution of {metres:.3g} m; "
+            f"at most {MOST_PIXELS // 1_000_000} million are marked here. Cut a part out of it."
+        )
+    return scene, SceneReader(settings, cache_mb=128), describe_resolution(scene, info)
+
+
+def describe_resolution(scene: Scene, info: CheckpointInfo) -> str:
+    """What to tell about the resolution: that it is not known, or that the file is much coarser than what was learnt."""
+    if info.metres_per_pixel is None:
+        return ""
+    if scene.crs is None:
+        return (
+            f"The file does not say how large its pixels are. The networks were trained on {info.metres_per_pixel:.3g} m per pixel; "
+            "at another resolution they are wrong more often."
+        )
+    if max(scene.scale) < 0.5:
+        return (
+            f"The file's pixels are {1 / max(scene.scale):.1f} times as large as those that the networks were trained on "
+            f"({info.metres_per_pixel:.3g} m), so they see a blurred picture and are wrong more often."
+        )
+    return ""
+
+
+def choose_device(workspace: Workspace) -> tuple[torch.device, Devices | None]:
+    """A GPU that no training uses, with its lock, else the CPU, behind everything else that runs on it."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICE)
+    if kind_of(Hardware()) == "cuda":
+        devices = take(workspace.devices, Hardware())
+        if devices is not None:
+            devices.show_only_these()
+            if torch.cuda.is_available():
+                return torch.device("cuda"), devices
+            devices.release()
+    return torch.device("cpu"), None
+
+
+def write_map_layers(upload: Upload, study: StudyFolder, scene: Scene, reader: SceneReader, stage: Stage) -> None:
+    """Write the imagery and, last of all, the index that says the map is there."""
+    of_study = StudyLayers.load(study.path)
+    placed = place(scene, scene.box, upload.id).model_copy(update={"name": upload.status.name})
+    report = stage("pictures for the map")
+    for done, _ in enumerate(write_scene(upload.path, reader, scene, placed, measure_stretch(reader, [scene]), None)):
+        report(done, done + 1)
+    layers = of_study.model_copy(update={"scenes": (placed,)})
+    write_text(upload.path / INDEX, layers.model_dump_json(indent=1))

@@ -1,0 +1,294 @@
+"""A GeoTIFF of one's own, marked by a study's networks: what lies on disk, how it is checked, and how the work is started.
+
+Each upload is a folder in the workspace: `source.tif`, `upload.json` (how far it is), `alive.lock` (held while its process
+lives), `cancel` (asks it to stop), `log.txt`, then `imagery.tif`, `maps/RUN.tif` and `layers.json` for the map. No torch here.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import rasterio
+from pydantic import ValidationError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from kdcore.errors import DataError, RunError
+from kdcore.files import explain_write_error, write_json
+from kdcore.inference.layer_index import INDEX, StudyLayers
+from kdcore.runs.locks import held
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import SLUG, Frozen
+
+PREFIX = "upload-"  # of the id, which is also a scene's id on the map
+WORKER = "kdcore.inference.predict_upload"
+MOST_BYTES = 500_000_000
+MOST_PIXELS = 100_000_000
+MOST_VALUES = 2_000_000_000  # pixels times bands
+KEPT = 10  # uploads in a workspace; older ones make room
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TYPES = ("uint8", "uint16", "int16", "float32")
+LAUNCH_SECONDS = 60.0  # after which a process that has not come to life is not expected any more
+CUT = "Cut a part out of it, for example with `gdal_translate -srcwin`."
+
+
+class UploadStatus(Frozen):
+    """How far an upload is.
+
+    Attributes:
+        study: id of the study whose networks mark it.
+        name: the file's name, any text.
+        state: as the process last said; 'interrupted' is what a reader makes of a process that is gone.
+        stage: what is being done; done and total: how much of it.
+        message: why it failed, or what is worth knowing about the result.
+        created: seconds since 1970.
+    """
+
+    study: str
+    name: str
+    state: Literal["waiting", "running", "finished", "failed", "stopped", "interrupted"] = "waiting"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    created: float = 0.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Reads and writes one upload's folder."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name, and the scene's id on the map."""
+        return self.path.name
+
+    @property
+    def source(self) -> Path:
+        """The file as it came."""
+        return self.path / "source.tif"
+
+    @property
+    def imagery(self) -> Path:
+        """What the map shows of it."""
+        return self.path / "imagery.tif"
+
+    @property
+    def maps(self) -> Path:
+        """Folder of the probabilities of each run."""
+        return self.path / "maps"
+
+    @property
+    def lock(self) -> Path:
+        """Held while its process lives."""
+        return self.path / "alive.lock"
+
+    @property
+    def cancel(self) -> Path:
+        """Asks the process to stop while it exists."""
+        return self.path / "cancel"
+
+    @property
+    def layers(self) -> StudyLayers:
+        """What the map can show.
+
+        Raises:
+            RunError: it is not finished.
+        """
+        try:
+            return StudyLayers.model_validate_json((self.path / INDEX).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RunError("This file is not marked yet.") from error
+
+    @property
+    def status(self) -> UploadStatus:
+        """How far it is.
+
+        Raises:
+            RunError: the folder is gone or broken.
+        """
+        try:
+            status = UploadStatus.model_validate_json((self.path / "upload.json").read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RunError("This upload is gone or broken. Remove it and upload the file again.") from error
+        expected = status.state == "running" or (
+            status.state == "waiting" and time.time() - status.created > LAUNCH_SECONDS
+        )
+        if expected and not held(self.lock):
+            message = "its process ended without a word. Upload the file again."
+            return status.model_copy(update={"state": "interrupted", "message": message})
+        return status
+
+    def write_status(self, status: UploadStatus) -> None:
+        """Replace the status."""
+        write_json(self.path / "upload.json", status.model_dump())
+
+
+def folder_of(workspace: Workspace) -> Path:
+    """Where a workspace keeps uploads."""
+    return workspace.path / ".uploads"
+
+
+def find_upload(workspace: Workspace, upload_id: str) -> Upload:
+    """An upload by its id.
+
+    Raises:
+        RunError: there is none.
+    """
+    upload = Upload(folder_of(workspace) / upload_id)
+    if not SLUG.fullmatch(upload_id) or not (upload.path / "upload.json").is_file():
+        raise RunError(f"There is no upload {upload_id[:100]!r} (any more).")
+    return upload
+
+
+def uploads_of(workspace: Workspace, study: str) -> list[Upload]:
+    """The uploads that a study's networks mark, newest first."""
+    found = []
+    for path in folder_of(workspace).glob(f"{PREFIX}*"):
+        try:
+            status = Upload(path).status
+        except RunError:
+            continue  # half written, or just being removed
+        if status.study == study:
+            found.append((status.created, Upload(path)))
+    return [upload for _, upload in sorted(found, key=lambda entry: entry[0], reverse=True)]
+
+
+def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upload:
+    """Keep an uploaded file, if it is one that can be marked.
+
+    Args:
+        workspace: where.
+        study: id of the study whose networks shall mark it.
+        name: the file's name, any text.
+        file: its contents.
+
+    Raises:
+        DataError: it is no GeoTIFF, too large, or broken: one sentence, nothing is kept.
+        KdcoreError: the disk is full or the workspace cannot be written to.
+    """
+    make_room(workspace)
+    upload = Upload(folder_of(workspace) / f"{PREFIX}{secrets.token_hex(5)}")
+    try:
+        upload.path.mkdir(parents=True)
+        copy_limited(file, upload.source, name)
+        check_geotiff(upload.source, name)
+        upload.write_status(UploadStatus(study=study, name=short(name), created=time.time()))
+    except BaseException as error:
+        shutil.rmtree(upload.path, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise explain_write_error(upload.path, error) from error
+        raise
+    return upload
+
+
+def make_room(workspace: Workspace) -> None:
+    """Remove the oldest uploads that nobody works on, so that at most `KEPT` are there after the next one."""
+    folders = sorted(folder_of(workspace).glob(f"{PREFIX}*"), key=lambda path: path.stat().st_mtime)
+    idle = [path for path in folders if not held(Upload(path).lock)]
+    for path in idle[: max(0, len(folders) - KEPT + 1)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def short(name: str) -> str:
+    """A file's name on one line, at most 100 characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())[:100] or "file"
+
+
+def copy_limited(file: IO[bytes], target: Path, name: str) -> None:
+    """Copy at most `MOST_BYTES`.
+
+    Raises:
+        DataError: there is more.
+    """
+    size = 0
+    with target.open("wb") as output:
+        while piece := file.read(1 << 20):
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise DataError(f"{short(name)}: is larger than {MOST_BYTES // 1_000_000} MB. {CUT}")
+            output.write(piece)
+
+
+def check_geotiff(path: Path, name: str) -> None:
+    """Refuse whatever is no GeoTIFF of a size that can be marked; only the header is read, by GDAL's GeoTIFF driver alone.
+
+    Raises:
+        DataError: one sentence with the file's own name.
+    """
+    name = short(name)
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start not in TIFF:
+        raise DataError(f"{name}: is no GeoTIFF, whatever its name says. Convert it with `gdal_translate -of GTiff`.")
+    try:
+        with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, driver="GTiff", sharing=False) as dataset:
+                width, height, count, types = dataset.width, dataset.height, dataset.count, set(dataset.dtypes)
+    except (RasterioError, OSError) as error:
+        raise DataError(
+            f"{name}: looks like a GeoTIFF but cannot be read. Convert it anew with `gdal_translate`."
+        ) from error
+    if not types <= set(TYPES):
+        odd = sorted(types - set(TYPES))[0]
+        raise DataError(
+            f"{name}: has values of type {odd}; supported are {', '.join(TYPES)}. Convert it with `gdal_translate -ot`."
+        )
+    if width * height > MOST_PIXELS or width * height * count > MOST_VALUES:
+        gigabytes = width * height * count * max(map(bytes_of, types)) / 1e9
+        raise DataError(
+            f"{name}: its header declares {width:,} x {height:,} px x {count} bands ({gigabytes:,.1f} GB); "
+            f"at most {MOST_PIXELS // 1_000_000} million pixels are marked here. {CUT}"
+        )
+
+
+def bytes_of(dtype: str) -> int:
+    """Bytes of one value."""
+    return {"uint8": 1, "uint16": 2, "int16": 2}.get(dtype, 4)
+
+
+def start(upload: Upload) -> None:
+    """Start the process that marks it; it survives this one.
+
+    Raises:
+        RunError: it could not be started.
+    """
+    try:
+        with (upload.path / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", WORKER, str(upload.path.absolute())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+    except OSError as error:
+        raise RunError(f"The process that marks the file could not be started ({error.strerror or error}).") from error
+    threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie is left
+
+
+def stop(upload: Upload) -> None:
+    """Ask the process to end."""
+    upload.cancel.touch()
+
+
+def remove(upload: Upload) -> None:
+    """Delete an upload.
+
+    Raises:
+        RunError: a process works on it.
+    """
+    if held(upload.lock):
+        raise RunError("This file is being marked. Stop that first.")
+    shutil.rmtree(upload.path, ignore_errors=True)

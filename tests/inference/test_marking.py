@@ -1,0 +1,137 @@
+"""An uploaded file through a study's networks, from the file to what the map shows."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from kdcore.inference import predict_upload, uploads
+from kdcore.inference.uploads import Upload, receive
+from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
+from kdcore.models.networks import build_network
+from kdcore.runs.store import RunDirectory
+from kdcore.runs.workspace import Workspace
+from tests.conftest import TINY, write_raster
+from tests.map_study import RUNS, make_map_study
+
+METRES = 0.5
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A study whose networks are small and not trained: what they say is arbitrary, but known."""
+    folder = tmp_path_factory.mktemp("marking") / "studies"
+    study = make_map_study(folder, "town")
+    for seed, run in enumerate(RUNS):
+        network = build_network(TINY, 3, 1, [110.0] * 3, [50.0] * 3, seed=seed)
+        info = CheckpointInfo(
+            network=TINY, bands=3, band_numbers=(1, 2, 3), classes=("land", "building"), metres_per_pixel=METRES
+        )
+        save_network(RunDirectory(study / "runs" / run).best, network, info)
+    return Workspace(folder)
+
+
+@pytest.fixture
+def give(workspace, tmp_path):
+    """Upload an array and mark it in this process."""
+
+    def upload(array, name="mine.tif", before=lambda upload: None, **options) -> Upload:
+        path = write_raster(tmp_path / "source.tif", array, **({"resolution": METRES} | options))
+        received = receive(workspace, "town", name, io.BytesIO(path.read_bytes()))
+        before(received)
+        predict_upload.main(received.path)
+        return received
+
+    return upload
+
+
+def noise(bands=3, size=200, dtype="uint8") -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 255, (bands, size, size)).astype(dtype)
+
+
+def read(path):
+    with rasterio.open(path) as dataset:
+        return dataset.read()
+
+
+def test_a_file_is_marked_by_every_network(give, workspace):
+    values = noise()
+    upload = give(values)
+    assert (upload.status.state, upload.status.message) == ("finished", "")
+    assert sorted(path.stem for path in upload.maps.glob("*.tif")) == sorted(RUNS)
+    for run in RUNS:
+        network, _ = load_network(RunDirectory(workspace.path / "town/runs" / run).best)
+        with torch.no_grad():
+            expected = network.eval()(torch.from_numpy(values[None].astype(np.float32))).sigmoid()[0, 0].numpy()
+        assert np.abs(read(upload.maps / f"{run}.tif")[0] / 254 - expected).max() < 0.003
+    (scene,) = upload.layers.scenes
+    assert (scene.id, scene.name, scene.part, scene.georeferenced) == (upload.id, "mine.tif", (0, 0, 200, 200), True)
+    assert upload.layers.classes == ("land", "building")
+    assert read(upload.imagery).shape == (3, 200, 200)
+    assert not (upload.path / "truth.tif").exists()
+
+
+def test_another_resolution_is_brought_to_the_networks_own(give):
+    upload = give(noise(size=400), resolution=METRES / 2)
+    assert read(upload.maps / "teacher-s0.tif").shape == (1, 200, 200)
+    assert upload.layers.scenes[0].metres_per_pixel == pytest.approx(METRES, rel=0.01)
+    upload = give(noise(size=60), resolution=METRES * 3)
+    assert "3.0 times as large" in upload.status.message
+
+
+def test_a_file_without_georeference_is_marked_as_it_is_and_says_so(give):
+    upload = give(noise(), crs=None)
+    assert upload.status.state == "finished"
+    assert "does not say how large its pixels are" in upload.status.message
+    assert not upload.layers.scenes[0].georeferenced
+
+
+def test_a_file_of_another_kind_is_refused_in_a_sentence(give):
+    upload = give(noise(bands=1), name="grey.tif")
+    assert upload.status.state == "failed"
+    assert upload.status.message.startswith("grey.tif: has 1 bands, but the networks were trained on bands 1, 2, 3.")
+    upload = give(noise(dtype="uint16"), name="deep.tif")
+    assert "deep.tif: has values of type uint16, but the networks were trained on uint8" in upload.status.message
+    assert not (upload.path / "layers.json").exists()
+
+
+def test_a_file_that_is_too_large_at_the_networks_resolution_is_refused(give, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.marking.MOST_PIXELS", 1_000_000)
+    upload = give(noise(size=300), resolution=10 * METRES)
+    assert "has 9 million pixels at the networks' resolution of 0.5 m" in upload.status.message
+
+
+def test_a_person_can_stop_it(give):
+    upload = give(noise(), before=uploads.stop)
+    assert upload.status.state == "stopped"
+
+
+def test_without_weights_it_says_so(workspace, tmp_path):
+    study = make_map_study(tmp_path / "studies", "bare")
+    other = Workspace(study.parent)
+    path = write_raster(tmp_path / "a.tif", noise())
+    upload = receive(other, "bare", "a.tif", io.BytesIO(path.read_bytes()))
+    assert predict_upload.main(upload.path) == 1
+    assert "weights of the study bare are not on this machine" in upload.status.message
+
+
+def test_the_process_lives_on_its_own_and_is_seen_before_torch_is_there(workspace, tmp_path):
+    path = write_raster(tmp_path / "a.tif", noise())
+    upload = receive(workspace, "town", "a.tif", io.BytesIO(path.read_bytes()))
+    uploads.start(upload)
+    end = time.monotonic() + 240
+    seen = set()
+    while time.monotonic() < end and upload.status.state in ("waiting", "running"):
+        seen.add(upload.status.stage)
+        time.sleep(0.05)
+    assert upload.status.state == "finished", (upload.path / "log.txt").read_text()
+    assert "starting" in seen
+    code = "import kdcore.inference.predict_upload, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert json.loads((upload.path / "upload.json").read_text())["state"] == "finished"
