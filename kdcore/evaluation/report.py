@@ -4,14 +4,16 @@ Everything comes from the run directories' `scores.npz`, `maps/` and `report.jso
 """
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from kdcore.errors import RunError
+from kdcore.errors import DataError, RunError
 from kdcore.evaluation.compare import compare
 from kdcore.evaluation.scores import NODATA, Scores
 from kdcore.runs.store import RunDirectory, list_runs
@@ -122,18 +124,36 @@ def average(values: Sequence[float | None], of: Callable[[list[float]], Any] = n
 
 
 def agreement(maps: Path, others: Path) -> float | None:
-    """Share of pixels to which two runs give the same class, over the scenes that both mapped."""
+    """Share of pixels to which two runs give the same class, over the scenes that both mapped.
+
+    Raises:
+        DataError: a map that cannot be read.
+    """
     same = total = 0
     for path in sorted(maps.glob("*.tif")):
-        if not (others / path.name).is_file():
-            continue
-        with rasterio.open(path) as a, rasterio.open(others / path.name) as b:
+        if (others / path.name).is_file():
+            try:
+                same_here, total_here = count_agreement(path, others / path.name)
+            except RasterioError as error:
+                raise DataError(
+                    f"{path} or {others / path.name}: cannot be read ({error}). Delete the run's report.json and start the study again."
+                ) from error
+            same, total = same + same_here, total + total_here
+    return same / total if total else None
+
+
+def count_agreement(path: Path, other: Path) -> tuple[int, int]:
+    """Pixels of two maps with the same class, and pixels that both know."""
+    same = total = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as a, rasterio.open(other) as b:
             for _, window in a.block_windows(1):
                 first, second = a.read(window=window), b.read(window=window)
                 known = (first[0] != NODATA) & (second[0] != NODATA)
                 same += int((decide(first) == decide(second))[known].sum())
                 total += int(known.sum())
-    return same / total if total else None
+    return same, total
 
 
 def decide(levels: np.ndarray) -> np.ndarray:
