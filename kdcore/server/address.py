@@ -24,7 +24,8 @@ class BackendAddress:
             await self.app(scope, receive, send)
             return
         # Streamlit compresses what it sends; a page of 8 kB travels as it is, so that it can be read here.
-        scope = scope | {"headers": [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]}
+        headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        scope = {**scope, "headers": headers}
         held: Message | None = None
         body: list[bytes] = []
 

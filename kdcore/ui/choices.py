@@ -9,7 +9,7 @@ from kdcore.runs.library import Known
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import PRESETS, STUDY_PRESETS, NetworkSettings, StudySettings, validate
 
-DEMO = "demo"
+DEMO: Literal["demo"] = "demo"
 AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
@@ -51,8 +51,8 @@ class Choices:
     batch_size: int
     crop: int
     learning_rate: float
-    task: Literal["cross_entropy", "cross_entropy+dice"]
-    distillation: Literal["pixel", "channel"]
+    task: str
+    distillation: str
     reused: "EarlierTeacher | None" = None
 
     def settings(self) -> StudySettings:

@@ -102,7 +102,7 @@ def choose_data_and_preset(studies: list[StudyFolder]) -> tuple[str, str]:
                 on_change=take_preset,
                 format_func=str.capitalize,
             )
-            st.caption(words.PRESETS.get(preset, ""))
+            st.caption(words.PRESETS.get(preset or "", ""))
         with right:
             title = st.text_input(
                 "Name of the study", key="title", max_chars=100, placeholder=suggest_title(known[data])
@@ -143,8 +143,11 @@ def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[E
         steps = third.number_input(
             "Steps of a student", 10, 1_000_000, step=100, key="steps", bind="query-params", help=words.TERMS["step"]
         )
-        seeds = fourth.segmented_control(
-            "Seeds", SEEDS, key="seeds", bind="query-params", required=True, help=words.TERMS["seed"]
+        seeds = (
+            fourth.segmented_control(
+                "Seeds", SEEDS, key="seeds", bind="query-params", required=True, help=words.TERMS["seed"]
+            )
+            or SEEDS[0]
         )
         if seeds < 3:
             st.caption("With fewer than three seeds the verdict is weak: one training's luck looks like an effect.")
@@ -176,7 +179,7 @@ def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[E
             )
     return Choices(
         preset=st.session_state["preset"], temperature=temperature, alpha=alpha, teacher=teacher, student=student, steps=int(steps),
-        teacher_steps=int(teacher_steps), seeds=int(seeds), batch_size=int(batch_size), crop=int(crop), learning_rate=float(learning_rate),
+        teacher_steps=int(teacher_steps), seeds=seeds, batch_size=int(batch_size), crop=int(crop), learning_rate=float(learning_rate),
         task=task, distillation=distillation, reused=by_path.get(teacher),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What a finished study came to: quality kept, size, speed, and the verdict."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -9,7 +9,7 @@ from kdcore.ui import words
 from kdcore.ui.formatting import parameters, percent, plain, times
 from kdcore.views.arms import ARM_NAMES
 
-VERDICT_LOOKS = {
+VERDICT_LOOKS: dict[str, tuple[Literal["green", "red", "gray"], str]] = {
     "better": ("green", ":material/trending_up:"),
     "worse": ("red", ":material/trending_down:"),
     "no detectable difference": ("gray", ":material/trending_flat:"),

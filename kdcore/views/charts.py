@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+from altair.typing import ChartType
 from numpy.typing import NDArray
 
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
@@ -62,7 +63,7 @@ def thin(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArr
     )
 
 
-def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool = False) -> alt.LayerChart:
+def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool = False) -> ChartType:
     """Lines of all runs against the step; one colour and dash an arm.
 
     Args:
@@ -111,7 +112,7 @@ def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool
 
 def probability_chart(
     names: Sequence[str], before: NDArray[np.float64], after: NDArray[np.float64], colours: Sequence[str]
-) -> alt.LayerChart:
+) -> ChartType:
     """Bars of softened class probabilities, with a tick where each stood at temperature 1.
 
     Args:
@@ -140,7 +141,7 @@ def probability_chart(
     return alt.layer(bars, ticks).properties(height=34 * len(names) + 50)
 
 
-def alpha_chart(alpha: float) -> alt.Chart:
+def alpha_chart(alpha: float) -> ChartType:
     """One bar: how the loss is shared between the labels and the teacher."""
     voices = {"Labels": "#999999", "Teacher": ARM_COLOURS["teacher"]}
     table = pd.DataFrame({"voice": list(voices), "share": [1 - alpha, alpha], "order": [0, 1]})
@@ -151,7 +152,7 @@ def alpha_chart(alpha: float) -> alt.Chart:
         scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(format="%", values=[0, 0.5, 1]),
     )
-    return (
+    bar: ChartType = (
         alt.Chart(table)
         .mark_bar(height=26)
         .encode(
@@ -162,9 +163,10 @@ def alpha_chart(alpha: float) -> alt.Chart:
         )
         .properties(height=110)
     )
+    return bar
 
 
-def share_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> alt.Chart:
+def share_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> ChartType:
     """Class shares of each part of the split, as one stacked bar a part.
 
     Args:
@@ -183,7 +185,7 @@ def share_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str,
         scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
     )
-    return (
+    bars: ChartType = (
         alt.Chart(pd.DataFrame(rows))
         .mark_bar(stroke="#888888", strokeWidth=0.5)
         .encode(
@@ -199,6 +201,7 @@ def share_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str,
         )
         .properties(height=44 * len(shares) + 130)
     )
+    return bars
 
 
 def coloured(field: str, colours: Mapping[str, str]) -> alt.Color:
@@ -212,7 +215,7 @@ def coloured(field: str, colours: Mapping[str, str]) -> alt.Color:
     )
 
 
-def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: int = 520) -> alt.LayerChart:
+def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: int = 520) -> ChartType:
     """A plan of the scenes, with the rectangles that train, validate and test.
 
     Scenes are drawn where they lie if they lie near each other, else in rows.
@@ -243,15 +246,14 @@ def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: 
     table = pd.DataFrame(rows)
     across, down = float(table["x2"].max()), float(table["y2"].max())
     scale = min(width / across, tallest / down)
-    axes = {"axis": None}
     parts = list(SPLIT_COLOURS)
     plan = (
         alt.Chart(table)
         .mark_rect(stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X("x:Q", scale=alt.Scale(domain=[0, across], nice=False), **axes),
+            x=alt.X("x:Q", scale=alt.Scale(domain=[0, across], nice=False), axis=None),
             x2="x2:Q",
-            y=alt.Y("y:Q", scale=alt.Scale(domain=[down, 0], nice=False), **axes),
+            y=alt.Y("y:Q", scale=alt.Scale(domain=[down, 0], nice=False), axis=None),
             y2="y2:Q",
             color=alt.Color(
                 "part:N",
