@@ -9,7 +9,7 @@ import plotly.io
 import rasterio
 from jinja2 import Environment, PackageLoader
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from kdcore.data.collection import Collection
@@ -105,20 +105,34 @@ def class_colours(report: dict[str, Any]) -> list[str]:
 def picture_rows(
     report: dict[str, Any], runs: dict[str, list[RunDirectory]], scores: dict[str, list[Scores]], colours: list[str]
 ) -> list[dict[str, Any]]:
-    """An easy, a typical and a hard place of the test split, as pictures; none where the imagery is not at hand any more."""
+    """An easy, a typical and a hard place of the test split, as pictures; none where imagery or maps are not at hand any more."""
     try:
         collection = Collection.open(Path(report["data"]["collection"]))
-    except KdcoreError:
+        if collection.content_hash != report["data"]["hash"]:
+            return []  # truth beside maps of other imagery would tell stories
+        return draw_rows(collection, report, runs, scores, colours)
+    except (KdcoreError, RasterioError):
         return []
+
+
+def draw_rows(
+    collection: Collection,
+    report: dict[str, Any],
+    runs: dict[str, list[RunDirectory]],
+    scores: dict[str, list[Scores]],
+    colours: list[str],
+) -> list[dict[str, Any]]:
+    """The pictures of `picture_rows`."""
     scenes = {scene.id: scene for scene in collection.scenes}
+    to_centre = report["settings"]["evaluation"]["tile"] // 2
     rows = []
     for name, index in pick_tiles(scores["distilled"][0]):
         scene_id, row, column = scores["distilled"][0].tiles[index]
         scene = scenes[scene_id]
         height, width = min(VIEW, scene.height), min(VIEW, scene.width)
         box = Box(
-            min(max(0, row + 64 - height // 2), scene.height - height),
-            min(max(0, column + 64 - width // 2), scene.width - width),
+            min(max(0, row + to_centre - height // 2), scene.height - height),
+            min(max(0, column + to_centre - width // 2), scene.width - width),
             height,
             width,
         )
