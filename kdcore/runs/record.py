@@ -63,8 +63,9 @@ def copy(study: StudyFolder, target: Path, scenes: list[dict[str, object]]) -> N
     """Copy one study with the maps of some of its scenes."""
     about = study.about.model_copy(update={"title": TITLE, "collection": None})
     StudyFolder.begin(target, study.settings, about)
-    write_json(target / "data.json", (study.data or {}) | {"collection": "demo"})
-    shutil.copy(study.path / "report.json", target)
+    data = (study.data or {}) | {"collection": "demo"}
+    write_json(target / "data.json", data)
+    write_json(target / "report.json", study.report() | {"data": data})
     layers = json.loads((study.layers / "layers.json").read_text(encoding="utf-8"))
     write_json(target / "layers" / "layers.json", layers | {"scenes": scenes})
     for scene in scenes:

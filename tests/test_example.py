@@ -1,0 +1,74 @@
+"""The bundled example is a real study: its weights give its scores again."""
+
+import pytest
+
+from kdcore.data.demo import write_demo
+from kdcore.evaluation.report import study_report
+from kdcore.evaluation.scores import Scores
+from kdcore.inference.layer_index import StudyLayers
+from kdcore.runs.record import LARGEST
+from kdcore.runs.workspace import Workspace
+
+EXAMPLE = Workspace().example()
+
+
+def test_it_is_a_finished_study_that_cannot_be_changed():
+    assert EXAMPLE.state == "finished"
+    assert EXAMPLE.read_only
+
+
+def test_it_is_small_and_holds_no_weights_of_the_teacher():
+    files = [file for file in EXAMPLE.path.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= LARGEST
+    assert sorted(file.parents[1].name for file in files if file.suffix == ".safetensors") == [
+        "alone-s0",
+        "distilled-s0",
+    ]
+
+
+def test_no_path_of_the_machine_that_recorded_it_is_in_it():
+    for file in EXAMPLE.path.rglob("*"):
+        if file.suffix in (".json", ".yaml", ".jsonl"):
+            text = file.read_text(encoding="utf-8")
+            assert not any(place in text for place in ("/work", "/root", "/home", "/tmp")), file
+
+
+def test_the_map_has_imagery_truth_and_every_arm():
+    layers = StudyLayers.load(EXAMPLE.path)
+    assert layers.scenes
+    for scene in layers.scenes:
+        assert (EXAMPLE.layers / scene.id / "imagery.tif").is_file()
+        assert (EXAMPLE.layers / scene.id / "truth.tif").is_file()
+        assert all((run.maps / f"{scene.name}.tif").is_file() for run in EXAMPLE.runs())
+
+
+def test_report_follows_from_the_recorded_scores():
+    recorded, again = EXAMPLE.report(), study_report(EXAMPLE.path)
+    for metric in ("mean_ap_points", "mean_iou_points", "boundary_iou_points"):
+        assert again["comparison"][metric] == pytest.approx(recorded["comparison"][metric])
+    for arm, values in recorded["arms"].items():
+        assert again["arms"][arm]["mean_ap"] == pytest.approx(values["mean_ap"])
+
+
+def test_teacher_is_at_least_five_points_above_the_student_alone():
+    arms = EXAMPLE.report()["arms"]
+    assert arms["teacher"]["mean_ap"] - arms["alone"]["mean_ap"] >= 0.05
+
+
+@pytest.mark.slow  # draws the whole demo area, which takes a quarter of a minute, and reads its test districts
+def test_recorded_weights_give_the_recorded_scores(tmp_path):
+    from kdcore.data.collection import Collection
+    from kdcore.inference.evaluate import evaluate, fill_values
+    from kdcore.models.checkpoint import load_network
+
+    demo = EXAMPLE.about.demo
+    assert demo is not None
+    collection = Collection.open(write_demo(tmp_path / "area", demo))
+    for name in ("alone-s0", "distilled-s0"):
+        run = EXAMPLE.run(name)
+        recorded = Scores.load(run.scores)
+        network, _ = load_network(run.best)
+        again = evaluate(network, collection, "test", run.settings.evaluation, fill=fill_values(network))
+        assert again.tiles == recorded.tiles
+        moved = abs(again.confusion - recorded.confusion).sum() / 2
+        assert moved <= 1e-4 * recorded.pixels  # other processors round otherwise
