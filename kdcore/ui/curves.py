@@ -18,15 +18,15 @@ from kdcore.ui.formatting import percent, plain
 from kdcore.views.amounts import amounts_html, shares_in_words
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.calibration import calibration_html, reliability_figure
-from kdcore.views.curves import move_points, precision_recall_figure, precision_recall_grid, view_name
+from kdcore.views.curves import view_name
 from kdcore.views.differences import difference_figure, difference_rows, gain_figure, interval_in_words
 from kdcore.views.layout import CONFIG
+from kdcore.views.moving import chart_height, moving_curves, put_points
 from kdcore.views.quality import quality_figure, quality_table
 
 SIDE_BY_SIDE = -2  # every class in a panel of its own
 LABELS = {MEAN: "Mean of all classes", SIDE_BY_SIDE: "Side by side"}
 BUTTONS, LETTERS = 8, 90  # at most, for classes to stand as buttons in one row
-FIGURE = "curves figure"  # in the session: the chart that the slider moves points on
 Stamp = tuple[tuple[str, int], ...]
 
 
@@ -92,10 +92,15 @@ def show_curves(study: str, files: Stamp, view: int, metres_per_pixel: float | N
     with controls:
         levels = choose_threshold(curves)
     shown = MEAN if view == SIDE_BY_SIDE else view
-    points = {each: curves.points(each, levels(each)) for each in (curves.views if view == SIDE_BY_SIDE else [view])}
+    points = {each: curves.points(each, levels(each)) for each in views_of(curves, view)}
     with chart:
-        alt = curves_alt(view_name(curves, shown), points[shown])
-        draw(curve_figure(study, files, curves, view, points), "precision recall", alt)
+        st.echarts_chart(
+            put_points(still_chart(study, files, view), points),
+            height=chart_height(views_of(curves, view)),
+            renderer="svg",
+            key="precision recall",
+            alt=curves_alt(view_name(curves, shown), points[shown]),
+        )
     with words:
         ap = {arm: float(measured.ap[shown, 0]) for arm, measured in curves.arms.items()}
         st.html(amounts_html(points[shown], ap, metres_per_pixel, mean=shown == MEAN))
@@ -134,17 +139,16 @@ def use_slider() -> None:
     st.session_state["validated"] = False
 
 
-def curve_figure(study: str, files: Stamp, curves: StudyCurves, view: int, points: Mapping[int, Any]) -> go.Figure:
-    """The figure of a view with its operating points. It is drawn once a session, and then only its points move."""
-    name = (study, files, view)
-    kept = st.session_state.get(FIGURE)
-    if kept is not None and kept[0] == name:
-        move_points(kept[1], points)
-        return kept[1]
-    single = None if view == SIDE_BY_SIDE else points[view]
-    figure = precision_recall_grid(curves, points) if single is None else precision_recall_figure(curves, view, single)
-    st.session_state[FIGURE] = (name, figure)
-    return figure
+def views_of(curves: StudyCurves, view: int) -> list[int]:
+    """The panels of a view."""
+    return curves.views if view == SIDE_BY_SIDE else [view]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def still_chart(study: str, files: Stamp, view: int) -> dict[str, Any]:
+    """What the slider does not move in the chart of a view."""
+    curves = load_curves(study, files)
+    return moving_curves(curves, views_of(curves, view))
 
 
 def draw(figure: go.Figure, key: str, alt: str) -> None:

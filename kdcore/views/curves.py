@@ -44,7 +44,7 @@ def precision_recall_figure(curves: StudyCurves, view: int, points: Points | Non
     draw_ground(figure, curves, view, {})
     for arm, measured in curves.arms.items():
         draw_arm(figure, arm, measured, view, {})
-    draw_points(figure, view, points or {}, {})
+    draw_points(figure, points or {}, {})
     name = escape(view_name(curves, view, LONGEST))
     all_of_it, is_it = ("each class", "right") if view == MEAN else (f"all {name}", name)
     averaged = " (mean of the classes)" if view == MEAN else ""
@@ -88,7 +88,7 @@ def precision_recall_grid(curves: StudyCurves, points: Mapping[int, Points] | No
         draw_ground(figure, curves, view, place, labels=False)
         for arm, measured in curves.arms.items():
             draw_arm(figure, arm, measured, view, place, legend=panel == 0)
-        draw_points(figure, view, (points or {}).get(view, {}), place)
+        draw_points(figure, (points or {}).get(view, {}), place)
     style(figure, height=height, margin={"l": 62, "r": 16, "t": 74, "b": 48})
     scale_axes(figure)
     figure.update_xaxes(title_text="Recall →", title_standoff=2, showticklabels=True, dtick=0.5)
@@ -236,49 +236,28 @@ def drawn_curve(
     )
 
 
-def draw_points(figure: go.Figure, view: int, points: Points, place: dict[str, Any]) -> None:
-    """The operating point of each arm, as its marker."""
+def draw_points(figure: go.Figure, points: Points, place: dict[str, Any]) -> None:
+    """The operating point of each arm, as its marker; none where nothing is marked or the class does not occur."""
     for arm, point in points.items():
+        if not (np.isfinite(point.recall) and np.isfinite(point.precision)):
+            continue
+        marker = {
+            "color": ARM_COLOURS[arm],
+            "symbol": ARM_SYMBOLS[arm],
+            "size": 15,
+            "line": {"color": "#fff", "width": 2},
+        }
         figure.add_scatter(
-            **where(arm, point),
-            meta=f"{view} {arm}",
+            x=[point.recall],
+            y=[point.precision],
             mode="markers",
-            marker={
-                "color": ARM_COLOURS[arm],
-                "symbol": ARM_SYMBOLS[arm],
-                "size": 15,
-                "line": {"color": "#fff", "width": 2},
-            },
+            marker=marker,
+            hovertemplate=f"<b>{ARM_NAMES[arm]}</b> at threshold {point.level / (LEVELS - 1):.0%}<br>"
+            "found %{x:.1%}, of its marks %{y:.1%} are right<extra></extra>",
             legendgroup=arm,
             showlegend=False,
             **place,
         )
-
-
-def move_points(figure: go.Figure, points: Mapping[int, Points]) -> None:
-    """Put the operating points of a figure elsewhere: much faster than drawing it anew.
-
-    Args:
-        figure: one of the two figures above, drawn with points.
-        points: for each view the points of its arms.
-    """
-    traces = {trace.meta: trace for trace in figure.data if trace.meta}
-    for view, arms in points.items():
-        for arm, point in arms.items():
-            if f"{view} {arm}" in traces:
-                traces[f"{view} {arm}"].update(where(arm, point), overwrite=True)
-
-
-def where(arm: str, point: OperatingPoint) -> dict[str, Any]:
-    """What a point's marker says and where it stands; nowhere where nothing is marked or the class does not occur."""
-    known = np.isfinite(point.recall) and np.isfinite(point.precision)
-    threshold = f"{point.level / (LEVELS - 1):.0%}"
-    return {
-        "x": [point.recall if known else None],
-        "y": [point.precision if known else None],
-        "hovertemplate": f"<b>{ARM_NAMES[arm]}</b> at threshold {threshold}<br>"
-        "found %{x:.1%}, of its marks %{y:.1%} are right<extra></extra>",
-    }
 
 
 def scale_axes(figure: go.Figure) -> None:

@@ -13,11 +13,11 @@ from kdcore.evaluation.scores import Scores
 from kdcore.views.amounts import amounts_html, amounts_in_words, choose_unit, shares_in_words
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS, key_html
 from kdcore.views.calibration import calibration_html, reliability_figure
-from kdcore.views.curves import drawn_curve, move_points, precision_recall_figure, precision_recall_grid
+from kdcore.views.curves import drawn_curve, precision_recall_figure, precision_recall_grid
 from kdcore.views.differences import Row, difference_figure, difference_rows, gain_figure, interval_in_words
 from kdcore.views.figures import report_figures
 from kdcore.views.quality import quality_figure, quality_table
-from tests.synthetic_study import make_study
+from tests.synthetic_study import CLASSES, make_study
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -60,8 +60,8 @@ def traces(figure, **wanted):
 
 
 def markers(figure):
-    """Where the operating points are, by view and arm."""
-    return {trace.meta: (trace.x[0], trace.y[0]) for trace in figure.data if trace.meta}
+    """Where the operating points are, by arm; for figures of one panel."""
+    return {t.legendgroup: (t.x[0], t.y[0]) for t in figure.data if t.mode == "markers" and t.marker.size == 15}
 
 
 class TestArms:
@@ -124,7 +124,7 @@ class TestPrecisionRecall:
         figure = precision_recall_figure(curves, 2, curves.points(2, curves.chosen_levels(2)))
         for arm, name in ARM_NAMES.items():
             (legend,) = traces(figure, name=name)
-            (point,) = traces(figure, meta=f"2 {arm}")
+            (point,) = traces(figure, legendgroup=arm, mode="markers")
             assert legend.line.color == point.marker.color == ARM_COLOURS[arm]
             assert legend.line.dash == ARM_DASHES[arm]
             assert legend.marker.symbol == point.marker.symbol == ARM_SYMBOLS[arm]
@@ -135,29 +135,21 @@ class TestPrecisionRecall:
             found = markers(precision_recall_figure(curves, view, points))
             for arm, measured in curves.arms.items():
                 recall, precision, _ = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view)
-                x, y = found[f"{view} {arm}"]
+                x, y = found[arm]
                 assert np.interp(x, recall, precision) == pytest.approx(y, abs=0.005)
 
-    def test_of_moved_points_is_the_same_as_drawn_anew(self, curves):
-        figure = precision_recall_figure(curves, 1, curves.points(1, dict.fromkeys(curves.arms, 200)))
-        before = markers(figure)
-        move_points(figure, {1: curves.points(1, dict.fromkeys(curves.arms, 60))})
-        anew = precision_recall_figure(curves, 1, curves.points(1, dict.fromkeys(curves.arms, 60)))
-        assert markers(figure) != before
-        assert figure.to_json() == anew.to_json()
-
-    def test_of_all_classes_moves_the_points_of_every_panel(self, curves):
-        def at(level):
-            return {view: curves.points(view, dict.fromkeys(curves.arms, level)) for view in curves.views}
-
-        figure = precision_recall_grid(curves, at(200))
-        move_points(figure, at(60))
-        assert figure.to_json() == precision_recall_grid(curves, at(60)).to_json()
-        assert len(markers(figure)) == 3 * 6
+    def test_of_all_classes_has_a_panel_for_each_and_the_mean(self, curves):
+        points = {view: curves.points(view, curves.chosen_levels(view)) for view in curves.views}
+        figure = precision_recall_grid(curves, points)
+        names = [note.text for note in figure.layout.annotations]
+        assert names == [*(f"<b>{name}</b>" for name in CLASSES), "<b>mean of all classes</b>"]
+        shown = [t for t in figure.data if t.mode == "markers" and t.marker.size == 15]
+        expected = [(point.recall, point.precision) for arms in points.values() for point in arms.values()]
+        assert [(t.x[0], t.y[0]) for t in shown] == expected
+        assert len({t.xaxis for t in shown}) == 6
 
     def test_hides_the_marker_of_an_arm_that_marks_nothing(self, odd):
-        figure = precision_recall_figure(odd, 2, odd.points(2, odd.chosen_levels(2)))
-        assert set(markers(figure).values()) == {(None, None)}
+        assert not markers(precision_recall_figure(odd, 2, odd.points(2, odd.chosen_levels(2))))
 
     def test_draws_the_band_around_the_curve(self, curves):
         figure = precision_recall_figure(curves, 2)
