@@ -66,7 +66,8 @@ def assert_same_weights(first: StudyFolder, second: StudyFolder) -> None:
 
 
 class TestItsProcess:
-    @pytest.mark.slow  # four processes import torch, which takes several seconds each
+    @pytest.mark.slow  # three processes import torch, which takes several seconds each
+    @pytest.mark.timeout(900)  # and much longer beside other trainings
     def test_outlives_the_server_and_sigkill_and_takes_its_turn(self, workspace, make_collection):
         """Two studies, launched by a server that is killed. The first one's worker is killed too, in mid-training; the second
         takes its turn; the first is resumed behind it. Both are the same study, so they must end with the same weights.
@@ -95,7 +96,7 @@ class TestItsProcess:
         assert "torch" not in Path(f"/proc/{waiting}/maps").read_text()
         assert resident_megabytes(waiting) < 100
 
-        wait_for(lambda: first.progress().runs[1].step >= 30)  # the student alone is in mid-training
+        wait_for(lambda: first.progress().runs[1].step >= 30, 400)  # the student alone is in mid-training
         (worker_of_first,) = processes_of(first)
         os.kill(worker_of_first, signal.SIGKILL)
         killed = time.time()
@@ -104,8 +105,8 @@ class TestItsProcess:
         launch.resume(first)
         assert first.state == "queued"
 
-        wait_for(lambda: second.finished, 120)
-        wait_for(lambda: first.finished, 120)
+        wait_for(lambda: second.finished, 400)
+        wait_for(lambda: first.finished, 400)
         assert second.job.started >= killed
         assert first.job.started >= second.job.ended
         assert_same_weights(first, second)
