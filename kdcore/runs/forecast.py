@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
+from pydantic import Field, ValidationError
+
 from kdcore.errors import KdcoreError
+from kdcore.files import write_json
 from kdcore.runs.devices import kind_of
 from kdcore.runs.plan import PlannedRun, planned_runs
 from kdcore.runs.progress import FORWARD_SHARE, pixels
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import Budget, NetworkSettings, StudySettings
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import Frozen, NetworkSettings, StudySettings, fingerprint
 
 Device = str  # 'cpu' or 'cuda'
+PROBES = ".probes"  # folder of the workspace
 
 
 @dataclass
@@ -29,6 +34,24 @@ class Costs:
     overhead: list[float] = field(default_factory=list)
 
 
+class Probe(Frozen):
+    """What a few steps on made-up crops cost: seconds for each step and pixel. See `kdcore.training.probe`.
+
+    Attributes:
+        device: 'cpu' or 'cuda'.
+        teacher, student: the networks; members: how many teachers answered.
+        teacher_cost, alone_cost, taught_cost: of a step of the teacher, the student alone, the distilled student.
+    """
+
+    device: str
+    teacher: NetworkSettings
+    student: NetworkSettings
+    members: int = Field(ge=1)
+    teacher_cost: float = Field(gt=0)
+    alone_cost: float = Field(gt=0)
+    taught_cost: float = Field(gt=0)
+
+
 @dataclass(frozen=True)
 class Forecast:
     """How long a study would take.
@@ -36,14 +59,19 @@ class Forecast:
     Attributes:
         seconds: of all runs that have to be trained.
         measured: whether each kind of run was measured; otherwise the distilled student is put together from the others.
+        scoring: whether reading and scoring are counted in.
     """
 
     seconds: float
     measured: bool
+    scoring: bool
 
 
-def measured_costs(studies: Sequence[StudyFolder]) -> Costs:
-    """Read what the studies' runs took; the bundled example, which ran elsewhere, does not count."""
+def measured_costs(studies: Sequence[StudyFolder], probes: Sequence[Probe] = ()) -> Costs:
+    """Read what the studies' runs took, and what probes found of networks that no study trained.
+
+    The bundled example, which ran elsewhere, does not count.
+    """
     costs = Costs()
     for study in studies:
         try:
@@ -51,7 +79,29 @@ def measured_costs(studies: Sequence[StudyFolder]) -> Costs:
                 add_costs(costs, study)
         except KdcoreError:
             continue  # a broken study tells nothing
+    for probe in probes:
+        costs.alone.setdefault((probe.device, probe.teacher), [probe.teacher_cost])
+        costs.alone.setdefault((probe.device, probe.student), [probe.alone_cost])
+        costs.taught.setdefault((probe.device, probe.student, probe.teacher, probe.members), [probe.taught_cost])
     return costs
+
+
+def read_probes(workspace: Workspace) -> list[Probe]:
+    """The probes of a workspace, the newest first; broken files do not count."""
+    files = sorted((workspace.path / PROBES).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found = []
+    for file in files:
+        try:
+            found.append(Probe.model_validate_json(file.read_bytes()))
+        except (ValidationError, OSError):
+            continue
+    return found
+
+
+def save_probe(workspace: Workspace, probe: Probe) -> None:
+    """Keep a probe; one of the same networks on the same device is replaced."""
+    key = fingerprint(probe.device, probe.teacher, probe.student, probe.members)
+    write_json(workspace.path / PROBES / f"{key}.json", probe.model_dump(mode="json"))
 
 
 def add_costs(costs: Costs, study: StudyFolder) -> None:
@@ -84,7 +134,7 @@ def forecast(settings: StudySettings, costs: Costs) -> Forecast | None:
             return None
         total += cost * pixels(plan.budget) * plan.steps * overhead
         measured &= known
-    return Forecast(total, measured)
+    return Forecast(total, measured, bool(costs.overhead))
 
 
 def cost_of(settings: StudySettings, plan: PlannedRun, device: Device, costs: Costs) -> tuple[float | None, bool]:
@@ -115,8 +165,3 @@ def network_of(settings: StudySettings, plan: PlannedRun) -> NetworkSettings:
 def members(settings: StudySettings) -> int:
     """How many teachers answer at each step."""
     return len(settings.teacher.checkpoints or settings.teacher.seeds)
-
-
-def budget_words(budget: Budget) -> str:
-    """A budget as '2,000 steps of 8 crops of 256 x 256 pixels'."""
-    return f"{budget.steps:,} steps of {budget.batch_size} crops of {budget.crop} × {budget.crop} pixels"

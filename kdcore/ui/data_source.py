@@ -1,18 +1,16 @@
 """Look at data in a process of its own, with progress, and remember what it found. No streamlit here."""
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from kdcore.errors import DataError
+from kdcore.errors import DataError, SettingsError
+from kdcore.settings import read_yaml
+from kdcore.ui.asking import ask
 
 MODULE = "kdcore.views.data_overview"
 KEPT = 16  # overviews that are remembered
@@ -30,14 +28,14 @@ def overview(path: Path, progress: Callable[[str], None], demo: int | None = Non
         demo: seed of the demo area that is made if it is not there.
 
     Raises:
-        DataError: nothing can be found out; says why.
+        KdcoreError: nothing can be found out; says why.
     """
     key = fingerprint(path)
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    found = look(["--demo", str(demo), str(path)] if demo is not None else [str(path)], progress)
+    found = ask(MODULE, ["--demo", str(demo), str(path)] if demo is not None else [str(path)], progress)
     with _lock:
         _kept[fingerprint(path)] = found
         while len(_kept) > KEPT:
@@ -45,46 +43,10 @@ def overview(path: Path, progress: Callable[[str], None], demo: int | None = Non
     return found
 
 
-def look(arguments: list[str], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run the process and read its answer; it ends with the caller, for example when the viewer leaves the page.
-
-    Raises:
-        DataError: it could not look, or broke down.
-    """
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as answer:  # a pipe would fill up while the progress is read
-        process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=answer,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-        last = ""
-        try:
-            for line in process.stderr or ():
-                last = line.strip() or last
-                progress(last)
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        answer.seek(0)
-        text = answer.read()
-    try:
-        found: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"The data could not be looked at: {last or 'the process ended without a word'}.") from error
-    if process.returncode != 0:
-        raise DataError(found["error"])
-    return found
-
-
 def fingerprint(path: Path) -> str:
     """Changes when a file at `path`, in it, or in one of its folders is added, removed or changed.
 
-    Of a YAML file that names another folder (`root:`), its folder is not looked into: the settings' own change counts.
+    Of a `collection.yaml` that names another folder (`root:`), that folder's files count too.
     """
     digest = hashlib.sha256(str(path.expanduser().absolute()).encode())
     for entry in sorted(files_at(path.expanduser())):
@@ -97,13 +59,27 @@ def fingerprint(path: Path) -> str:
 
 
 def files_at(path: Path) -> list[Path]:
-    """A file itself; of a folder what lies in it and in its folders."""
-    if not path.is_dir():
-        return [path]
+    """The files that decide what is found at a path."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return [path, *files_in(root_of(path))]
+    return files_in(path) if path.is_dir() else [path]
+
+
+def root_of(file: Path) -> Path:
+    """The folder that a `collection.yaml` is about; its own where the file does not say or cannot be read."""
     try:
-        inside = list(path.iterdir())
-        return inside + [
-            file for folder in inside if folder.is_dir() and os.access(folder, os.R_OK) for file in folder.iterdir()
-        ]
+        return file.parent / str(read_yaml(file).get("root", "."))
+    except SettingsError:
+        return file.parent
+
+
+def files_in(folder: Path) -> list[Path]:
+    """What lies in a folder and in its folders."""
+    try:
+        inside = list(folder.iterdir())
+        readable = [entry for entry in inside if entry.is_dir() and os.access(entry, os.R_OK)]
+        return inside + [file for entry in readable for file in entry.iterdir()]
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Choose a folder that you may read.") from error
+        raise DataError(f"{folder}: cannot be read ({error.strerror}). Choose a folder that you may read.") from error

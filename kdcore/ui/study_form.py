@@ -5,10 +5,9 @@ from pathlib import Path
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs.forecast import Costs, forecast, measured_costs
 from kdcore.runs.library import Library
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import PRESETS, STUDY_PRESETS, StudySettings
+from kdcore.settings import PRESETS, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.address import put_into_address, take_from_address
 from kdcore.ui.choices import (
@@ -24,10 +23,11 @@ from kdcore.ui.choices import (
     known_data,
     preset_values,
 )
-from kdcore.ui.formatting import count, duration, parameters, plain
+from kdcore.ui.formatting import parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER, example_study, workspace
+from kdcore.ui.timing import tell_time
 
 DEFAULT_PRESET = "quick"
 
@@ -49,7 +49,7 @@ def show_form() -> None:
         st.error(plain(str(error)), icon=":material/error:")
         return
     with st.bottom.container(horizontal=True, vertical_alignment="center"):
-        st.caption(time_sentence(settings, costs_of(workspace().path)), width="stretch")
+        tell_time(settings)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
     if token is None:
         return
@@ -203,19 +203,3 @@ def reuse_label(teacher: EarlierTeacher) -> str:
     """An earlier teacher, with the study it comes from and how good it was."""
     quality = "" if teacher.mean_ap is None else f" (mean AP {100 * teacher.mean_ap:.1f})"
     return f"Reuse that of “{teacher.study}”, seed {teacher.seed}{quality}"
-
-
-@st.cache_data(ttl=20, max_entries=4, show_spinner=False)
-def costs_of(path: Path) -> Costs:
-    """What steps cost on this machine, read from the workspace at most every 20 seconds."""
-    return measured_costs(workspace().studies())
-
-
-def time_sentence(settings: StudySettings, costs: Costs) -> str:
-    """How long it will take, from measurements; or that there are none yet."""
-    trainings = (0 if settings.teacher.checkpoints else len(settings.teacher.seeds)) + 2 * len(settings.seeds)
-    expected = forecast(settings, costs)
-    if expected is None:
-        return f"{count(trainings, 'training')}. No measurement of these networks on this machine yet: the time left is told once it runs."
-    about = "About" if expected.measured else "Roughly"
-    return f"{count(trainings, 'training')}. {about} {duration(expected.seconds)}, from steps that were measured on this machine."

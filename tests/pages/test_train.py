@@ -71,7 +71,19 @@ class TestForm:
         assert "verdict is weak" in words_of(at)
 
     def test_without_measurements_no_time_is_made_up(self, empty_workspace, open_page):
-        assert "No measurement of these networks on this machine yet" in words_of(open_page("train"))
+        at = open_page("train")
+        assert "were not measured on this machine yet" in words_of(at)
+        assert "Measure" in [button.label for button in at.button]
+
+    def test_measuring_is_asked_for_and_what_goes_wrong_is_said(self, empty_workspace, open_page, monkeypatch):
+        def fail(module, arguments, progress):
+            raise RunError("A study uses the device now.")
+
+        monkeypatch.setattr("kdcore.ui.timing.ask", fail)
+        at = open_page("train")
+        button(at, "Measure").click().run()
+        assert not at.exception
+        assert at.status[0].label == "A study uses the device now\\."
 
     def test_data_that_do_not_exist_are_not_chosen_from_the_address(self, workspace, open_page):
         at = open_page("train", data="/etc/passwd")
@@ -149,8 +161,10 @@ class TestWatch:
         (run / "status.json").write_text(json.dumps({"state": "running", "step": 210, "steps": 300, "seconds": 21}))
         with holding(study.path / "alive.lock", "taken"):
             at = open_page("train", study="begun")
-        assert at.progress[0].value == 10  # 210 of 7 x 300 steps
-        assert "210 of 300" in at.table[0].value["Steps"].iloc[0]
+        quick = STUDY_PRESETS["quick"]
+        steps = quick.teacher.budget.steps + 2 * len(quick.seeds) * quick.budget.steps
+        assert at.progress[0].value == 100 * 210 // steps
+        assert at.table[0].value["Steps"].iloc[0] == f"210 of {quick.teacher.budget.steps:,}"
 
     def test_a_waiting_study_tells_its_place_in_the_queue(self, workspace, open_page):
         first = StudyFolder.begin(workspace / "first", STUDY_PRESETS["quick"], About(title="First", demo=0))

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from kdcore.runs.forecast import Forecast, forecast, measured_costs
+from kdcore.runs.forecast import Forecast, Probe, forecast, measured_costs, read_probes, save_probe
 from kdcore.runs.study_folder import About, JobStatus, StudyFolder
+from kdcore.runs.workspace import Workspace
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, StudySettings, TeacherSettings
 
 CPU = Hardware(device="cpu")
@@ -38,7 +39,7 @@ def measured(folder, seconds: dict[str, float], elapsed: float = 1.0, **values) 
 def test_the_same_study_takes_as_long_again(tmp_path):
     before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
     # teacher 30, two students alone 12, two distilled 32
-    assert forecast(settings(), measured_costs([before])) == Forecast(pytest.approx(74), True)
+    assert forecast(settings(), measured_costs([before])) == Forecast(pytest.approx(74), True, True)
 
 
 def test_time_grows_with_steps_and_pixels_and_scoring(tmp_path):
@@ -51,7 +52,7 @@ def test_time_grows_with_steps_and_pixels_and_scoring(tmp_path):
 def test_a_distilled_student_that_never_ran_is_put_together_from_the_others(tmp_path):
     before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6})
     # a step of the teacher's forward pass is taken as a third of its training step: 6 + 10
-    assert forecast(settings(), measured_costs([before])) == Forecast(pytest.approx(30 + 12 + 32), False)
+    assert forecast(settings(), measured_costs([before])) == Forecast(pytest.approx(30 + 12 + 32), False, True)
 
 
 def test_a_network_that_never_ran_is_not_guessed(tmp_path):
@@ -73,3 +74,27 @@ def test_what_ran_elsewhere_or_is_broken_does_not_count(tmp_path):
     assert not measured_costs([StudyFolder(before.path, read_only=True)]).alone
     before.settings_file.write_text("[")
     assert not measured_costs([before]).alone
+
+
+def a_probe(**values) -> Probe:
+    """Costs for each step of 8192 pixels: teacher 0.3 s, alone 0.06 s, distilled 0.16 s."""
+    costs = {"teacher_cost": 0.3 / 8192, "alone_cost": 0.06 / 8192, "taught_cost": 0.16 / 8192}
+    return Probe(device="cpu", teacher=PRESETS["base"], student=PRESETS["tiny"], members=1, **(costs | values))
+
+
+def test_a_probe_tells_of_networks_that_no_study_trained():
+    assert forecast(settings(), measured_costs([], [a_probe()])) == Forecast(pytest.approx(74), True, False)
+
+
+def test_what_a_study_took_counts_more_than_a_probe(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    costs = measured_costs([before], [a_probe(alone_cost=1.0)])
+    assert forecast(settings(), costs).seconds == pytest.approx(74)
+
+
+def test_probes_are_kept_and_broken_ones_ignored(tmp_path):
+    workspace = Workspace(tmp_path)
+    save_probe(workspace, a_probe())
+    save_probe(workspace, a_probe(alone_cost=2.0))  # the same networks again
+    (tmp_path / ".probes/broken.json").write_text("{")
+    assert read_probes(workspace) == [a_probe(alone_cost=2.0)]

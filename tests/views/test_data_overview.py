@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdcore.errors import DataError
+from kdcore.errors import RunError
 from kdcore.settings import SplitSettings
 from kdcore.ui import data_source
 from kdcore.views.data_overview import overview
@@ -69,8 +69,8 @@ def test_the_process_answers_in_json_and_says_what_it_does(by_block):
 
 def test_the_dashboard_asks_once_until_a_file_changes(by_block, monkeypatch):
     asked = []
-    look = data_source.look
-    monkeypatch.setattr(data_source, "look", lambda *a: asked.append(1) or look(*a))
+    ask = data_source.ask
+    monkeypatch.setattr(data_source, "ask", lambda *a: asked.append(1) or ask(*a))
     said = []
     first = data_source.overview(by_block.parent, said.append)
     assert data_source.overview(by_block.parent, said.append) is first
@@ -81,11 +81,11 @@ def test_the_dashboard_asks_once_until_a_file_changes(by_block, monkeypatch):
 
 
 def test_an_error_of_the_user_s_comes_back_as_one(tmp_path):
-    with pytest.raises(DataError, match="there is no such file or folder"):
+    with pytest.raises(RunError, match="there is no such file or folder"):
         data_source.overview(tmp_path / "nothing", lambda text: None)
 
 
 def test_a_process_that_breaks_down_is_told_in_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(data_source, "MODULE", "kdcore.no_such_module")
-    with pytest.raises(DataError, match=r"could not be looked at: .*No module named"):
+    with pytest.raises(RunError, match=r"broke down: .*No module named"):
         data_source.overview(tmp_path, lambda text: None)

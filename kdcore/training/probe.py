@@ -1,0 +1,130 @@
+"""Measure what training steps cost on this machine, in five steps of each arm on made-up crops.
+
+    python -m kdcore.training.probe WORKSPACE STUDY.yaml
+
+The dashboard runs this as a process of its own when it knows no earlier study with the same networks. What it finds is kept in
+`WORKSPACE/.probes/`, where `kdcore.runs.forecast` reads it.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from kdcore.data.batches import Batch
+from kdcore.errors import KdcoreError, RunError
+from kdcore.models.networks import SegmentationNetwork, build_network
+from kdcore.models.teacher import Teacher
+from kdcore.runs.devices import take
+from kdcore.runs.forecast import Probe, save_probe
+from kdcore.runs.progress import pixels
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, load
+from kdcore.training.loop import compute_loss, make_fabric
+
+STEPS = 5  # after one that warms up
+BANDS, CLASSES = 3, 5
+
+
+def probe(settings: StudySettings, locks: Path, tell: Callable[[str], None]) -> Probe:
+    """Time the steps of teacher, student alone and distilled student.
+
+    Args:
+        settings: of the study that is thought of.
+        locks: folder with the locks of the devices.
+        tell: is told what is being done.
+
+    Raises:
+        RunError: a study uses the device, so that a measurement would tell too much.
+    """
+    devices = take(locks, settings.hardware)
+    if devices is None:
+        raise RunError(
+            "A study uses the device now. Measure once it has ended, or launch: the time left is told then too."
+        )
+    try:
+        devices.show_only_these()
+        teacher, student = settings.teacher.network, settings.student
+        members = len(settings.teacher.checkpoints or settings.teacher.seeds)
+        tell("measuring the teacher")
+        teacher_cost = cost_of_step(make(teacher), None, settings.teacher.budget, settings.hardware)
+        tell("measuring the student alone")
+        alone_cost = cost_of_step(make(student), None, settings.budget, settings.hardware)
+        tell("measuring the distilled student")
+        teachers = Teacher([make(teacher) for _ in range(members)])
+        taught_cost = cost_of_step(make(student), teachers, settings.budget, settings.hardware)
+    finally:
+        devices.release()
+    return Probe(
+        device=devices.kind,
+        teacher=teacher,
+        student=student,
+        members=members,
+        teacher_cost=teacher_cost,
+        alone_cost=alone_cost,
+        taught_cost=taught_cost,
+    )
+
+
+def make(network: NetworkSettings) -> SegmentationNetwork:
+    """A network with random weights; what it has learnt does not change how long a step takes."""
+    return build_network(network, BANDS, CLASSES, seed=0)
+
+
+def cost_of_step(network: SegmentationNetwork, teacher: Teacher | None, budget: Budget, hardware: Hardware) -> float:
+    """Seconds for each step and pixel: the median of five steps, as `kdcore.training.loop` does them."""
+    fabric = make_fabric(hardware.device, 1, hardware.precision)
+    fabric.launch()
+    generator = torch.Generator().manual_seed(0)
+    shape = (budget.batch_size, budget.crop, budget.crop)
+    batch = Batch(
+        torch.randn(budget.batch_size, BANDS, budget.crop, budget.crop, generator=generator),
+        torch.randint(CLASSES, shape, generator=generator, dtype=torch.uint8),
+        torch.ones(shape, dtype=torch.bool),
+    ).map(fabric.to_device)
+    recipe = Recipe(alpha=0.5 if teacher is not None else 0.0)
+    if teacher is not None:
+        teacher.to(fabric.device)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate)
+    model, optimiser = fabric.setup(network, optimiser)
+    model.train()
+    times = []
+    for _ in range(STEPS + 1):
+        started = time.perf_counter()
+        answers = None
+        if teacher is not None:
+            with fabric.autocast():
+                answers = teacher(batch.image, recipe.temperature)
+        fabric.backward(compute_loss(model(batch.image), answers, batch, recipe)["loss"])
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize(fabric.device)
+        times.append(time.perf_counter() - started)
+    return median(times[1:]) / pixels(budget)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, keep what was found, and print {}; or print {"error": ...} with exit code 2."""
+    workspace = Workspace(Path(arguments[0]))
+    try:
+        found = probe(load(StudySettings, Path(arguments[1])), workspace.devices, tell)
+        save_probe(workspace, found)
+    except KdcoreError as error:
+        print(json.dumps({"error": str(error)}))  # noqa: T201
+        return 2
+    print("{}")  # noqa: T201
+    return 0
+
+
+def tell(text: str) -> None:
+    """Say what is being done now."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,41 @@
+"""Measuring steps before a study."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kdcore.errors import RunError
+from kdcore.runs.devices import take
+from kdcore.runs.forecast import forecast, measured_costs, read_probes
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import Hardware, save
+from kdcore.training.probe import probe
+from tests.training.studies import study_settings
+
+
+def test_a_probe_in_a_process_lets_the_study_be_forecast(tmp_path):
+    settings = study_settings()
+    save(settings, tmp_path / "study.yaml")
+    command = [sys.executable, "-m", "kdcore.training.probe", str(tmp_path / "studies"), str(tmp_path / "study.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "{}\n"), done.stderr
+    assert "measuring the distilled student" in done.stderr
+    (found,) = read_probes(Workspace(tmp_path / "studies"))
+    assert (found.teacher, found.student) == (settings.teacher.network, settings.student)
+    assert forecast(settings, measured_costs([], [found])).measured
+
+
+def test_an_ensemble_of_teachers_costs_more_than_no_teacher(tmp_path):
+    """Four teachers larger than the student: more than noise between steps."""
+    settings = study_settings(teacher=study_settings().teacher.model_copy(update={"seeds": (0, 1, 2, 3)}))
+    found = probe(settings, tmp_path, lambda text: None)
+    assert found.members == 4
+    assert found.taught_cost > found.alone_cost > 0
+
+
+def test_a_device_at_work_is_not_measured(tmp_path):
+    busy = take(tmp_path, Hardware(device="cpu"))
+    with pytest.raises(RunError, match="A study uses the device now"):
+        probe(study_settings(), tmp_path, lambda text: None)
+    busy.release()
