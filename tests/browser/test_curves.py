@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-CHART = ".st-key-precision-recall svg"
+CHART = "[data-testid=stEChartsChart] svg[baseProfile]"
 TEACHER = "#0072B2"
 
 

@@ -147,8 +147,8 @@ class TestThreshold:
         at.slider(key="threshold").set_value(70).run()
         found = markers(at)
         for name in CLASSES:
-            for name, point in expected_points(studies / "five", name, round(0.70 * 254)).items():
-                assert found[name] == pytest.approx(point)
+            for marker, point in expected_points(studies / "five", name, round(0.70 * 254)).items():
+                assert found[marker] == pytest.approx(point)
 
     def test_is_said_in_hectares(self, open_page, studies):
         at = open_page("curves", study="five", threshold="30", validated="false", **{"class": "road"})
