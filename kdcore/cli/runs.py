@@ -51,9 +51,6 @@ def list_studies(
     if as_json:
         print_json([describe(study) for study in studies])
         return
-    if not studies:
-        say(f"{place.path} holds no study yet. Start one: kdcore runs start demo")
-        return
     table = Table(title=f"Studies in {escape(str(place.path))}", title_justify="left")
     for name in ("Id", "Title", "State", "Steps", "Left", "Device", "Made"):
         table.add_column(name, justify="right" if name in ("Steps", "Left") else "left", overflow="fold")
@@ -71,6 +68,8 @@ def list_studies(
     for study in studies:
         if study.problem:
             say(f"{study.id}: {study.problem}")
+    if all(study.read_only for study in studies):
+        say("Start a study of your own: kdcore runs start demo")
 
 
 @app.command("show")
@@ -102,7 +101,8 @@ def show(id: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption 
         say(study.log_tail(20))
     if study.finished:
         say(f"Verdict: {study.report()['comparison']['sentence']}")
-        say(f"Page: {study.page}")
+        if study.page.exists():
+            say(f"Page: {study.page}")
 
 
 @app.command("start")

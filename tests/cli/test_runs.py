@@ -49,7 +49,13 @@ def kdcore(*arguments: str, code: int = 0, **options) -> str:
 
 class TestList:
     def test_of_nothing_says_what_to_do_next(self, workspace):
-        assert "holds no study yet. Start one: kdcore runs start demo" in kdcore("runs", "list")
+        assert "Start a study of your own: kdcore runs start demo" in kdcore("runs", "list")
+        put_study(workspace_module.EXAMPLE_FOLDER, title="Example")
+        shown = kdcore("runs", "list")
+        assert "Example" in shown
+        assert "Start a study of your own" in shown
+        put_study(workspace.path / "mine")
+        assert "Start a study of your own" not in kdcore("runs", "list")
 
     def test_shows_every_study_and_why_one_is_broken(self, workspace):
         put_study(workspace.path / "done", title="<b>Done</b> [red]", job=JobStatus(state="finished", device="cpu"))

@@ -113,7 +113,7 @@ class TestMakingAStudy:
                 ballast.write_bytes(b"x" * 100_000)
             with pytest.raises(KdcoreError, match="the disk is full"):
                 make(workspace)
-            assert workspace.studies() == []
+            assert workspace.folders() == []
             ballast.unlink()
             assert make(workspace).state == "queued"  # the token was given back
 
@@ -121,7 +121,7 @@ class TestMakingAStudy:
 class TestTokens:
     def test_the_second_call_gives_the_same_study(self, workspace):
         assert make(workspace, "one", "token") == make(workspace, "two", "token")
-        assert len(workspace.studies()) == 1
+        assert len(workspace.folders()) == 1
 
     def test_of_many_calls_at_once_one_makes_the_study(self, workspace):
         found, barrier = [], threading.Barrier(8)
@@ -136,7 +136,7 @@ class TestTokens:
         for thread in threads:
             thread.join()
         assert found == ["one"] * 8
-        assert len(workspace.studies()) == 1
+        assert len(workspace.folders()) == 1
 
     def test_many_people_at_once_each_get_a_study(self, workspace):
         found, barrier = [], threading.Barrier(8)
@@ -151,7 +151,7 @@ class TestTokens:
         for thread in threads:
             thread.join()
         assert sorted(found) == ["one"] + [f"one-{number}" for number in range(2, 9)]
-        assert all(study.settings == tiny_study() for study in workspace.studies())
+        assert all(study.settings == tiny_study() for study in workspace.folders())
 
     @pytest.mark.parametrize("token", ["../x", "", "a/b", "x" * 200])
     def test_are_slugs(self, workspace, token):
@@ -310,13 +310,13 @@ class TestDeleting:
         stop(study)
         wait_for(lambda: study.state == "stopped" and not study.alive)
         delete(study)
-        assert workspace.studies() == []
+        assert workspace.folders() == []
 
     def test_works_on_a_broken_one(self, workspace):
         study = put_study(workspace.path / "one")
         study.job_file.write_text("{")
         delete(study)
-        assert workspace.studies() == []
+        assert workspace.folders() == []
 
     def test_is_refused_to_a_process_that_was_slower_than_a_worker(self, workspace, monkeypatch):
         study = put_study(workspace.path / "one", job=JobStatus(state="stopped"))
