@@ -209,7 +209,7 @@ def draw_arm(
 
 
 def drawn_curve(
-    positives: NDArray[Any], negatives: NDArray[Any], view: int
+    positives: NDArray[Any], negatives: NDArray[Any], view: int, fineness: int = FINENESS
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Recall, precision and threshold (a probability) of what the eye can tell apart along a curve.
 
@@ -221,7 +221,7 @@ def drawn_curve(
         return (np.zeros(0, np.float32),) * 3
     start = int(np.argmax(recall >= SMALLEST))
     precision, recall, levels = precision[start:], recall[start:], THRESHOLDS[start:]
-    steps = np.round(np.stack([recall, precision]) * FINENESS)
+    steps = np.round(np.stack([recall, precision]) * fineness)
     keep = np.ones(len(recall), dtype=bool)
     keep[1:-1] = (np.diff(steps[:, :-1], axis=1) != 0).any(axis=0)
     recall, precision, level = recall[keep], precision[keep], levels[keep]

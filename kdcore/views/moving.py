@@ -14,7 +14,7 @@ from kdcore.evaluation.bands import RECALLS, ArmCurves, StudyCurves
 from kdcore.evaluation.operating import MEAN, OperatingPoint
 from kdcore.evaluation.scores import LEVELS
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, ARM_SYMBOLS, tint
-from kdcore.views.curves import LINES_OF_F1, LONGEST, drawn_curve, view_name
+from kdcore.views.curves import FINENESS, LINES_OF_F1, LONGEST, drawn_curve, view_name
 from kdcore.views.layout import GREY
 
 Option = dict[str, Any]
@@ -29,6 +29,7 @@ ROW, HEAD, FOOT, COLUMNS = (
     3,
 )  # of panels side by side: height of a row, of what is above and below a panel, in px
 HEIGHT = 450  # of a single panel
+GHOST: Option = {"silent": True, "symbol": "none", "tooltip": {"show": False}}  # a line that the mouse does not find
 DIMENSIONS = ["recall", "precision", "threshold"]
 SAID = "found {@recall} %, of its marks {@precision} % are right<br>threshold {@threshold} %"
 
@@ -50,7 +51,9 @@ def moving_curves(curves: StudyCurves, views: Sequence[int]) -> Option:
         "tooltip": {"trigger": "item"},
         "title": [panel["title"] for panel in panels if "title" in panel],
         **{part: [panel[part] for panel in panels] for part in ("grid", "xAxis", "yAxis")},
-        "series": [series for panel, view in enumerate(views) for series in panel_series(curves, view, panel, single)],
+        "series": [
+            series for panel, view in enumerate(views) for series in panel_series(curves, view, panel, large=single)
+        ],
     }
     return option
 
@@ -136,9 +139,12 @@ def legend_entry(arm: str) -> Option:
     }
 
 
-def panel_series(curves: StudyCurves, view: int, panel: int, labels: bool) -> list[Option]:
-    """Everything in a panel that does not move."""
-    series = [series for arm, measured in curves.arms.items() for series in arm_series(arm, measured, view, panel)]
+def panel_series(curves: StudyCurves, view: int, panel: int, *, large: bool) -> list[Option]:
+    """Everything in a panel that does not move; a small one has no labels and no single seeds, and is less fine."""
+    series = []
+    for arm, measured in curves.arms.items():
+        series += arm_series(arm, measured, view, panel, FINENESS if large else FINENESS // 3)
+        series += seed_series(arm, measured, view, panel) if large else []
     guess = 100 * curves.guess(view)
     if np.isfinite(guess):
         series[0]["markLine"] = {
@@ -146,7 +152,7 @@ def panel_series(curves: StudyCurves, view: int, panel: int, labels: bool) -> li
             "symbol": "none",
             "lineStyle": {"color": GREY, "type": "solid", "width": 1.4},
             "label": {
-                "show": labels,
+                "show": large,
                 "position": "insideStartTop",
                 "formatter": f"a guess: {guess:.{1 if guess < 10 else 0}f} %",
                 "color": GREY,
@@ -154,17 +160,15 @@ def panel_series(curves: StudyCurves, view: int, panel: int, labels: bool) -> li
             },
             "data": [{"yAxis": round(guess, 2)}],
         }
-    return series + [f1_series(value, panel, labels) for value in LINES_OF_F1]
+    return series + [f1_series(value, panel, large) for value in LINES_OF_F1]
 
 
-def arm_series(arm: str, measured: ArmCurves, view: int, panel: int) -> list[Option]:
-    """An arm's curve of all seeds together, its single seeds, and its band; all bear the arm's name, as the legend does."""
+def arm_series(arm: str, measured: ArmCurves, view: int, panel: int, fineness: int) -> list[Option]:
+    """An arm's curve of all seeds together, and its band; both bear the arm's name, as the legend does."""
     colour = ARM_COLOURS[arm]
-    common = {"type": "line", "name": ARM_NAMES[arm], "xAxisIndex": panel, "yAxisIndex": panel, "animation": False}
-    ghost = common | {"silent": True, "symbol": "none", "tooltip": {"show": False}}
-    together = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view)
+    together = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view, fineness)
     series = [
-        common
+        common(arm, panel)
         | {
             "id": f"curve {view} {arm}",
             "z": 4,
@@ -177,21 +181,40 @@ def arm_series(arm: str, measured: ArmCurves, view: int, panel: int) -> list[Opt
             "tooltip": {"formatter": f"<b>{ARM_NAMES[arm]}</b><br>{SAID}"},
         }
     ]
-    if len(measured.positives) > 1:
-        for number, seed in enumerate(zip(measured.positives, measured.negatives, strict=True)):
-            recall, precision, _ = drawn_curve(*seed, view)
-            line = {"color": colour, "width": 0.8, "opacity": 0.55, "type": "solid"}
-            series.append(
-                ghost
-                | {"id": f"seed {view} {arm} {number}", "z": 3, "data": rows(recall, precision), "lineStyle": line}
-            )
     low, high = measured.band[view]
     if np.isfinite(low).all():
-        stack = {"stack": f"band {view} {arm}", "lineStyle": {"opacity": 0}, "z": 2}
-        series.append(ghost | stack | {"id": f"low {view} {arm}", "data": rows(RECALLS, low)})
+        stack = GHOST | {"stack": f"band {view} {arm}", "lineStyle": {"opacity": 0}, "z": 2}
         shade = {"areaStyle": {"color": colour, "opacity": 0.16}}
-        series.append(ghost | stack | shade | {"id": f"high {view} {arm}", "data": rows(RECALLS, high - low)})
+        step = FINENESS // fineness
+        recalls, low, high = RECALLS[::step], low[::step], high[::step]
+        series.append(common(arm, panel) | stack | {"id": f"low {view} {arm}", "data": rows(recalls, low)})
+        series.append(
+            common(arm, panel) | stack | shade | {"id": f"high {view} {arm}", "data": rows(recalls, high - low)}
+        )
     return series
+
+
+def seed_series(arm: str, measured: ArmCurves, view: int, panel: int) -> list[Option]:
+    """A thin line for each seed, where there are several."""
+    if len(measured.positives) == 1:
+        return []
+    line = {"color": ARM_COLOURS[arm], "width": 0.8, "opacity": 0.55, "type": "solid"}
+    return [
+        common(arm, panel)
+        | GHOST
+        | {
+            "id": f"seed {view} {arm} {number}",
+            "z": 3,
+            "data": rows(*drawn_curve(*seed, view)[:2]),
+            "lineStyle": line,
+        }
+        for number, seed in enumerate(zip(measured.positives, measured.negatives, strict=True))
+    ]
+
+
+def common(arm: str, panel: int) -> Option:
+    """What all lines of an arm in a panel have in common."""
+    return {"type": "line", "name": ARM_NAMES[arm], "xAxisIndex": panel, "yAxisIndex": panel, "animation": False}
 
 
 def f1_series(value: float, panel: int, labels: bool) -> Option:

@@ -68,6 +68,7 @@ def test_side_by_side_has_a_panel_for_each_class_and_the_mean(curves):
     assert all(s["xAxisIndex"] == s["yAxisIndex"] for s in option["series"])
     assert len({s["id"] for s in option["series"]}) == len(option["series"])
     assert chart_height(curves.views) > 1.2 * chart_height([0])
+    assert len(json.dumps(option)) < 200_000
 
 
 def test_is_small_and_plain_json(curves):
