@@ -96,12 +96,12 @@ if len(chosen) == 1:
         st.caption(plain(study.job.message))
     show_links(study)
     offer_downloads(study)
-if len(chosen) > 1:
-    show_comparison(chosen)
 if chosen:
     offer_actions(chosen)
 else:
     st.caption("Tick the box at the left of a row.")
+if len(chosen) > 1:
+    show_comparison(chosen)
 states = {study.id: study.state for study in everything}
 if any(state in ACTIVE for state in states.values()):
     follow(states)

@@ -20,6 +20,7 @@ SPLIT_COLOURS = {
     "buffer": "#999999",
     "not used": "#DDDDDD",
 }
+LEGEND = 62  # pixels of a chart's height that a legend of one row takes
 SPARSE = 6.0  # times more ground than scenes: then scenes are drawn in rows instead of where they lie
 
 
@@ -260,7 +261,10 @@ def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: 
                 title=None,
                 scale=alt.Scale(domain=parts, range=list(SPLIT_COLOURS.values())),
                 legend=alt.Legend(
-                    orient="top", symbolSize=150, values=[part for part in parts if part in set(table["part"])]
+                    orient="top",
+                    symbolSize=150,
+                    symbolStrokeWidth=0,
+                    values=[part for part in parts if part in set(table["part"])],
                 ),
             ),
             tooltip=[
@@ -275,7 +279,7 @@ def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: 
         .mark_text(color="#000000", fontSize=12)
         .encode(x=alt.X("x:Q"), y=alt.Y("y:Q"), text="scene:N")
     )
-    return alt.layer(plan, labels).properties(width=round(across * scale), height=round(down * scale))
+    return alt.layer(plan, labels).properties(width=round(across * scale), height=round(down * scale) + LEGEND)
 
 
 def visible_rectangles(scene: Mapping[str, Any]) -> list[Mapping[str, Any]]:
