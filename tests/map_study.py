@@ -133,3 +133,18 @@ def write(path: Path, array: np.ndarray, crs: str | None, west: float, **options
     profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": array.dtype}
     with rasterio.open(path, "w", **profile, **place, tiled=True, blockxsize=256, blockysize=256, **options) as file:
         file.write(array)
+
+
+def give_weights(study: Path, classes: Sequence[str] = ("land", "building")) -> None:
+    """Small networks for a study's runs, not trained: what they say is arbitrary, but known."""
+    from kdcore.models.checkpoint import CheckpointInfo, save_network
+    from kdcore.models.networks import build_network
+    from tests.conftest import TINY
+
+    maps = 1 if len(classes) == 2 else len(classes)
+    for seed, run in enumerate(RUNS):
+        network = build_network(TINY, 3, maps, [110.0] * 3, [50.0] * 3, seed=seed)
+        info = CheckpointInfo(
+            network=TINY, bands=3, band_numbers=(1, 2, 3), classes=tuple(classes), metres_per_pixel=METRES
+        )
+        save_network(study / f"runs/{run}/checkpoints/best.safetensors", network, info)

@@ -31,7 +31,7 @@ class SceneLayers(Frozen):
         id: a slug without underscores, unique in the study; names the scene in addresses and its folder.
         name: the scene's own name, which also names the runs' maps (`runs/*/maps/<name>.tif`).
         height, width: of the whole scene in pixels at the collection's resolution.
-        part: row, column, height and width of the rectangle that imagery and truth cover.
+        part: row, column, height and width of the rectangle that the imagery covers and outside which nothing is tested.
         georeferenced: whether the raster said where it lies; if not, it lies around 0/0 of web mercator.
         unit: of the flat map of a scene without georeference; 'pixels' where its resolution is unknown.
         metres_per_pixel: on the ground; None where unknown.

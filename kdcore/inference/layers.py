@@ -1,6 +1,6 @@
-"""Imagery and truth of a study's test scenes as Cloud-Optimized GeoTIFFs, which the map is drawn from.
+"""Imagery and truth of a study's test scenes as GeoTIFFs with overviews, which the map is drawn from.
 
-The runs' own maps (`runs/*/maps/<scene>.tif`) lie on the same pixels. No torch here.
+The truth lies on the very pixels of the runs' own maps (`runs/*/maps/<scene>.tif`). No torch here.
 """
 
 import errno
@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -34,7 +34,7 @@ from kdcore.files import write_text
 from kdcore.inference.layer_index import FOLDER, INDEX, WEB_MERCATOR, SceneLayers, StudyLayers, slugs
 
 PIECE = 1024  # pixels: what is read and written at once, a multiple of the reader's block and of the file's tile
-TILE = 512  # pixels: of the files
+TILE = 256  # pixels: of the files, so that little more than a tile of the map has to be decoded
 SMALLEST_OVERVIEW = 256  # pixels
 MOST_SAMPLES = 64  # blocks of 256 px that the stretch is measured on
 STRETCH = (2, 98)  # percentiles that become black and white
@@ -168,12 +168,9 @@ def write_scene(
     """Write `imagery.tif` of one scene and, unless `test` is None, `truth.tif`; yields after each piece."""
     bands = display_bands(scene)
     box = Box(*placed.part)
-    common = {
-        "width": box.width,
-        "height": box.height,
+    common: dict[str, Any] = {
         "dtype": "uint8",
         "crs": placed.coordinates,
-        "transform": placed.affine @ Affine.translation(box.column, box.row),
         "tiled": True,
         "blockxsize": TILE,
         "blockysize": TILE,
@@ -181,18 +178,27 @@ def write_scene(
         "zlevel": 1,
         "bigtiff": "if_safer",
     }
+    part_only = {
+        "width": box.width,
+        "height": box.height,
+        "transform": placed.affine @ Affine.translation(box.column, box.row),
+    }
+    # On the very pixels of the runs' maps, so that overviews of both repeat the same ones.
+    whole = {"width": scene.width, "height": scene.height, "transform": placed.affine, "sparse_ok": True}
 
     def compress(path: Path) -> None:
         read_back(path, pictures.sums)
         pictures.sums.clear()  # the compressed pixels are others
-        optimise(path, "jpeg", "average")
+        optimise(path)
 
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True))
-        pictures = stack.enter_context(writing_raster(folder / "imagery.tif", compress, count=len(bands), **common))
+        pictures = stack.enter_context(
+            writing_raster(folder / "imagery.tif", compress, count=len(bands), **common, **part_only)
+        )
         labels = None
         if test is not None:
-            truth = writing_raster(folder / "truth.tif", optimise, count=1, nodata=IGNORE, **common)
+            truth = writing_raster(folder / "truth.tif", add_overviews, count=1, nodata=IGNORE, **common, **whole)
             labels = stack.enter_context(truth)
         for part in pieces(box):
             crop = reader.read(scene, part)
@@ -201,32 +207,26 @@ def write_scene(
                 pictures.write(show(crop, bands, stretch), *place)
                 pictures.dataset.write_mask(crop.valid, window=Window(place[1], place[0], part.width, part.height))
                 if labels is not None and test is not None:
-                    labels.write(only_inside(crop.labels, part, test)[None], *place)
+                    labels.write(only_inside(crop.labels, part, test)[None], part.row, part.column)
             except RasterioError as error:  # GDAL names no reason, but this one is by far the most usual
                 raise OSError(errno.ENOSPC, "GDAL could not write") from error
             yield
 
 
-def optimise(
-    path: Path,
-    profile: Literal["jpeg", "deflate"] = "deflate",
-    resampling: Literal["average", "nearest"] = "nearest",
-) -> None:
-    """Rewrite a GeoTIFF as a Cloud-Optimized one, with overviews, and read it back."""
-    options: dict[str, Any] = dict(cog_profiles[profile]) | {"blockxsize": TILE, "blockysize": TILE}
+def optimise(path: Path) -> None:
+    """Rewrite imagery as a Cloud-Optimized GeoTIFF, compressed as photographs are, and read it back."""
+    options: dict[str, Any] = dict(cog_profiles["jpeg"]) | {"blockxsize": TILE, "blockysize": TILE, "jpeg_quality": 90}
     target = path.with_suffix(".cog.tif")
     try:
         with rasterio.open(path) as dataset:
-            if profile == "jpeg":
-                options |= {"jpeg_quality": 90}
-                if dataset.count == 1:
-                    options.pop("photometric", None)
+            if dataset.count == 1:
+                options.pop("photometric", None)
             cog_translate(
                 dataset,
                 target,
                 options,
                 overview_level=overview_levels(dataset.width, dataset.height),
-                overview_resampling=resampling,
+                overview_resampling="average",
                 in_memory=False,  # a scene may be larger than the memory
                 quiet=True,
             )
@@ -244,14 +244,18 @@ def overview_levels(width: int, height: int) -> int:
 
 
 def add_overviews(path: Path) -> None:
-    """Add overviews to a map of probabilities, so that small scales are cheap to draw.
+    """Add overviews to a map of probabilities or classes, so that small scales are cheap to draw.
 
     They repeat single pixels (`nearest`) and are no averages: what a small scale shows of two maps and their
     disagreement is then true of the pixels that it shows.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "r+") as dataset:
+        try:
+            dataset = rasterio.open(path, "r+")
+        except TypeError as error:  # what rasterio makes of a file that is cut short
+            raise OSError(errno.ENOSPC, "what was written cannot be read back") from error
+        with dataset:
             levels = overview_levels(dataset.width, dataset.height)
             if levels:
                 dataset.build_overviews([2**level for level in range(1, levels + 1)], Resampling.nearest)

@@ -36,7 +36,7 @@ KEPT = 10  # uploads in a workspace; older ones make room
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TYPES = ("uint8", "uint16", "int16", "float32")
 LAUNCH_SECONDS = 60.0  # after which a process that has not come to life is not expected any more
-CUT = "Cut a part out of it, for example with `gdal_translate -srcwin`."
+CUT = "Cut a part out of it, for example with gdal_translate -srcwin."
 
 
 class UploadStatus(Frozen):
@@ -229,7 +229,7 @@ def check_geotiff(path: Path, name: str) -> None:
     with path.open("rb") as file:
         start = file.read(4)
     if start not in TIFF:
-        raise DataError(f"{name}: is no GeoTIFF, whatever its name says. Convert it with `gdal_translate -of GTiff`.")
+        raise DataError(f"{name}: is no GeoTIFF, whatever its name says. Convert it with gdal_translate -of GTiff.")
     try:
         with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -237,12 +237,12 @@ def check_geotiff(path: Path, name: str) -> None:
                 width, height, count, types = dataset.width, dataset.height, dataset.count, set(dataset.dtypes)
     except (RasterioError, OSError) as error:
         raise DataError(
-            f"{name}: looks like a GeoTIFF but cannot be read. Convert it anew with `gdal_translate`."
+            f"{name}: looks like a GeoTIFF but cannot be read. Convert it anew with gdal_translate."
         ) from error
     if not types <= set(TYPES):
         odd = sorted(types - set(TYPES))[0]
         raise DataError(
-            f"{name}: has values of type {odd}; supported are {', '.join(TYPES)}. Convert it with `gdal_translate -ot`."
+            f"{name}: has values of type {odd}; supported are {', '.join(TYPES)}. Convert it with gdal_translate -ot."
         )
     if width * height > MOST_PIXELS or width * height * count > MOST_VALUES:
         gigabytes = width * height * count * max(map(bytes_of, types)) / 1e9

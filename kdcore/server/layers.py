@@ -46,7 +46,7 @@ def choose(shown: ShownScene, layer: str) -> tuple[list[Path], Draw]:
         return [shown.imagery], lambda tile, style: draw_imagery(shown, tile)
     if kind == "truth":
         truth = truth_of(shown)
-        return [truth], lambda tile, style: class_png(read_tile(truth, tile)[0][0], shown.layers.colours, style.hidden)
+        return [truth], lambda tile, style: class_png(labels_of(shown, truth, tile), shown.layers.colours, style.hidden)
     if kind == "mask":
         path = shown.map_of(rest)
         return [path], lambda tile, style: class_png(
@@ -99,24 +99,31 @@ def band_of(shown: ShownScene, text: str) -> int:
 
 def draw_imagery(shown: ShownScene, tile: Tile) -> bytes:
     """Imagery: smooth where it is made smaller, whole pixels where it is made larger."""
-    image, valid = read_tile(shown.imagery, tile, resampling="bilinear" if tile[0] <= shown.scene.zoom else "nearest")
+    native = shown.scene.zoom
+    image, valid = read_tile(shown.imagery, tile, native, resampling="bilinear" if tile[0] <= native else "nearest")
     return imagery_png(image, valid)
+
+
+def labels_of(shown: ShownScene, truth: Path, tile: Tile) -> Classes:
+    """The true classes, 255 where there are none."""
+    labels: Classes = read_tile(truth, tile, shown.scene.zoom)[0][0]
+    return labels
 
 
 def decided(shown: ShownScene, path: Path, tile: Tile, style: Style) -> Classes:
     """The classes that a run decides on."""
-    levels, valid = read_tile(path, tile, flat_place(shown.scene))
+    levels, valid = read_tile(path, tile, shown.scene.zoom, flat_place(shown.scene))
     return classes_of(levels, valid, style.threshold)
 
 
 def draw_probability(shown: ShownScene, path: Path, band: int, tile: Tile) -> bytes:
     """One class's probabilities."""
-    levels, valid = read_tile(path, tile, flat_place(shown.scene), (band,))
+    levels, valid = read_tile(path, tile, shown.scene.zoom, flat_place(shown.scene), (band,))
     return probability_png(levels[0], valid)
 
 
 def draw_disagreement(shown: ShownScene, truth: Path, first: Path, second: Path, tile: Tile, style: Style) -> bytes:
     """Where two runs differ from the truth."""
-    labels = read_tile(truth, tile)[0][0]
+    labels = labels_of(shown, truth, tile)
     runs = (decided(shown, path, tile, style) for path in (first, second))
     return disagreement_png(disagreement(labels, *runs))

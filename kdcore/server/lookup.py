@@ -19,7 +19,8 @@ class ShownScene:
     Attributes:
         layers: classes and colours of the study.
         scene: where the scene lies.
-        imagery, truth: GeoTIFFs of the part that is shown; there is no truth for a raster of one's own.
+        imagery: GeoTIFF of the part that is shown.
+        truth: classes on the pixels of the whole scene; there is none for a raster of one's own.
         maps: the probabilities of each run that mapped the scene, by the run's name.
     """
 

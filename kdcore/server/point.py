@@ -63,11 +63,7 @@ def describe(study: str, scene: str, latitude: float, longitude: float, threshol
         return {"inside": False}
     row, column = pixel
     names = shown.layers.classes
-    label = (
-        NODATA
-        if shown.truth is None
-        else read_pixel(shown.truth, row - shown.scene.part[0], column - shown.scene.part[1])[0]
-    )
+    label = NODATA if shown.truth is None else read_pixel(shown.truth, row, column)[0]
     truth = names[label] if label < len(names) else None
     runs = {}
     for run, path in shown.maps.items():

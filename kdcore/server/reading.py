@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -17,16 +17,22 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from kdcore.inference.layer_index import SceneLayers
+from kdcore.server.cache import BoundedCache
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for good: `catch_warnings` is not for threads
 
 TILE = 256
 CACHE_BYTES = 32_000_000  # of decoded blocks, for the whole process; rasterio takes bytes here, GDAL alone megabytes
+WARPED_BYTES = 24_000_000  # of tiles that may be asked for again with another threshold
 NODATA = 255
 importing = Lock()
 
 Tile = tuple[int, int, int]
 """Zoom, column and row of a tile of the web-mercator grid."""
+Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+"""Values (bands, 256, 256), and where they are valid, (256, 256)."""
+
+warped = BoundedCache[Pixels](WARPED_BYTES, lambda pixels: pixels[0].nbytes + pixels[1].nbytes)
 
 
 class OutsideTile(Exception):
@@ -34,49 +40,61 @@ class OutsideTile(Exception):
 
 
 @contextmanager
-def opened(path: Path, flat: Affine | None = None) -> Iterator[Any]:
+def opened(path: Path, halvings: int = 0, flat: Affine | None = None) -> Iterator[Any]:
     """Open one of our own GeoTIFFs; a handle of its own for each request, since GDAL's may not be shared between threads.
 
     Args:
         path: the file.
+        halvings: of its size: the overview that is wanted, or the smallest there is.
         flat: where it lies on the web-mercator map if the file itself does not say it.
     """
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-        rasterio.open(path, driver="GTiff", sharing=False) as dataset,
+        rasterio.open(path, driver="GTiff", sharing=False) as whole,
     ):
-        if flat is None:
-            yield dataset
+        level = min(halvings, len(whole.overviews(1))) - 1
+        if level < 0 and flat is None:
+            yield whole
+        elif flat is None:
+            with rasterio.open(path, driver="GTiff", sharing=False, overview_level=level) as smaller:
+                yield smaller
         else:
-            with rasterio.open(view(dataset, path, flat), driver="VRT", sharing=False) as lying:
+            with rasterio.open(view(whole, path, flat, level), driver="VRT", sharing=False) as lying:
                 yield lying
 
 
-def view(dataset: Any, path: Path, flat: Affine) -> str:
-    """A GDAL virtual dataset with the pixels of `path`, which lies where `flat` says."""
+def view(whole: Any, path: Path, flat: Affine, level: int) -> str:
+    """A GDAL virtual dataset with the pixels of `path`, or of one of its overviews, which lies where `flat` says."""
+    factor = 2 ** (level + 1)
+    width, height = -(-whole.width // factor), -(-whole.height // factor)
+    source = escape(str(path.absolute()))
+    options = f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>' if level >= 0 else ""
     bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{dataset.nodata}</NoDataValue><SimpleSource>'
-        f'<SourceFilename relativeToVRT="0" shared="0">{escape(str(path.absolute()))}</SourceFilename>'
+        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{whole.nodata}</NoDataValue><SimpleSource>'
+        f'<SourceFilename relativeToVRT="0" shared="0">{source}</SourceFilename>{options}'
         f"<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
-        for band in dataset.indexes
+        for band in whole.indexes
     )
-    place = ", ".join(map(repr, flat.to_gdal()))
-    size = f'rasterXSize="{dataset.width}" rasterYSize="{dataset.height}"'
+    place = ", ".join(map(repr, (flat @ Affine.scale(whole.width / width, whole.height / height)).to_gdal()))
+    size = f'rasterXSize="{width}" rasterYSize="{height}"'
     return f"<VRTDataset {size}><SRS>EPSG:3857</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
 
 
 def read_tile(
     path: Path,
     tile: Tile,
+    native: int,
     flat: Affine | None = None,
     bands: tuple[int, ...] | None = None,
     resampling: Literal["nearest", "bilinear"] = "nearest",
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A tile of a raster, warped to web mercator.
+) -> Pixels:
+    """A tile of a raster, warped to web mercator; kept for a while, since a moved threshold asks for it again.
 
     Args:
         path: an 8-bit GeoTIFF.
         tile: zoom, column, row.
+        native: zoom at which a pixel of the tile is about one of the raster; below it an overview is read, which costs
+            no more at any zoom.
         flat: where the raster lies if the file does not say it.
         bands: band numbers from 1; all without.
         resampling: `nearest` for classes and probabilities, so that every pixel shown is one that was predicted.
@@ -87,9 +105,26 @@ def read_tile(
     Raises:
         OutsideTile: the raster does not touch the tile.
     """
+    key = (path, path.stat().st_mtime_ns, tile, native, flat, bands, resampling)
+    kept = warped.get(key)
+    if kept is None:
+        kept = warp(path, tile, max(0, native - tile[0]), flat, bands, resampling)
+        warped.put(key, kept)
+    return kept
+
+
+def warp(
+    path: Path,
+    tile: Tile,
+    halvings: int,
+    flat: Affine | None,
+    bands: tuple[int, ...] | None,
+    resampling: Literal["nearest", "bilinear"],
+) -> Pixels:
+    """Read and warp a tile; see `read_tile`."""
     reader_of, tile_outside_bounds = rio_tiler()
     zoom, x, y = tile
-    with opened(path, flat) as dataset:
+    with opened(path, halvings, flat) as dataset:
         reader = reader_of(None, dataset=dataset)
         try:
             image = reader.tile(
@@ -109,6 +144,12 @@ def rio_tiler() -> tuple[Any, Any]:
 
     warnings.filterwarnings("ignore", category=NoOverviewWarning)  # small rasters need none
     return Reader, TileOutsideBounds
+
+
+@lru_cache
+def warm_up() -> None:
+    """Import rio-tiler in the background, before the first tile is asked for; only once."""
+    Thread(target=rio_tiler, daemon=True).start()
 
 
 def flat_place(scene: SceneLayers) -> Affine | None:

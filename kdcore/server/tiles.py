@@ -7,16 +7,14 @@ keep the tile).
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 
 from anyio import CapacityLimiter, to_thread
-from cachetools import LRUCache
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
+from kdcore.server.cache import BoundedCache
 from kdcore.server.layers import Style, choose
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import OutsideTile, Tile
@@ -28,26 +26,7 @@ KEEP = "private, max-age=604800, immutable"
 KEEP_SHORTLY = "private, max-age=10"
 
 
-class TileCache:
-    """Drawn tiles, the least recently used forgotten first; safe to use from several threads. An empty one lies outside."""
-
-    def __init__(self, size: int = CACHE_BYTES) -> None:
-        self._kept: LRUCache[tuple[object, ...], bytes] = LRUCache(size, getsizeof=lambda png: len(png) + 200)
-        self._lock = Lock()
-
-    def get(self, key: tuple[object, ...]) -> bytes | None:
-        """What was drawn before."""
-        with self._lock:
-            found: bytes | None = self._kept.get(key)
-        return found
-
-    def put(self, key: tuple[object, ...], png: bytes) -> None:
-        """Keep a tile, unless it is larger than all that may be kept."""
-        with self._lock, suppress(ValueError):
-            self._kept[key] = png
-
-
-cache = TileCache()
+drawn = BoundedCache[bytes](CACHE_BYTES, lambda png: len(png) + 200)  # an empty one lies outside
 limiter = CapacityLimiter(AT_ONCE)
 
 
@@ -121,13 +100,13 @@ def draw(study: str, scene: str, layer: str, position: Tile, style: Style) -> by
     shown = find_scene(study, scene)
     files, drawing = choose(shown, layer)
     key = (study, scene, layer, position, style, *(changed(path) for path in files))
-    png = cache.get(key)
+    png = drawn.get(key)
     if png is None:
         try:
             png = drawing(position, style)
         except OutsideTile:
             png = b""
-        cache.put(key, png)
+        drawn.put(key, png)
     return png
 
 

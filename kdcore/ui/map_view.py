@@ -12,6 +12,7 @@ from kdcore.inference.layer_index import FOLDER, INDEX, Bounds, SceneLayers, Stu
 from kdcore.inference.uploads import Upload
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
+from kdcore.server.reading import warm_up
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.map_layers import MapLayer, StudyMapLayers
 
@@ -137,6 +138,7 @@ def show_map(
         height: of map and legend together, pixels.
         key: distinguishes several maps of a page.
     """
+    warm_up()
     from streamlit_folium import st_folium  # seconds of import, for pages with a map only
 
     from kdcore.views.maps import scene_map, side_by_side_map, swipe_map

@@ -13,27 +13,18 @@ import torch
 
 from kdcore.inference import predict_upload, uploads
 from kdcore.inference.uploads import Upload, receive
-from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
-from kdcore.models.networks import build_network
+from kdcore.models.checkpoint import load_network
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.workspace import Workspace
-from tests.conftest import TINY, write_raster
-from tests.map_study import RUNS, make_map_study
-
-METRES = 0.5
+from tests.conftest import write_raster
+from tests.map_study import METRES, RUNS, give_weights, make_map_study
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A study whose networks are small and not trained: what they say is arbitrary, but known."""
+    """A study with small networks."""
     folder = tmp_path_factory.mktemp("marking") / "studies"
-    study = make_map_study(folder, "town")
-    for seed, run in enumerate(RUNS):
-        network = build_network(TINY, 3, 1, [110.0] * 3, [50.0] * 3, seed=seed)
-        info = CheckpointInfo(
-            network=TINY, bands=3, band_numbers=(1, 2, 3), classes=("land", "building"), metres_per_pixel=METRES
-        )
-        save_network(RunDirectory(study / "runs" / run).best, network, info)
+    give_weights(make_map_study(folder, "town"))
     return Workspace(folder)
 
 

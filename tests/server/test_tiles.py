@@ -17,7 +17,8 @@ from kdcore.files import write_text
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import receive
 from kdcore.runs.workspace import Workspace
-from kdcore.server import tiles
+from kdcore.server import reading, tiles
+from kdcore.server.cache import BoundedCache
 from kdcore.server.routes import map_routes
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS
 from tests.map_study import COLOURS, METRES, NORTH, UTM, WEST, make_map_study
@@ -37,7 +38,8 @@ def workspace(tmp_path_factory):
 @pytest.fixture
 def client(workspace, monkeypatch):
     monkeypatch.setenv("KDCORE_WORKSPACE", str(workspace))
-    monkeypatch.setattr(tiles, "cache", tiles.TileCache())
+    tiles.drawn.clear()
+    reading.warped.clear()
     return TestClient(Starlette(routes=map_routes()))
 
 
@@ -76,8 +78,8 @@ def scene_tile(row: float, column: float, zoom: int) -> tuple[int, int]:
     return tile_at(*to_mercator.transform(WEST + 4000 + column * METRES, NORTH - row * METRES), zoom)
 
 
-def read(path) -> np.ndarray:
-    with rasterio.open(path) as dataset:
+def read(path, **options) -> np.ndarray:
+    with rasterio.open(path, **options) as dataset:
         return dataset.read()
 
 
@@ -250,14 +252,26 @@ def test_a_map_that_was_written_anew_is_drawn_anew(workspace, tmp_path, monkeypa
     assert client.get(address).content != before
 
 
-def test_kept_tiles_stay_below_their_limit():
-    cache = tiles.TileCache(10_000)
+def test_what_is_kept_stays_below_its_limit():
+    cache = BoundedCache[bytes](10_000, len)
     for index in range(100):
-        cache.put((index,), bytes(1000))
-    kept = [index for index in range(100) if cache.get((index,)) is not None]
-    assert kept == list(range(92, 100))  # eight of 1,200 bytes; the newest
-    cache.put(("large",), bytes(20_000))  # larger than all: drawn, not kept
-    assert cache.get(("large",)) is None
+        cache.put(index, bytes(1200))
+        cache.get(95)
+    assert [index for index in range(100) if cache.get(index)] == list(range(92, 100))  # eight; the newest
+    cache.get(92)
+    cache.put("another", bytes(1200))
+    assert cache.get(92)  # it was used since
+    assert cache.get(93) is None
+    cache.put("large", bytes(20_000))  # larger than all may be together: made, not kept
+    assert cache.get("large") is None
+
+
+def test_a_moved_threshold_does_not_read_the_raster_again(client, monkeypatch):
+    x, y = scene_tile(240, 320, 19)
+    address = f"/tiles/town/test-area/mask-teacher-s0/19/{x}/{y}.png"
+    first = client.get(address, params={"threshold": 0.5}).content
+    monkeypatch.setattr(reading, "warp", lambda *_: pytest.fail("read again"))
+    assert client.get(address, params={"threshold": 0.9}).content != first
 
 
 def test_a_click_tells_every_runs_probabilities_and_the_truth(client, workspace):
@@ -316,3 +330,35 @@ def test_a_raster_of_ones_own_is_shown_for_its_study_only(client, workspace):
     found = client.get(f"/point/town/{upload.id}", params={"lat": (south + north) / 2, "lng": (west + east) / 2}).json()
     assert (found["truth"], list(found["runs"])) == (None, ["teacher-s0"])
     assert found["runs"]["teacher-s0"]["right"] is None
+
+
+@pytest.mark.parametrize(("study", "crs"), [("town", UTM), ("flat", None)])
+def test_small_scales_show_single_pixels_and_true_disagreement(client, workspace, study, crs):
+    scene = StudyLayers.load(workspace / study).scenes[0]
+    (south, west), (north, east) = scene.bounds
+    to_mercator = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+    zoom = scene.zoom - 2
+    x, y = tile_at(*to_mercator.transform((west + east) / 2, (south + north) / 2), zoom)
+    across, up = centres(zoom, x, y)
+    rows, columns = utm_pixels(across, up) if crs else (240 - up, 320 + across)
+    shown = rgba(client.get(f"/tiles/{study}/test-area/disagreement-teacher-s0-distilled-s0/{zoom}/{x}/{y}.png"))
+    colours = np.array([[0, 0, 0, 0], *(colour(text) for text in DISAGREEMENT_COLOURS)])
+    quarter, known = sample(who_is_right(workspace / study, overview_level=1), rows / 4, columns / 4)
+    assert known.sum() > 800
+    seen = np.where(shown[..., 3:] == 0, colours[0], shown)
+    assert (seen == colours[quarter]).all(axis=-1)[known].all()
+    whole, known = sample(who_is_right(workspace / study), rows, columns)
+    for value in (1, 2, 3):  # at a small scale as many pixels disagree as there are
+        share = (whole[known] == value).mean()
+        assert (seen[known] == colours[value]).all(axis=-1).mean() == pytest.approx(share, abs=0.02)
+
+
+def who_is_right(study, **options) -> np.ndarray:
+    """0 where teacher and distilled student are right, 1 only the teacher, 2 only the student, 3 none; or of an overview."""
+    decided = []
+    for run in ("teacher-s0", "distilled-s0"):
+        levels = read(study / f"runs/{run}/maps/test_area.tif", **options)
+        decided.append(levels[0] >= 127 if len(levels) == 1 else levels.argmax(axis=0))
+    truth = read(study / "layers/test-area/truth.tif", **options)[0]
+    first, second = (one == truth for one in decided)
+    return np.select([first & ~second, ~first & second, ~first & ~second], [1, 2, 3])

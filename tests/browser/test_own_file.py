@@ -1,0 +1,70 @@
+"""A GeoTIFF of one's own: what is refused in the browser, and the way from the file to the map."""
+
+from urllib.parse import unquote_plus
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from kdcore.inference.uploads import uploads_of
+from kdcore.runs.workspace import Workspace
+from tests.browser.test_map import frame_of, map_state
+from tests.inference.test_uploads import VRT, declared
+from tests.map_study import give_weights
+
+
+def give(page: Page, name: str, contents: bytes) -> None:
+    """Choose a file and send it."""
+    expander = page.get_by_text("Try it on a GeoTIFF of your own")
+    if not page.get_by_role("button", name="Mark it").is_visible():
+        expander.click()
+    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/tiff", "buffer": contents})
+    expect(page.get_by_text(name).first).to_be_visible()
+    page.get_by_role("button", name="Mark it").click()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("vrt.tif", lambda folder: VRT, "vrt.tif: is no GeoTIFF, whatever its name says."),
+        (
+            "photo.tiff",
+            lambda folder: b"\xff\xd8\xff" + bytes(1000),
+            "photo.tiff: is no GeoTIFF, whatever its name says.",
+        ),
+        (
+            "huge.tif",
+            lambda folder: declared(folder / "huge.tif", 200_000, 200_000, 3),
+            "huge.tif: its header declares 200,000 x 200,000 px x 3 bands (120.0 GB); at most 100 million pixels are marked here.",
+        ),
+    ],
+)
+def test_a_file_that_is_no_geotiff_gets_one_clear_sentence(visit, workspace, tmp_path, name, make, words):
+    page = visit("/map?study=town")
+    give(page, name, make(tmp_path))
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    assert page.get_by_role("alert").count() == 1
+    assert uploads_of(Workspace(workspace), "town") == []
+
+
+def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace):
+    give_weights(workspace / "town")
+    page = visit("/map?study=town")
+    give(page, "my <b>roofs</b>.tif", (workspace / ".areas/town/images/validation.tif").read_bytes())
+    page.get_by_role("button", name="Show").click(timeout=240_000)  # the process imports torch first
+    page.wait_for_function("() => location.search.includes('scene=')")
+    assert "scene=Your file: my <b>roofs</b>.tif" in unquote_plus(page.url)
+    frame = frame_of(page)
+    frame.wait_for_function(
+        "() => [...document.querySelectorAll('img.leaflet-tile')].some(image => image.src.includes('/upload-'))"
+    )
+    assert map_state(frame)["left"] == "Teacher"
+    frame.locator("#map_div").click(position={"x": 520, "y": 220})
+    expect(frame.locator(".kdcore-numbers")).to_contain_text("Truth: not known here.")
+    page.get_by_role("combobox", name="Left").click()
+    expect(page.get_by_role("option", name="Student alone", exact=True)).to_be_visible()
+    expect(page.get_by_role("option", name="Truth", exact=True)).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("button", name="Remove")).to_have_count(0)
+    frame_of(page)  # a scene of the study is shown again
+    assert uploads_of(Workspace(workspace), "town") == []
