@@ -96,9 +96,7 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
         st.markdown(f"{ICONS[status.state]} {name}: {status.state}{said}", width="stretch")
         if status.state == "finished":
             st.button("Show", icon=":material/map:", key=f"show {upload.id}", on_click=choose, args=(upload.id,))
-        st.button(
-            "Remove", icon=":material/delete:", key=f"remove {upload.id}", on_click=remove, args=(upload,)
-        )
+        st.button("Remove", icon=":material/delete:", key=f"remove {upload.id}", on_click=remove, args=(upload,))
 
 
 def choose(upload_id: str) -> None:
