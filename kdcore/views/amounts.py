@@ -89,11 +89,9 @@ def amounts_html(
 def arm_html(arm: str, point: OperatingPoint, ap: float, amounts: str | None, longest: float) -> str:
     """One arm's block of `amounts_html`; without amounts it says shares only."""
     shares = shares_in_words(point)
-    quality = "" if np.isnan(ap) else f" · AP {100 * ap:.1f}"
-    threshold = f" · threshold {100 * point.level / (LEVELS - 1):.0f} %"
-    head = (
-        f'{key_html(arm)}<strong>{escape(ARM_NAMES[arm])}</strong><span style="opacity:.75">{quality}{threshold}</span>'
-    )
+    facts = [*([] if np.isnan(ap) else [f"AP {100 * ap:.1f}"]), f"threshold {100 * point.level / (LEVELS - 1):.0f} %"]
+    whole = "".join(f' · <span style="white-space:nowrap">{fact}</span>' for fact in facts)
+    head = f'{key_html(arm)}<strong>{escape(ARM_NAMES[arm])}</strong><span style="opacity:.75">{whole}</span>'
     lines = [head, escape(capital(amounts or shares))]
     if amounts:
         lines += [
