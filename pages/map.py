@@ -2,29 +2,35 @@
 
 import streamlit as st
 
+from kdcore.errors import RunError
 from kdcore.inference.uploads import find_upload
 from kdcore.runs.store import RunDirectory
 from kdcore.ui import map_view, own_file, worst_tiles
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study, workspace
 
+VIEWS = {"swipe": "Swipe", "side": "Side by side"}
+
 st.title("Where do they differ?")
 study = choose_study()
 if study is None:
     st.stop()
-layers = map_view.load_layers(study)
+try:
+    layers = map_view.load_layers(study)
+except RunError as error:
+    st.info(plain(str(error)), icon=":material/map:")
+    st.page_link("runs.py", label="Look at the studies", icon=":material/folder_open:")
+    st.stop()
 own = own_file.finished_uploads(workspace(), study)
 names = {scene.id: scene.name for scene in layers.scenes} | own
-if st.session_state.get(worst_tiles.SCENE) not in names:
-    st.session_state.pop(worst_tiles.SCENE, None)
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    scene_id = st.selectbox(
-        "Scene", list(names), format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params"
-    )
+    map_view.forget_unless(worst_tiles.SCENE, names)
+    scene_id = st.selectbox("Scene", names, format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params")
     seeds = study.settings.seeds
     seed = seeds[0]
     if len(seeds) > 1 and scene_id not in own:
+        map_view.forget_unless("seed", seeds)
         seed = st.selectbox(
             "Seed", seeds, key="seed", bind="query-params", help="Which of the students' trainings is shown.", width=90
         )
@@ -32,34 +38,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         choice = map_view.upload_choice(study, find_upload(workspace(), scene_id))
     else:
         choice = map_view.map_choice(study, map_view.scene_with(layers, scene_id), seed)
-    options = list(choice.layers)
-    for side in ("left", "right"):  # a layer that this scene does not have, such as the truth of a file of one's own
-        if st.session_state.get(side, options[0]) not in options:
-            st.session_state.pop(side)
-    left = st.selectbox(
-        "Left",
-        options,
-        options.index("teacher") if "teacher" in options else 0,
-        key="left",
-        bind="query-params",
-        format_func=lambda key: choice.layers[key].name,
-    )
-    right = st.selectbox(
-        "Right",
-        options,
-        options.index("distilled") if "distilled" in options else 0,
-        key="right",
-        bind="query-params",
-        format_func=lambda key: choice.layers[key].name,
-    )
+    left = map_view.choose_layer("Left", choice, "teacher")
+    right = map_view.choose_layer("Right", choice, "distilled")
     mode = st.segmented_control(
-        "View",
-        ["swipe", "side"],
-        default="swipe",
-        required=True,
-        key="view",
-        bind="query-params",
-        format_func={"swipe": "Swipe", "side": "Side by side"}.get,
+        "View", VIEWS, default="swipe", required=True, key="view", bind="query-params", format_func=VIEWS.__getitem__
     )
     ranked = worst_tiles.rank(RunDirectory(study.path / "runs" / map_view.arms_of(study, seed)["distilled"]))
     st.button(

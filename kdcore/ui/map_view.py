@@ -1,6 +1,6 @@
 """The map on a page: which layers there are, what they mean in a sentence, and drawing it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -111,6 +111,27 @@ def certainties(makes: StudyMapLayers, arms: Mapping[str, str], layers: StudyLay
 def named_runs(arms: Mapping[str, str]) -> dict[str, str]:
     """Name on screen of each run."""
     return {run: ARM_NAMES[arm] for arm, run in arms.items()}
+
+
+def forget_unless(key: str, options: Container[object]) -> None:
+    """Forget what was chosen before if this study or scene does not have it; the widget then shows its default."""
+    if key in st.session_state and st.session_state[key] not in options:
+        del st.session_state[key]
+
+
+def choose_layer(side: str, choice: MapChoice, preferred: str) -> str:
+    """Let a person pick the layer of one side; the address keeps it."""
+    options = list(choice.layers)
+    forget_unless(side.lower(), options)
+    chosen: str = st.selectbox(
+        side,
+        options,
+        options.index(preferred) if preferred in options else 0,
+        key=side.lower(),
+        bind="query-params",
+        format_func=lambda key: choice.layers[key].name,
+    )
+    return chosen
 
 
 def show_map(

@@ -1,0 +1,111 @@
+"""The Map page: what it says, what its widgets lead to, and what happens when an address asks for what is not there."""
+
+import json
+import shutil
+
+import pytest
+
+from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.worst import worst_tiles
+from kdcore.inference.uploads import receive
+from kdcore.runs.workspace import Workspace
+from tests.pages.conftest import HOSTILE, primary_buttons, text_of, words_of
+
+
+def drawn(at) -> dict:
+    """What streamlit-folium is given."""
+    (component,) = at.get("component_instance")
+    return json.loads(component.proto.json_args)
+
+
+def test_it_opens_with_teacher_and_distilled_student(workspace, open_page):
+    at = open_page("map", study="town")
+    assert "Left of the handle what the teacher marked; right of it what the distilled student marked." in words_of(at)
+    shown = drawn(at)
+    assert '"name": "Teacher"' in shown["feature_group"]
+    assert "mask-distilled-s0" in shown["feature_group"]
+    assert shown["returned_objects"] == []
+    assert all(link.startswith("../../leaflet/") for link in shown["js_links"] + shown["css_links"])
+    assert len(primary_buttons(at)) <= 1
+
+
+def test_other_layers_change_what_is_shown_but_not_the_map(workspace, open_page):
+    at = open_page("map", study="town")
+    before = drawn(at)
+    at.selectbox(key="left").select("truth").run()
+    at.selectbox(key="right").select("disagreement").run()
+    at.segmented_control(key="view").select("side").run()
+    after = drawn(at)
+    assert after["script"] == before["script"]  # another one would mean a new frame
+    assert '"mode": "side"' in after["feature_group"]
+    assert "disagreement-teacher-s0-distilled-s0" in after["feature_group"]
+    assert "On the left the truth, as people labelled it; on the right colours show where the teacher or" in words_of(
+        at
+    )
+
+
+def test_the_next_worst_tile_is_the_next_worst_tile(workspace, open_page):
+    ranked = worst_tiles(Scores.load(workspace / "town/runs/distilled-s0/scores.npz"))
+    at = open_page("map", study="town")
+    for number in (1, 2, 3):
+        next(button for button in at.button if button.label == "Next worst tile").click().run()
+        tile = ranked[number - 1]
+        assert f"number {number} of {len(ranked)} by errors" in words_of(at)
+        assert f"wrong in {100 * tile.wrong / tile.scored:.0f}" in words_of(at)
+        assert f'"key": "test-area {tile.row} {tile.column}"' in drawn(at)["feature_group"]
+        assert at.query_params["tile"] == str(number)
+
+
+@pytest.mark.parametrize(
+    "address", [{"scene": "nope", "left": "nope"}, {"tile": "999999"}, {"tile": "x"}, {"view": "up"}, {"tile": "-1"}]
+)
+def test_an_address_that_asks_for_what_is_not_there_shows_the_default(workspace, open_page, address):
+    at = open_page("map", study="town", **address)
+    assert "Left of the handle what the teacher marked" in words_of(at)
+    assert "outlined tile" not in words_of(at)
+
+
+def test_a_study_without_maps_says_so(workspace, open_page):
+    shutil.rmtree(workspace / "town/layers")
+    at = open_page("map", study="town")
+    assert "this study has no map yet" in words_of(at)
+    assert not at.get("component_instance")
+
+
+def test_without_studies_there_is_one_button(empty_workspace, open_page):
+    at = open_page("map")
+    assert len(at.button) == 1
+    assert not at.get("component_instance")
+
+
+def test_titles_are_text(workspace, open_page):
+    at = open_page("map", study="hostile")
+    assert HOSTILE not in text_of(at)
+    assert "onerror" not in drawn(at)["script"]
+
+
+def test_a_file_of_ones_own_has_no_truth(workspace, open_page):
+    place = Workspace(workspace)
+    with (workspace / ".areas/town/images/test_area.tif").open("rb") as file:
+        upload = receive(place, "town", "roofs [x](y).tif", file)
+    upload.write_status(upload.status.model_copy(update={"state": "finished", "message": "A *note*."}))
+    layers = Workspace(workspace).study("town").layers
+    text = (layers / "layers.json").read_text().replace('"id": "test-area"', f'"id": "{upload.id}"')
+    (upload.path / "layers.json").write_text(text)
+    upload.maps.mkdir()
+    shutil.copy(workspace / "town/runs/teacher-s0/maps/test_area.tif", upload.maps / "teacher-s0.tif")
+    at = open_page("map", study="town")
+    at.selectbox(key="left").select("truth").run()
+    at.selectbox(key="scene").select(upload.id).run()
+    assert not at.exception
+    assert f"tiles/town/{upload.id}/mask-teacher-s0" in drawn(at)["feature_group"]
+    assert at.selectbox(key="left").options == [
+        "Imagery",
+        "Teacher",
+        *(f"Teacher: probability of {name}" for name in ("land", "building", "water")),
+    ]
+    assert "roofs [x](y).tif: finished – A *note*." in words_of(at)
+    next(button for button in at.button if button.label == "Remove").click().run()
+    assert not at.exception
+    assert not upload.path.exists()
+    assert at.selectbox(key="scene").value == "test-area"
