@@ -258,7 +258,8 @@ def delete(study: StudyFolder) -> None:
         raise still_alive(study) from error
     except OSError as error:
         raise explain_write_error(study.path, error) from error
-    shutil.rmtree(hidden, ignore_errors=True)
+    for remains in study.path.parent.glob(".deleted-*"):  # also of a deletion that was killed
+        shutil.rmtree(remains, ignore_errors=True)
 
 
 def check_deletable(study: StudyFolder) -> None:

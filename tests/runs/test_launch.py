@@ -295,6 +295,7 @@ class TestDeleting:
     def test_removes_everything(self, workspace):
         study = put_study(workspace.path / "one", job=JobStatus(state="finished"))
         (study.path / "runs/alone-s0/maps").mkdir(parents=True)
+        (workspace.path / ".deleted-by-a-process-that-was-killed").mkdir()
         delete(study)
         assert list(workspace.path.iterdir()) == []
 
