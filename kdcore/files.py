@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_half_written(folder: Path) -> None:
     """Remove what `replacing` left in a folder and below when its process was killed; only while no process writes there."""
-    for file in folder.rglob(".*-*"):
+    for file in (*folder.rglob(".*-*"), *folder.rglob(".tmp*")):  # the second kind is what safetensors writes first
         if file.is_file():
             file.unlink(missing_ok=True)
 

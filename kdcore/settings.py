@@ -330,8 +330,8 @@ class StudySettings(Frozen):
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise ValueError(f"seeds must be different whole numbers from 0 up, not {list(seeds)}")
+        if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
+            raise ValueError(f"seeds must be different whole numbers from 0 up to 2147483647, not {list(seeds)}")
         return seeds
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any]) -> Stu
         raise SettingsError(f"--preset {preset}: there is no such preset; choose one of {', '.join(STUDY_PRESETS)}.")
     values = STUDY_PRESETS[preset].model_dump(mode="json")
     if file is not None:
-        replace(values, read_yaml(file))
+        replace(values, read_yaml(file), str(file))
     for name, value in flags.items():
         if value is not None:
             *path, last = name.split(".")
@@ -44,11 +44,13 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any]) -> Stu
     return validate(StudySettings, values, str(file) if file else "settings")
 
 
-def replace(values: dict[str, Any], others: dict[str, Any]) -> None:
+def replace(values: dict[str, Any], others: dict[str, Any], where: str) -> None:
     """Put `others` over `values`, mapping by mapping; a network is replaced as a whole."""
     for key, value in others.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict) and key not in ("network", "student"):
-            replace(values[key], value)
+        if isinstance(values.get(key), dict) and key not in ("network", "student"):
+            if not isinstance(value, dict):
+                raise SettingsError(f"{where}: {key}: holds {value!r}, but should hold `name: value` lines.")
+            replace(values[key], value, where)
         else:
             values[key] = value
 

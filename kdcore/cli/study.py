@@ -119,9 +119,8 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
     comparison = values["comparison"]
     for key, name in (("mean_ap_points", "mean AP"), ("mean_iou_points", "mean IoU")):
         points = comparison[key]
-        console.print(
-            f"Distilled minus alone, {name}: {points['mean']:+.2f} points (95 % interval {points['low']:+.2f} to {points['high']:+.2f})"
-        )
+        mean, low, high = ("-" if points[key] is None else f"{points[key]:+.2f}" for key in ("mean", "low", "high"))
+        console.print(f"Distilled minus alone, {name}: {mean} points (95 % interval {low} to {high})")
     console.print(f"[bold]{escape(comparison['sentence'])}[/]", soft_wrap=True, highlight=False)
     console.print(f"Page: {escape(str(study.page))}", soft_wrap=True, highlight=False)
 

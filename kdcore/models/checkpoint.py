@@ -138,7 +138,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
         return tensors, json.loads(metadata[KEY])
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: is broken or no safetensors file ({error}).") from error
+        raise CheckpointError(
+            f"{path}: is broken or no safetensors file ({error}). Copy it again, or train anew."
+        ) from error
     except KeyError as error:
         raise CheckpointError(
             f"{path}: was not written by kdcore; it has no settings. Load foreign weights with `architecture/encoder` named."

@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdcore import losses
 from kdcore.data.batches import Batch, Batches, read_ahead
-from kdcore.errors import TrainingDiverged
+from kdcore.errors import SettingsError, TrainingDiverged
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.teacher import Teacher
@@ -219,13 +220,21 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
 
 
 def make_fabric(device: str, devices: int, precision: Any) -> Fabric:
-    """Fabric for one or several processes; several on a CPU or on several GPUs use DistributedDataParallel."""
-    return Fabric(
-        accelerator="auto" if device == "auto" else device,
-        devices=devices,
-        strategy="auto" if devices == 1 else "ddp_spawn",
-        precision=precision,
-    )
+    """Fabric for one or several processes; several on a CPU or on several GPUs use DistributedDataParallel.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    try:
+        return Fabric(
+            accelerator="auto" if device == "auto" else device,
+            devices=devices,
+            strategy="auto" if devices == 1 else "ddp_spawn",
+            precision=precision,
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(f"device {device!r} cannot be used here ({reason}). Choose auto or cpu.") from error
 
 
 def check_weights(network: nn.Module, progress: Progress, budget: Budget) -> None:

@@ -118,7 +118,7 @@ def begin(out: Path, settings: StudySettings, collection: Collection) -> None:
     }
     study = StudyFolder.begin(out, settings)
     before = study.data
-    if before is not None and before.get("hash") != data["hash"]:
+    if before is not None and before.get("hash") != data["hash"] and study.runs():  # else data that were mended
         raise RunError(
             f"{out}: this study began with other data (files or collection.yaml have changed since). Choose another --out."
         )

@@ -188,7 +188,12 @@ class TestSigkill:
 
     def test_half_written_files_of_a_killed_process_are_cleared_away(self, collection, tmp_path):
         run = RunDirectory.create(tmp_path / "run", run_settings(collection))
-        for name in ("checkpoints/.state-abc123.safetensors", "maps/.d-abc123.tif", ".report-abc123.json"):
+        for name in (
+            "checkpoints/.state-abc123.safetensors",
+            "checkpoints/.tmpcicEQE",
+            "maps/.d-abc123.tif",
+            ".report-abc123.json",
+        ):
             (run.path / name).parent.mkdir(exist_ok=True)
             (run.path / name).write_bytes(b"half")
         execute(run)

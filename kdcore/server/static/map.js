@@ -103,6 +103,7 @@ window.kdcoreMap = (() => {
       L.tileLayer("https://tile.openstreetmap.org/{z}/{x}/{y}.png", { maxNativeZoom: 19, maxZoom: base.deepest, attribution: credit }).addTo(map);
     }
     for (const side of sides) map.createPane(side.pane).style.zIndex = 410;
+    map.createPane("kdcore-outline").style.zIndex = 420; // of a tile, above the layers
     tiles(`${base.root}/${base.background}`, "tilePane").addTo(map);
     L.rectangle(base.bounds, { fill: false, color: "#888", weight: 1, interactive: false }).addTo(map);
     (base.unit === "pixels" ? new PixelScale({ imperial: false }) : L.control.scale({ imperial: false })).addTo(map);
@@ -308,7 +309,7 @@ window.kdcoreMap = (() => {
     outline?.forEach((line) => line.remove());
     outline = focus
       ? Object.values(maps).filter(Boolean).flatMap((map) => [["#000", 5], ["#fff", 2]].map(([color, weight]) =>
-          L.rectangle(focus.bounds, { fill: false, color, weight, interactive: false }).addTo(map)))
+          L.rectangle(focus.bounds, { fill: false, color, weight, interactive: false, pane: "kdcore-outline" }).addTo(map)))
       : [];
   }
 
