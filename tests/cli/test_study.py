@@ -1,0 +1,448 @@
+"""`kdcore study`, `report` and `evaluate`: the main job, and a sentence with exit code 2 for everything a user can get wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from safetensors.torch import load_file
+from shapely import box
+from typer.testing import CliRunner
+
+from kdcore.cli import app
+from kdcore.cli.choices import study_settings as chosen_settings
+from kdcore.evaluation.scores import Scores
+from kdcore.settings import ClassSettings, save
+from tests.conftest import write_collection, write_raster
+from tests.disks import mounted, small_disk
+from tests.training.studies import contents, study_settings
+
+
+def run(*arguments) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `kdcore ARGUMENTS`; a traceback is a failure."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert "Traceback" not in result.output
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refused(*arguments) -> str:
+    """The one sentence with which a command refuses, on standard error, without markup; nothing else is printed."""
+    code, out, err = run(*arguments)
+    assert code == 2, out + err
+    assert out == ""
+    lines = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, err
+    sentence = lines[0].removeprefix("Error: ")
+    assert len(sentence) < 600
+    return sentence
+
+
+def nothing_half_written(folder: Path) -> None:
+    """No file that was being written is left, and what is there can be read."""
+    for file in folder.rglob("*"):
+        assert not (file.is_file() and file.name.startswith(".")), file
+        if file.suffix == ".json":
+            json.loads(file.read_text())
+        elif file.suffix == ".yaml":
+            yaml.safe_load(file.read_text())
+        elif file.suffix == ".safetensors":
+            load_file(file)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A settings file of a study of seconds."""
+    save(study_settings(seeds=(0,)), tmp_path / "settings.yaml")
+    return tmp_path / "settings.yaml"
+
+
+@pytest.fixture
+def study(tmp_path, settings):
+    """Starts `kdcore study`, which must refuse and leave nothing half-written."""
+
+    def start(collection, *more) -> str:
+        sentence = refused("study", collection, "--out", tmp_path / "out", "--settings", settings, *more)
+        nothing_half_written(tmp_path / "out")
+        assert not (tmp_path / "out/runs").exists()
+        return sentence
+
+    return start
+
+
+class TestAStudy:
+    def test_goes_from_a_folder_to_a_verdict_and_is_never_overwritten(self, tmp_path, settings):
+        path = write_collection(tmp_path / "collection")
+        arguments = ("study", path, "--out", tmp_path / "out", "--settings", settings, "--temperature", 4, "--json")
+        code, out, err = run(*arguments)
+        assert code == 0
+        report = json.loads(out)
+        assert report["settings"]["recipe"]["temperature"] == 4
+        assert report["settings"]["recipe"]["alpha"] == 0.5
+        assert set(report["arms"]) == {"teacher", "alone", "distilled"}
+        assert "distilled-s0: training" in err  # progress does not stand in the way of the JSON
+        assert json.loads((tmp_path / "out/report.json").read_text()) == report
+        page = (tmp_path / "out/report.html").read_text()
+        assert report["comparison"]["sentence"] in page
+
+        runs = contents(tmp_path / "out/runs")
+        assert json.loads(run(*arguments)[1]) == report
+        assert contents(tmp_path / "out/runs") == runs
+        for other in (("--seeds", "5"), ("--alpha", "0.9"), ("--steps", "7")):
+            assert "holds a study with other settings; a study is never overwritten" in refused(*arguments[:-1], *other)
+        assert contents(tmp_path / "out/runs") == runs
+
+    def test_takes_flags_before_the_file_and_the_file_before_the_preset(self, tmp_path):
+        file = tmp_path / "settings.yaml"
+        file.write_text("recipe: {temperature: 3}\nbudget: {steps: 11}\n")
+        chosen = chosen_settings("quick", file, {"recipe.temperature": 5.0, "recipe.alpha": None})
+        assert chosen.recipe.temperature == 5
+        assert chosen.budget.steps == 11
+        assert chosen.recipe.alpha == chosen_settings("quick", None, {}).recipe.alpha
+
+    def test_whose_data_was_mended_can_be_started_again(self, tmp_path, settings):
+        """Nothing was trained on the wrong data, so the same command must do."""
+        path = write_collection(tmp_path / "collection")
+        good = (path.parent / "masks/d.tif").read_bytes()
+        write_raster(path.parent / "masks/d.tif", np.full((128, 128), 77, np.uint8), west=503_000)
+        arguments = ("study", path, "--out", tmp_path / "out", "--settings", settings)
+        assert "value 77" in refused(*arguments)
+        (path.parent / "masks/d.tif").write_bytes(good)
+        assert run(*arguments)[0] == 0
+
+
+class TestAReport:
+    def test_prints_json_for_programs(self, tiny_study):
+        code, out, err = run("report", tiny_study, "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out) == json.loads((tiny_study / "report.json").read_text())
+
+    def test_prints_a_table_and_the_verdict_for_people(self, tiny_study, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "200")
+        study = shutil.copytree(tiny_study, tmp_path / "study")
+        code, out, _ = run("report", study)
+        report = json.loads((study / "report.json").read_text())
+        assert code == 0
+        assert report["comparison"]["sentence"] in " ".join(out.split())
+        for words in (
+            "student alone",
+            "distilled student",
+            "teacher",
+            f"{100 * report['arms']['alone']['mean_ap']:.1f}",
+        ):
+            assert words in out
+        assert str(study / "report.html") in out.replace("\n", "")
+
+    def test_of_a_single_tile_has_no_interval_and_is_printed_all_the_same(self, tiny_study, tmp_path):
+        study = shutil.copytree(tiny_study, tmp_path / "study")
+        for one in (study / "runs").iterdir():
+            for name in ("scores.npz", "scores-validation.npz"):
+                Scores.load(one / name).select([5]).save(one / name)
+        code, out, _ = run("report", study)
+        assert code == 0
+        assert "One test tile is too few" in " ".join(out.split())
+
+    def test_of_what_is_no_study(self, tmp_path):
+        assert "holds no study" in refused("report", tmp_path)
+        assert "holds no study" in refused("report", tmp_path / "nowhere")
+
+    def test_of_an_unfinished_study(self, tiny_study, tmp_path):
+        study = shutil.copytree(tiny_study, tmp_path / "study")
+        (study / "runs/distilled-s1/report.json").unlink()
+        assert "distilled-s1 is not finished" in refused("report", study)
+
+
+class TestAnEvaluation:
+    def test_gives_the_numbers_of_the_run(self, tiny_study):
+        best = tiny_study / "runs/alone-s0/checkpoints/best.safetensors"
+        code, out, _ = run("evaluate", best, tiny_study.parent / "collection", "--device", "cpu", "--json")
+        told = json.loads((tiny_study / "runs/alone-s0/report.json").read_text())["test"]
+        assert code == 0
+        assert json.loads(out)["mean_iou"] == pytest.approx(told["mean_iou"], abs=0.02)
+
+    def test_writes_maps_where_asked(self, tiny_study, tmp_path):
+        best = tiny_study / "runs/alone-s0/checkpoints/best.safetensors"
+        arguments = ("--split", "validation", "--maps", tmp_path / "maps", "--device", "cpu")
+        code, out, _ = run("evaluate", best, tiny_study.parent / "collection", *arguments)
+        assert code == 0
+        assert "validation part" in out
+        with rasterio.open(tmp_path / "maps/c.tif") as map_:
+            assert map_.count == 3
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--split", "all"), "--split all: there is no such part; choose one of train, validation, test"),
+            (("--device", "device 'tpu9' cannot be used here"), "device 'tpu9' cannot be used here"),
+        ],
+    )
+    def test_with_wrong_options(self, tiny_study, arguments, words):
+        best = tiny_study / "runs/alone-s0/checkpoints/best.safetensors"
+        assert words in refused("evaluate", best, tiny_study.parent / "collection", *arguments)
+
+    def test_of_a_checkpoint_of_another_class_list(self, tiny_study, tmp_path):
+        best = tiny_study / "runs/alone-s0/checkpoints/best.safetensors"
+        other = write_collection(tmp_path / "other", classes=4)
+        sentence = refused("evaluate", best, other)
+        assert (
+            f"{best}: was trained for the classes land, building, water, but the collection has land, building"
+            in sentence
+        )
+        assert "Use a checkpoint of the same class list" in sentence
+
+    def test_of_a_file_that_is_no_checkpoint(self, tiny_study, tmp_path):
+        (tmp_path / "x.safetensors").write_bytes(b"PK\3\4 something else")
+        assert "x.safetensors: is broken or no safetensors file" in refused(
+            "evaluate", tmp_path / "x.safetensors", tiny_study.parent / "collection"
+        )
+        assert "there is no such file" in refused("evaluate", tmp_path / "none", tiny_study.parent / "collection")
+
+
+class TestBadData:
+    """Each is found before anything is trained, and named with its file, its place and its mend."""
+
+    @pytest.fixture
+    def collection(self, tmp_path):
+        return write_collection(tmp_path / "collection").parent
+
+    def test_image_and_mask_of_different_size(self, collection, study):
+        write_raster(collection / "masks/b.tif", np.zeros((64, 100), np.uint8), west=501_000)
+        sentence = study(collection)
+        assert "masks/b.tif: the mask is 100 x 64 px but its image is 128 x 128 px" in sentence
+        assert "Export the mask on the image's grid" in sentence
+
+    def test_a_mask_value_that_is_no_class(self, collection, study):
+        labels = np.zeros((128, 128), np.uint8)
+        labels[40, 77] = 9
+        write_raster(collection / "masks/c.tif", labels, west=502_000)
+        sentence = study(collection)
+        assert "masks/c.tif: value 9 at row 40, column 77 is no class" in sentence
+        assert "Add it to `classes` or to `ignore` in collection.yaml" in sentence
+
+    def test_a_mask_colour_that_is_no_class(self, tmp_path, study):
+        classes = tuple(ClassSettings(name=n, colour=c) for n, c in (("land", "#000000"), ("water", "#0000FF")))
+        path = self.coloured(tmp_path, classes)
+        with rasterio.open(path.parent / "masks/a.tif", "r+") as mask:
+            mask.write(np.array([[[0x12]], [[0x34]], [[0x56]]], np.uint8), window=rasterio.windows.Window(5, 6, 1, 1))
+        assert "masks/a.tif: colour #123456 at row 6, column 5 is no class" in study(path)
+
+    def coloured(self, tmp_path, classes):
+        path = write_collection(tmp_path / "coloured", classes=2)
+        table = np.array([[int(entry.colour[i : i + 2], 16) for i in (1, 3, 5)] for entry in classes], np.uint8)
+        for index, name in enumerate("abcd"):
+            with rasterio.open(path.parent / f"masks/{name}.tif") as mask:
+                labels = mask.read(1)
+            write_raster(
+                path.parent / f"masks/{name}.tif", np.moveaxis(table[labels], -1, 0), west=500_000 + 1000 * index
+            )
+        settings = yaml.safe_load(path.read_text())
+        settings["classes"] = [entry.model_dump(exclude_none=True) for entry in classes]
+        path.write_text(yaml.safe_dump(settings))
+        return path
+
+    def test_a_folder_that_is_not_there(self, tmp_path, study):
+        assert "nowhere: there is no such folder or file" in study(tmp_path / "nowhere")
+
+    def test_a_folder_without_settings(self, collection, study):
+        (collection / "collection.yaml").unlink()
+        assert f"has no collection.yaml. Run `kdcore data inspect {collection}`, which proposes one" in study(
+            collection
+        )
+
+    def test_settings_that_are_no_yaml(self, collection, study):
+        (collection / "collection.yaml").write_text("name: [unclosed\n")
+        assert "collection.yaml: is no valid YAML" in study(collection)
+
+    def test_a_misspelt_setting(self, collection, study):
+        file = collection / "collection.yaml"
+        file.write_text(file.read_text() + "nodota: 0\n")
+        assert "nodota: is not a setting; check its spelling" in study(collection)
+
+    def test_an_unreadable_image(self, collection, study):
+        (collection / "images/b.tif").write_bytes(b"II*\0" + bytes(100))
+        assert "images/b.tif: looks like GTiff but cannot be read" in study(collection)
+
+    def test_an_image_that_is_something_else(self, collection, study):
+        (collection / "images/b.tif").write_text("<html>Not found</html>")
+        assert "images/b.tif: is no GeoTIFF, JPEG, PNG or JPEG 2000 image. Convert it" in study(collection)
+
+    @pytest.mark.parametrize("folder", ["images", "masks"])
+    def test_a_file_that_was_not_copied_whole(self, collection, study, folder):
+        file = collection / folder / "b.tif"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        sentence = study(collection)
+        assert f"{folder}/b.tif" in sentence
+        assert "broken" in sentence or "cannot be read" in sentence
+
+    def test_a_mask_that_is_not_there(self, collection, study):
+        (collection / "masks/b.tif").unlink()
+        sentence = study(collection)
+        assert "images/b.tif: is in the train part but has no labels" in sentence
+        assert "move the image to unlabelled/" in sentence
+
+    def test_labels_without_a_crs(self, collection, study):
+        """GeoPackage: a GeoJSON without a CRS is in degrees by its standard."""
+        (collection / "masks/b.tif").unlink()
+        (collection / "labels").mkdir()
+        frame = geopandas.GeoDataFrame(geometry=[box(501_000, 4_999_990, 501_010, 5_000_000)])
+        with pytest.warns(UserWarning, match="'crs' was not provided"):
+            frame.to_file(collection / "labels/b.gpkg")
+        file = collection / "collection.yaml"
+        settings = yaml.safe_load(file.read_text())
+        settings["class_field"] = "class"
+        file.write_text(yaml.safe_dump(settings))
+        assert "labels/b.gpkg: these polygons have no CRS. Assign one" in study(collection)
+
+    def test_a_class_that_the_train_part_lacks(self, collection, study):
+        for index, name in enumerate("ab"):
+            labels = np.indices((128, 128)).sum(axis=0).astype(np.uint8) % 2
+            write_raster(collection / f"masks/{name}.tif", labels, west=500_000 + 1000 * index)
+        sentence = study(collection)
+        assert "the train part has no pixel of class 'water'" in sentence
+        assert "Choose another split, or remove the class" in sentence
+
+    def test_one_class_only(self, collection, study):
+        file = collection / "collection.yaml"
+        settings = yaml.safe_load(file.read_text())
+        settings["classes"] = settings["classes"][1:2]
+        file.write_text(yaml.safe_dump(settings))
+        sentence = study(collection)
+        assert "one class only (building)" in sentence
+        assert "add the rest, for example 'background'" in sentence
+
+    def test_one_class_only_in_the_test_part(self, tmp_path, study):
+        path = write_collection(tmp_path / "binary", classes=2)
+        write_raster(path.parent / "masks/d.tif", np.zeros((128, 128), np.uint8), west=503_000)
+        assert "the test part has no pixel of class 'building'" in study(path)
+
+    def test_imagery_that_is_all_nodata(self, collection, study):
+        for index, name in enumerate("ab"):
+            nothing = np.zeros((3, 128, 128), np.uint8)
+            write_raster(collection / f"images/{name}.tif", nothing, west=500_000 + 1000 * index, nodata=0)
+        assert "the train imagery is all nodata. Check `nodata` in collection.yaml" in study(collection)
+
+    @pytest.mark.parametrize("folder", ["images", "masks"])
+    def test_a_header_that_declares_120_gb(self, collection, study, folder):
+        file = collection / folder / "b.tif"
+        profile = {"width": 200_000, "height": 200_000, "count": 3, "dtype": "uint8", "compress": "deflate"}
+        options = {"tiled": True, "sparse_ok": True, "BIGTIFF": "YES"}
+        with rasterio.open(
+            file,
+            "w",
+            driver="GTiff",
+            crs="EPSG:32633",
+            transform=rasterio.Affine(1, 0, 0, 0, -1, 0),
+            **profile,
+            **options,
+        ):
+            pass
+        sentence = study(collection)
+        assert f"{folder}/b.tif: its header declares 200000 x 200000 px x 3 bands (120 GB)" in sentence
+        assert "Make the file anew, or raise `max_declared_gb`" in sentence
+
+    @pytest.mark.parametrize("value", ["../../etc", "/etc"])
+    def test_a_path_outside_the_folder(self, collection, study, value):
+        file = collection / "collection.yaml"
+        file.write_text(file.read_text().replace("images: images", f"images: {value}"))
+        sentence = study(collection)
+        assert f"'{value}' leads outside the collection's folder; name a folder inside it" in sentence
+
+    def test_a_split_that_leaks(self, collection, study):
+        file = collection / "collection.yaml"
+        file.write_text(file.read_text().replace("  test:\n  - d", "  test:\n  - d\n  - a"))
+        assert "scene 'a' is both in test and in train; that would leak" in study(collection)
+
+    def test_images_of_a_type_that_is_not_supported(self, collection, study):
+        write_raster(collection / "images/b.tif", np.ones((3, 128, 128), np.float64), west=501_000)
+        sentence = study(collection)
+        assert "images/b.tif: has values of type float64; supported are uint8, uint16, int16, float32" in sentence
+
+
+class TestBadSettings:
+    @pytest.fixture
+    def collection(self, tmp_path):
+        return write_collection(tmp_path / "collection")
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--alpha", "1.5"), "recipe.alpha: Input should be less than or equal to 1 (found '1.5')"),
+            (("--alpha", "-0.1"), "recipe.alpha: Input should be greater than or equal to 0 (found '-0.1')"),
+            (("--alpha", "nan"), "recipe.alpha"),
+            (("--temperature", "0.5"), "recipe.temperature: Input should be greater than or equal to 1 (found '0.5')"),
+            (("--temperature", "21"), "recipe.temperature: Input should be less than or equal to 20 (found '21.0')"),
+            (("--seeds", "0,zero"), "--seeds 0,zero: write whole numbers with commas, for example 0,1,2"),
+            (("--seeds", "1,1"), "seeds must be different whole numbers from 0 up"),
+            (("--seeds", str(2**70)), "seeds"),
+            (("--preset", "fast"), "--preset fast: there is no such preset; choose one of"),
+            (("--settings", "nowhere.yaml"), "nowhere.yaml: there is no such file"),
+            (("--device", "tpu"), "hardware.device"),
+        ],
+    )
+    def test_are_refused(self, collection, tmp_path, arguments, words):
+        sentence = refused("study", collection, "--out", tmp_path / "out", *arguments)
+        assert words in sentence
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("text", ["recipe: 3\n", "- a list\n", "budget: {crop: many}\n", "studnet: tiny\n"])
+    def test_in_a_file_are_refused(self, collection, tmp_path, text):
+        (tmp_path / "settings.yaml").write_text(text)
+        arguments = ("--settings", tmp_path / "settings.yaml", "--alpha", "0.5", "--steps", "3")
+        assert "settings.yaml: " in refused("study", collection, "--out", tmp_path / "out", *arguments)
+        assert not (tmp_path / "out").exists()
+
+    def test_that_name_no_network(self, collection, tmp_path):
+        file = tmp_path / "settings.yaml"
+        file.write_text("student: gigantic\n")
+        sentence = refused("study", collection, "--out", tmp_path / "out", "--settings", file)
+        assert "'gigantic' is no network; choose a preset (large, base, medium," in sentence
+
+    def test_of_a_teacher_of_another_class_list(self, tiny_study, tmp_path):
+        best = tiny_study / "runs/teacher-s0/checkpoints/best.safetensors"
+        other = write_collection(tmp_path / "other", classes=4)
+        settings = study_settings(seeds=(0,)).model_dump(mode="json", exclude_none=True)
+        settings["teacher"]["checkpoints"] = [str(best)]
+        (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+        sentence = refused("study", other, "--out", tmp_path / "out", "--settings", tmp_path / "settings.yaml")
+        assert f"{best}: was trained for the classes land, building, water" in sentence
+        nothing_half_written(tmp_path / "out")
+
+
+class TestTheFolder:
+    @pytest.mark.parametrize("what", ["a file", "something else"])
+    def test_of_the_study_is_not_taken_from_others(self, tmp_path, settings, what):
+        out = tmp_path / "out"
+        if what == "a file":
+            out.write_text("mine")
+        else:
+            out.mkdir()
+            (out / "thesis.txt").write_text("mine")
+        path = write_collection(tmp_path / "collection")
+        assert "Choose another --out" in refused("study", path, "--out", out, "--settings", settings)
+        assert (out if what == "a file" else out / "thesis.txt").read_text() == "mine"
+        assert what == "a file" or [file.name for file in out.iterdir()] == ["thesis.txt"]
+
+    def test_on_a_full_disk(self, tmp_path, settings):
+        """Full while the teacher is trained; with more space the same command goes on."""
+        path = write_collection(tmp_path / "collection")
+        with small_disk(tmp_path / "disk", kilobytes=700) as disk:
+            arguments = ("study", path, "--out", disk / "out", "--settings", settings)
+            sentence = refused(*arguments)
+            assert "the disk is full" in sentence
+            assert "Free space, then resume" in sentence
+            nothing_half_written(disk / "out")
+            mounted(disk, kilobytes=60_000)
+            code, out, _ = run(*arguments)
+            assert code == 0
+            assert "Page: " in out
+
+    def test_on_a_disk_without_any_space(self, tmp_path, settings):
+        path = write_collection(tmp_path / "collection")
+        with small_disk(tmp_path / "disk", kilobytes=4) as disk:
+            assert "the disk is full" in refused("study", path, "--out", disk / "out", "--settings", settings)
+            nothing_half_written(disk)
