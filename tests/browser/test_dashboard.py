@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -204,3 +205,52 @@ def test_markup_in_a_title_is_inert(path, hostile, visit):
         assert frame.locator("a[href^=javascript]").count() == 0
     if path in ("train", "runs?studies=hostile"):
         assert page.get_by_role("heading", name=f"{HOSTILE} **bold** [x](javascript:alert(1))").count() == 1
+
+
+@pytest.fixture
+def doomed(workspace: Path) -> Iterator[StudyFolder]:
+    """A finished study that a test may do away with."""
+    folder = StudyFolder(workspace / "doomed")
+    shutil.copytree(workspace / "town", folder.path)
+    folder.write_about(folder.about.model_copy(update={"title": "Doomed", "created": 9e9}))
+    yield folder
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def test_a_click_on_a_row_chooses_a_study_and_names_it_in_the_address(doomed, visit):
+    page = visit("/runs")
+    table = page.get_by_test_id("stDataFrame").bounding_box()
+    page.mouse.click(table["x"] + 17, table["y"] + 53)  # the box at the left of the first row
+    expect(page.get_by_role("heading", name="Doomed")).to_be_visible()
+    assert "studies=doomed" in page.url
+
+
+def test_a_study_is_downloaded_as_a_zip(doomed, visit, tmp_path):
+    page = visit("/runs?studies=doomed")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Everything").click()
+    download.value.save_as(tmp_path / "study.zip")
+    assert download.value.suggested_filename == "doomed.zip"
+    assert "doomed/report.json" in zipfile.ZipFile(tmp_path / "study.zip").namelist()
+
+
+def test_deleting_takes_two_clicks(doomed, visit):
+    page = visit("/runs?studies=doomed")
+    page.get_by_role("button", name="Delete …").click()
+    expect(page.get_by_role("dialog")).to_contain_text("This cannot be undone")
+    assert doomed.path.exists()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert not doomed.path.exists()
+
+
+def test_the_form_stands_in_the_address_and_survives_a_reload(visit):
+    page = visit("/train")
+    slider = page.get_by_role("slider", name="Temperature")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_test_id("stLatex").or_(page.locator(".katex-mathml")).first).to_contain_text("9")  # T = 3
+    page.wait_for_url("**temperature=3*")
+    page.reload()
+    page.wait_for_selector(READY)
+    expect(page.locator(".katex-mathml").first).to_contain_text("9")
