@@ -7,9 +7,11 @@ from starlette.middleware import Middleware
 
 from kdcore.server.address import BackendAddress
 from kdcore.server.routes import map_routes
+from kdcore.server.warm import warm
 
 app = st.App(
     Path(__file__).parent / "pages/frame.py",
     routes=map_routes(),
     middleware=[Middleware(BackendAddress)],
+    lifespan=warm,
 )

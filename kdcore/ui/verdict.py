@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-import pandas as pd
 import streamlit as st
 
 from kdcore.ui import words
@@ -71,6 +70,8 @@ def show_verdict(report: dict[str, Any]) -> None:
 
 def show_arms(report: dict[str, Any]) -> None:
     """The three arms with what they reached and how large they are."""
+    import pandas as pd  # a third of a second, after the numbers are on screen
+
     rows = {
         ARM_NAMES[name]: {"Mean AP": score(arm), "Parameters": parameters(arm["parameters"])}
         for name, arm in report["arms"].items()
