@@ -71,12 +71,15 @@ def offer_demo() -> None:
 def look(path: Path) -> dict[str, Any]:
     """Look at the data and show what is being done meanwhile."""
     place = st.empty()
-    with place.status("Looking at the data …") as status:
-        found = overview(
-            path, lambda text: status.update(label=f"{plain(text[:120])} …"), DEMO_SEED if path == DEMO_AREA else None
-        )
-    place.empty()
-    return found
+    try:
+        with place.status("Looking at the data …") as status:
+            return overview(
+                path,
+                lambda text: status.update(label=f"{plain(text[:120])} …"),
+                DEMO_SEED if path == DEMO_AREA else None,
+            )
+    finally:
+        place.empty()
 
 
 def save(library: Library, text: str, root: Path) -> None:

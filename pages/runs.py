@@ -4,7 +4,7 @@ import streamlit as st
 
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import plain
+from kdcore.ui.formatting import plain, sentence
 from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
 from kdcore.ui.runs_table import comparison, overview
 from kdcore.ui.study_picker import show_empty, workspace
@@ -93,7 +93,7 @@ if len(chosen) == 1:
     study = chosen[0]
     st.subheader(plain(study.title))
     if study.job.message:
-        st.caption(plain(study.job.message))
+        st.caption(plain(sentence(study.job.message)))
     show_links(study)
     offer_downloads(study)
 if chosen:

@@ -12,6 +12,11 @@ def plain(text: str) -> str:
     return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
+def sentence(text: str) -> str:
+    """A message with a capital letter, as it stands alone on a page; unchanged where it begins with a path."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in [0, 1] as '87.3 %'; a dash where it is unknown."""
     return "–" if share is None else f"{100 * share:.{digits}f}{NO_BREAK}%"

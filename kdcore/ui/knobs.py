@@ -49,14 +49,13 @@ def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
         alt=f"What the teacher says of one pixel at temperature {temperature:g}, against temperature 1",
     )
     first, second = pixel.probabilities.argsort()[::-1][:2]
-    before = f"The teacher says {plain(names[first])} with {percent(pixel.probabilities[first], 0)}"
+    before = f"The teacher gives {plain(names[first])} {percent(pixel.probabilities[first], 0)}"
     if temperature == 1:
         st.caption(f"{before}. At temperature 1 the student hears exactly that.")
     else:
         st.caption(
-            f"{before}. At temperature {temperature:g} the student hears {percent(softened[first], 0)}, and "
-            f"{plain(names[second])} with {percent(softened[second], 0)} instead of {percent(pixel.probabilities[second], 0)}. "
-            "The grey marks are temperature 1."
+            f"{before}. At temperature {temperature:g} the student hears {percent(softened[first], 0)}, and for {plain(names[second])} "
+            f"{percent(softened[second], 0)} instead of {percent(pixel.probabilities[second], 0)}. The grey marks show temperature 1."
         )
 
 

@@ -16,7 +16,7 @@ from kdcore.runs.progress import StudyProgress
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import count, duration, plain, when
+from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.verdict import show_numbers, show_verdict
 from kdcore.views.arms import ARM_NAMES
@@ -71,9 +71,12 @@ def draw_state(study: StudyFolder, job: JobStatus, progress: StudyProgress) -> N
     left = "" if job.state != "running" else time_left(progress)
     st.progress(min(1.0, share), text=f"{state_sentence(study, job)}{left}")
     if job.state in ("failed", "broken"):
-        st.error(plain(job.message) or "It failed without a word. The log below may tell why.", icon=":material/error:")
+        st.error(
+            plain(sentence(job.message)) or "It failed without a word. The log below may tell why.",
+            icon=":material/error:",
+        )
     elif job.state == "interrupted":
-        st.warning(plain(job.message), icon=":material/power_off:")
+        st.warning(plain(sentence(job.message)), icon=":material/power_off:")
 
 
 def draw_result(study: StudyFolder) -> None:
@@ -103,8 +106,7 @@ def stage_words(stage: str) -> str:
     if stage in ("", "starting"):
         return "Starting: loading the libraries that train"
     run, separator, rest = stage.partition(": ")
-    text = f"{run_name(run)}: {rest}" if separator else stage
-    return text[:1].upper() + text[1:]
+    return sentence(f"{run_name(run)}: {rest}" if separator else stage)
 
 
 def run_name(name: str) -> str:

@@ -36,18 +36,20 @@ def overview(path: Path) -> dict[str, Any]:
         what can be used `collection`: name, classes, colours, bands, metres_per_pixel, `scenes` with their rectangles, `pictures`.
     """
     found = inspect(path, CROP, lambda name: tell(f"reading {name}"))
-    collection = None
-    error = None
-    try:
-        collection = open_collection(path, found)
-    except KdcoreError as problem:
-        error = str(problem)
-    return {
+    answer: dict[str, Any] = {
         "inspection": found.to_dict(),
         "proposal": proposal_text(found) if found.proposal is not None else None,
-        "error": error,
-        "collection": None if collection is None else describe(collection),
+        "error": None,
+        "collection": None,
     }
+    try:
+        collection = open_collection(path, found)
+        if collection is not None:
+            answer["collection"] = describe(collection)
+            answer["collection"]["pictures"] = pictures(collection, answer["collection"]["colours"])
+    except KdcoreError as problem:  # what was found before is shown all the same
+        answer["error"] = str(problem)
+    return answer
 
 
 def open_collection(path: Path, found: Inspection) -> Collection | None:
@@ -62,17 +64,16 @@ def open_collection(path: Path, found: Inspection) -> Collection | None:
 def describe(collection: Collection) -> dict[str, Any]:
     """What to draw of a collection."""
     settings = collection.settings
-    colours = class_colours(settings)
     return {
         "name": settings.name,
         "classes": list(settings.class_names),
-        "colours": colours,
+        "colours": class_colours(settings),
         "bands": collection.bands,
         "metres_per_pixel": collection.metres_per_pixel,
         "split_by": settings.split.by,
         "unlabelled": len(collection.unlabelled),
         "scenes": scene_rows(collection),
-        "pictures": pictures(collection, colours),
+        "pictures": [],
     }
 
 

@@ -90,6 +90,8 @@ def test_a_problem_is_shown_with_its_mend(workspace, open_page, bare_folder):
     at = look_at(open_page, bare_folder)
     assert any("c.tif" in error.value.replace("\\", "") for error in at.error)
     assert not at.success
+    assert at.metric[0].value == "4"  # the rest is shown all the same
+    assert not at.status  # it is not still looking
 
 
 def test_a_folder_that_is_not_there_gets_a_sentence(workspace, open_page):

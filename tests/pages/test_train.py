@@ -49,7 +49,7 @@ class TestForm:
 
     def test_a_real_pixel_shows_what_temperature_does(self, workspace, open_page):
         at = open_page("train", temperature="20")
-        sentence = next(c.value for c in at.caption if c.value.startswith("The teacher says"))
+        sentence = next(c.value for c in at.caption if c.value.startswith("The teacher gives"))
         assert "At temperature 20 the student hears" in sentence
         before, after = (int(part.split("\u00a0%")[0].split()[-1]) for part in sentence.split("At temperature 20"))
         assert after < before  # softer
