@@ -387,17 +387,23 @@ class TestResuming:
     def test_ends_where_an_undisturbed_training_ends(self, collection, tmp_path, ema, stop):
         budget = QUICK.model_copy(update={"ema": ema})
 
+        judged = []
+
         def score(candidate):
+            judged.append(snapshot(candidate))
             return float(next(candidate.parameters()).detach().abs().mean())
 
         whole = Training(collection, tmp_path, dropout=True, budget=budget)
         whole.go(score)
+        expected_last = judged[-1]
         first = Training(collection, tmp_path, dropout=True, budget=budget)
         calls = itertools.count(1)
         assert first.go(score, should_stop=lambda: next(calls) == stop).step == stop
         second = Training(collection, tmp_path, dropout=True, budget=budget, run=first.run)
         torch.manual_seed(99)
         second.go(score)
+        assert same(judged[-1], expected_last)
+        assert same(judged[-1], snapshot(second.network)) == (ema is None)
         assert same(snapshot(second.network), snapshot(whole.network))
         assert same(load_tensors(second.run.best)[0], load_tensors(whole.run.best)[0])
         (ours, told), (theirs, expected) = (load_tensors(training.run.state) for training in (second, whole))
