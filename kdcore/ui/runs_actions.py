@@ -59,7 +59,7 @@ def offer_actions(studies: Sequence[StudyFolder]) -> None:
     settled = [study for study in own if states[study.id] not in (*ACTIVE, "broken")]
     with st.container(horizontal=True):
         if active and st.button(
-            "Stop", icon=":material/stop:", help="Saves the current state; resuming goes on exactly there."
+            "Stop training", icon=":material/stop:", help="Saves the current state; resuming goes on exactly there."
         ):
             act(active, launch.stop)
         if resumable and st.button("Resume", icon=":material/play_arrow:", help="Goes on from the last saved state."):

@@ -130,7 +130,7 @@ def draw_controls(study: StudyFolder, job: JobStatus) -> None:
         if job.state in ACTIVE:
             stopping = study.cancel_file.exists()
             if st.button(
-                "Stop",
+                "Stop training",
                 icon=":material/stop:",
                 disabled=stopping,
                 help="Saves the current state; resuming goes on exactly there.",

@@ -77,7 +77,7 @@ def wait_for_step(page: Page, step: int) -> int:
         if (now := shown_step(page)) > step:
             return now
         page.wait_for_timeout(300)
-    pytest.fail(f"the page shows no more than step {step}: {page.get_by_test_id('stProgress').inner_text()}")
+    pytest.fail(f"the page shows no more than step {step}: {page.get_by_test_id('stMain').inner_text()[:400]}")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_two_tabs_watch_the_same_study(training, page):
 def test_a_second_study_waits_for_its_turn(training, page, data):
     waiting = Workspace(training.dashboard.workspace).study(launch_in(page, training.dashboard, data, "After it"))
     expect(page.get_by_test_id("stProgress")).to_contain_text("Next in line", timeout=PATIENCE)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop training").click()
     expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=PATIENCE)
     assert waiting.state == "stopped"
     assert training.study.state == "running"
@@ -173,7 +173,7 @@ def test_the_training_outlives_the_server(training, chromium, start_dashboard):
 def test_stop_keeps_the_state_and_resume_goes_on_there(training, page):
     page.goto(training.address)
     wait_for_step(page, 0)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop training").click()
     expect(page.get_by_test_id("stProgress")).to_contain_text("Stopped", timeout=PATIENCE)
     assert not training.study.alive
     stopped = json.loads((training.study.path / "runs/teacher-s0/status.json").read_text())

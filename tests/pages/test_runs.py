@@ -70,8 +70,8 @@ def test_a_study_at_work_can_be_stopped_but_not_deleted(workspace, open_page, mo
     study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], About(title="Begun", demo=0))
     study.write_job(JobStatus(state="queued", device="cpu", queued=1.0, launched=4e9))
     at = open_page("runs", studies="begun")
-    assert {"Stop"} == labels(at) & {"Stop", "Resume", "Delete …"}
-    button(at, "Stop").click().run()
+    assert {"Stop training"} == labels(at) & {"Stop training", "Resume", "Delete …"}
+    button(at, "Stop training").click().run()
     assert stopped == ["begun"]
 
 
@@ -87,7 +87,7 @@ def test_the_example_cannot_be_changed(workspace, open_page, monkeypatch, tmp_pa
     (workspace / "town").rename(tmp_path / "example")
     monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "example")
     at = open_page("runs", studies="example")
-    assert not labels(at) & {"Archive", "Delete …", "Stop", "Resume"}
+    assert not labels(at) & {"Archive", "Delete …", "Stop training", "Resume"}
 
 
 def test_a_bundle_holds_the_study_without_what_belongs_to_this_machine(workspace):

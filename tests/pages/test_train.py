@@ -152,7 +152,7 @@ class TestWatch:
         with holding(study.path / "alive.lock", "taken"):
             at = open_page("train", study="begun")
         assert "Student alone, seed 1: training, 120 of 300" in at.progress[0].text.replace("\\", "")
-        assert [button.label for button in at.button] == ["Stop"]
+        assert [button.label for button in at.button] == ["Stop training"]
 
     def test_progress_counts_the_steps_of_all_runs(self, workspace, open_page):
         study = begin_study(workspace, "running", stage="teacher-s0: training", done=150, total=300)
@@ -178,10 +178,10 @@ class TestWatch:
         study = begin_study(workspace, "running", stage="teacher-s0: training", done=1, total=300)
         with holding(study.path / "alive.lock", "taken"):
             at = open_page("train", study="begun")
-            button(at, "Stop").click().run()
+            button(at, "Stop training").click().run()
         assert study.cancel_file.exists()
         assert at.progress[0].text.startswith("Stopping")
-        assert button(at, "Stop").disabled
+        assert button(at, "Stop training").disabled
 
     @pytest.mark.parametrize("state", ["stopped", "failed", "running"])  # 'running' without a process: interrupted
     def test_what_does_not_run_can_be_resumed(self, state, workspace, open_page, monkeypatch):
