@@ -334,12 +334,6 @@ class StudySettings(Frozen):
             raise ValueError(f"seeds must be different whole numbers from 0 up to 2147483647, not {list(seeds)}")
         return seeds
 
-    @model_validator(mode="after")
-    def _runs(self) -> Self:
-        if self.recipe.alpha > 0 and self.evaluation.window < self.evaluation.tile:
-            raise ValueError("window must not be smaller than tile")
-        return self
-
 
 STUDY_PRESETS: dict[str, StudySettings] = {
     # Less than five minutes on two CPU cores, on the demo area.

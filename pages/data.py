@@ -8,7 +8,7 @@ import streamlit as st
 from kdcore.errors import DataError, KdcoreError
 from kdcore.runs.library import Library
 from kdcore.ui import data_view
-from kdcore.ui.address import put_into_address, take_from_address
+from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import DEMO, known_data
 from kdcore.ui.data_source import overview
 from kdcore.ui.formatting import plain
@@ -37,15 +37,7 @@ def choose(library: Library) -> Path | None:
     known = known_data(library.known(), workspace().studies()) | {OTHER: "A folder on this machine …"}
     left, right = st.columns((2, 3))
     with left:
-        take_from_address("collection", known, DEMO)
-        chosen = st.selectbox(
-            "Collection",
-            list(known),
-            key="collection",
-            format_func=known.__getitem__,
-            on_change=put_into_address,
-            args=("collection",),
-        )
+        chosen = select_in_address("Collection", "collection", known, DEMO)
     if chosen == DEMO:
         return DEMO_AREA
     if chosen != OTHER:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, hash_file, list_files
 from kdcore.data.labels import pack_colours, read_polygons
+from kdcore.data.palette import PALETTE
 from kdcore.data.rasters import DTYPES, IMAGE_SUFFIXES, colour_bands, ground_resolution, open_raster
 from kdcore.data.survey import spread, survey
 from kdcore.errors import DataError, KdcoreError
@@ -24,11 +25,6 @@ FOLDERS = {
     "unlabelled": ("unlabelled", "unlabeled"),
 }
 CLASS_FIELDS = ("class", "label", "category", "type", "landcover", "land_cover", "class_name")
-# Okabe & Ito's colour-blind-safe palette, then Tol's muted one, for classes whose masks bring no colours.
-PALETTE = (
-    *("#999999", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"),
-    *("#332288", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#661100"),
-)
 MOST_BLOCKS = 1000  # of a mask that are counted
 MOST_CODES = 60  # values or colours; more means that a file is imagery or was compressed with loss
 

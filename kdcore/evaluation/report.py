@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from kdcore.errors import DataError, RunError
 from kdcore.evaluation.compare import compare
-from kdcore.evaluation.scores import NODATA, Scores
+from kdcore.evaluation.scores import NODATA, Scores, decide
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import StudySettings, load
 
@@ -154,9 +154,3 @@ def count_agreement(path: Path, other: Path) -> tuple[int, int]:
                 same += int((decide(first) == decide(second))[known].sum())
                 total += int(known.sum())
     return same, total
-
-
-def decide(levels: np.ndarray) -> np.ndarray:
-    """Class of each pixel from (K, H, W) uint8 probabilities: the largest, or p >= 0.5 for one map."""
-    decided: np.ndarray = levels[0] >= 127 if len(levels) == 1 else levels.argmax(axis=0)
-    return decided

@@ -23,8 +23,8 @@ from rio_cogeo.cogeo import cog_translate
 from rio_cogeo.profiles import cog_profiles
 
 from kdcore.data.collection import Collection
-from kdcore.data.inspect import PALETTE
 from kdcore.data.labels import IGNORE
+from kdcore.data.palette import class_colours
 from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Box, Crop, Scene, SceneReader
 from kdcore.data.survey import spread
@@ -71,7 +71,7 @@ def write_layers(
     layers = StudyLayers(
         data=collection.content_hash,
         classes=collection.settings.class_names,
-        colours=class_colours([entry.colour for entry in collection.settings.classes]),
+        colours=tuple(class_colours([entry.colour for entry in collection.settings.classes])),
         scored=collection.settings.scored,
         scenes=tuple(
             place(scene, bounding_box(boxes), slug)
@@ -103,13 +103,6 @@ def bounding_box(boxes: Sequence[Box]) -> Box:
     below = max(box.row + box.height for box in boxes)
     right = max(box.column + box.width for box in boxes)
     return Box(row, column, below - row, right - column)
-
-
-def class_colours(given: Sequence[str | None]) -> tuple[str, ...]:
-    """The collection's colours where every class has one, else a palette that colour-blind people can tell apart."""
-    if all(given):
-        return tuple(str(colour) for colour in given)
-    return tuple(PALETTE[index % len(PALETTE)] for index in range(len(given)))
 
 
 def place(scene: Scene, box: Box, slug: str) -> SceneLayers:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kdcore.data.batches import read_ahead
-from kdcore.data.scene import Box, Crop, Scene, SceneReader
+from kdcore.data.scene import Box, Scene, SceneReader
 from kdcore.evaluation.scores import NODATA, quantise
-from kdcore.inference.evaluate import writing_map
+from kdcore.inference.evaluate import inside_of, look, read_window, writing_map
 from kdcore.models.networks import probabilities
 
 
@@ -55,18 +55,13 @@ def predict_scene(
         if (part := Box(row, column, window, window).intersection(scene.box))
     ]
 
-    def read(index: int) -> tuple[Box, Crop]:
-        around = boxes[index].grown(halo).intersection(scene.box) or boxes[index]
-        return around, reader.read(scene, around)
-
+    reads = read_ahead(lambda index: read_window(reader, scene, boxes[index], halo), range(len(boxes)), 2)
     with writing_map(out, scene, maps) as file:
-        for done, (box, (around, crop)) in enumerate(zip(boxes, read_ahead(read, range(len(boxes)), 2), strict=True)):
-            rows = slice(box.row - around.row, box.row - around.row + box.height)
-            columns = slice(box.column - around.column, box.column - around.column + box.width)
+        for done, (box, (around, crop)) in enumerate(zip(boxes, reads, strict=True)):
+            rows, columns = inside_of(around, box)
             if crop.valid[rows, columns].any():
-                image = np.where(crop.valid, crop.image, fill[:, None, None]).astype(np.float32)
-                logits = network(torch.from_numpy(image)[None].to(device))[..., rows, columns]
-                levels = quantise(probabilities(logits)[0].cpu().numpy())
+                logits = look(network, crop, fill, device)[:, rows, columns]
+                levels = quantise(probabilities(logits[None])[0].cpu().numpy())
                 levels[:, ~crop.valid[rows, columns]] = NODATA
                 file.write(levels, box.row, box.column)
             progress(done + 1, len(boxes))

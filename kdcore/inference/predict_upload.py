@@ -8,16 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kdcore.errors import KdcoreError
+from kdcore.errors import KdcoreError, Stopped
 from kdcore.inference.uploads import Upload, UploadStatus
 from kdcore.runs.locks import holding
 from kdcore.runs.workspace import Workspace
 
 EVERY = 0.5  # seconds between reports
-
-
-class Stopped(Exception):
-    """A person asked to stop."""
 
 
 def main(folder: Path) -> int:
@@ -62,7 +58,7 @@ class Reporter:
 
         def report(done: int, total: int) -> None:
             if self.upload.cancel.exists():
-                raise Stopped
+                raise Stopped(f"{self.upload.path}: stopped on request.")
             if done == total or time.monotonic() - self.written > EVERY:
                 self.written = time.monotonic()
                 self.upload.write_status(self.status.model_copy(update={"stage": name, "done": done, "total": total}))

@@ -4,11 +4,8 @@ Each upload is a folder in the workspace: `source.tif`, `upload.json` (how far i
 lives), `cancel` (asks it to stop), `log.txt`, then `imagery.tif`, `maps/RUN.tif` and `layers.json` for the map. No torch here.
 """
 
-import os
 import secrets
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -20,9 +17,11 @@ import rasterio
 from pydantic import ValidationError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from kdcore.data.rasters import DTYPES, MAGIC, bytes_per_pixel
 from kdcore.errors import DataError, RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.inference.layer_index import INDEX, StudyLayers
+from kdcore.runs.detached import start_detached
 from kdcore.runs.locks import held
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import SLUG, Frozen
@@ -33,8 +32,7 @@ MOST_BYTES = 500_000_000
 MOST_PIXELS = 100_000_000
 MOST_VALUES = 2_000_000_000  # pixels times bands
 KEPT = 10  # uploads in a workspace; older ones make room
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-TYPES = ("uint8", "uint16", "int16", "float32")
+TIFF = tuple(start for start, driver in MAGIC.items() if driver == "GTiff")
 LAUNCH_SECONDS = 60.0  # after which a process that has not come to life is not expected any more
 CUT = "Cut a part out of it, for example with gdal_translate -srcwin."
 
@@ -239,22 +237,17 @@ def check_geotiff(path: Path, name: str) -> None:
         raise DataError(
             f"{name}: looks like a GeoTIFF but cannot be read. Convert it anew with gdal_translate."
         ) from error
-    if not types <= set(TYPES):
-        odd = sorted(types - set(TYPES))[0]
+    if not types <= set(DTYPES):
+        odd = sorted(types - set(DTYPES))[0]
         raise DataError(
-            f"{name}: has values of type {odd}; supported are {', '.join(TYPES)}. Convert it with gdal_translate -ot."
+            f"{name}: has values of type {odd}; supported are {', '.join(DTYPES)}. Convert it with gdal_translate -ot."
         )
     if width * height > MOST_PIXELS or width * height * count > MOST_VALUES:
-        gigabytes = width * height * count * max(map(bytes_of, types)) / 1e9
+        gigabytes = width * height * count * max(map(bytes_per_pixel, types)) / 1e9
         raise DataError(
             f"{name}: its header declares {width:,} x {height:,} px x {count} bands ({gigabytes:,.1f} GB); "
             f"at most {MOST_PIXELS // 1_000_000} million pixels are marked here. {CUT}"
         )
-
-
-def bytes_of(dtype: str) -> int:
-    """Bytes of one value."""
-    return {"uint8": 1, "uint16": 2, "int16": 2}.get(dtype, 4)
 
 
 def start(upload: Upload) -> None:
@@ -264,15 +257,7 @@ def start(upload: Upload) -> None:
         RunError: it could not be started.
     """
     try:
-        with (upload.path / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(upload.path.absolute())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            )
+        process = start_detached(WORKER, upload.path, upload.path / "log.txt")
     except OSError as error:
         raise RunError(f"The process that marks the file could not be started ({error.strerror or error}).") from error
     threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie is left

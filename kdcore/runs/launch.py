@@ -3,12 +3,10 @@
 A worker is a detached process: it survives the end, however it comes, of the server or terminal that started it.
 """
 
-import os
 import re
 import secrets
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import unicodedata
@@ -17,6 +15,7 @@ from typing import Literal
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import explain_write_error
+from kdcore.runs.detached import start_detached
 from kdcore.runs.devices import host, kind_of
 from kdcore.runs.locks import TakenError, holding
 from kdcore.runs.study_folder import LAUNCH_SECONDS, About, JobStatus, StudyFolder
@@ -191,15 +190,7 @@ def spawn(study: StudyFolder, before: JobStatus) -> None:
         )
     )
     try:
-        with study.log_file.open("ab") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(study.path.absolute())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C and the end of the terminal are not for it
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            )
+        worker = start_detached(WORKER, study.path, study.log_file)
     except OSError as error:
         message = f"{study.path}: its worker could not be started ({error.strerror or error})."
         study.write_job(JobStatus(state="failed", message=message, queued=now, seconds=before.seconds))

@@ -70,10 +70,8 @@ def compute_loss(logits: Tensor, teacher_logits: Tensor | None, batch: Batch, re
         return {"loss": task, "task": task}
     if recipe.distillation == "channel":
         distillation = losses.channel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
-    elif logits.shape[1] == 1:
-        distillation = losses.bernoulli_kl(logits, teacher_logits, recipe.temperature, batch.valid)
     else:
-        distillation = losses.pixel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
+        distillation = losses.distillation(logits, teacher_logits, recipe.temperature, batch.valid)
     return {"loss": losses.combine(task, distillation, recipe.alpha), "task": task, "distillation": distillation}
 
 

@@ -76,7 +76,7 @@ def make(network: NetworkSettings) -> SegmentationNetwork:
 
 
 def cost_of_step(network: SegmentationNetwork, teacher: Teacher | None, budget: Budget, hardware: Hardware) -> float:
-    """Seconds for each step and pixel: the median of five steps, as `kdcore.training.loop` does them."""
+    """Seconds for each step and pixel: the median of five bare steps, without clipping, averaging or compilation."""
     fabric = make_fabric(hardware.device, 1, hardware.precision)
     fabric.launch()
     generator = torch.Generator().manual_seed(0)

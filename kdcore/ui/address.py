@@ -4,16 +4,29 @@ Streamlit's own `bind="query-params"` writes what a widget shows. That is right 
 sentence; this writes the value itself.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import streamlit as st
 
 
-def take_from_address(key: str, options: Collection[str], default: str) -> None:
-    """Give the widget `key` the value that the address names, else its last one in this session, else the default.
+def select_in_address(label: str, key: str, options: Mapping[str, str], default: str) -> str:
+    """A select box whose value stands in the address as `key`.
 
-    Call it before the widget, and give the widget `on_change=put_into_address, args=(key,)`.
+    Args:
+        label: above the box.
+        key: of the widget and in the address.
+        options: value and what is shown for it.
+        default: the value where neither the address nor this session names one.
     """
+    take_from_address(key, options, default)
+    chosen: str = st.selectbox(
+        label, list(options), key=key, format_func=options.__getitem__, on_change=put_into_address, args=(key,)
+    )
+    return chosen
+
+
+def take_from_address(key: str, options: Mapping[str, str], default: str) -> None:
+    """Give the widget `key` the value that the address names, else its last one in this session, else the default."""
     named, kept = st.query_params.get(key), st.session_state.get(f"kept {key}")
     value = named if named in options else kept if kept in options else default
     st.session_state[key] = st.session_state[f"kept {key}"] = value

@@ -2,21 +2,19 @@
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from kdcore.errors import DataError, SettingsError
+from kdcore.server.cache import BoundedCache
 from kdcore.settings import read_yaml
 from kdcore.ui.asking import ask
 
 MODULE = "kdcore.views.data_overview"
 KEPT = 16  # overviews that are remembered
 
-_kept: "OrderedDict[str, dict[str, Any]]" = OrderedDict()  # shared by all viewers; they look at the same disk
-_lock = Lock()
+_kept = BoundedCache[dict[str, Any]](KEPT, lambda found: 1)  # shared by all viewers; they look at the same disk
 
 
 def overview(path: Path, progress: Callable[[str], None], demo: int | None = None) -> dict[str, Any]:
@@ -31,15 +29,11 @@ def overview(path: Path, progress: Callable[[str], None], demo: int | None = Non
         KdcoreError: nothing can be found out; says why.
     """
     key = fingerprint(path)
-    with _lock:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]
+    kept = _kept.get(key)
+    if kept is not None:
+        return kept
     found = ask(MODULE, ["--demo", str(demo), str(path)] if demo is not None else [str(path)], progress)
-    with _lock:
-        _kept[fingerprint(path)] = found
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
+    _kept.put(fingerprint(path), found)
     return found
 
 

@@ -1,14 +1,15 @@
 """Temperature and alpha, each with a picture that moves with its slider."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
+from kdcore.data.palette import class_colours
 from kdcore.errors import RunError
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.choices import ALPHAS, TEMPERATURES
-from kdcore.ui.colours import class_colours
 from kdcore.ui.formatting import percent, plain
 from kdcore.views.charts import alpha_chart, probability_chart
 from kdcore.views.softening import Pixel, soften, telling_pixels
@@ -20,14 +21,7 @@ def temperature_knob(example: StudyFolder | None) -> float:
     Args:
         example: a finished study whose teacher gives the pixels; None where there is none yet.
     """
-    temperature: float = st.select_slider(
-        "Temperature",
-        TEMPERATURES,
-        key="temperature",
-        bind="query-params",
-        format_func=lambda value: f"{value:g}",
-        help=words.TERMS["temperature"],
-    )
+    temperature = discrete_slider("temperature", TEMPERATURES)
     pixels = [] if example is None else pixels_of(teacher_maps(example))
     if example is None or not pixels:
         st.caption("Once a study is finished, one of its pixels shows here what temperature does.")
@@ -38,13 +32,26 @@ def temperature_knob(example: StudyFolder | None) -> float:
     return temperature
 
 
+def discrete_slider(key: str, values: Sequence[float]) -> float:
+    """A slider over a few values, which stands in the address; its name and its explanation follow from `key`."""
+    chosen: float = st.select_slider(
+        key.capitalize(),
+        values,
+        key=key,
+        bind="query-params",
+        format_func=lambda value: f"{value:g}",
+        help=words.TERMS[key],
+    )
+    return chosen
+
+
 def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
     """Bars of one pixel's probabilities at the chosen temperature, and what they mean in a sentence."""
     report = example.report()
     names = report["data"]["classes"]
     softened = soften(pixel.probabilities, temperature)
     st.altair_chart(
-        probability_chart(names, pixel.probabilities, softened, class_colours(report)),
+        probability_chart(names, pixel.probabilities, softened, class_colours(report["data"]["colours"])),
         key="softened probabilities",
         alt=f"What the teacher says of one pixel at temperature {temperature:g}, against temperature 1",
     )
@@ -61,14 +68,7 @@ def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
 
 def alpha_knob(temperature: float) -> float:
     """Alpha's slider, and the loss with its numbers filled in."""
-    alpha: float = st.select_slider(
-        "Alpha",
-        ALPHAS,
-        key="alpha",
-        bind="query-params",
-        format_func=lambda value: f"{value:g}",
-        help=words.TERMS["alpha"],
-    )
+    alpha = discrete_slider("alpha", ALPHAS)
     st.latex(formula(temperature, alpha))
     st.altair_chart(
         alpha_chart(alpha),

@@ -9,7 +9,7 @@ from kdcore.runs.library import Library
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import PRESETS, STUDY_PRESETS
 from kdcore.ui import words
-from kdcore.ui.address import put_into_address, take_from_address
+from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import (
     AS_PRESET,
     DEMO,
@@ -82,15 +82,7 @@ def choose_data_and_preset(studies: list[StudyFolder]) -> tuple[str, str]:
     with st.container(border=True):
         left, middle, right = st.columns((4, 5, 4))
         with left:
-            take_from_address("data", known, DEMO)
-            data = st.selectbox(
-                "Train on",
-                list(known),
-                key="data",
-                format_func=known.__getitem__,
-                on_change=put_into_address,
-                args=("data",),
-            )
+            data = select_in_address("Train on", "data", known, DEMO)
             st.page_link("data.py", label="Look at it, or use data of your own", icon=":material/database:")
         with middle:
             preset = st.segmented_control(

@@ -14,7 +14,7 @@ from kdcore.evaluation.curves import THRESHOLDS
 from kdcore.evaluation.operating import MEAN, OperatingPoint, view_curve
 from kdcore.evaluation.scores import LEVELS
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS, tint
-from kdcore.views.layout import GREY, style
+from kdcore.views.layout import GREY, add_band, style
 
 Points = Mapping[str, OperatingPoint]
 LINES_OF_F1 = (0.2, 0.4, 0.6, 0.8)
@@ -160,17 +160,7 @@ def draw_arm(
     colour, dash = ARM_COLOURS[arm], ARM_DASHES[arm]
     low, high = measured.band[view]
     common = {"legendgroup": arm, "showlegend": False, **place}
-    if np.isfinite(low).all():
-        figure.add_scatter(
-            x=np.concatenate([RECALLS, RECALLS[::-1]]).astype(np.float32),
-            y=np.concatenate([high, low[::-1]]).astype(np.float32),
-            mode="lines",
-            line={"width": 0},
-            fill="toself",
-            fillcolor=tint(colour, 0.14),
-            hoverinfo="skip",
-            **common,
-        )
+    add_band(figure, RECALLS, low, high, tint(colour, 0.14), **common)
     if len(measured.positives) > 1:
         seeds = [
             drawn_curve(positives, negatives, view)

@@ -17,10 +17,11 @@ import numpy as np
 
 from kdcore.data.collection import Collection, Region
 from kdcore.data.demo import write_demo
-from kdcore.data.inspect import PALETTE, Inspection, inspect, proposal_text
+from kdcore.data.inspect import Inspection, inspect, proposal_text
+from kdcore.data.palette import class_colours
 from kdcore.data.scene import Box, Scene
 from kdcore.errors import KdcoreError
-from kdcore.settings import SPLITS, CollectionSettings
+from kdcore.settings import SPLITS
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 
 CROP = 128  # pixels: a split by blocks must leave room for crops of this size
@@ -67,7 +68,7 @@ def describe(collection: Collection) -> dict[str, Any]:
     return {
         "name": settings.name,
         "classes": list(settings.class_names),
-        "colours": class_colours(settings),
+        "colours": class_colours([entry.colour for entry in settings.classes]),
         "bands": collection.bands,
         "metres_per_pixel": collection.metres_per_pixel,
         "split_by": settings.split.by,
@@ -75,13 +76,6 @@ def describe(collection: Collection) -> dict[str, Any]:
         "scenes": scene_rows(collection),
         "pictures": [],
     }
-
-
-def class_colours(settings: CollectionSettings) -> list[str]:
-    """The classes' own colours, or a palette where some have none."""
-    given = [entry.colour for entry in settings.classes]
-    known = [colour for colour in given if colour is not None]
-    return known if len(known) == len(given) else [PALETTE[index % len(PALETTE)] for index in range(len(given))]
 
 
 def scene_rows(collection: Collection) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from kdcore.evaluation.bands import RECALLS, StudyCurves
 from kdcore.evaluation.operating import MEAN
 from kdcore.views.arms import ARM_COLOURS, tint
-from kdcore.views.layout import FAINT, GREY, style
+from kdcore.views.layout import FAINT, GREY, add_band, style
 
 METRICS = {"mean_ap_points": "Mean AP", "mean_iou_points": "Mean IoU", "boundary_iou_points": "Boundary IoU"}
 BETTER, WORSE = ARM_COLOURS["distilled"], ARM_COLOURS["alone"]
@@ -140,17 +140,7 @@ def gain_figure(curves: StudyCurves, view: int) -> go.Figure:
     gain, low, high = curves.gain_band[view]
     figure = go.Figure()
     figure.add_hline(y=0, line={"color": GREY, "width": 1.5})
-    if np.isfinite(low).all():
-        figure.add_scatter(
-            x=np.concatenate([RECALLS, RECALLS[::-1]]).astype(np.float32),
-            y=np.concatenate([high, low[::-1]]).astype(np.float32),
-            mode="lines",
-            line={"width": 0},
-            fill="toself",
-            fillcolor=tint(BETTER, 0.2),
-            hoverinfo="skip",
-            showlegend=False,
-        )
+    add_band(figure, RECALLS, low, high, tint(BETTER, 0.2), showlegend=False)
     figure.add_scatter(
         x=RECALLS.astype(np.float32),
         y=gain.astype(np.float32),

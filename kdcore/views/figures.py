@@ -1,4 +1,4 @@
-"""All Plotly figures of a study, and the arms' names, colours, dashes and markers, under one name."""
+"""The figures of a study's report."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,29 +7,10 @@ import plotly.graph_objects as go
 
 from kdcore.evaluation.bands import StudyCurves
 from kdcore.evaluation.calibration import calibration
-from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS
 from kdcore.views.calibration import reliability_figure
 from kdcore.views.curves import precision_recall_figure, precision_recall_grid
-from kdcore.views.differences import difference_figure, difference_rows, gain_figure
-from kdcore.views.layout import LAYOUT
-from kdcore.views.learning import learning_figure
+from kdcore.views.differences import difference_figure, difference_rows
 from kdcore.views.quality import quality_figure
-
-__all__ = [
-    "ARM_COLOURS",
-    "ARM_DASHES",
-    "ARM_NAMES",
-    "ARM_SYMBOLS",
-    "LAYOUT",
-    "difference_figure",
-    "gain_figure",
-    "learning_figure",
-    "precision_recall_figure",
-    "precision_recall_grid",
-    "quality_figure",
-    "reliability_figure",
-    "report_figures",
-]
 
 
 def report_figures(curves: StudyCurves, comparison: Mapping[str, Any]) -> dict[str, go.Figure]:

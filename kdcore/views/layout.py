@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+
+from kdcore.evaluation.curves import Floats
 
 GREY = "rgba(128,132,142,0.9)"  # readable on white and on near-black
 FAINT = "rgba(128,132,142,0.38)"
@@ -17,6 +20,21 @@ LAYOUT: dict[str, Any] = {
 }
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 """How a browser shows a figure: without the maker's logo and what is of no use here."""
+
+
+def add_band(figure: go.Figure, x: Floats, low: Floats, high: Floats, colour: str, **more: Any) -> None:
+    """Shade what lies between two lines; nothing is drawn where they are not known."""
+    if np.isfinite(low).all():
+        figure.add_scatter(
+            x=np.concatenate([x, x[::-1]]).astype(np.float32),
+            y=np.concatenate([high, low[::-1]]).astype(np.float32),
+            mode="lines",
+            line={"width": 0},
+            fill="toself",
+            fillcolor=colour,
+            hoverinfo="skip",
+            **more,
+        )
 
 
 def style(figure: go.Figure, **layout: Any) -> go.Figure:

@@ -13,18 +13,19 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from kdcore.data.collection import Collection
-from kdcore.data.inspect import PALETTE
+from kdcore.data.palette import class_colours
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import StudyCurves, study_curves
-from kdcore.evaluation.report import arm_runs, decide
-from kdcore.evaluation.scores import NODATA, Scores
+from kdcore.evaluation.report import arm_runs
+from kdcore.evaluation.scores import NODATA, Scores, decide
 from kdcore.files import write_text
 from kdcore.runs.store import RunDirectory
 from kdcore.views.amounts import amounts_html
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html
 from kdcore.views.differences import difference_rows
-from kdcore.views.figures import learning_figure, report_figures
+from kdcore.views.figures import report_figures
+from kdcore.views.learning import learning_figure
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 from kdcore.views.quality import quality_table
 
@@ -60,7 +61,7 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
     }
     environment = Environment(loader=PackageLoader("kdcore", "views"), autoescape=True)
     environment.filters["percent"] = lambda value, digits=1: "–" if value is None else f"{100 * value:.{digits}f}"
-    colours = class_colours(report)
+    colours = class_colours(report["data"]["colours"])
     for figure in figures.values():
         figure.update_layout(template="plotly_white")
     text = environment.get_template("report.html").render(
@@ -92,14 +93,6 @@ def class_amounts(curves: StudyCurves, metres_per_pixel: float | None) -> list[t
         ap = {arm: float(measured.ap[view, 0]) for arm, measured in curves.arms.items()}
         blocks.append((name, amounts_html(points, ap, metres_per_pixel)))
     return blocks
-
-
-def class_colours(report: dict[str, Any]) -> list[str]:
-    """The collection's colours, or a colour-blind-safe palette where it has none."""
-    given = report["data"]["colours"]
-    if all(given):
-        return list(given)
-    return [PALETTE[index % len(PALETTE)] for index in range(len(given))]
 
 
 def picture_rows(

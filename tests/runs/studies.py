@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kdcore.runs.study_folder import About, JobStatus, StudyFolder
+from kdcore.runs.workspace import Workspace
 from kdcore.settings import Budget, EvaluationSettings, Recipe, StudySettings, TeacherSettings
 from tests.conftest import TINY
 
@@ -59,3 +61,13 @@ def processes_of(study: StudyFolder) -> list[int]:
             if number != os.getpid() and alive and os.fsencode(study.path) in words:
                 found.append(number)
     return found
+
+
+@contextlib.contextmanager
+def workspace_at(path: Path) -> Iterator[Workspace]:
+    """A workspace whose workers end with the block."""
+    place = Workspace(path)
+    yield place
+    for study in place.folders():
+        for process in processes_of(study):
+            os.kill(process, signal.SIGKILL)

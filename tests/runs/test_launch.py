@@ -18,7 +18,7 @@ from kdcore.runs.launch import archive, create, delete, queue_position, resume, 
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.runs.workspace import Workspace
 from tests.disks import small_disk
-from tests.runs.studies import processes_of, put_study, tiny_study, wait_for
+from tests.runs.studies import processes_of, put_study, tiny_study, wait_for, workspace_at
 
 ROOT = Path(__file__).parents[2]
 PRETEND = "tests.runs.pretend_worker"
@@ -26,11 +26,8 @@ PRETEND = "tests.runs.pretend_worker"
 
 @pytest.fixture
 def workspace(tmp_path):
-    place = Workspace(tmp_path / "studies")
-    yield place
-    for study in place.folders():
-        for process in processes_of(study):
-            os.kill(process, signal.SIGKILL)
+    with workspace_at(tmp_path / "studies") as place:
+        yield place
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from kdcore.training.study import reuse_teacher
 from kdcore.training.worker import work
 from tests.conftest import TINY
 from tests.disks import mounted, small_disk
-from tests.runs.studies import BUDGET, processes_of, tiny_study, wait_for
+from tests.runs.studies import BUDGET, processes_of, tiny_study, wait_for, workspace_at
 
 ROOT = Path(__file__).parents[2]
 LONG = Budget(steps=120, batch_size=2, crop=64, validate_every=60, save_every=15)
@@ -37,11 +37,8 @@ LONG = Budget(steps=120, batch_size=2, crop=64, validate_every=60, save_every=15
 
 @pytest.fixture
 def workspace(tmp_path):
-    place = Workspace(tmp_path / "studies")
-    yield place
-    for study in place.folders():
-        for process in processes_of(study):
-            os.kill(process, signal.SIGKILL)
+    with workspace_at(tmp_path / "studies") as place:
+        yield place
 
 
 @pytest.fixture

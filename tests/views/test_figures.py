@@ -8,7 +8,9 @@ import pytest
 from kdcore.evaluation.bands import study_curves
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
-from kdcore.views.figures import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS, learning_figure, report_figures
+from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS
+from kdcore.views.figures import report_figures
+from kdcore.views.learning import learning_figure
 
 
 @pytest.fixture(scope="module")

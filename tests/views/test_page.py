@@ -12,10 +12,11 @@ import pytest
 import rasterio
 from PIL import Image
 
+from kdcore.data.palette import class_colours
 from kdcore.evaluation.report import arm_runs, study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.settings import CollectionSettings, SplitSettings
-from kdcore.views.page import class_colours, pick_tiles, picture_rows, write_page
+from kdcore.views.page import pick_tiles, picture_rows, write_page
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 from tests.conftest import write_collection
 from tests.synthetic_study import make_study
@@ -245,9 +246,9 @@ class TestPictures:
 
 def test_collections_may_give_colours_to_some_classes_only():
     """Then all get colours of one palette, so that no two look alike."""
-    assert class_colours({"data": {"colours": ["#112233", "#445566"]}}) == ["#112233", "#445566"]
-    mixed = class_colours({"data": {"colours": ["#112233", None, None]}})
+    assert class_colours(["#112233", "#445566"]) == ["#112233", "#445566"]
+    mixed = class_colours(["#112233", None, None])
     assert len(set(mixed)) == 3
     settings = {"name": "x", "split": SplitSettings(train=("a",), validation=("b",), test=("c",))}
     many = CollectionSettings(**settings, classes=tuple({"name": f"c{index}"} for index in range(30)))
-    assert len(class_colours({"data": {"colours": [entry.colour for entry in many.classes]}})) == 30
+    assert len(class_colours([entry.colour for entry in many.classes])) == 30
