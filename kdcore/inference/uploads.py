@@ -148,8 +148,8 @@ def find_upload(workspace: Workspace, upload_id: str) -> Upload:
     return upload
 
 
-def uploads_of(workspace: Workspace, study: str) -> list[Upload]:
-    """The uploads that a study's networks mark, newest first."""
+def uploads_of(workspace: Workspace, study: str) -> list[tuple[Upload, UploadStatus]]:
+    """The uploads that a study's networks mark, newest first, each with its state at this moment."""
     found = []
     for path in folder_of(workspace).glob(f"{PREFIX}*"):
         try:
@@ -157,8 +157,8 @@ def uploads_of(workspace: Workspace, study: str) -> list[Upload]:
         except RunError:
             continue  # half written, or just being removed
         if status.study == study:
-            found.append((status.created, Upload(path)))
-    return [upload for _, upload in sorted(found, key=lambda entry: entry[0], reverse=True)]
+            found.append((Upload(path), status))
+    return sorted(found, key=lambda entry: entry[1].created, reverse=True)
 
 
 def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upload:

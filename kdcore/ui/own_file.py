@@ -23,7 +23,7 @@ BUSY = ("waiting", "running")
 
 def finished_uploads(workspace: Workspace, study: StudyFolder) -> dict[str, str]:
     """Name on screen of each raster of one's own that can be shown, by its id; no two are alike."""
-    found = [(upload, upload.status) for upload in uploads.uploads_of(workspace, study.id)]
+    found = uploads.uploads_of(workspace, study.id)
     names = [status.name for _, status in found]
     return {
         upload.id: f"Your file: {status.name}{f' ({upload.id[-4:]})' if names.count(status.name) > 1 else ''}"
@@ -35,7 +35,7 @@ def finished_uploads(workspace: Workspace, study: StudyFolder) -> dict[str, str]
 def show_own_files(workspace: Workspace, study: StudyFolder) -> None:
     """The part of the page that takes a file and lists those that were given."""
     found = uploads.uploads_of(workspace, study.id)
-    busy = any(upload.status.state in BUSY for upload in found)
+    busy = [row for row in found if row[1].state in BUSY]
     with st.expander("Try it on a GeoTIFF of your own", icon=":material/upload_file:", expanded=bool(found)):
         st.markdown(
             "The study's networks mark your imagery, and it appears on the map above. It should be of the kind that they "
@@ -50,9 +50,10 @@ def show_own_files(workspace: Workspace, study: StudyFolder) -> None:
         elif sent:
             st.info("Choose a file first.", icon=":material/info:")
         if busy:
-            watch(workspace, study)
-        else:
-            list_uploads(found)
+            watch(workspace, study, len(busy))
+        for upload, status in found:
+            if status.state not in BUSY:
+                show_row(upload, status)
 
 
 def take_file(workspace: Workspace, study: StudyFolder, file: st.runtime.uploaded_file_manager.UploadedFile) -> None:
@@ -66,21 +67,17 @@ def take_file(workspace: Workspace, study: StudyFolder, file: st.runtime.uploade
 
 
 @st.fragment(run_every=1.0)
-def watch(workspace: Workspace, study: StudyFolder) -> None:
-    """List the files while one is being marked; at the end the page is drawn anew, with the file among its scenes."""
-    found = uploads.uploads_of(workspace, study.id)
-    list_uploads(found)
-    if not any(upload.status.state in BUSY for upload in found):
+def watch(workspace: Workspace, study: StudyFolder, drawn: int) -> None:
+    """The files that are being marked; when one of the `drawn` ends, the page is drawn anew, with it among its scenes.
+
+    Only these are drawn here: a button inside a fragment reruns no more than the fragment, and one that is drawn in the
+    fragment's last moment takes a click that nobody answers.
+    """
+    busy = [row for row in uploads.uploads_of(workspace, study.id) if row[1].state in BUSY]
+    if len(busy) != drawn:
         st.rerun(scope="app")
-
-
-def list_uploads(found: list[Upload]) -> None:
-    """A row for each file."""
-    for upload in found:
-        try:
-            show_row(upload, upload.status)
-        except RunError:
-            continue  # removed in this moment
+    for upload, status in busy:
+        show_row(upload, status)
 
 
 def show_row(upload: Upload, status: UploadStatus) -> None:

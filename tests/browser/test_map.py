@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from playwright.sync_api import Frame, Page, expect
+from playwright.sync_api import Error, Frame, Page, expect
 from pyproj import Transformer
 from scipy import ndimage
 
@@ -18,13 +18,29 @@ from tests.browser.conftest import READY
 from tests.map_study import METRES, NORTH, UTM, WEST
 
 
-def frame_of(page: Page) -> Frame:
-    """The frame that the map is in, once all of its tiles have come."""
-    page.wait_for_selector("iframe[title*=folium]")
-    frame = next(frame for frame in page.frames if "streamlit_folium" in frame.url)
-    frame.wait_for_function("() => window.kdcoreMap && kdcoreMap.sides.left.shown")
-    settle(frame)
-    return frame
+def frame_of(page: Page, address: str = "") -> Frame:
+    """The frame that the map is in, once all of its tiles have come and one of them has `address` in its own.
+
+    Another scene gets another frame: one that is taken away while it is looked at is not the one that is meant.
+    """
+    while True:  # bounded by the test's own time limit
+        page.wait_for_selector("iframe[title*=folium]")
+        frame = next((frame for frame in page.frames if "streamlit_folium" in frame.url), None)
+        if frame is None:
+            page.wait_for_timeout(50)
+            continue
+        try:
+            frame.wait_for_function("() => window.kdcoreMap && kdcoreMap.sides.left.shown")
+            frame.wait_for_function(
+                "part => [...document.querySelectorAll('img.leaflet-tile')].some(image => image.src.includes(part))",
+                arg=address,
+            )
+            settle(frame)
+        except Error:
+            if not frame.is_detached():
+                raise
+        else:
+            return frame
 
 
 def settle(frame: Frame) -> None:

@@ -53,10 +53,7 @@ def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace):
     page.get_by_role("button", name="Show").click(timeout=240_000)  # the process imports torch first
     page.wait_for_function("() => location.search.includes('scene=')")
     assert "scene=Your file: my <b>roofs</b>.tif" in unquote_plus(page.url)
-    frame = frame_of(page)
-    frame.wait_for_function(
-        "() => [...document.querySelectorAll('img.leaflet-tile')].some(image => image.src.includes('/upload-'))"
-    )
+    frame = frame_of(page, "/upload-")
     assert map_state(frame)["left"] == "Teacher"
     frame.locator("#map_div").click(position={"x": 520, "y": 220})
     expect(frame.locator(".kdcore-numbers")).to_contain_text("Truth: not known here.")

@@ -44,7 +44,7 @@ def test_a_geotiff_is_kept_until_it_is_removed(workspace, tmp_path):
     assert upload.source.read_bytes() == contents
     assert (upload.status.state, upload.status.name, upload.status.study) == ("waiting", "my town.tif", "town")
     assert find_upload(workspace, upload.id) == upload
-    assert uploads_of(workspace, "town") == [upload]
+    assert [found for found, _ in uploads_of(workspace, "town")] == [upload]
     assert uploads_of(workspace, "other") == []
     remove(upload)
     assert not upload.path.exists()
@@ -159,6 +159,6 @@ def test_a_workspace_that_cannot_be_written_to_says_so(tmp_path):
 def test_a_broken_folder_is_left_out_of_the_list(workspace, tmp_path):
     upload = receive(workspace, "town", "a.tif", io.BytesIO(tiff(tmp_path)))
     (uploads.folder_of(workspace) / "upload-broken").mkdir()
-    assert uploads_of(workspace, "town") == [upload]
+    assert [found for found, _ in uploads_of(workspace, "town")] == [upload]
     with pytest.raises(RunError, match="gone or broken"):
         _ = Upload(uploads.folder_of(workspace) / "upload-broken").status

@@ -84,11 +84,27 @@ def test_titles_are_text(workspace, open_page):
     assert "onerror" not in drawn(at)["script"]
 
 
-def test_a_file_of_ones_own_has_no_truth(workspace, open_page):
-    place = Workspace(workspace)
+def given(workspace, name, state):
+    """A file of one's own in a state, as its process would leave it."""
     with (workspace / ".areas/town/images/test_area.tif").open("rb") as file:
-        upload = receive(place, "town", "roofs [x](y).tif", file)
-    upload.write_status(upload.status.model_copy(update={"state": "finished", "message": "A *note*."}))
+        upload = receive(Workspace(workspace), "town", name, file)
+    upload.write_status(upload.status.model_copy(update={"state": state, "message": "A *note*."}))
+    return upload
+
+
+def test_show_stands_outside_the_part_that_redraws_itself(workspace, open_page, monkeypatch):
+    """A button in a fragment reruns no more than the fragment: 'Show' would not move the map."""
+    given(workspace, "done.tif", "finished")
+    given(workspace, "busy.tif", "waiting")
+    redrawn = []
+    monkeypatch.setattr("kdcore.ui.own_file.watch", lambda *given: redrawn.append(given[-1]))
+    at = open_page("map", study="town")
+    assert redrawn == [1]
+    assert [button.label for button in at.button if button.label in ("Show", "Stop")] == ["Show"]
+
+
+def test_a_file_of_ones_own_has_no_truth(workspace, open_page):
+    upload = given(workspace, "roofs [x](y).tif", "finished")
     layers = Workspace(workspace).study("town").layers
     text = (layers / "layers.json").read_text().replace('"id": "test-area"', f'"id": "{upload.id}"')
     (upload.path / "layers.json").write_text(text)
