@@ -85,30 +85,34 @@ def save(library: Library, text: str, root: Path) -> None:
     st.rerun()
 
 
+def show(library: Library, path: Path) -> None:
+    """What is in the data, and the next step: mend the proposed settings, or train."""
+    found = look(path)
+    data_view.show_problems(found)
+    data_view.show_facts(found)
+    data_view.show_split(found)
+    data_view.show_pictures(found)
+    data_view.show_files(found)
+    if found["proposal"] is not None:
+        text = data_view.edit_proposal(found)
+        if st.button("Check and save", type="primary", icon=":material/save:"):
+            save(library, text, data_view.root_of(found))
+    elif data_view.is_usable(found):
+        if path != DEMO_AREA:
+            library.remember(path)
+        if st.button("Train on this", type="primary", icon=":material/school:"):
+            st.switch_page("train.py", query_params={"data": DEMO if path == DEMO_AREA else str(path)})
+
+
 st.title("Data", icon=":material/database:")
 st.markdown("What a study is fed: imagery, labels, and a split that keeps the test apart from what was trained on.")
 library = Library(workspace())
-path = choose(library)
-if path is None:
+chosen = choose(library)
+if chosen is None:
     st.markdown(LAYOUT)
-    st.stop()
-if not path.is_absolute():
-    raise DataError(f"{path}: write the full path, from / on.")
-if path == DEMO_AREA and not (path / "collection.yaml").exists():
+elif not chosen.is_absolute():
+    raise DataError(f"{chosen}: write the full path, from / on.")
+elif chosen == DEMO_AREA and not (chosen / "collection.yaml").exists():
     offer_demo()
-    st.stop()
-found = look(path)
-data_view.show_problems(found)
-data_view.show_facts(found)
-data_view.show_split(found)
-data_view.show_pictures(found)
-data_view.show_files(found)
-if found["proposal"] is not None:
-    text = data_view.edit_proposal(found)
-    if st.button("Check and save", type="primary", icon=":material/save:"):
-        save(library, text, data_view.root_of(found))
-elif data_view.is_usable(found):
-    if path != DEMO_AREA:
-        library.remember(path)
-    if st.button("Train on this", type="primary", icon=":material/school:"):
-        st.switch_page("train.py", query_params={"data": DEMO if path == DEMO_AREA else str(path)})
+else:
+    show(library, chosen)

@@ -3,61 +3,81 @@
 import streamlit as st
 
 from kdcore.errors import RunError
+from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload
 from kdcore.runs.store import RunDirectory
+from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import map_view, own_file, worst_tiles
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study, workspace
 
 VIEWS = {"swipe": "Swipe", "side": "Side by side"}
 
-st.title("Where do they differ?")
-study = choose_study()
-if study is None:
-    st.stop()
-try:
-    layers = map_view.load_layers(study)
-except RunError as error:
-    st.info(plain(str(error)), icon=":material/map:")
-    st.page_link("runs.py", label="Look at the studies", icon=":material/folder_open:")
-    st.stop()
-own = own_file.finished_uploads(workspace(), study)
-names = {scene.id: scene.name for scene in layers.scenes} | own
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    map_view.forget_unless(worst_tiles.SCENE, names)
-    scene_id = st.selectbox("Scene", names, format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params")
-    seeds = study.settings.seeds
-    seed = seeds[0]
-    if len(seeds) > 1 and scene_id not in own:
-        map_view.forget_unless("seed", seeds)
-        seed = st.selectbox(
-            "Seed", seeds, key="seed", bind="query-params", help="Which of the students' trainings is shown.", width=90
+def show(study: StudyFolder, layers: StudyLayers) -> None:
+    """What to look at, the map, and a file of one's own."""
+    own = own_file.finished_uploads(workspace(), study)
+    names = {scene.id: scene.name for scene in layers.scenes} | own
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        map_view.forget_unless(worst_tiles.SCENE, names)
+        scene_id = st.selectbox(
+            "Scene", names, format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params"
         )
-    if scene_id in own:
-        choice = map_view.upload_choice(study, find_upload(workspace(), scene_id))
-    else:
-        choice = map_view.map_choice(study, map_view.scene_with(layers, scene_id), seed)
-    left = map_view.choose_layer("Left", choice, "teacher")
-    right = map_view.choose_layer("Right", choice, "distilled")
-    mode = st.segmented_control(
-        "View", VIEWS, default="swipe", required=True, key="view", bind="query-params", format_func=VIEWS.__getitem__
-    )
-    ranked = worst_tiles.rank(RunDirectory(study.path / "runs" / map_view.arms_of(study, seed)["distilled"]))
-    st.button(
-        "Next worst tile",
-        icon=":material/skip_next:",
-        on_click=worst_tiles.go_to_next,
-        args=(ranked, layers),
-        disabled=not ranked.tiles,
-        help="Goes through the tiles in which the distilled student has the most wrong pixels.",
-    )
+        seeds = study.settings.seeds
+        seed = seeds[0]
+        if len(seeds) > 1 and scene_id not in own:
+            map_view.forget_unless("seed", seeds)
+            seed = st.selectbox(
+                "Seed",
+                seeds,
+                key="seed",
+                bind="query-params",
+                help="Which of the students' trainings is shown.",
+                width=90,
+            )
+        if scene_id in own:
+            choice = map_view.upload_choice(study, find_upload(workspace(), scene_id))
+        else:
+            choice = map_view.map_choice(study, map_view.scene_with(layers, scene_id), seed)
+        left = map_view.choose_layer("Left", choice, "teacher")
+        right = map_view.choose_layer("Right", choice, "distilled")
+        mode = st.segmented_control(
+            "View",
+            VIEWS,
+            default="swipe",
+            required=True,
+            key="view",
+            bind="query-params",
+            format_func=VIEWS.__getitem__,
+        )
+        ranked = worst_tiles.rank(RunDirectory(study.path / "runs" / map_view.arms_of(study, seed)["distilled"]))
+        st.button(
+            "Next worst tile",
+            icon=":material/skip_next:",
+            on_click=worst_tiles.go_to_next,
+            args=(ranked, layers),
+            disabled=not ranked.tiles,
+            help="Goes through the tiles in which the distilled student has the most wrong pixels.",
+        )
 
-focus = worst_tiles.focus_on(ranked, layers, choice.scene.id)
-said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
-st.markdown(plain(f"{said} {worst_tiles.describe(ranked, 'distilled student') if focus else ''}"))
-map_view.show_map(choice, left, right, mode, focus=focus)
-st.caption(
-    "Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it."
-)
-own_file.show_own_files(workspace(), study)
+    focus = worst_tiles.focus_on(ranked, layers, choice.scene.id)
+    said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
+    st.markdown(plain(f"{said} {worst_tiles.describe(ranked, 'distilled student') if focus else ''}"))
+    map_view.show_map(choice, left, right, mode, focus=focus)
+    st.caption(
+        "Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it."
+    )
+    own_file.show_own_files(workspace(), study)
+
+
+st.title("Where do they differ?")
+chosen = choose_study()
+if chosen is not None:
+    try:
+        found = map_view.load_layers(chosen)
+    except RunError as error:
+        st.info(plain(str(error)), icon=":material/map:")
+        st.page_link("runs.py", label="Look at the studies", icon=":material/folder_open:")
+    else:
+        show(chosen, found)

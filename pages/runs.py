@@ -79,29 +79,33 @@ def follow(states: dict[str, str]) -> None:
         st.rerun()
 
 
+def show(everything: list[StudyFolder]) -> None:
+    """The table, and what can be done with what is chosen in it."""
+    left, right = st.columns((5, 1), vertical_alignment="bottom")
+    left.markdown("Every study on this machine. Choose one to open it, or several to compare them.")
+    show_archived = right.toggle("Archived too", key="archived", bind="query-params")
+    shown = [study for study in everything if show_archived or not study.archived]
+    chosen = choose(shown)
+    if len(chosen) == 1:
+        study = chosen[0]
+        st.subheader(plain(study.title))
+        if study.job.message:
+            st.caption(plain(sentence(study.job.message)))
+        show_links(study)
+        offer_downloads(study)
+    if chosen:
+        offer_actions(chosen)
+    else:
+        st.caption("Tick the box at the left of a row.")
+    if len(chosen) > 1:
+        show_comparison(chosen)
+    states = {study.id: study.state for study in everything}
+    if any(state in ACTIVE for state in states.values()):
+        follow(states)
+
+
 st.title("Runs", icon=":material/folder_open:")
-everything = workspace().studies()
-if not everything:
-    show_empty()
-    st.stop()
-left, right = st.columns((5, 1), vertical_alignment="bottom")
-left.markdown("Every study on this machine. Choose one to open it, or several to compare them.")
-show_archived = right.toggle("Archived too", key="archived", bind="query-params")
-shown = [study for study in everything if show_archived or not study.archived]
-chosen = choose(shown)
-if len(chosen) == 1:
-    study = chosen[0]
-    st.subheader(plain(study.title))
-    if study.job.message:
-        st.caption(plain(sentence(study.job.message)))
-    show_links(study)
-    offer_downloads(study)
-if chosen:
-    offer_actions(chosen)
+if found := workspace().studies():
+    show(found)
 else:
-    st.caption("Tick the box at the left of a row.")
-if len(chosen) > 1:
-    show_comparison(chosen)
-states = {study.id: study.state for study in everything}
-if any(state in ACTIVE for state in states.values()):
-    follow(states)
+    show_empty()

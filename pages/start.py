@@ -42,24 +42,29 @@ def show_swipe(study: StudyFolder) -> None:
     st.caption(words.SWIPE)
 
 
+def show(study: StudyFolder) -> None:
+    """A finished study: its numbers, its masks under a handle, and where to go from here."""
+    report = study.report()
+    show_numbers(report)
+    left, right = st.columns((5, 3), gap="medium")
+    with right:
+        show_verdict(report)
+        show_arms(report)
+        offer_live_run()
+        address = {PARAMETER: study.id}
+        st.page_link("map.py", label="Look closer on the map", icon=":material/map:", query_params=address)
+        st.page_link("curves.py", label="See the curves", icon=":material/show_chart:", query_params=address)
+        st.caption(words.EXAMPLE_NOTE if study.read_only else f"This is the study “{plain(study.title)}”.")
+    with left:
+        show_swipe(study)
+
+
 st.title("What does a small network keep of a large one?", icon=":material/compare:")
 st.markdown(words.STORY)
 named = named_study()
-study = named if named is not None and named.finished else example_study(workspace().studies())
-if study is None:
+shown = named if named is not None and named.finished else example_study(workspace().studies())
+if shown is not None:
+    show(shown)
+else:
     st.markdown(words.NO_EXAMPLE)
     offer_live_run()
-    st.stop()
-report = study.report()
-show_numbers(report)
-left, right = st.columns((5, 3), gap="medium")
-with right:
-    show_verdict(report)
-    show_arms(report)
-    offer_live_run()
-    address = {PARAMETER: study.id}
-    st.page_link("map.py", label="Look closer on the map", icon=":material/map:", query_params=address)
-    st.page_link("curves.py", label="See the curves", icon=":material/show_chart:", query_params=address)
-    st.caption(words.EXAMPLE_NOTE if study.read_only else f"This is the study “{plain(study.title)}”.")
-with left:
-    show_swipe(study)

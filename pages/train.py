@@ -12,15 +12,16 @@ study = named_study()
 if study is not None:
     st.title(plain(study.title), icon=":material/school:")
     watch(study)
-    st.stop()
-
-st.title("Train", icon=":material/school:")
-st.markdown(
-    f"{words.TERMS['teacher']} {words.TERMS['student']} A study trains both, and the student twice: alone and with the teacher."
-)
-for other in workspace().studies():
-    if other.state in ACTIVE:
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(f":blue-badge[{words.STATES[other.state][0]}] {plain(other.title)}", width="stretch")
-            st.page_link("train.py", label="Watch", icon=":material/visibility:", query_params={PARAMETER: other.id})
-show_form()
+else:
+    st.title("Train", icon=":material/school:")
+    st.markdown(
+        f"{words.TERMS['teacher']} {words.TERMS['student']} A study trains both, and the student twice: alone and with the teacher."
+    )
+    for other in workspace().studies():
+        if other.state in ACTIVE:
+            with st.container(border=True, horizontal=True, vertical_alignment="center"):
+                st.markdown(f":blue-badge[{words.STATES[other.state][0]}] {plain(other.title)}", width="stretch")
+                st.page_link(
+                    "train.py", label="Watch", icon=":material/visibility:", query_params={PARAMETER: other.id}
+                )
+    show_form()

@@ -9,6 +9,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "kdcore"
 FILES = sorted(HOUSE.rglob("*.py"))
+PAGES = sorted((HOUSE.parent / "pages").glob("*.py"))
 # Imports point to the left only.
 ROOMS = [
     "errors",
@@ -80,3 +81,10 @@ def test_what_serves_pages_never_imports_torch(module):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
 def test_nothing_is_pickled(file):
     assert not imports(file) & {"pickle", "joblib", "dill"}
+
+
+@pytest.mark.parametrize("file", [*PAGES, *(HOUSE / "ui").glob("*.py")], ids=lambda file: file.name)
+def test_pages_run_to_their_end(file):
+    """`st.stop` drops what was clicked inside a fragment while the page was being drawn (Streamlit 1.67)."""
+    calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    assert "st.stop" not in {ast.unparse(call) for call in calls}
