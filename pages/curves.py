@@ -28,7 +28,6 @@ def show(study: StudyFolder) -> None:
     curves.show_calibration(path, files, view)
 
 
-st.title("Does distillation help?")
-chosen = choose_study()
+chosen = choose_study("Does distillation help?", ":material/show_chart:")
 if chosen is not None:
     show(chosen)

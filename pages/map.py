@@ -71,8 +71,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     own_file.show_own_files(workspace(), study)
 
 
-st.title("Where do they differ?")
-chosen = choose_study()
+chosen = choose_study("Where do they differ?", ":material/map:")
 if chosen is not None:
     try:
         found = map_view.load_layers(chosen)

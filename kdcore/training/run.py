@@ -278,7 +278,8 @@ def device_name(device: torch.device) -> str:
     """The device in words, with the number of threads where it is a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"CPU ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def evaluate_checkpoint(

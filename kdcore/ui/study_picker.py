@@ -22,13 +22,19 @@ def workspace() -> Workspace:
     return Workspace()
 
 
-def choose_study() -> StudyFolder | None:
-    """Let a person pick one of the finished studies; the address names it.
+def choose_study(title: str, icon: str) -> StudyFolder | None:
+    """The page's title, and beside it the finished studies to pick from; the address names the one that is shown.
+
+    Args:
+        title: what the page answers.
+        icon: of the page, as in the navigation.
 
     Returns:
-        The study to show; None where there is none, and then the page already says what to do next and should stop.
+        The study to show; None where there is none, and then the page already says what to do next.
     """
     finished = [study for study in workspace().studies() if study.finished and not study.archived]
+    head = st.container(horizontal=True, vertical_alignment="bottom")
+    head.title(title, icon=icon)
     wanted = named_study()
     if wanted is not None and wanted.finished and wanted.id not in {study.id for study in finished}:
         finished.append(wanted)  # an archived one that an old address names
@@ -42,7 +48,7 @@ def choose_study() -> StudyFolder | None:
     chosen = wanted.id if wanted is not None and wanted.finished else remembered if remembered in ids else ids[0]
     st.session_state[WIDGET] = chosen
     names = labels(finished)
-    st.selectbox("Study", ids, key=WIDGET, format_func=names.__getitem__, on_change=follow_widget, width=460)
+    head.selectbox("Study", ids, key=WIDGET, format_func=names.__getitem__, on_change=follow_widget, width=400)
     remember(chosen)
     return next(study for study in finished if study.id == chosen)
 

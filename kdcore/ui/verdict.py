@@ -1,6 +1,6 @@
 """What a finished study came to: quality kept, size, speed, and the verdict."""
 
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from kdcore.ui import words
 from kdcore.ui.formatting import parameters, percent, plain, times
 from kdcore.views.arms import ARM_NAMES
 
-VERDICT_LOOKS: dict[str, tuple[Literal["green", "red", "gray"], str]] = {
+VERDICT_LOOKS: dict[str, tuple[str, str]] = {
     "better": ("green", ":material/trending_up:"),
     "worse": ("red", ":material/trending_down:"),
     "no detectable difference": ("gray", ":material/trending_flat:"),
@@ -64,8 +64,7 @@ def show_verdict(report: dict[str, Any]) -> None:
     comparison = report["comparison"]
     colour, icon = VERDICT_LOOKS[comparison["verdict"]]
     with st.container(border=True):
-        st.badge(comparison["verdict"].capitalize(), icon=icon, color=colour)
-        st.markdown(plain(comparison["sentence"]))
+        st.markdown(f":{colour}-badge[{icon} {comparison['verdict'].capitalize()}] {plain(comparison['sentence'])}")
 
 
 def show_arms(report: dict[str, Any]) -> None:

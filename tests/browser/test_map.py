@@ -3,6 +3,7 @@
 import io
 import json
 import urllib.request
+from http.client import HTTPConnection
 from urllib.parse import urlencode
 
 import numpy as np
@@ -91,6 +92,25 @@ def picture(frame: Frame, selector: str = "#map_div") -> np.ndarray:
 def read(path) -> np.ndarray:
     with rasterio.open(path) as dataset:
         return dataset.read()
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/tiles/town/test-area/truth/0/0/0.png", "/point/town/test-area?lat=0&lng=0", "/leaflet/leaflet.js"]
+)
+def test_another_hosts_name_gets_nothing(dashboard, path):
+    """As a page of somebody else's would ask whose name was made to point to this machine (DNS rebinding)."""
+    address = dashboard.url.removeprefix("http://")
+    assert status_of(address, path, "evil.example") == 400
+    assert status_of(address, path, address) == 200
+
+
+def status_of(address: str, path: str, host: str) -> int:
+    """Status of the answer to a request that names this host."""
+    connection = HTTPConnection(address, timeout=30)
+    connection.request("GET", path, headers={"Host": host})
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 def test_the_map_shows_tiles_without_internet(visit):
