@@ -81,6 +81,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def megabytes(process: int) -> tuple[float, float]:
+    """Resident memory of a process on Linux, now and at its largest."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    now_kb, peak_kb = (int(status[name].split()[0]) for name in ("VmRSS", "VmHWM"))
+    return now_kb * 1024 / 1e6, peak_kb * 1024 / 1e6
+
+
+def processor_seconds(process: int) -> float:
+    """Processor time that a process has taken so far on Linux."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def processor() -> str:
     """The processor's name."""
     try:

@@ -7,9 +7,7 @@ and asks for random tiles that were never drawn before, from the whole scene dow
 median and the 95th percentile of each layer, and the same for tiles that are drawn already.
 """
 
-import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from measuring import megabytes, parser, publish, table, verdict
 from morecantile import tms
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -44,6 +43,7 @@ LAYERS = {
     "disagreement": "disagreement-teacher-s0-distilled-s0",
 }
 TILES, AT_ONCE = 200, 4
+LIMIT = 100  # milliseconds
 SERVER = """
 import uvicorn
 from starlette.applications import Starlette
@@ -126,6 +126,7 @@ def ask(url: str) -> tuple[float, int]:
 
 
 def main() -> None:
+    arguments = parser(__doc__).parse_args()
     port = 8619
     with tempfile.TemporaryDirectory() as folder:
         scene = make_study(Path(folder) / "big")
@@ -140,10 +141,7 @@ def main() -> None:
                 except OSError:
                     time.sleep(0.1)
             rng = random.Random(0)
-            print(
-                f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {SIDE * SIDE / 1e6:.0f} MPx, {AT_ONCE} at a time"
-            )
-            print(f"{'layer':<14}{'median ms':>10}{'p95 ms':>8}{'tiles/s':>9}{'kB':>7}{'again p95 ms':>14}")
+            rows = []
             for name, layer in LAYERS.items():
                 urls = [f"{base}/{layer}/{z}/{x}/{y}.png?v=1" for z, x, y in random_tiles(scene, rng)]
                 with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -152,15 +150,18 @@ def main() -> None:
                     rate = len(urls) / (time.perf_counter() - start)
                     again = list(pool.map(ask, urls[-50:]))
                 times, sizes = zip(*first, strict=True)
-                p95 = np.percentile([taken for taken, _ in again], 95)
-                print(
-                    f"{name:<14}{np.median(times):>10.0f}{np.percentile(times, 95):>8.0f}{rate:>9.0f}{np.mean(sizes) / 1000:>7.0f}{p95:>14.0f}"
-                )
-            memory = [line for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if "VmHWM" in line]
-            print(json.dumps(memory))
+                p95, p95_again = (float(np.percentile(one, 95)) for one in (times, [taken for taken, _ in again]))
+                median = f"{np.median(times):.0f}"
+                size = f"{np.mean(sizes) / 1000:.0f}"
+                rows.append([name, median, f"{p95:.0f}", f"{rate:.0f}", size, f"{p95_again:.0f}", verdict(p95, LIMIT)])
+            peak = megabytes(server.pid)[1]
         finally:
             server.terminate()
             server.wait()
+    header = ["", "median, ms", "p95, ms", "tiles a second", "kB", "again: p95, ms", f"p95 within {LIMIT} ms"]
+    body = f"{SIDE * SIDE / 1e6:.0f} megapixels; {TILES} new tiles of each layer, {AT_ONCE} at a time.\n\n{table(header, rows)}"
+    body += f"\n\nLargest memory of the server {peak:.0f} MB. The program that asks runs on the same cores."
+    publish("tiles", "Map tiles", body, arguments.save)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From numbers to small pictures: masks, disagreement and probabilities as palette PNGs, imagery as colour PNGs."""
 
 import io
+import zlib
 from collections.abc import Collection as Some
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from kdcore.views.map_layers import DISAGREEMENT_COLOURS, PROBABILITY_COLOURS
 Classes = NDArray[np.uint8]
 Valid = NDArray[np.bool_]
 
+PHOTOGRAPH = {"compress_type": zlib.Z_RLE, "compress_level": 1}  # half the time of the default for the same size
 AGREEMENT, ONLY_FIRST, ONLY_SECOND, BOTH_WRONG = range(4)
 
 
@@ -97,13 +99,15 @@ def imagery_png(image: NDArray[np.uint8], valid: Valid) -> bytes:
     """(1 or 3, H, W) imagery, transparent where there is no data."""
     bands = image if len(image) == 3 else image[[0, 0, 0]]
     if valid.all():
-        return encode(Image.fromarray(np.ascontiguousarray(np.moveaxis(bands, 0, -1))))
+        return encode(Image.fromarray(np.ascontiguousarray(np.moveaxis(bands, 0, -1))), **PHOTOGRAPH)
     opacity = np.where(valid, np.uint8(255), np.uint8(0))[None]
-    return encode(Image.fromarray(np.ascontiguousarray(np.moveaxis(np.concatenate([bands, opacity]), 0, -1))))
+    return encode(
+        Image.fromarray(np.ascontiguousarray(np.moveaxis(np.concatenate([bands, opacity]), 0, -1))), **PHOTOGRAPH
+    )
 
 
 def encode(picture: Image.Image, **options: Any) -> bytes:
     """A picture as PNG, compressed for speed."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=3, **options)
+    picture.save(buffer, "PNG", **{"compress_level": 3, **options})
     return buffer.getvalue()

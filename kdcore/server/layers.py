@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from kdcore.errors import RunError
 from kdcore.server.drawing import (
     Classes,
@@ -16,7 +18,7 @@ from kdcore.server.drawing import (
     probability_png,
 )
 from kdcore.server.lookup import ShownScene
-from kdcore.server.reading import Tile, flat_place, read_tile
+from kdcore.server.reading import NODATA, Tile, flat_place, read_tile
 
 LAYER = re.compile(r"imagery|truth|(mask|probability|disagreement)-[A-Za-z0-9._-]+")
 
@@ -124,6 +126,6 @@ def draw_probability(shown: ShownScene, path: Path, band: int, tile: Tile) -> by
 
 def draw_disagreement(shown: ShownScene, truth: Path, first: Path, second: Path, tile: Tile, style: Style) -> bytes:
     """Where two runs differ from the truth."""
-    labels = labels_of(shown, truth, tile)
-    runs = (decided(shown, path, tile, style) for path in (first, second))
-    return disagreement_png(disagreement(labels, *runs))
+    values, _ = read_tile((truth, first, second), tile, shown.scene.zoom, flat_place(shown.scene))
+    runs = (classes_of(levels, levels[0] != NODATA, style.threshold) for levels in np.split(values[1:], 2))
+    return disagreement_png(disagreement(values[0], *runs))

@@ -1,8 +1,8 @@
 """Reading a web-mercator tile, or one pixel, of a GeoTIFF. rio-tiler does the warping."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
@@ -27,6 +27,7 @@ WARPED_BYTES = 24_000_000  # of tiles that may be asked for again with another t
 NODATA = 255
 importing = Lock()
 
+Files = tuple[Path, ...]
 Tile = tuple[int, int, int]
 """Zoom, column and row of a tile of the web-mercator grid."""
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_]]
@@ -40,48 +41,47 @@ class OutsideTile(Exception):
 
 
 @contextmanager
-def opened(path: Path, halvings: int = 0, flat: Affine | None = None) -> Iterator[Any]:
-    """Open one of our own GeoTIFFs; a handle of its own for each request, since GDAL's may not be shared between threads.
+def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Iterator[Any]:
+    """Open our own GeoTIFFs; handles of their own for each request, since GDAL's may not be shared between threads.
 
     Args:
-        path: the file.
-        halvings: of its size: the overview that is wanted, or the smallest there is.
-        flat: where it lies on the web-mercator map if the file itself does not say it.
+        files: one, or several of the same pixels, whose bands follow each other.
+        halvings: of their size: the overview that is wanted, or the smallest there is.
+        flat: where they lie on the web-mercator map if the files themselves do not say it.
     """
-    with (
-        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-        rasterio.open(path, driver="GTiff", sharing=False) as whole,
-    ):
-        level = min(halvings, len(whole.overviews(1))) - 1
-        if level < 0 and flat is None:
-            yield whole
-        elif flat is None:
-            with rasterio.open(path, driver="GTiff", sharing=False, overview_level=level) as smaller:
-                yield smaller
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
+        whole = [stack.enter_context(rasterio.open(path, driver="GTiff", sharing=False)) for path in files]
+        level = min(halvings, *(len(dataset.overviews(1)) for dataset in whole)) - 1
+        if len(files) > 1 or flat is not None:
+            yield stack.enter_context(rasterio.open(view(whole, flat, level), driver="VRT", sharing=False))
+        elif level < 0:
+            yield whole[0]
         else:
-            with rasterio.open(view(whole, path, flat, level), driver="VRT", sharing=False) as lying:
-                yield lying
+            yield stack.enter_context(rasterio.open(files[0], driver="GTiff", sharing=False, overview_level=level))
 
 
-def view(whole: Any, path: Path, flat: Affine, level: int) -> str:
-    """A GDAL virtual dataset with the pixels of `path`, or of one of its overviews, which lies where `flat` says."""
+def view(whole: Sequence[Any], flat: Affine | None, level: int) -> str:
+    """A GDAL virtual dataset of all bands of open files, or of one of their overviews, which lies where `flat` says."""
+    first = whole[0]
     factor = 2 ** (level + 1)
-    width, height = -(-whole.width // factor), -(-whole.height // factor)
-    source = escape(str(path.absolute()))
+    width, height = -(-first.width // factor), -(-first.height // factor)
     options = f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>' if level >= 0 else ""
+    sources = [(dataset, band) for dataset in whole for band in dataset.indexes]
     bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{whole.nodata}</NoDataValue><SimpleSource>'
-        f'<SourceFilename relativeToVRT="0" shared="0">{source}</SourceFilename>{options}'
+        f'<VRTRasterBand dataType="Byte" band="{number}"><NoDataValue>{dataset.nodata}</NoDataValue><SimpleSource>'
+        f'<SourceFilename relativeToVRT="0" shared="0">{escape(str(Path(dataset.name).absolute()))}</SourceFilename>{options}'
         f"<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
-        for band in whole.indexes
+        for number, (dataset, band) in enumerate(sources, 1)
     )
-    place = ", ".join(map(repr, (flat @ Affine.scale(whole.width / width, whole.height / height)).to_gdal()))
+    system, lies = ("EPSG:3857", flat) if flat is not None else (first.crs.to_wkt(), first.transform)
+    place = ", ".join(map(repr, (lies @ Affine.scale(first.width / width, first.height / height)).to_gdal()))
     size = f'rasterXSize="{width}" rasterYSize="{height}"'
-    return f"<VRTDataset {size}><SRS>EPSG:3857</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
+    return f"<VRTDataset {size}><SRS>{escape(system)}</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
 
 
 def read_tile(
-    path: Path,
+    files: Path | Files,
     tile: Tile,
     native: int,
     flat: Affine | None = None,
@@ -91,7 +91,8 @@ def read_tile(
     """A tile of a raster, warped to web mercator; kept for a while, since a moved threshold asks for it again.
 
     Args:
-        path: an 8-bit GeoTIFF.
+        files: an 8-bit GeoTIFF, or several of the same pixels, whose bands follow each other: warped together, they cost
+            little more than one.
         tile: zoom, column, row.
         native: zoom at which a pixel of the tile is about one of the raster; below it an overview is read, which costs
             no more at any zoom.
@@ -105,16 +106,17 @@ def read_tile(
     Raises:
         OutsideTile: the raster does not touch the tile.
     """
-    key = (path, path.stat().st_mtime_ns, tile, native, flat, bands, resampling)
+    files = (files,) if isinstance(files, Path) else files
+    key = (files, *(path.stat().st_mtime_ns for path in files), tile, native, flat, bands, resampling)
     kept = warped.get(key)
     if kept is None:
-        kept = warp(path, tile, max(0, native - tile[0]), flat, bands, resampling)
+        kept = warp(files, tile, max(0, native - tile[0]), flat, bands, resampling)
         warped.put(key, kept)
     return kept
 
 
 def warp(
-    path: Path,
+    files: Files,
     tile: Tile,
     halvings: int,
     flat: Affine | None,
@@ -124,7 +126,7 @@ def warp(
     """Read and warp a tile; see `read_tile`."""
     reader_of, tile_outside_bounds = rio_tiler()
     zoom, x, y = tile
-    with opened(path, halvings, flat) as dataset:
+    with opened(files, halvings, flat) as dataset:
         reader = reader_of(None, dataset=dataset)
         try:
             image = reader.tile(
@@ -159,6 +161,6 @@ def flat_place(scene: SceneLayers) -> Affine | None:
 
 def read_pixel(path: Path, row: int, column: int) -> list[int]:
     """The values of all bands at a pixel of the file."""
-    with opened(path) as dataset:
+    with opened((path,)) as dataset:
         values: list[int] = dataset.read(window=Window(column, row, 1, 1))[:, 0, 0].tolist()
     return values

@@ -1,0 +1,189 @@
+"""What the dashboard costs: its first page, its memory, a live page, and ten people who watch one training.
+
+    OMP_NUM_THREADS=1 python benchmarks/dashboard.py
+
+Starts `streamlit run app.py` as a user does, opens the bundled example in Chromium without internet, then trains a small study and
+looks at it from ten tabs. A tab here speaks Streamlit's protocol without drawing anything, since the people who look sit at other
+machines: what is measured is the server. Rounds with and without tabs take turns.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from measuring import in_words, megabytes, parser, processor_seconds, publish, ratio, table, verdict
+from playwright.sync_api import sync_playwright
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import connect
+
+from kdcore.runs import launch
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.runs.workspace import Workspace
+from kdcore.settings import STUDY_PRESETS, Budget
+
+ROOT = Path(__file__).parents[1]
+READY = "[data-testid=stApp][data-test-script-state=notRunning]"
+PAGES = ("data", "train", "map", "curves", "runs")
+STARTS, TABS, ROUNDS, SECONDS = 5, 10, 6, 15
+TICK = 2.0
+
+
+@contextmanager
+def serving(workspace: Path) -> Iterator[tuple[str, int, float]]:
+    """A dashboard: its address, its process's number, and the seconds until it answered."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"KDCORE_WORKSPACE": str(workspace)}
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float], bool]:
+    """Seconds to the answer, to the numbers and to the map of each start; memory after each page of the last one."""
+    times = []
+    for _ in range(STARTS):
+        with serving(workspace) as (url, process, answered):
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            start = time.perf_counter()
+            page.goto(url)
+            page.get_by_text("Quality kept").wait_for()
+            numbers = time.perf_counter() - start
+            page.frame_locator("iframe[title*=folium]").locator("img.leaflet-tile-loaded").first.wait_for()
+            times.append([answered, numbers, time.perf_counter() - start])
+            page.wait_for_selector(READY)
+            memory = [megabytes(process)[0]]
+            if len(times) == STARTS:
+                for name in PAGES:
+                    page.goto(f"{url}/{name}")
+                    page.wait_for_selector(READY)
+                    page.wait_for_timeout(3000)
+                    memory.append(megabytes(process)[0])
+            torch = "libtorch" in Path(f"/proc/{process}/maps").read_text()
+            page.close()
+    return times, memory, torch
+
+
+async def look(url: str, study: str, seconds: float, received: list[int]) -> None:
+    """One tab: opens the page, then asks for its live part again as often as the page says, and counts bytes a look."""
+    address = f"{url.replace('http', 'ws')}/_stcore/stream"
+    async with connect(address, subprotocols=["streamlit"], max_size=None) as tab:
+        first = BackMsg()
+        first.rerun_script.query_string = f"study={study}"
+        first.rerun_script.page_name = "train"
+        await tab.send(first.SerializeToString())
+        fragment, size, end = "", 0, time.monotonic() + seconds
+        asked = time.monotonic()
+        while time.monotonic() < end:
+            try:
+                data = await asyncio.wait_for(tab.recv(), max(0.01, asked + TICK - time.monotonic()))
+                size += len(data)
+                message = ForwardMsg.FromString(data)
+                fragment = message.auto_rerun.fragment_id or fragment
+            except TimeoutError:
+                received.append(size)
+                size, asked = 0, time.monotonic()
+                again = BackMsg()
+                again.rerun_script.CopyFrom(first.rerun_script)
+                again.rerun_script.fragment_id = fragment
+                again.rerun_script.is_auto_rerun = True
+                await tab.send(again.SerializeToString())
+
+
+async def look_from(url: str, study: str, tabs: int, seconds: float) -> list[list[int]]:
+    """Bytes of each look of each tab."""
+    received: list[list[int]] = [[] for _ in range(tabs)]
+    await asyncio.gather(*(look(url, study, seconds, one) for one in received))
+    return received
+
+
+def steps_of(study: StudyFolder) -> int:
+    return study.progress().step
+
+
+def watched(workspace: Path) -> tuple[list[float], list[float], list[int], float]:
+    """Steps a second alone and watched, bytes a look, and the share of one core that the watched server takes."""
+    base = STUDY_PRESETS["demo"]
+    endless = base.teacher.model_copy(
+        update={"budget": Budget(steps=1_000_000, batch_size=4, crop=128, validate_every=1_000_000, save_every=1000)}
+    )
+    settings = base.model_copy(update={"teacher": endless})
+    study = launch.create(Workspace(workspace), "Watched", "demo", settings, "watched")
+    launch.start(study)
+    alone, together, looks, shares = [], [], [], []
+    with serving(workspace) as (url, process, _):
+        try:
+            while steps_of(study) < 20:
+                time.sleep(1)
+            for _ in range(ROUNDS):
+                for rates, tabs in ((alone, 0), (together, TABS)):
+                    before, start, busy = steps_of(study), time.monotonic(), processor_seconds(process)
+                    received = asyncio.run(look_from(url, study.id, tabs, SECONDS)) if tabs else time.sleep(SECONDS)
+                    taken = time.monotonic() - start
+                    rates.append((steps_of(study) - before) / taken)
+                    if received:
+                        looks += [size for one in received for size in one[1:]]
+                        shares.append((processor_seconds(process) - busy) / taken)
+        finally:
+            launch.stop(study)
+            while study.alive:
+                time.sleep(0.5)
+    return alone, together, looks, median(shares)
+
+
+def main() -> None:
+    arguments = parser(__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+            )
+            times, memory, torch = first_pages(browser, Path(folder) / "studies")
+            browser.close()
+        alone, together, looks, share = watched(Path(folder) / "studies")
+    answered, numbers, shown = (median(column) for column in zip(*times, strict=True))
+    rows = [
+        ["Server answers after its start", f"{answered:.2f} s", ""],
+        ["First page: numbers on screen", f"{numbers:.2f} s", verdict(numbers, 2)],
+        ["First page: map on screen", f"{shown:.2f} s", ""],
+        ["Memory after the first page", f"{memory[0]:.0f} MB", verdict(memory[0], 250)],
+        ["Memory after all pages", f"{memory[-1]:.0f} MB", verdict(memory[-1], 250)],
+        ["torch in the process", "yes" if torch else "no", ""],
+        ["A look at a live page, mean", f"{np.mean(looks) / 1000:.1f} kB", verdict(float(np.mean(looks)) / 1000, 60)],
+        [f"Server with {TABS} live pages", f"{100 * share:.1f} % of a core", ""],
+    ]  # fmt: skip
+    slower = ratio(alone, together)
+    body = table(["", "measured", "limit"], rows)
+    body += f"\n\n{STARTS} starts, medians. Memory in MB after Start, {', '.join(PAGES)}: {', '.join(f'{m:.0f}' for m in memory)}."
+    body += (
+        f"\n\n{TABS} tabs: the training's steps a second {np.mean(alone):.2f} alone and {np.mean(together):.2f} watched "
+        f"({ROUNDS} rounds of {SECONDS} s in turn), alone over watched {in_words(slower)}; limit 1.03: {verdict(slower[0], 1.03)}."
+    )
+    publish("dashboard", "What the dashboard costs", body, arguments.save)
+
+
+if __name__ == "__main__":
+    main()
