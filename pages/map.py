@@ -7,7 +7,7 @@ from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.ui import map_view, own_file, worst_tiles
+from kdcore.ui import map_view, own_file, words, worst_tiles
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study, workspace
 
@@ -64,10 +64,14 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     focus = worst_tiles.focus_on(ranked, layers, choice.scene.id)
     said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
     st.markdown(plain(f"{said} {worst_tiles.describe(ranked, 'distilled student') if focus else ''}"))
-    map_view.show_map(choice, left, right, mode, focus=focus)
-    st.caption(
-        "Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it."
-    )
+    place = st.container()  # the map stands above its switch
+    with st.container(horizontal=True, vertical_alignment="top"):
+        st.caption(words.MAP_HELP, width="stretch")
+        basemap = choice.scene.georeferenced and st.toggle(
+            "Streets around it", key="streets", bind="query-params", help=words.STREETS
+        )
+    with place:
+        map_view.show_map(choice, left, right, mode, focus=focus, basemap=basemap, linked=True)
     own_file.show_own_files(workspace(), study)
 
 

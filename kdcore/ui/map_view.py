@@ -143,6 +143,7 @@ def show_map(
     focus: tuple[str, Bounds] | None = None,
     threshold: float | None = None,
     basemap: bool = False,
+    linked: bool = False,
     height: int = HEIGHT,
     key: str = "map",
 ) -> None:
@@ -156,6 +157,7 @@ def show_map(
         focus: a key and a rectangle in degrees; the map moves there once for each key.
         threshold: probability from which the second of two classes is marked; None leaves the one that was set on the map.
         basemap: whether OpenStreetMap is loaded from the internet.
+        linked: whether view and threshold stand in the page's address.
         height: of map and legend together, pixels.
         key: distinguishes several maps of a page.
     """
@@ -166,7 +168,7 @@ def show_map(
 
     draw = swipe_map if mode == "swipe" else side_by_side_map
     st_folium(
-        scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap),
+        scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap, linked=linked),
         # streamlit-folium compares maps without what follows an underscore; the key tells scenes apart that it would not.
         key=f"{key} {choice.makes.study} {choice.scene.id} {choice.makes.version} {basemap}",
         height=height,

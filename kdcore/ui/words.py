@@ -116,3 +116,12 @@ DISTILLATIONS = {"pixel": "Pixel by pixel", "channel": "Channel by channel"}
 LIVE = "Trains the demo study on this machine, now: a teacher and two students, a few minutes on two cores. You can watch, and close the page."
 NO_EXAMPLE = "No study is finished yet. **Run it live** trains one on this machine in a few minutes, on a demo area that needs no download."
 SWIPE = "Left of the handle the teacher, right of it the distilled student. Drag the handle, or move it with the arrow keys."
+
+MAP_HELP = """
+Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it. The address
+above keeps this view: copy it to show it to someone.
+"""
+STREETS = """
+OpenStreetMap's streets, drawn around the scene. Your browser asks its servers for them, so they learn where you look. Nothing else here needs the
+internet.
+"""

@@ -66,6 +66,7 @@ def scene_map(
     runs: Mapping[str, str],
     *,
     basemap: bool = False,
+    linked: bool = False,
     root: str = ROOT,
 ) -> SceneMap:
     """A map of one scene, without layers yet.
@@ -75,6 +76,7 @@ def scene_map(
         layers: makes the addresses of its tiles.
         runs: name on screen of each run that a click tells about, by the run's own name.
         basemap: whether OpenStreetMap, from the internet, is drawn around the scene.
+        linked: whether the page's address takes over view and threshold, and gives them back where it is opened.
         root: where the dashboard is, seen from the page that the map is in.
     """
     (south, west), (north, east) = scene.bounds
@@ -95,6 +97,7 @@ def scene_map(
         "runs": [{"run": run, "name": name} for run, name in runs.items()],
         "hidden": hidden_at_first(layers.classes),
         "basemap": basemap and scene.georeferenced,
+        "linked": linked,
     }
     return SceneMap(
         root,

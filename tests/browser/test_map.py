@@ -332,6 +332,38 @@ def test_other_layers_keep_the_view_the_handle_and_the_address(visit):
     assert (after["zoom"], after["tools"]["swipe"]) == (19, 0.3)
 
 
+def test_the_address_shows_view_and_threshold_to_someone_else(visit, chromium):
+    page = visit("/map?study=town&tile=1")
+    frame = frame_of(page)
+    frame.locator("#map_div").focus()
+    for key in ("ArrowLeft", "ArrowLeft", "+"):
+        page.keyboard.press(key)
+        frame.wait_for_timeout(600)
+    frame.get_by_role("slider", name="Threshold").fill("0.7")
+    page.wait_for_function("() => location.search.includes('threshold=0.70')")
+    page.get_by_role("combobox", name="Right").click()
+    page.get_by_role("option", name="Truth", exact=True).click()  # the page writes its own part of the address
+    frame.wait_for_function("() => kdcoreMap.sides.right.shown.name === 'Truth'")
+    mine = map_state(frame)
+    other = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()  # remembers nothing
+    other.goto(page.url)
+    theirs = map_state(frame_of(other))
+    other.context.close()
+    assert theirs["centre"] == pytest.approx(mine["centre"], abs=1e-5)
+    assert (theirs["zoom"], theirs["right"]) == (mine["zoom"], "Truth")
+    assert theirs["tools"]["threshold"] == mine["tools"]["threshold"] == 0.7
+
+
+def test_streets_are_asked_for_only_on_demand(visit, expected_problems):
+    """Every request to another host fails a test here, so the tests before this one saw none."""
+    page = visit("/map?study=town")
+    frame_of(page)
+    expected_problems.append("tile.openstreetmap.org")
+    with page.expect_request("https://tile.openstreetmap.org/**"):
+        page.get_by_text("Streets around it").click()
+    assert "streets=true" in page.url.lower()
+
+
 def test_the_threshold_rewrites_the_tiles_without_asking_the_page(visit):
     page = visit("/map?study=town")
     frame = frame_of(page)

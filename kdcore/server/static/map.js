@@ -8,6 +8,7 @@ window.kdcoreMap = (() => {
   const SMOOTH = 200; // milliseconds after which a moved threshold asks for other tiles
   let base, wanted, tools, bar, swipe, timer, outline;
   let moved = false; // whether a person (or a remembered view) has chosen the view
+  let pinned = false; // whether the page's address has: the first tile that is outlined does not move the map then
   const left = { overlay: null, shown: null, pane: "kdcore-left" };
   const right = { overlay: null, shown: null, pane: "kdcore-right" };
   const maps = { main: null, second: null };
@@ -39,6 +40,29 @@ window.kdcoreMap = (() => {
     } catch {
       return null;
     }
+  }
+
+  /* The page's address holds view and threshold, so that it can be sent to someone. */
+  function inAddress() {
+    return new URL(window.parent.location.href).searchParams;
+  }
+
+  function toAddress(key, value) {
+    if (!base.linked) return;
+    const url = new URL(window.parent.location.href);
+    url.searchParams.set(key, value);
+    window.parent.history.replaceState(window.parent.history.state, "", url);
+  }
+
+  function viewInAddress() {
+    const [scene, ...numbers] = (inAddress().get("place") ?? "").split(",");
+    const view = numbers.map(Number);
+    return base.linked && scene === base.scene && view.length === 3 && view.every(Number.isFinite) ? view : null;
+  }
+
+  function thresholdInAddress() {
+    const threshold = Number(inAddress().get("threshold") ?? NaN);
+    return base.linked && threshold >= 0.01 && threshold <= 0.99 ? { threshold } : {};
   }
 
   const keepTools = () => remember(base.study, tools);
@@ -115,7 +139,10 @@ window.kdcoreMap = (() => {
     container.setAttribute("role", "region");
     for (const kind of ["pointerdown", "wheel", "keydown"]) container.addEventListener(kind, () => (moved = true));
     map.on("moveend", () => {
-      if (moved) remember(`${base.study} ${base.scene}`, [map.getCenter().lat, map.getCenter().lng, map.getZoom()]);
+      if (!moved) return;
+      const { lat, lng } = map.getCenter();
+      remember(`${base.study} ${base.scene}`, [lat, lng, map.getZoom()]);
+      toAddress("place", [base.scene, lat.toFixed(6), lng.toFixed(6), map.getZoom()].join(","));
     });
   }
 
@@ -240,7 +267,10 @@ window.kdcoreMap = (() => {
     if (left.shown.threshold || right.shown.threshold) {
       sliders.push(slider("Threshold", 2, "threshold", () => {
         clearTimeout(timer);
-        timer = setTimeout(redraw, SMOOTH);
+        timer = setTimeout(() => {
+          redraw();
+          toAddress("threshold", tools.threshold.toFixed(2));
+        }, SMOOTH);
       }));
     }
     sliders.push(element("button", { type: "button", onclick: fit }, "Whole scene"));
@@ -287,7 +317,7 @@ window.kdcoreMap = (() => {
   function fill() {
     const height = Math.max(120, window.innerHeight - bar.offsetHeight);
     for (const id of ["map_div", "map_div2"]) document.getElementById(id).style.height = `${height}px`;
-    for (const map of Object.values(maps)) map?.invalidateSize({ pan: false });
+    for (const map of Object.values(maps)) map?.invalidateSize({ pan: moved, animate: false });
     if (!moved) fit();
     clip();
   }
@@ -297,9 +327,11 @@ window.kdcoreMap = (() => {
   }
 
   function look(focus) {
-    if (!focus || tools.focus === focus.key) return;
-    tools.focus = focus.key;
+    const there = pinned || !focus || tools.focus === focus.key;
+    pinned = false;
+    tools.focus = focus?.key ?? tools.focus;
     keepTools();
+    if (there) return;
     moved = true;
     for (const map of Object.values(maps)) map?.closePopup();
     maps.main.fitBounds(focus.bounds, { animate: false, padding: [40, 40], maxZoom: base.native + 3 });
@@ -353,12 +385,13 @@ window.kdcoreMap = (() => {
   function start(map, given) {
     base = given;
     maps.main = map;
-    tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, hidden: base.hidden, focus: null, ...recall(base.study) };
+    tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, hidden: base.hidden, focus: null, ...recall(base.study), ...thresholdInAddress() };
     makeBar();
     makeSwipe();
     prepare(map, [left, right]);
     if (base.note) map.getContainer().append(element("div", { class: "kdcore-note" }, base.note));
-    const view = recall(`${base.study} ${base.scene}`);
+    pinned = viewInAddress() !== null;
+    const view = viewInAddress() ?? recall(`${base.study} ${base.scene}`);
     if (view) {
       moved = true;
       map.setView([view[0], view[1]], view[2], { animate: false });
