@@ -2,11 +2,11 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -40,6 +40,19 @@ class OutsideTile(Exception):
     """A tile that the raster does not touch."""
 
 
+class Header(NamedTuple):
+    """What a GeoTIFF says of itself."""
+
+    path: Path
+    width: int
+    height: int
+    bands: int
+    overviews: int
+    nodata: float | None
+    crs: str
+    transform: Affine
+
+
 @contextmanager
 def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Iterator[Any]:
     """Open our own GeoTIFFs; handles of their own for each request, since GDAL's may not be shared between threads.
@@ -49,35 +62,57 @@ def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Itera
         halvings: of their size: the overview that is wanted, or the smallest there is.
         flat: where they lie on the web-mercator map if the files themselves do not say it.
     """
-    with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"))
-        whole = [stack.enter_context(rasterio.open(path, driver="GTiff", sharing=False)) for path in files]
-        level = min(halvings, *(len(dataset.overviews(1)) for dataset in whole)) - 1
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        headers = [header_of(path, path.stat().st_mtime_ns) for path in files]
+        level = min(halvings, *(header.overviews for header in headers)) - 1
         if len(files) > 1 or flat is not None:
-            yield stack.enter_context(rasterio.open(view(whole, flat, level), driver="VRT", sharing=False))
-        elif level < 0:
-            yield whole[0]
+            source: Any = view(headers, flat, level)
+            options: dict[str, Any] = {"driver": "VRT"}
         else:
-            yield stack.enter_context(rasterio.open(files[0], driver="GTiff", sharing=False, overview_level=level))
+            source, options = files[0], {"driver": "GTiff"} | ({"overview_level": level} if level >= 0 else {})
+        with rasterio.open(source, sharing=False, **options) as dataset:
+            yield dataset
 
 
-def view(whole: Sequence[Any], flat: Affine | None, level: int) -> str:
-    """A GDAL virtual dataset of all bands of open files, or of one of their overviews, which lies where `flat` says."""
-    first = whole[0]
+@lru_cache(maxsize=256)
+def header_of(path: Path, changed: int) -> Header:
+    """A file's header; `changed` makes a new file count as another one."""
+    with rasterio.open(path, driver="GTiff", sharing=False) as dataset:
+        return Header(
+            path=path,
+            width=dataset.width,
+            height=dataset.height,
+            bands=dataset.count,
+            overviews=len(dataset.overviews(1)),
+            nodata=dataset.nodata,
+            crs=dataset.crs.to_wkt() if dataset.crs else "",
+            transform=dataset.transform,
+        )
+
+
+def view(headers: Sequence[Header], flat: Affine | None, level: int) -> str:
+    """A GDAL virtual dataset of all bands of some files, or of one of their overviews, which lies where `flat` says."""
+    first = headers[0]
     factor = 2 ** (level + 1)
     width, height = -(-first.width // factor), -(-first.height // factor)
     options = f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>' if level >= 0 else ""
-    sources = [(dataset, band) for dataset in whole for band in dataset.indexes]
+    sources = [(header, band) for header in headers for band in range(1, header.bands + 1)]
     bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{number}"><NoDataValue>{dataset.nodata}</NoDataValue><SimpleSource>'
-        f'<SourceFilename relativeToVRT="0" shared="0">{escape(str(Path(dataset.name).absolute()))}</SourceFilename>{options}'
-        f"<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
-        for number, (dataset, band) in enumerate(sources, 1)
+        f'<VRTRasterBand dataType="Byte" band="{number}"><NoDataValue>{header.nodata}</NoDataValue><SimpleSource>'
+        f'<SourceFilename relativeToVRT="0" shared="0">{escape(str(header.path.absolute()))}</SourceFilename>{options}'
+        f"<SourceBand>{band}</SourceBand><SourceProperties {sizes(width, height)} "
+        'DataType="Byte" BlockXSize="256" BlockYSize="256"/></SimpleSource></VRTRasterBand>'
+        for number, (header, band) in enumerate(sources, 1)
     )
-    system, lies = ("EPSG:3857", flat) if flat is not None else (first.crs.to_wkt(), first.transform)
+    system, lies = ("EPSG:3857", flat) if flat is not None else (first.crs, first.transform)
     place = ", ".join(map(repr, (lies @ Affine.scale(first.width / width, first.height / height)).to_gdal()))
-    size = f'rasterXSize="{width}" rasterYSize="{height}"'
-    return f"<VRTDataset {size}><SRS>{escape(system)}</SRS><GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
+    head = f"<SRS>{escape(system)}</SRS><GeoTransform>{place}</GeoTransform>"
+    return f"<VRTDataset {sizes(width, height, 'raster')}>{head}{bands}</VRTDataset>"
+
+
+def sizes(width: int, height: int, what: str = "Raster") -> str:
+    """Attributes of a virtual dataset."""
+    return f'{what}XSize="{width}" {what}YSize="{height}"'
 
 
 def read_tile(
