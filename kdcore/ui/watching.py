@@ -181,8 +181,9 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
     last_step = max((run.steps for run in progress.runs), default=1)
     left, right = st.columns(2)
     with left:
-        st.altair_chart(
-            learning_chart(loss, "Training loss", last_step),
+        st.vega_lite_chart(
+            loss,
+            learning_chart("Training loss", last_step),
             key="loss curves",
             alt="Training loss of each run against the step",
         )
@@ -190,8 +191,9 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
             "The loss of the distilled student also measures its distance from the teacher, so arms cannot be compared here."
         )
     with right:
-        st.altair_chart(
-            learning_chart(validation, "Validation mean AP", last_step, points=True),
+        st.vega_lite_chart(
+            validation,
+            learning_chart("Validation mean AP", last_step, points=True),
             key="validation curves",
             alt="Mean average precision on the validation part of each run against the step",
         )

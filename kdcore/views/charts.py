@@ -1,4 +1,4 @@
-"""Altair charts of the pages. Streamlit gives them the theme's fonts, and changes their data without drawing them anew."""
+"""Vega-Lite charts of the pages. Streamlit gives them the theme's fonts, and changes their data without drawing them anew."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,51 +64,49 @@ def thin(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArr
     )
 
 
-def learning_chart(table: pd.DataFrame, title: str, last_step: int, points: bool = False) -> ChartType:
-    """Lines of all runs against the step; one colour and dash an arm.
+def learning_chart(title: str, last_step: int, points: bool = False) -> dict[str, Any]:
+    """Vega-Lite specification of the lines of all runs against the step; one colour and dash an arm.
+
+    Its data are a `learning_table`. It is written out, not built by Altair, which checks it against a schema for 40 ms: too long for
+    what is drawn anew every two seconds for everyone who watches.
 
     Args:
-        table: from `learning_table`.
         title: of the vertical axis.
         last_step: right end of the horizontal axis, so that a live chart does not rescale it.
         points: whether to mark the measured points.
     """
     names = list(ARM_NAMES.values())
-    legend = alt.Legend(orient="top", symbolType="stroke", symbolSize=400, symbolStrokeWidth=2.5)
-    x = alt.X(
-        "step:Q",
-        title="Step",
-        scale=alt.Scale(domain=[0, last_step], nice=False),
-        axis=alt.Axis(tickCount=6, format=",d"),
-    )
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
-    color = alt.Color(
-        "arm:N", title=None, scale=alt.Scale(domain=names, range=list(ARM_COLOURS.values())), legend=legend
-    )
-    lines = alt.Chart(table).encode(
-        x=x,
-        y=y,
-        color=color,
-        strokeDash=alt.StrokeDash(
-            "arm:N",
-            title=None,
-            scale=alt.Scale(domain=names, range=[DASHES[dash] for dash in ARM_DASHES.values()]),
-            legend=legend,
-        ),
-        detail="run:N",
-    )
-    marks = alt.Chart(table).encode(
-        x=x,
-        y=y,
-        color=alt.Color("arm:N", scale=alt.Scale(domain=names, range=list(ARM_COLOURS.values())), legend=None),
-        tooltip=[
-            alt.Tooltip("run:N", title="Run"),
-            alt.Tooltip("step:Q", title="Step", format=",d"),
-            alt.Tooltip("value:Q", title=title, format=".3~f"),
-        ],
-    )
-    dots = marks.mark_circle(size=36 if points else 60, opacity=1 if points else 0)
-    return alt.layer(lines.mark_line(strokeWidth=2), dots).properties(height=270)
+    dashes = [DASHES[dash] for dash in ARM_DASHES.values()]
+    legend = {"orient": "top", "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2.5}
+    places = {
+        "x": {
+            "field": "step", "type": "quantitative", "title": "Step",
+            "scale": {"domain": [0, last_step], "nice": False}, "axis": {"tickCount": 6, "format": ",d"},
+        },
+        "y": {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}},
+    }  # fmt: skip
+    arm = {"field": "arm", "type": "nominal", "title": None}
+    color = arm | {"scale": {"domain": names, "range": list(ARM_COLOURS.values())}}
+    run = {"field": "run", "type": "nominal"}
+    lines = {
+        "mark": {"type": "line", "strokeWidth": 2},
+        "encoding": places
+        | {
+            "color": color | {"legend": legend},
+            "strokeDash": arm | {"scale": {"domain": names, "range": dashes}, "legend": legend},
+            "detail": run,
+        },
+    }
+    tooltip = [
+        run | {"title": "Run"},
+        {"field": "step", "type": "quantitative", "title": "Step", "format": ",d"},
+        {"field": "value", "type": "quantitative", "title": title, "format": ".3~f"},
+    ]
+    dots = {
+        "mark": {"type": "circle", "size": 36 if points else 60, "opacity": 1 if points else 0},
+        "encoding": places | {"color": color | {"legend": None}, "tooltip": tooltip},
+    }
+    return {"height": 270, "layer": [lines, dots]}
 
 
 def probability_chart(

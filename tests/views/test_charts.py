@@ -1,7 +1,11 @@
 """The tables and layouts behind the pages' charts."""
 
+import json
+
+import altair as alt
 import numpy as np
 import pytest
+from jsonschema import ValidationError
 
 from kdcore.views.charts import MOST_POINTS, learning_chart, learning_table, split_chart, thin, visible_rectangles
 
@@ -28,6 +32,14 @@ def test_the_table_holds_what_was_measured_and_leaves_out_what_was_not():
     assert learning_table({}, "loss").empty
 
 
+@pytest.mark.parametrize("points", [False, True])
+def test_the_chart_is_what_the_schema_allows(points):
+    chart = learning_chart("Loss", 400, points)
+    alt.LayerChart.from_dict(chart | {"data": {"name": "table"}}, validate=True)
+    with pytest.raises(ValidationError, match="tall"):
+        alt.LayerChart.from_dict(chart | {"data": {"name": "table"}, "height": "tall"}, validate=True)
+
+
 def test_a_tick_of_the_largest_study_stays_small():
     """Three teachers and two arms of five seeds: what a browser is sent in two seconds."""
     import io
@@ -42,7 +54,7 @@ def test_a_tick_of_the_largest_study_stays_small():
         table = pa.Table.from_pandas(learning_table(runs, key))
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
-        size += len(sink.getvalue()) + len(learning_chart(learning_table(runs, key).head(1), "Loss", 20_000).to_json())
+        size += len(sink.getvalue()) + len(json.dumps(learning_chart("Loss", 20_000)))
     assert size <= 60_000
 
 
