@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from threading import Event, Thread
 
 import numpy as np
 from measuring import in_words, megabytes, parser, processor_seconds, publish, ratio, table, verdict
@@ -35,7 +36,7 @@ from kdcore.settings import STUDY_PRESETS, Budget
 ROOT = Path(__file__).parents[1]
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 PAGES = ("data", "train", "map", "curves", "runs")
-STARTS, TABS, ROUNDS, SECONDS = 5, 10, 6, 15
+STARTS, TABS, ROUNDS, SECONDS = 3, 10, 5, 24
 TICK = 2.0
 
 
@@ -120,6 +121,28 @@ async def look_from(url: str, study: str, tabs: int, seconds: float) -> list[lis
     return received
 
 
+class Pace(Thread):
+    """Looks at a study's steps while something else goes on."""
+
+    def __init__(self, study: StudyFolder) -> None:
+        super().__init__()
+        self.study, self.over, self.seen = study, Event(), []
+
+    def run(self) -> None:
+        """Look until `end`."""
+        while not self.over.wait(0.1):
+            step = steps_of(self.study)
+            if not self.seen or step != self.seen[-1][1]:
+                self.seen.append((time.monotonic(), step))
+
+    def end(self) -> float:
+        """Steps a second, between the first and the last time that the number of steps was seen to change."""
+        self.over.set()
+        self.join()
+        (first, done), (last, more) = self.seen[1], self.seen[-1]
+        return (more - done) / (last - first)
+
+
 def steps_of(study: StudyFolder) -> int:
     return study.progress().step
 
@@ -140,10 +163,11 @@ def watched(workspace: Path) -> tuple[list[float], list[float], list[int], float
                 time.sleep(1)
             for _ in range(ROUNDS):
                 for rates, tabs in ((alone, 0), (together, TABS)):
-                    before, start, busy = steps_of(study), time.monotonic(), processor_seconds(process)
+                    start, busy, pace = time.monotonic(), processor_seconds(process), Pace(study)
+                    pace.start()
                     received = asyncio.run(look_from(url, study.id, tabs, SECONDS)) if tabs else time.sleep(SECONDS)
                     taken = time.monotonic() - start
-                    rates.append((steps_of(study) - before) / taken)
+                    rates.append(pace.end())
                     if received:
                         looks += [size for one in received for size in one[1:]]
                         shares.append((processor_seconds(process) - busy) / taken)
