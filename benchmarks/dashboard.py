@@ -9,6 +9,7 @@ machines: what is measured is the server. Rounds with and without tabs take turn
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -183,7 +184,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
             times, memory, torch = first_pages(browser, Path(folder) / "studies")
             browser.close()

@@ -4,7 +4,7 @@ import streamlit as st
 
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import StudyLayers
-from kdcore.inference.uploads import find_upload
+from kdcore.inference.uploads import find_upload, uploads_of
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import map_view, own_file, words, worst_tiles
@@ -16,7 +16,8 @@ VIEWS = {"swipe": "Swipe", "side": "Side by side"}
 
 def show(study: StudyFolder, layers: StudyLayers) -> None:
     """What to look at, the map, and a file of one's own."""
-    own = own_file.finished_uploads(workspace(), study)
+    uploads = uploads_of(workspace(), study.id)
+    own = own_file.finished_names(uploads)
     names = {scene.id: scene.name for scene in layers.scenes} | own
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -72,7 +73,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
         )
     with place:
         map_view.show_map(choice, left, right, mode, focus=focus, basemap=basemap, linked=True)
-    own_file.show_own_files(workspace(), study)
+    own_file.show_own_files(workspace(), study, uploads)
 
 
 chosen = choose_study("Where do they differ?", ":material/map:")

@@ -1,5 +1,6 @@
 """A GeoTIFF of one's own on the Map page: upload, progress, show, remove."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import streamlit as st
@@ -21,9 +22,8 @@ ICONS = {
 BUSY = ("waiting", "running")
 
 
-def finished_uploads(workspace: Workspace, study: StudyFolder) -> dict[str, str]:
+def finished_names(found: Sequence[tuple[Upload, UploadStatus]]) -> dict[str, str]:
     """Name on screen of each raster of one's own that can be shown, by its id; no two are alike."""
-    found = uploads.uploads_of(workspace, study.id)
     names = [status.name for _, status in found]
     return {
         upload.id: f"Your file: {status.name}{f' ({upload.id[-4:]})' if names.count(status.name) > 1 else ''}"
@@ -32,9 +32,8 @@ def finished_uploads(workspace: Workspace, study: StudyFolder) -> dict[str, str]
     }
 
 
-def show_own_files(workspace: Workspace, study: StudyFolder) -> None:
-    """The part of the page that takes a file and lists those that were given."""
-    found = uploads.uploads_of(workspace, study.id)
+def show_own_files(workspace: Workspace, study: StudyFolder, found: Sequence[tuple[Upload, UploadStatus]]) -> None:
+    """The part of the page that takes a file and lists those that were given, `found` when the page began."""
     busy = [row for row in found if row[1].state in BUSY]
     with st.expander("Try it on a GeoTIFF of your own", icon=":material/upload_file:", expanded=bool(found)):
         st.markdown(

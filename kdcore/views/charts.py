@@ -67,8 +67,8 @@ def thin(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArr
 def learning_chart(title: str, last_step: int, points: bool = False) -> dict[str, Any]:
     """Vega-Lite specification of the lines of all runs against the step; one colour and dash an arm.
 
-    Its data are a `learning_table`. It is written out, not built by Altair, which checks it against a schema for 40 ms: too long for
-    what is drawn anew every two seconds for everyone who watches.
+    Its data are a `learning_table`. It is written out, not built by Altair, which checks it against a schema each time: too
+    long for what is drawn anew every two seconds for everyone who watches.
 
     Args:
         title: of the vertical axis.

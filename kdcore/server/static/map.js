@@ -390,8 +390,9 @@ window.kdcoreMap = (() => {
     makeSwipe();
     prepare(map, [left, right]);
     if (base.note) map.getContainer().append(element("div", { class: "kdcore-note" }, base.note));
-    pinned = viewInAddress() !== null;
-    const view = viewInAddress() ?? recall(`${base.study} ${base.scene}`);
+    const sent = viewInAddress();
+    pinned = sent !== null;
+    const view = sent ?? recall(`${base.study} ${base.scene}`);
     if (view) {
       moved = true;
       map.setView([view[0], view[1]], view[2], { animate: false });
