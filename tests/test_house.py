@@ -21,6 +21,7 @@ ROOMS = [
     "losses",
     "evaluation",
     "inference",
+    "deploy",
     "views",
     "training",  # behind views, because a study ends with its page
     "server",
@@ -37,6 +38,8 @@ WITHOUT_TORCH = [
     "kdcore.views.page",
     "kdcore.data.inspect",
     "kdcore.data.demo",
+    "kdcore.deploy.record",
+    "kdcore.deploy.costs",
     "kdcore.cli",
 ]
 
