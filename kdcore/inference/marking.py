@@ -1,32 +1,29 @@
 """Marking an uploaded GeoTIFF with a study's networks, so that the map can show it."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from kdcore.data.rasters import open_raster
-from kdcore.data.scene import Scene, SceneReader, describe_scene
+from kdcore.data.scene import Scene, SceneReader
 from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
 from kdcore.inference.evaluate import fill_values
 from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.inference.layers import measure_stretch, place, write_scene
 from kdcore.inference.predict import predict_scene
+from kdcore.inference.source import open_source
 from kdcore.inference.uploads import MOST_PIXELS, Upload
 from kdcore.models.checkpoint import CheckpointInfo, load_network
 from kdcore.models.teacher import Teacher
 from kdcore.runs.devices import Devices, kind_of, take
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
+from kdcore.runs.task import Stage
 from kdcore.runs.workspace import Workspace
-from kdcore.settings import ClassSettings, CollectionSettings, Hardware, SplitSettings
+from kdcore.settings import Hardware
 
 NICE = 10  # trainings and pages go first
-
-Stage = Callable[[str], Callable[[int, int], None]]
-"""Gives a callback for a stage with this name; the callback raises to stop the work."""
 
 
 def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
@@ -41,7 +38,7 @@ def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
     study = workspace.study(upload.status.study)
     weights = find_weights(study)
     _, info = load_network(next(iter(weights.values()))[0])
-    scene, reader, note = open_source(upload, info)
+    scene, reader, note = open_upload(upload, info)
     device, held = choose_device(workspace)
     settings = study.settings.evaluation
     for name, checkpoints in weights.items():
@@ -92,56 +89,20 @@ def find_weights(study: StudyFolder) -> dict[str, list[Path]]:
     return found
 
 
-def open_source(upload: Upload, info: CheckpointInfo) -> tuple[Scene, SceneReader, str]:
+def open_upload(upload: Upload, info: CheckpointInfo) -> tuple[Scene, SceneReader, str]:
     """The uploaded raster on the pixels that the networks were trained on, and what to tell about it.
 
     Raises:
-        DataError: its bands or values are of another kind than those that the networks were trained on.
+        DataError: its bands or values are of another kind than those that the networks were trained on, or it is too large.
     """
-    with open_raster(upload.source) as dataset:
-        bands, dtype, georeferenced = dataset.count, dataset.dtypes[0], dataset.crs is not None
-    if max(info.band_numbers) > bands:
-        wanted = ", ".join(map(str, info.band_numbers))
-        raise DataError(
-            f"{upload.source}: has {bands} bands, but the networks were trained on bands {wanted}. Choose a file of the same kind."
-        )
-    if dtype != info.dtype:
-        raise DataError(
-            f"{upload.source}: has values of type {dtype}, but the networks were trained on {info.dtype}; what they say would mean nothing. "
-            "Bring the file to the same type and scale."
-        )
-    metres = info.metres_per_pixel if georeferenced else None
-    settings = CollectionSettings(
-        name="upload",
-        classes=tuple(ClassSettings(name=name) for name in info.classes),
-        split=SplitSettings(train=("x",), validation=("x",), test=("x",)),
-        bands=info.band_numbers,
-        metres_per_pixel=metres,
-    )
-    scene = describe_scene(upload.source, settings)
+    source = open_source(upload.source, info)
+    scene = source.scene
     if scene.height * scene.width > MOST_PIXELS:
         raise DataError(
-            f"{upload.source}: has {scene.height * scene.width / 1e6:,.0f} million pixels at the networks' resolution of {metres:.3g} m; "
-            f"at most {MOST_PIXELS // 1_000_000} million are marked here. Cut a part out of it."
+            f"{upload.source}: has {scene.height * scene.width / 1e6:,.0f} million pixels at the networks' resolution of "
+            f"{info.metres_per_pixel:.3g} m; at most {MOST_PIXELS // 1_000_000} million are marked here. Cut a part out of it."
         )
-    return scene, SceneReader(settings, cache_mb=128), describe_resolution(scene, info)
-
-
-def describe_resolution(scene: Scene, info: CheckpointInfo) -> str:
-    """What to tell about the resolution: that it is not known, or that the file is much coarser than what was learnt."""
-    if info.metres_per_pixel is None:
-        return ""
-    if scene.crs is None:
-        return (
-            f"The file does not say how large its pixels are. The networks were trained on {info.metres_per_pixel:.3g} m per pixel; "
-            "at another resolution they are wrong more often."
-        )
-    if max(scene.scale) < 0.5:
-        return (
-            f"The file's pixels are {1 / max(scene.scale):.1f} times as large as those that the networks were trained on "
-            f"({info.metres_per_pixel:.3g} m), so they see a blurred picture and are wrong more often."
-        )
-    return ""
+    return scene, source.reader, source.note
 
 
 def choose_device(workspace: Workspace) -> tuple[torch.device, Devices | None]:

@@ -6,12 +6,11 @@ lives), `cancel` (asks it to stop), `log.txt`, then `imagery.tif`, `maps/RUN.tif
 
 import secrets
 import shutil
-import threading
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, ClassVar
 
 import rasterio
 from pydantic import ValidationError
@@ -19,51 +18,43 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from kdcore.data.rasters import DTYPES, MAGIC, bytes_per_pixel
 from kdcore.errors import DataError, RunError
-from kdcore.files import explain_write_error, write_json
+from kdcore.files import explain_write_error
 from kdcore.inference.layer_index import INDEX, StudyLayers
-from kdcore.runs.detached import start_detached
 from kdcore.runs.locks import held
+from kdcore.runs.task import Task, TaskStatus
 from kdcore.runs.workspace import Workspace
-from kdcore.settings import SLUG, Frozen
+from kdcore.settings import SLUG
 
 PREFIX = "upload-"  # of the id, which is also a scene's id on the map
-WORKER = "kdcore.inference.predict_upload"
 MOST_BYTES = 500_000_000
 MOST_PIXELS = 100_000_000
 MOST_VALUES = 2_000_000_000  # pixels times bands
 KEPT = 10  # uploads in a workspace; older ones make room
 TIFF = tuple(start for start, driver in MAGIC.items() if driver == "GTiff")
-LAUNCH_SECONDS = 60.0  # after which a process that has not come to life is not expected any more
 CUT = "Cut a part out of it, for example with gdal_translate -srcwin."
 
 
-class UploadStatus(Frozen):
+class UploadStatus(TaskStatus):
     """How far an upload is.
 
     Attributes:
         study: id of the study whose networks mark it.
         name: the file's name, any text.
-        state: as the process last said; 'interrupted' is what a reader makes of a process that is gone.
-        stage: what is being done; done and total: how much of it.
-        message: why it failed, or what is worth knowing about the result.
-        created: seconds since 1970.
     """
 
     study: str
     name: str
-    state: Literal["waiting", "running", "finished", "failed", "stopped", "interrupted"] = "waiting"
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    message: str = ""
-    created: float = 0.0
 
 
 @dataclass(frozen=True)
-class Upload:
+class Upload(Task):
     """Reads and writes one upload's folder."""
 
-    path: Path
+    FILE: ClassVar[str] = "upload.json"
+    WORKER: ClassVar[str] = "kdcore.inference.predict_upload"
+    GONE: ClassVar[str] = "This upload is gone or broken. Remove it and upload the file again."
+    ENDED: ClassVar[str] = "its process ended without a word. Upload the file again."
+    WORK: ClassVar[str] = "The process that marks the file"
 
     @property
     def id(self) -> str:
@@ -86,16 +77,6 @@ class Upload:
         return self.path / "maps"
 
     @property
-    def lock(self) -> Path:
-        """Held while its process lives."""
-        return self.path / "alive.lock"
-
-    @property
-    def cancel(self) -> Path:
-        """Asks the process to stop while it exists."""
-        return self.path / "cancel"
-
-    @property
     def layers(self) -> StudyLayers:
         """What the map can show.
 
@@ -114,21 +95,7 @@ class Upload:
         Raises:
             RunError: the folder is gone or broken.
         """
-        try:
-            status = UploadStatus.model_validate_json((self.path / "upload.json").read_bytes())
-        except (OSError, ValidationError) as error:
-            raise RunError("This upload is gone or broken. Remove it and upload the file again.") from error
-        expected = status.state == "running" or (
-            status.state == "waiting" and time.time() - status.created > LAUNCH_SECONDS
-        )
-        if expected and not held(self.lock):
-            message = "its process ended without a word. Upload the file again."
-            return status.model_copy(update={"state": "interrupted", "message": message})
-        return status
-
-    def write_status(self, status: UploadStatus) -> None:
-        """Replace the status."""
-        write_json(self.path / "upload.json", status.model_dump())
+        return self.read_status(UploadStatus)
 
 
 def folder_of(workspace: Workspace) -> Path:
@@ -256,16 +223,12 @@ def start(upload: Upload) -> None:
     Raises:
         RunError: it could not be started.
     """
-    try:
-        process = start_detached(WORKER, upload.path, upload.path / "log.txt")
-    except OSError as error:
-        raise RunError(f"The process that marks the file could not be started ({error.strerror or error}).") from error
-    threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie is left
+    upload.start()
 
 
 def stop(upload: Upload) -> None:
     """Ask the process to end."""
-    upload.cancel.touch()
+    upload.stop()
 
 
 def remove(upload: Upload) -> None:
