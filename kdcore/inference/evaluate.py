@@ -18,6 +18,7 @@ from kdcore.data.writing import RasterWriter, writing_raster
 from kdcore.evaluation.scores import NODATA, Scores, ScoresBuilder, boundary_pixels, quantise
 from kdcore.inference.layers import add_overviews
 from kdcore.models.networks import SegmentationNetwork, probabilities
+from kdcore.models.onnx import OnnxNetwork
 from kdcore.models.teacher import Teacher
 from kdcore.settings import EvaluationSettings, SplitName
 
@@ -164,9 +165,11 @@ def writing_map(path: Path, scene: Scene, bands: int) -> AbstractContextManager[
     )
 
 
-def fill_values(network: SegmentationNetwork | Teacher) -> NDArray[np.float32]:
+def fill_values(network: SegmentationNetwork | OnnxNetwork | Teacher) -> NDArray[np.float32]:
     """What stands for nodata in a network's imagery: its own mean of each band, (bands,) float32."""
     member = network.members[0] if isinstance(network, Teacher) else network
+    if isinstance(member, OnnxNetwork):
+        return np.array(member.info.fill, dtype=np.float32)
     assert isinstance(member, SegmentationNetwork)
     values = np.zeros(member.bands, dtype=np.float32)
     values[member.band_order.cpu().numpy()] = member.mean.cpu().numpy()

@@ -136,8 +136,9 @@ def build_network(
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    """Number of parameters, those that an ONNX file keeps to itself included."""
+    foreign = sum(getattr(module, "foreign_parameters", 0) for module in network.modules())
+    return foreign + sum(parameter.numel() for parameter in network.parameters())
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from kdcore.errors import CheckpointError
 from kdcore.models.checkpoint import check_fits, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters
+from kdcore.models.onnx import OnnxNetwork
 
 
 class Teacher(nn.Module):
@@ -24,7 +25,7 @@ class Teacher(nn.Module):
         forward: (N, bands, H, W) -> logits (N, K, H, W) float32.
     """
 
-    def __init__(self, members: Sequence[SegmentationNetwork]) -> None:
+    def __init__(self, members: Sequence[SegmentationNetwork | OnnxNetwork]) -> None:
         super().__init__()
         if not members:
             raise CheckpointError("a teacher needs at least one network.")
@@ -37,14 +38,25 @@ class Teacher(nn.Module):
         self.train(False)
 
     @classmethod
-    def load(cls, paths: Sequence[Path], classes: tuple[str, ...], bands: int) -> Self:
-        """Read the members' checkpoints.
+    def load(
+        cls, paths: Sequence[Path], classes: tuple[str, ...], bands: int, band_numbers: tuple[int, ...] | None = None
+    ) -> Self:
+        """Read the members: checkpoints, or ONNX files of any framework.
+
+        Args:
+            paths: `.safetensors` or `.onnx`.
+            classes: of the collection; those of an ONNX file are matched to them by name.
+            bands: how many the collection gives.
+            band_numbers: their numbers in the image files, which tell an ONNX file its bands; None where only their count is known.
 
         Raises:
             CheckpointError: missing, broken, or of other classes or bands.
         """
-        members = []
+        members: list[SegmentationNetwork | OnnxNetwork] = []
         for path in paths:
+            if path.suffix.lower() == ".onnx":
+                members.append(OnnxNetwork.load(path, classes, bands, band_numbers))
+                continue
             network, info = load_network(path)
             check_fits(info, classes, bands, path)
             members.append(network)
