@@ -98,7 +98,7 @@ def train_and_evaluate(
     )
     teacher = None
     if settings.recipe.alpha > 0:
-        teacher = Teacher.load(settings.teacher, names, collection.bands)
+        teacher = Teacher.load(settings.teacher, names, collection.bands, collection.scenes[0].bands)
     batches = Batches(
         collection,
         found,
@@ -172,7 +172,8 @@ def evaluate_ensemble(
     settings = run.settings
     with run.working():
         run.set_state("running", "scoring the teacher")
-        teacher = Teacher.load(checkpoints, collection.settings.class_names, collection.bands)
+        names = collection.settings.class_names
+        teacher = Teacher.load(checkpoints, names, collection.bands, collection.scenes[0].bands)
         fabric = make_fabric(settings.hardware.device, 1, settings.hardware.precision)
         teacher.to(fabric.device)
 
