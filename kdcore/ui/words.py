@@ -44,6 +44,12 @@ PAGES = (
         "Precision and recall of all networks, with intervals: does distillation help?",
     ),
     PageWords(
+        "deploy.py",
+        "Deploy",
+        ":material/rocket_launch:",
+        "Use the student instead of the teacher: speed against quality, what an area costs, and the files to take along.",
+    ),
+    PageWords(
         "runs.py",
         "Runs",
         ":material/folder_open:",

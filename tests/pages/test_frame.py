@@ -24,14 +24,14 @@ def test_without_any_study_a_page_offers_one_thing_to_do(name, empty_workspace, 
     assert len(primary_buttons(at)) == 1
 
 
-@pytest.mark.parametrize("name", ["train", "map", "curves", "runs"])
+@pytest.mark.parametrize("name", ["train", "map", "curves", "deploy", "runs"])
 def test_a_study_that_is_not_there_gets_a_sentence(name, workspace, open_page):
     at = open_page(name, study="gone")
     if name != "runs":
         assert "There is no study “gone”" in text_of(at)
 
 
-@pytest.mark.parametrize("name", ["train", "map", "curves"])
+@pytest.mark.parametrize("name", ["train", "map", "curves", "deploy"])
 def test_a_title_with_markup_stays_text(name, workspace, open_page):
     at = open_page(name, study="hostile")
     assert HOSTILE not in text_of(at)  # escaped wherever Markdown is understood

@@ -1,0 +1,107 @@
+"""What was exported: every form with its checks, the files to take, those that are refused, and the commands that do the same."""
+
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from kdcore.deploy.downloads import MIMES, TITLES, archive, deployed_size, files_of
+from kdcore.deploy.record import Deployment, Form
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.ui.formatting import megabytes, plain, sentence
+from kdcore.views.arms import ARM_NAMES
+from kdcore.views.deploy import FORM_NAMES, difference_in_words, flips_in_words
+
+
+def show_exports(study: StudyFolder, folder: Path, known: Deployment) -> None:
+    """The exported files with their checks, downloads, refusals and commands."""
+    st.header("Take it with you")
+    exported = [form for form in known.forms if form.kind != "torch"]
+    offered = [form for form in exported if form.file and not form.refused]
+    if offered:
+        show_checks(offered)
+        show_downloads(study, folder, offered)
+    else:
+        st.info("No exported file passed its checks.", icon=":material/info:")
+    for form in exported:
+        if form.refused:
+            st.warning(
+                plain(f"{ARM_NAMES[form.arm]}, {FORM_NAMES[form.kind]}: not offered. {sentence(form.refused)}"),
+                icon=":material/block:",
+            )
+    show_commands(study, folder, offered)
+
+
+def show_checks(offered: list[Form]) -> None:
+    """A row for each file: does it do what the original does?"""
+    st.table(
+        pd.DataFrame(
+            {
+                "Network": [ARM_NAMES[form.arm] for form in offered],
+                "Form": [FORM_NAMES[form.kind] for form in offered],
+                "File": [plain(form.file) for form in offered],
+                "Size": [megabytes(1e6 * form.megabytes) for form in offered],
+                "Pixels with another label": [flips_in_words(form.flips) for form in offered],
+                "Largest difference of a probability": [
+                    "–" if form.largest_difference is None else f"{form.largest_difference:.2g}" for form in offered
+                ],
+                "Mean AP gained, points": [difference_in_words(form) for form in offered],
+            }
+        ),
+        hide_index=True,
+        border="horizontal",
+        alt="Every exported file with its size and how far its answers differ from the original network's",
+    )
+    st.caption(
+        "Compared with the original in PyTorch: labels and probabilities on real tiles, mean AP on the validation split "
+        "with a 95 % interval."
+    )
+
+
+def show_downloads(study: StudyFolder, folder: Path, offered: list[Form]) -> None:
+    """A menu of files for each form, and everything as a ZIP. A file is read only when its button is pressed."""
+    with st.container(horizontal=True):
+        for form in offered:
+            label = f"{ARM_NAMES[form.arm]}, {FORM_NAMES[form.kind]}"
+            with st.popover(label, icon=":material/download:"):
+                for path in files_of(folder, form):
+                    st.download_button(
+                        f"{TITLES[path.suffix]} ({megabytes(path.stat().st_size)})",
+                        path.read_bytes,
+                        file_name=f"{study.id}-{path.name}",
+                        mime=MIMES[path.suffix],
+                        key=f"take {path.name}",
+                        icon=":material/description:",
+                        on_click="ignore",
+                    )
+        st.download_button(
+            f"Everything (ZIP, {megabytes(deployed_size(folder))})",
+            lambda: archive(folder, f"{study.id}-deploy"),
+            file_name=f"{study.id}-deploy.zip",
+            mime="application/zip",
+            icon=":material/folder_zip:",
+            on_click="ignore",
+        )
+
+
+def show_commands(study: StudyFolder, folder: Path, offered: list[Form]) -> None:
+    """The commands that export and predict without the dashboard."""
+    with st.expander("The same on the command line", icon=":material/terminal:"):
+        checkpoint = study.path / "runs" / run_of(offered) / "checkpoints/best.safetensors"
+        network = folder / offered[0].file if offered else Path("student.onnx")
+        best = next((form for form in reversed(offered) if form.arm == "distilled"), None)
+        network = folder / best.file if best is not None else network
+        st.markdown("Export a network, then mark imagery of any size with it:")
+        st.code(
+            f"kdcore export {shlex.quote(str(checkpoint))} student.onnx\n"
+            f"kdcore export {shlex.quote(str(checkpoint))} student-int8.onnx --int8\n"
+            f"kdcore predict {shlex.quote(str(network))} imagery.tif --out maps",
+            language="bash",
+            wrap_lines=True,
+        )
+
+
+def run_of(offered: list[Form]) -> str:
+    """The distilled student's run, which is what one would export."""
+    return next((form.run for form in offered if form.arm == "distilled"), "distilled-s0")

@@ -1,0 +1,144 @@
+"""Export and measure a study's networks from a page: start, live progress, stop, and why it failed.
+
+The page only reads files that the job's own process writes, so closing it changes nothing.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+from kdcore.deploy import folder as deploying
+from kdcore.deploy.record import INDEX, Deployment
+from kdcore.errors import KdcoreError
+from kdcore.runs.study_folder import StudyFolder, modified
+from kdcore.runs.task import TaskStatus
+from kdcore.runs.workspace import Workspace
+from kdcore.ui.formatting import plain, sentence, when
+
+TICK = 1.0  # seconds
+WHAT = (
+    "Nothing of this study was exported and measured yet. The button below writes its networks as ONNX files, which run without "
+    "PyTorch, and once more with 8-bit integers (int8), which are smaller and often faster. Each is checked against the original "
+    "and measured on this machine. It takes some minutes on two cores."
+)
+
+
+def load(folder: Path) -> Deployment | None:
+    """What is known about the study's networks; None before anything was exported. Kept until the file changes.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    changed = modified(folder / INDEX)
+    return read(str(folder), changed) if changed else None
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def read(folder: str, changed: int) -> Deployment:
+    """Read `deploy.json`; `changed` makes a new file count as another one."""
+    return Deployment.load(Path(folder))
+
+
+def offer(workspace: Workspace, study: StudyFolder, folder: Path, known: Deployment | None) -> None:
+    """The job as it stands: its progress while it works, else what it came to and the button that starts it.
+
+    Args:
+        workspace: where studies lie.
+        study: whose networks are exported.
+        folder: of its deployment.
+        known: what an earlier job found; then the button stands back.
+    """
+    job = deploying.status(folder)
+    if job is not None and not job.over:
+        watch(folder)
+        return
+    if known is None:
+        st.markdown(WHAT)
+    if job is not None and job.state != "finished":
+        say_ended(folder, job)
+    again = known is not None or job is not None
+    if st.button(
+        "Export and measure again" if known is not None else "Export and measure",
+        type="secondary" if known is not None else "primary",
+        icon=":material/refresh:" if again else ":material/rocket_launch:",
+        key="export and measure",
+        help="What was finished before is kept." if again and known is None else None,
+    ):
+        start(workspace, study)
+
+
+def start(workspace: Workspace, study: StudyFolder) -> None:
+    """Start the job and draw the page anew, or say in a sentence why it cannot be started."""
+    try:
+        deploying.start(workspace, study)
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    st.rerun()
+
+
+@st.fragment(run_every=TICK)
+def watch(folder: Path) -> None:
+    """How far the job is. When it has ended, the page is drawn anew, and the ticking is over.
+
+    Only this is drawn here: a button inside a fragment reruns no more than the fragment, and one that is drawn in the
+    fragment's last moment takes a click that nobody answers.
+    """
+    job = deploying.status(folder)
+    if job is None or job.over:
+        st.rerun(scope="app")
+    stopping = deploying.DeploymentFolder(folder).cancel.exists()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=stage_in_words(job, stopping))
+        st.button(
+            "Stop",
+            icon=":material/stop:",
+            key="stop exporting",
+            disabled=stopping,
+            on_click=deploying.stop,
+            args=(folder,),
+            help="What is finished is kept.",
+        )
+    st.caption("You can close this page: the work goes on, and this address finds it again.")
+
+
+def stage_in_words(job: TaskStatus, stopping: bool) -> str:
+    """What is being done, as Markdown."""
+    if stopping:
+        return "Stopping …"
+    if job.state == "waiting" or job.stage in ("", "starting"):
+        return "Starting: loading the libraries that export and measure …"
+    of = f": {job.done:,} of {job.total:,}" if job.total > 1 else ""
+    return plain(f"{sentence(job.stage)}{of}")
+
+
+def say_ended(folder: Path, job: TaskStatus) -> None:
+    """Why the last job did not come to its end."""
+    if job.state == "stopped":
+        st.info("It was stopped. Start it again to go on.", icon=":material/pause_circle:")
+        return
+    st.error(plain(sentence(job.message)) or "It failed without a word.", icon=":material/error:")
+    log = tail(deploying.DeploymentFolder(folder).log)
+    if log:
+        with st.expander("Log", icon=":material/article:"):
+            st.code(log, language=None, wrap_lines=True)
+
+
+def tail(log: Path, lines: int = 40, most: int = 20_000) -> str:
+    """The last lines of a log; empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - most))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def measured_where(known: Deployment) -> str:
+    """Where, when and with what everything was measured, as Markdown."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(known.versions.items()))
+    return plain(
+        f"Measured on {known.machine} with {known.threads} {'thread' if known.threads == 1 else 'threads'}, "
+        f"tiles of {known.tile} × {known.tile} px, {when(known.measured)}. {versions}."
+    )
