@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from kdcore.errors import SettingsError
 from kdcore.files import write_text
@@ -366,6 +376,174 @@ STUDY_PRESETS: dict[str, StudySettings] = {
         hardware=Hardware(precision="bf16-mixed", channels_last=True, compile=True, readers=8),
     ),
 }
+
+
+class Range(Frozen):
+    """Numbers between two ends, both included; `log` spreads them evenly over magnitudes."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(
+                f"a range from {self.low:g} to {self.high:g} holds nothing to search; low must be below high"
+            )
+        if self.log and self.low <= 0:
+            raise ValueError(f"a range with `log: true` starts above 0, not at {self.low:g}")
+        return self
+
+    @property
+    def centre(self) -> float:
+        """The middle: of the magnitudes where `log` is set."""
+        return (self.low * self.high) ** 0.5 if self.log else (self.low + self.high) / 2
+
+
+def as_values(value: Any) -> Any:
+    """One value as a list of one; ranges and lists as they are."""
+    return value if value is None or isinstance(value, Range | Mapping | list | tuple) else (value,)
+
+
+def range_or_values(value: Any) -> str:
+    """Which of the two a searched number is given as."""
+    return "range" if isinstance(value, Range | Mapping) else "values"
+
+
+Numbers = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[tuple[float, ...], Tag("values")],
+    Discriminator(range_or_values),
+    BeforeValidator(as_values),
+]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_values)]
+
+
+class SearchSpace(Frozen):
+    """What a sweep varies: each entry is one value (not varied), a list to choose from, or a range `{low, high, log}`.
+
+    Students are presets or 'architecture/encoder'. Without `learning_rate` that of the budget is used.
+    """
+
+    temperature: Numbers = Range(low=1, high=10, log=True)
+    alpha: Numbers = Range(low=0, high=1)
+    learning_rate: Numbers | None = None
+    student: Names = ("small",)
+    task: Annotated[tuple[Literal["cross_entropy", "cross_entropy+dice"], ...], BeforeValidator(as_values)] = (
+        "cross_entropy",
+    )
+    distillation: Annotated[
+        tuple[Literal["pixel", "channel"], ...], Field(min_length=1), BeforeValidator(as_values)
+    ] = ("pixel",)
+
+    @field_validator("student")
+    @classmethod
+    def _networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            parse_network(name)
+        return names
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        limits = {"temperature": (1.0, 20.0), "alpha": (0.0, 1.0), "learning_rate": (1e-8, 10.0)}
+        for name, (lowest, highest) in limits.items():
+            entry = getattr(self, name)
+            values = () if entry is None else (entry.low, entry.high) if isinstance(entry, Range) else entry
+            wrong = [value for value in values if not lowest <= value <= highest]
+            if wrong:
+                raise ValueError(f"{name} can be {lowest:g} to {highest:g}, not {wrong[0]:g}")
+        for name, entry in self.entries().items():
+            if entry == ():
+                raise ValueError(f"{name} is empty; give one value, several, or a range")
+            if not isinstance(entry, Range) and len(set(entry)) < len(entry):
+                raise ValueError(f"{name} lists a value twice: {', '.join(map(str, entry))}")
+        return self
+
+    def entries(self) -> dict[str, Range | tuple[float, ...] | tuple[str, ...]]:
+        """Every entry by its name; a learning rate that is left to the budget is left out."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: entry for name, entry in named.items() if entry is not None}
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Names of what varies."""
+        return tuple(name for name, entry in self.entries().items() if isinstance(entry, Range) or len(entry) > 1)
+
+    def centre(self) -> dict[str, float | str]:
+        """The middle of every range and list."""
+        return {
+            name: entry.centre if isinstance(entry, Range) else entry[(len(entry) - 1) // 2]
+            for name, entry in self.entries().items()
+        }
+
+
+Objective = Literal["quality", "size", "latency"]
+
+
+class SweepSettings(Frozen):
+    """A search for the temperature and alpha that are worth using, under one budget for every trial.
+
+    Quality is the mean AP on the validation split, size the number of parameters, latency milliseconds a megapixel on this
+    device. Every sweep also trains the student alone (alpha = 0) of each size, and repeats the centre of the search space with
+    other seeds, so that the luck of training can be set against the settings.
+    """
+
+    space: SearchSpace = SearchSpace()
+    objectives: tuple[Objective, ...] = ("quality",)
+    trials: int = Field(default=24, ge=1, le=10_000, description="in all, with baselines and repeats")
+    budget: Budget = Budget(steps=400, crop=128, validate_every=50)
+    seconds: float | None = Field(
+        default=None, gt=0, description="of training a trial; replaces the budget's steps by what was measured to fit"
+    )
+    pruning: bool = Field(default=True, description="end hopeless trials early; with one objective only")
+    repeats: int = Field(default=3, ge=2, le=50, description="trainings of the centre point, each with another seed")
+    seed: int = Field(default=0, ge=0, lt=2**30)
+    confirm: int = Field(
+        default=0, ge=0, le=50, description="fresh seeds with which the best setting meets the default; 0 = not at all"
+    )
+    teacher: TeacherSettings = TeacherSettings(
+        network=PRESETS["light"], budget=Budget(steps=500, crop=128, validate_every=100)
+    )
+    evaluation: EvaluationSettings = EvaluationSettings()
+    hardware: Hardware = Hardware()
+    storage: str | None = Field(default=None, description="URL of a database; the folder's journal.log without one")
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        if not self.space.searched:
+            raise ValueError(
+                "the search space is empty: every entry has one value only. "
+                "Give one of them a list or a range, for example `temperature: {low: 1, high: 10, log: true}`"
+            )
+        if not self.objectives:
+            raise ValueError("there is no objective; name quality, size or latency")
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives names one twice: {', '.join(self.objectives)}")
+        for name in self.objectives:
+            if name != "quality" and len(self.space.student) == 1:
+                raise ValueError(
+                    f"the objective {name!r} cannot be measured: every trial has the same student ({self.space.student[0]}). "
+                    f"List several under space.student, for example [tiny, small], or leave {name} away"
+                )
+        if self.trials < self.fixed_trials + 1:
+            raise ValueError(
+                f"{self.trials} trials are too few: {len(self.space.student)} of the student alone and {self.repeats} repeats "
+                f"come first. Give at least {self.fixed_trials + 1}"
+            )
+        if self.hardware.devices > 1:
+            raise ValueError("a trial uses one device; set hardware.devices: 1 and start more workers instead")
+        return self
+
+    @property
+    def fixed_trials(self) -> int:
+        """Trials that every sweep does first: the student alone of each size, and the repeats of the centre."""
+        return len(self.space.student) + self.repeats
+
+    @property
+    def prunes(self) -> bool:
+        """Whether hopeless trials are ended early: with several objectives no trial is hopeless before its end."""
+        return self.pruning and len(self.objectives) == 1
+
 
 Settings = TypeVar("Settings", bound=Frozen)
 

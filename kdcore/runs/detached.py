@@ -3,21 +3,31 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def start_detached(module: str, argument: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """Run `python -m MODULE ARGUMENT`; what it prints is appended to `log`.
+def start_detached(
+    module: str, argument: Path, log: Path, *more: str, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Run `python -m MODULE ARGUMENT MORE ...`; what it prints is appended to `log`.
+
+    Args:
+        module: by its name.
+        argument: a folder or file; made absolute.
+        log: file for its output.
+        more: further arguments.
+        environment: variables that it gets beside those of this process.
 
     Raises:
         OSError: the log cannot be written, or the system starts no more processes.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", module, str(argument.absolute())],
+            [sys.executable, "-m", module, str(argument.absolute()), *more],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C and the end of the terminal are not for it
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {}),
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from kdcore.errors import KdcoreError
 from kdcore.runs.study_folder import JobState, JobStatus, StudyFolder
+from kdcore.runs.sweep_folder import SweepFolder
 
 WRITE_EVERY = 0.5  # seconds between versions of job.json
 LOOK_EVERY = 0.2  # seconds between looks for the cancel file
@@ -78,9 +79,9 @@ class Journal:
 
 
 class StopWish:
-    """Whether someone wants the study to stop: by its cancel file, by Ctrl-C, or because the machine shuts down."""
+    """Whether someone wants the study or sweep to stop: by its cancel file, by Ctrl-C, or because the machine shuts down."""
 
-    def __init__(self, study: StudyFolder) -> None:
+    def __init__(self, study: StudyFolder | SweepFolder) -> None:
         self.file = study.cancel_file
         self.since: float | None = None
         self.looked = -LOOK_EVERY

@@ -85,6 +85,7 @@ def train(
     fabric: Fabric,
     validate: Callable[[nn.Module], float],
     on_step: Callable[[int, int], None] | None = None,
+    on_score: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Train until the budget is spent, from the saved state where there is one.
@@ -98,6 +99,7 @@ def train(
         fabric: device, precision and processes; already launched.
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.
+        on_score: is told the step and mean AP of each validation.
         should_stop: asked after every step; True saves the state and ends.
 
     Raises:
@@ -193,6 +195,8 @@ def train(
                     {"step": progress.step, "seconds": round(progress.seconds, 3), "validation_mean_ap": score}
                 )
             save_best(score)
+            if on_score:
+                on_score(progress.step, score)
         stopping = not last and should_stop()
         if progress.step % budget.save_every == 0 or last or stopping:
             check_weights(network, progress, budget)

@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import nn
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import Survey, survey
-from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError
+from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
 from kdcore.evaluation.scores import LEVELS, Scores
@@ -50,9 +50,21 @@ def prepare(path: Path, crop: int) -> tuple[Collection, Survey]:
 
 
 def execute(
-    run: RunDirectory, reporter: Reporter | None = None, should_stop: Callable[[], bool] = lambda: False
+    run: RunDirectory,
+    reporter: Reporter | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    test: bool = True,
+    on_score: Callable[[int, float], None] | None = None,
 ) -> None:
     """Do what a run's settings say, from wherever it stands; a finished run is left as it is.
+
+    Args:
+        run: what to do, and where its files go.
+        reporter: is told what happens.
+        should_stop: asked after every step.
+        test: whether the test split is scored, too; a search must not look at it.
+        on_score: is told the step and mean AP of each validation; with several processes, in one of them.
 
     Raises:
         KdcoreError: anything the user can mend; the run's status then says so too.
@@ -68,7 +80,8 @@ def execute(
         try:
             hardware = run.settings.hardware
             fabric = make_fabric(hardware.device, hardware.devices, hardware.precision)
-            launch(fabric, train_and_evaluate, run, reporter.report, should_stop)
+            work = partial(train_and_evaluate, test=test, on_score=on_score)
+            launch(fabric, work, run, reporter.report, should_stop)
         except KdcoreError as error:
             run.set_state("failed", str(error))
             run.log(f"failed: {error}")
@@ -86,7 +99,12 @@ def execute(
 
 
 def train_and_evaluate(
-    fabric: Fabric, run: RunDirectory, report: Callable[[str, int, int], None], should_stop: Callable[[], bool]
+    fabric: Fabric,
+    run: RunDirectory,
+    report: Callable[[str, int, int], None],
+    should_stop: Callable[[], bool],
+    test: bool = True,
+    on_score: Callable[[int, float], None] | None = None,
 ) -> None:
     """The work of one process of a run."""
     settings, reporter = run.settings, Reporter(report)
@@ -134,8 +152,9 @@ def train_and_evaluate(
         batches,
         teacher,
         fabric=fabric,
-        validate=lambda candidate: float(summarise(score(candidate))["mean_ap"]),
+        validate=lambda candidate: quality(score(candidate), collection),
         on_step=reporter.stage("training"),
+        on_score=on_score,
         should_stop=should_stop,
     )
     if progress.step < settings.budget.steps:
@@ -150,7 +169,7 @@ def train_and_evaluate(
         run,
         collection,
         score(best),
-        score(best, "test", run.maps),
+        score(best, "test", run.maps) if test else None,
         count_parameters(best),
         {
             "steps": progress.step,
@@ -160,6 +179,21 @@ def train_and_evaluate(
             "megapixels_per_second": measured_speed(best, collection, settings, fabric),
         },
     )
+
+
+def quality(scores: Scores, collection: Collection) -> float:
+    """Mean AP on the validation split.
+
+    Raises:
+        DataError: no scored class occurs there.
+    """
+    mean_ap: float | None = summarise(scores)["mean_ap"]
+    if mean_ap is None:
+        raise DataError(
+            f"{collection.path}: no scored class occurs in the validation split, so nothing can be measured there. "
+            "Put scenes or blocks with every class into it."
+        )
+    return mean_ap
 
 
 def evaluate_ensemble(
@@ -215,24 +249,17 @@ def measured_speed(network: nn.Module, collection: Collection, settings: RunSett
 
 
 def finish(
-    run: RunDirectory, collection: Collection, validation: Scores, test: Scores, parameters: int, spent: dict[str, Any]
+    run: RunDirectory,
+    collection: Collection,
+    validation: Scores,
+    test: Scores | None,
+    parameters: int,
+    spent: dict[str, Any],
 ) -> None:
-    """Write scores and report: thresholds come from validation, and the test split is read with them."""
+    """Write scores and report: thresholds come from validation, and the test split, where it was scored, is read with them."""
     validation.save(run.validation_scores)
-    test.save(run.scores)
-    positives, negatives = test.total()
-    levels = best_level(*validation.total())
-    thresholds = {}
-    for index, class_index in enumerate(test.scored):
-        level = int(levels[index])
-        one = positives[index], negatives[index], level
-        thresholds[test.classes[class_index]] = {
-            "threshold": round(level / (LEVELS - 1), 4),
-            "precision": float(precision_at(*one)),
-            "recall": float(recall_at(*one)),
-            "f1": float(f1_at(*one)),
-            "iou": float(iou_at(*one)),
-        }
+    if test is not None:
+        test.save(run.scores)
     settings = run.settings
     write_json(
         run.report,
@@ -246,12 +273,30 @@ def finish(
             "torch": torch.__version__,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "validation": summarise(validation),
-            "test": summarise(test),
-            "at_threshold": clean(thresholds),
+            "test": None if test is None else summarise(test),
+            "at_threshold": {} if test is None else clean(at_thresholds(validation, test)),
         },
     )
     run.write_status(run.status.model_copy(update={"state": "finished", "message": ""}))
     run.log("finished")
+
+
+def at_thresholds(validation: Scores, test: Scores) -> dict[str, dict[str, float]]:
+    """For each scored class the threshold that is best on validation, and what it gives on the test split."""
+    positives, negatives = test.total()
+    levels = best_level(*validation.total())
+    thresholds = {}
+    for index, class_index in enumerate(test.scored):
+        level = int(levels[index])
+        one = positives[index], negatives[index], level
+        thresholds[test.classes[class_index]] = {
+            "threshold": round(level / (LEVELS - 1), 4),
+            "precision": float(precision_at(*one)),
+            "recall": float(recall_at(*one)),
+            "f1": float(f1_at(*one)),
+            "iou": float(iou_at(*one)),
+        }
+    return thresholds
 
 
 def clean(value: Any) -> Any:

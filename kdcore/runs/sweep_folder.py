@@ -1,0 +1,304 @@
+"""A sweep is a folder: what it searches, its trials (run directories like any other), and who works on it. Never imports torch.
+
+Files: `sweep.yaml` (settings), `about.json` (title and data), `journal.log` (what Optuna knows of the trials, unless a database
+keeps that), `teacher/` (runs that all trials share), `trials/0007/` (a run), `trials/.0007.lock` (held while somebody works on
+that trial), `workers/0.json` and `.lock` (what each process does), `cancel` (asks all to stop), `log.txt`, `confirm/` (the best
+setting against the default with fresh seeds) and `report.json`.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kdcore.errors import KdcoreError, RunError
+from kdcore.files import explain_write_error, write_json
+from kdcore.runs.locks import held
+from kdcore.runs.store import RunDirectory, list_runs
+from kdcore.runs.study_folder import About, modified, read_json
+from kdcore.runs.sweep_trials import TrialRecord, read_trial, seconds_left
+from kdcore.settings import Frozen, SweepSettings, load, save
+
+if TYPE_CHECKING:
+    import optuna
+
+SweepState = Literal["new", "running", "finished", "stopped", "failed", "broken"]
+LAUNCH_SECONDS = 30.0  # after which a worker that has not come to life is not expected any more
+LOG_BYTES = 64 * 1024
+
+
+class WorkerStatus(Frozen):
+    """What one process of a sweep does.
+
+    Attributes:
+        state: 'launched' until it lives; 'ended' when there was nothing more to do.
+        trial: that it works on; None for the teacher and the confirmation.
+        stage, done, total: what it does now and how much of it.
+        message: why it failed.
+        updated: seconds since 1970.
+    """
+
+    state: Literal["launched", "running", "ended", "stopped", "failed"] = "launched"
+    trial: int | None = None
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    updated: float = 0.0
+
+
+class SweepProgress(Frozen):
+    """How far a sweep is.
+
+    Attributes:
+        state: 'stopped' also where its processes were killed: both go on when it is started again.
+        message: why it failed.
+        counts: trials by state; killed ones that were done again are not counted.
+        over, trials: how many have a result, and how many there are to be.
+        workers: processes that live.
+        seconds_left: from the trials so far; None until one has ended.
+    """
+
+    state: SweepState
+    message: str
+    counts: dict[str, int]
+    over: int
+    trials: int
+    workers: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Reads and writes one sweep's folder."""
+
+    path: Path
+
+    @classmethod
+    def begin(cls, path: Path, settings: SweepSettings, about: About) -> "SweepFolder":
+        """Make the folder, or find the one that was made with the same settings; more trials extend it.
+
+        Raises:
+            RunError: the folder holds something else; it is left alone.
+        """
+        sweep = cls(path)
+        if sweep.settings_file.exists():
+            before = sweep.settings
+            changeable = {name: getattr(settings, name) for name in ("trials", "confirm", "hardware")}
+            if before.model_copy(update=changeable) != settings:
+                raise RunError(
+                    f"{path}: holds a sweep with other settings. Only trials, confirm and hardware may change; choose another --out."
+                )
+            if (sweep.about.demo, data_name(sweep.about)) != (about.demo, data_name(about)):
+                raise RunError(f"{path}: this sweep began with other data. Choose another --out.")
+            about = sweep.about.model_copy(update={"collection": about.collection})
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path}: is not empty and holds no sweep. Choose another --out.")
+        write_json(sweep.about_file, about.model_dump(mode="json"))
+        save(settings, sweep.settings_file)
+        return sweep
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def settings_file(self) -> Path:
+        """What is searched."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def about_file(self) -> Path:
+        """Title and data."""
+        return self.path / "about.json"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's record of the trials."""
+        return self.path / "journal.log"
+
+    @property
+    def cancel_file(self) -> Path:
+        """Asks all workers to stop while it exists."""
+        return self.path / "cancel"
+
+    @property
+    def log_file(self) -> Path:
+        """What the workers said."""
+        return self.path / "log.txt"
+
+    @property
+    def report_file(self) -> Path:
+        """The report; see `kdcore.evaluation.sweep_report`."""
+        return self.path / "report.json"
+
+    @property
+    def settings(self) -> SweepSettings:
+        """What is searched.
+
+        Raises:
+            SettingsError: the file is missing or broken.
+        """
+        return load_settings(self.settings_file, modified(self.settings_file))
+
+    @property
+    def about(self) -> About:
+        """Title and data.
+
+        Raises:
+            RunError: the file is missing or broken.
+        """
+        about = read_json(About, self.about_file)
+        if about is None:
+            raise RunError(f"{self.path}: holds no sweep, or its about.json is lost. Name the folder given to --out.")
+        return about
+
+    @property
+    def collection(self) -> Path:
+        """Where the data are; a demo area may have to be made first.
+
+        Raises:
+            RunError: it is not known.
+        """
+        about = self.about
+        if about.demo is not None:
+            return self.path.parent / ".areas" / f"demo-{about.demo}"
+        if about.collection is None:
+            raise RunError(f"{self.path}: does not say on which data it is to run. Start it again with `kdcore sweep`.")
+        return about.collection
+
+    @property
+    def name_in_storage(self) -> str:
+        """What the storage calls it; it stays when the folder is renamed."""
+        return f"kdcore-sweep-{round(self.about.created * 1000)}"
+
+    def study(self) -> "optuna.Study":
+        """The trials as Optuna keeps them; begun if there are none.
+
+        Raises:
+            KdcoreError: the storage cannot be used.
+        """
+        from kdcore.runs.sweep_storage import open_study
+
+        return open_study(self.journal, self.name_in_storage, self.settings)
+
+    def run(self, number: int) -> RunDirectory:
+        """The run of a trial."""
+        return RunDirectory(self.path / "trials" / f"{number:04}")
+
+    def trial_lock(self, number: int) -> Path:
+        """Held while somebody works on a trial, from asking for it to telling its result."""
+        return self.path / "trials" / f".{number:04}.lock"
+
+    def teacher_runs(self) -> list[RunDirectory]:
+        """The teacher's runs that were begun."""
+        return list_runs(self.path / "teacher")
+
+    def worker_lock(self, index: int) -> Path:
+        """Held while a worker lives."""
+        return self.path / "workers" / f"{index}.lock"
+
+    def worker_alive(self, index: int) -> bool:
+        """Whether a worker lives, or was started a moment ago."""
+        if held(self.worker_lock(index)):
+            return True
+        status = self.worker(index)
+        return status is not None and status.state == "launched" and time.time() - status.updated < LAUNCH_SECONDS
+
+    def worker(self, index: int) -> WorkerStatus | None:
+        """What a worker last said; None where it never did."""
+        return read_json(WorkerStatus, self.path / "workers" / f"{index}.json")
+
+    def write_worker(self, index: int, status: WorkerStatus) -> None:
+        """Replace a worker's status, stamped with the time."""
+        stamped = status.model_copy(update={"updated": time.time()})
+        write_json(self.path / "workers" / f"{index}.json", stamped.model_dump())
+
+    def workers(self) -> dict[int, WorkerStatus]:
+        """What every worker last said, by index."""
+        numbers = sorted(int(file.stem) for file in (self.path / "workers").glob("*.json") if file.stem.isdigit())
+        found = {number: self.worker(number) for number in numbers}
+        return {number: status for number, status in found.items() if status is not None}
+
+    @property
+    def alive(self) -> list[int]:
+        """Workers that live or were just started."""
+        return [number for number in self.workers() if self.worker_alive(number)]
+
+    def trials(self, study: "optuna.Study | None" = None) -> list[TrialRecord]:
+        """All trials in the order in which they were asked for or planned.
+
+        Args:
+            study: to read from; opened anew without.
+
+        Raises:
+            KdcoreError: the storage cannot be used.
+        """
+        study = study or self.study()
+        frozen = study.get_trials(deepcopy=False)
+        retries = {t.user_attrs["retry_of"]: t.number for t in frozen if "retry_of" in t.user_attrs}
+        settings = self.settings
+        return [read_trial(trial, settings, self.trial_lock(trial.number), retries) for trial in frozen]
+
+    def progress(self, trials: list[TrialRecord] | None = None) -> SweepProgress:
+        """How far it is; never raises for a broken sweep, which has the state 'broken'."""
+        try:
+            settings = self.settings
+            trials = self.trials() if trials is None else trials
+            workers, alive = self.workers(), self.alive
+        except KdcoreError as error:
+            return SweepProgress(
+                state="broken", message=str(error), counts={}, over=0, trials=0, workers=0, seconds_left=None
+            )
+        shown = [trial for trial in trials if trial.retried_as is None]
+        states: list[str] = [trial.state for trial in shown]
+        counts = {state: states.count(state) for state in dict.fromkeys(states)}
+        over = sum(trial.over for trial in shown)
+        failures = [status.message for status in workers.values() if status.state == "failed"]
+        state: SweepState = "stopped" if trials or workers else "new"
+        if alive:
+            state = "running"
+        elif over >= settings.trials and (not settings.confirm or (self.path / "confirm" / "report.json").exists()):
+            state = "finished"
+        elif failures:
+            state = "failed"
+        return SweepProgress(
+            state=state,
+            message=failures[0] if state == "failed" else "",
+            counts=counts,
+            over=over,
+            trials=settings.trials,
+            workers=len(alive),
+            seconds_left=seconds_left(trials, settings.trials, len(alive)),
+        )
+
+    def log(self, text: str) -> None:
+        """Append a line to the log, with the time."""
+        try:
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        except OSError as error:
+            raise explain_write_error(self.log_file, error) from error
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The last lines of the log; empty where there is none."""
+        try:
+            with self.log_file.open("rb") as file:
+                file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def data_name(about: About) -> str:
+    """What tells one data set from another when it may lie elsewhere now."""
+    return "" if about.collection is None else str(Path(about.collection.parent.name, about.collection.name))
+
+
+@lru_cache(maxsize=64)
+def load_settings(file: Path, changed: int) -> SweepSettings:
+    """Read `sweep.yaml`; parsed once for each time it changed."""
+    return load(SweepSettings, file)
