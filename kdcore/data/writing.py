@@ -21,6 +21,14 @@ from rasterio.windows import Window
 from kdcore.files import replacing
 
 
+@contextmanager
+def without_place_warning() -> Iterator[None]:
+    """A raster that says nothing of where it lies is nothing to warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
 class RasterWriter:
     """Writes windows of an open raster and remembers a sum of each."""
 
@@ -49,8 +57,7 @@ def writing_raster(
     Raises:
         KdcoreError: the disk is full or the folder cannot be written to; nothing is left behind.
     """
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with replacing(path) as temporary, without_place_warning():
         with rasterio.open(temporary, "w", driver="GTiff", **profile) as dataset:
             writer = RasterWriter(dataset)
             yield writer

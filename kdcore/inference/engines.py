@@ -1,13 +1,51 @@
 """What runs a network: torch, ONNX Runtime or OpenVINO, behind one small interface."""
 
-from typing import Any, Literal, Protocol
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from kdcore.models.checkpoint import CheckpointInfo
+from kdcore.errors import CheckpointError, SettingsError
+from kdcore.inference.evaluate import fill_values
+from kdcore.models.checkpoint import load_network
+from kdcore.models.networks import probabilities
+from kdcore.models.onnx import OnnxInfo, open_session, read_info, to_network_input, to_probabilities
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
+ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
+GPU_BATCH = 8  # tiles looked at together
+
+
+class Facts(Protocol):
+    """What a network was trained for. `CheckpointInfo` and `OnnxInfo` are both of this kind."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of the imagery that it is given."""
+
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """Their numbers in the source files, from 1."""
+
+    @property
+    def metres_per_pixel(self) -> float | None:
+        """Ground resolution of the imagery; None where unknown."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the imagery."""
 
 
 class Engine(Protocol):
@@ -15,17 +53,209 @@ class Engine(Protocol):
 
     Attributes:
         name: which library runs it; device: the processor or GPU, in words.
-        info: what it was trained for.
+        info: what the network was trained for.
         fill: (bands,) values that stand for nodata, in the imagery's units.
-        tile: side in pixels of the only tile it takes; None where any multiple of `stride` does.
+        tile: side in pixels of the only tile it takes; None where any multiple of 32 does.
+        batch: how many tiles it is best given at once.
     """
 
     name: EngineName
     device: str
-    info: CheckpointInfo
+    info: Facts
     fill: NDArray[np.float32]
     tile: int | None
+    batch: int
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Probabilities (N, K, H, W) of imagery (N, bands, H, W) in its own units, in any dtype, nodata already filled."""
         ...
+
+
+class TorchEngine:
+    """A network in torch: channels-last, and in bfloat16 on a GPU."""
+
+    name: EngineName = "torch"
+    tile: int | None = None
+
+    def __init__(self, network: nn.Module, info: Facts, fill: NDArray[np.float32], device: torch.device | str) -> None:
+        self.place = torch.device(device)
+        self.network = network.eval().to(self.place).to(memory_format=torch.channels_last)
+        self.info: Facts = info
+        self.fill = fill
+        on_gpu = self.place.type == "cuda"
+        self.device = torch.cuda.get_device_name(self.place) if on_gpu else processor()
+        self.batch = GPU_BATCH if on_gpu else 1
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        batch = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
+        if self.place.type == "cuda":
+            batch = batch.pin_memory().to(self.place, non_blocking=True)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.place.type, torch.bfloat16, enabled=self.place.type == "cuda"):
+            logits = self.network(batch)
+        return cast(NDArray[np.float32], probabilities(logits).contiguous().cpu().numpy())
+
+
+class OnnxRuntimeEngine:
+    """An ONNX file in ONNX Runtime."""
+
+    name: EngineName = "onnxruntime"
+
+    def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
+        self.session = open_session(path, threads)
+        self.onnx, self.tile = info, info.tile
+        self.info: Facts = info
+        self.fill = np.asarray(info.fill, dtype=np.float32)
+        on_gpu = self.session.get_providers()[0] != "CPUExecutionProvider"
+        self.device = "GPU" if on_gpu else processor()
+        self.batch = GPU_BATCH if on_gpu and info.batch is None else 1
+        self.input = self.session.get_inputs()[0].name
+        self.output = self.session.get_outputs()[0].name
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        outputs = self.session.run([self.output], {self.input: to_network_input(self.onnx, images)})[0]
+        return to_probabilities(self.onnx, outputs)
+
+
+class OpenVinoEngine:
+    """An ONNX file in OpenVINO, on the processor."""
+
+    name: EngineName = "openvino"
+
+    def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
+        import openvino
+
+        try:
+            self.model = openvino.Core().compile_model(
+                str(path),
+                "CPU",
+                # Left alone it chooses bfloat16 on some processors, which is slower there and changes the labels.
+                {
+                    "INFERENCE_PRECISION_HINT": "f32",
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                },
+            )
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[-200:]
+            raise CheckpointError(f"{path}: OpenVINO cannot run it ({reason}). Use --engine onnxruntime.") from error
+        self.onnx, self.tile = info, info.tile
+        self.info: Facts = info
+        self.fill = np.asarray(info.fill, dtype=np.float32)
+        self.device, self.batch = processor(), 1
+        self.request = self.model.create_infer_request()
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        outputs = self.request.infer([to_network_input(self.onnx, images)], share_inputs=True)[0]
+        return to_probabilities(self.onnx, outputs)
+
+
+class Flipped:
+    """Test-time flips: the average over a tile as it is, mirrored, upside down and both; four times the work."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.name, self.device, self.info = engine.name, engine.device, engine.info
+        self.fill, self.tile, self.batch = engine.fill, engine.tile, engine.batch
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        total: NDArray[np.float32] | None = None
+        views: Sequence[tuple[int, ...]] = ((), (3,), (2,), (2, 3))
+        for axes in views:
+            one = np.flip(self.engine(np.flip(images, axes)), axes)
+            total = one if total is None else total + one
+        assert total is not None
+        return total / np.float32(len(views))
+
+
+def open_engine(
+    path: Path, engine: EngineName | Literal["auto"] = "auto", device: str = "auto", threads: int | None = None
+) -> Engine:
+    """Open a checkpoint (`.safetensors`) or an ONNX file.
+
+    Args:
+        path: the file.
+        engine: 'auto' is torch for a checkpoint; for an ONNX file the faster of the others, measured on two tiles.
+        device: 'auto', 'cpu' or 'cuda'; torch and ONNX Runtime use a GPU, OpenVINO only the processor.
+        threads: of the processor; None for `OMP_NUM_THREADS` or else all.
+
+    Raises:
+        CheckpointError: missing, broken, or of a kind that this engine does not run.
+        SettingsError: no such engine or device.
+    """
+    if engine not in (*ENGINES, "auto"):
+        raise SettingsError(f"--engine {engine}: there is no such engine; choose auto, {', '.join(ENGINES)}.")
+    if path.suffix.lower() != ".onnx":
+        if engine in ("onnxruntime", "openvino"):
+            raise CheckpointError(f"{path}: {engine} runs ONNX files only. Make one: kdcore export {path} OUT.onnx")
+        network, info = load_network(path)
+        return TorchEngine(network, info, fill_values(network), choose_device(device))
+    if engine == "torch":
+        raise CheckpointError(f"{path}: torch runs kdcore checkpoints only. Use --engine onnxruntime or openvino.")
+    facts, count = read_info(path), threads or thread_count()
+    if engine == "openvino" or device == "cuda":
+        return OpenVinoEngine(path, facts, count) if engine == "openvino" else OnnxRuntimeEngine(path, facts, count)
+    runtime = OnnxRuntimeEngine(path, facts, count)
+    if engine == "onnxruntime" or runtime.device == "GPU":
+        return runtime
+    try:
+        return faster(runtime, OpenVinoEngine(path, facts, count))
+    except (CheckpointError, ImportError):
+        return runtime
+
+
+def faster(*engines: Engine) -> Engine:
+    """The engine that needs least for a tile, measured in turn."""
+    seconds: list[list[float]] = [[] for _ in engines]
+    for _ in range(3):  # the first time only warms up
+        for engine, times in zip(engines, seconds, strict=True):
+            times.append(tile_seconds(engine))
+    best = min(range(len(engines)), key=lambda index: median(seconds[index][1:]))
+    return engines[best]
+
+
+def tile_seconds(engine: Engine, tile: int = 512, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds for one tile of imagery without structure."""
+    side = engine.tile or tile
+    image = np.broadcast_to(engine.fill[None, :, None, None], (1, len(engine.fill), side, side))
+    started = clock()
+    engine(image)
+    return clock() - started
+
+
+def choose_device(device: str) -> torch.device:
+    """The device that 'auto', 'cpu' or 'cuda' means here.
+
+    Raises:
+        SettingsError: there is none of this kind.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise SettingsError(f"--device {device}: cannot be used here. Choose auto or cpu.")
+    return torch.device(device)
+
+
+def thread_count() -> int:
+    """Threads that `OMP_NUM_THREADS` allows, or else all that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor in words, with its threads."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    count = thread_count()
+    return f"{name} ({count} thread{'s' if count > 1 else ''})"
