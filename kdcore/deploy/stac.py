@@ -17,7 +17,7 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    # MLM refers to bands in the item's properties; the core schema of STAC 1.1 only knows those of assets, this one both.
+    # MLM refers to bands in the item's properties, where STAC 1.1 allows its own `bands` only if an asset repeats them.
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
 )
 SEMANTIC_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
