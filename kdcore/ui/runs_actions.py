@@ -23,6 +23,7 @@ def show_links(study: StudyFolder) -> None:
         if study.finished:
             st.page_link("map.py", label="Map", icon=":material/map:", query_params=address)
             st.page_link("curves.py", label="Curves", icon=":material/show_chart:", query_params=address)
+            st.page_link("deploy.py", label="Deploy", icon=":material/rocket_launch:", query_params=address)
 
 
 def offer_downloads(study: StudyFolder) -> None:

@@ -40,7 +40,7 @@ def test_one_chosen_study_can_be_opened_and_downloaded(workspace, open_page):
     (workspace / "town/report.html").write_text("<p>report</p>")
     at = open_page("runs", studies="town")
     assert at.subheader[0].value == "Town, first try"
-    assert [link.value for link in at.page_link] == ["Progress and settings", "Map", "Curves"]
+    assert [link.value for link in at.page_link] == ["Progress and settings", "Map", "Curves", "Deploy"]
     assert [element.proto.label.split(" (")[0] for element in at.get("download_button")] == ["Report", "Everything"]
 
 
