@@ -1,0 +1,244 @@
+"""What a sweep found: which setting is best, what it depends on, and whether the settings matter beside the luck of training.
+
+Everything is on the validation split, except the confirmation. A finished trial's quality is the mean AP of its best
+checkpoint; spreads are sample standard deviations in points (hundredths). Spreads are compared by their F ratio; its p-value
+takes the trials' qualities for normally distributed, which they are roughly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import stdev
+from typing import Any, Literal
+
+from scipy import special
+
+from kdcore.evaluation.compare import Comparison, compare
+from kdcore.evaluation.report import FORMULA
+from kdcore.evaluation.scores import Scores
+from kdcore.runs.store import RunDirectory
+from kdcore.runs.study_folder import read_dict
+from kdcore.runs.sweep_confirm import ConfirmationPlan, best_trial
+from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.settings import Objective, Range, SweepSettings
+
+Matter = Literal["matter", "cannot tell", "do not matter", "unknown"]
+FEWEST_FOR_IMPORTANCE = 10  # finished trials of the search
+TOP = 5  # trials that the importances are told from, at least, as PED-ANOVA wants them
+SURE = 0.05
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The spread between seeds beside the spread between settings.
+
+    Attributes:
+        seeds, settings: standard deviations in points of mean AP; None where fewer than two trials have finished.
+        repeats, trials: how many they are from.
+        p: how often luck alone makes the settings' spread as large; None where unknown.
+        verdict: whether the settings matter.
+        sentence: the same for people who do not program.
+    """
+
+    seeds: float | None
+    settings: float | None
+    repeats: int
+    trials: int
+    p: float | None
+    verdict: Matter
+    sentence: str
+
+
+def sweep_report(sweep: SweepFolder) -> dict[str, Any]:
+    """Put the report together from whatever has ended so far.
+
+    Returns:
+        `trials` (every one, as `TrialRecord`), `counts`, `best`, `baselines`, `pareto` (numbers of trials), `importance`,
+        `spread`, `confirmation` (None until there is one), `settings` and `formula`; plain JSON values.
+
+    Raises:
+        KdcoreError: the sweep cannot be read.
+    """
+    settings, trials = sweep.settings, sweep.trials()
+    best = best_trial(trials, settings)
+    spread = measure_spread(trials, settings)
+    shown = [trial for trial in trials if trial.retried_as is None]
+    states: list[str] = [trial.state for trial in shown]
+    return {
+        "trials": [trial.model_dump(mode="json") for trial in trials],
+        "counts": {state: states.count(state) for state in dict.fromkeys(states)},
+        "best": None if best is None else best.model_dump(mode="json"),
+        "baselines": [t.model_dump(mode="json") for t in shown if t.role == "baseline" and t.state == "finished"],
+        "pareto": pareto_front(trials, settings.objectives, settings.seed),
+        "importance": importance_report(trials, settings, spread),
+        "spread": asdict(spread),
+        "confirmation": read_dict(sweep.path / "confirm" / "report.json"),
+        "settings": settings.model_dump(mode="json", exclude={"storage"}),
+        "formula": FORMULA,
+    }
+
+
+def measure_spread(trials: Sequence[TrialRecord], settings: SweepSettings) -> Spread:
+    """Set the luck of training against the settings, among students of the size at the centre of the search space.
+
+    Seeds: the repeats of the centre. Settings: the search's trials and the centre, all with the sweep's own seed. Trials that
+    were ended early are left out, which makes the settings' spread smaller, not larger.
+    """
+    student = settings.space.centre()["student"]
+    same_size = [trial for trial in trials if trial.state == "finished" and trial.params["student"] == student]
+    centre = [trial for trial in same_size if trial.role == "repeat"]
+    others = [trial for trial in same_size if trial.role == "search"]
+    seeds = [100 * trial.values["quality"] for trial in centre]
+    varied = [100 * trial.values["quality"] for trial in others]
+    varied += [100 * trial.values["quality"] for trial in centre if trial.seed == settings.seed]
+    return compare_spreads(seeds, varied)
+
+
+def compare_spreads(seeds: Sequence[float], settings: Sequence[float]) -> Spread:
+    """Say whether settings spread more than seeds do.
+
+    Args:
+        seeds: points of one setting with different seeds.
+        settings: points of different settings with one seed.
+    """
+    if len(seeds) < 2 or len(settings) < 2:
+        words = "Too few trials have finished to set the luck of training beside the settings."
+        return Spread(None, None, len(seeds), len(settings), None, "unknown", words)
+    luck, effect = stdev(seeds), stdev(settings)
+    p = spread_p(luck, effect, len(seeds), len(settings))
+    measured = (
+        f"trials with different settings spread by {effect:.2f} points of mean AP (standard deviation of {len(settings)}), "
+        f"one setting with {len(seeds)} seeds by {luck:.2f}"
+    )
+    verdict: Matter
+    if effect <= luck:
+        verdict = "do not matter"
+        words = f"The settings do not matter here: {measured}. The default will do."
+    elif p < SURE:
+        verdict = "matter"
+        words = f"The settings matter: {measured}."
+    else:
+        verdict = "cannot tell"
+        words = f"Whether the settings matter cannot be told from luck: {measured}. More repeats would tell."
+    return Spread(luck, effect, len(seeds), len(settings), p, verdict, words)
+
+
+def spread_p(luck: float, effect: float, repeats: int, trials: int) -> float:
+    """Upper tail of the F distribution at the ratio of the variances; 0 where there is an effect and no luck at all."""
+    if luck == 0:
+        return 0.0 if effect > 0 else 1.0
+    return float(special.fdtrc(trials - 1, repeats - 1, (effect / luck) ** 2))
+
+
+def importance_report(trials: Sequence[TrialRecord], settings: SweepSettings, spread: Spread) -> dict[str, Any]:
+    """How much each setting has to do with reaching the best trials, and a sentence; `values` is None with too few trials."""
+    finished = [trial for trial in trials if trial.role == "search" and trial.state == "finished"]
+    if len(finished) < FEWEST_FOR_IMPORTANCE:
+        words = (
+            f"{len(finished)} trials of the search have finished; importances are told from {FEWEST_FOR_IMPORTANCE} on."
+        )
+        return {"values": None, "trials": len(finished), "sentence": words}
+    values = importances(finished, settings)
+    top = round(len(finished) * top_share(len(finished)))
+    listed = ", ".join(f"{name.replace('_', ' ')} {100 * share:.0f} %" for name, share in values.items())
+    words = f"What sets the best {top} of {len(finished)} trials apart: {listed}."
+    if spread.verdict != "matter":
+        words += " These shares add up to 100 % even where luck decides, as it may here."
+    return {"values": values, "trials": len(finished), "sentence": words}
+
+
+def importances(finished: Sequence[TrialRecord], settings: SweepSettings) -> dict[str, float]:
+    """Share of each searched setting by PED-ANOVA (Watanabe et al. 2023, IJCAI), largest first; they add up to 1."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    entries = {name: settings.space.entries()[name] for name in settings.space.searched}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.FloatDistribution(entry.low, entry.high, log=entry.log)
+        if isinstance(entry, Range)
+        else optuna.distributions.CategoricalDistribution(entry)
+        for name, entry in entries.items()
+    }
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        optuna.create_trial(
+            params={name: trial.params[name] for name in entries},
+            distributions=distributions,
+            value=trial.values["quality"],
+        )
+        for trial in finished
+    )
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top_share(len(finished)))
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(entries))
+    return {name: round(float(share), 4) for name, share in found.items()}
+
+
+def top_share(trials: int) -> float:
+    """Which share of the trials counts as the best."""
+    return max(0.1, min(0.5, TOP / trials))
+
+
+def pareto_front(trials: Sequence[TrialRecord], objectives: Sequence[Objective], seed: int) -> list[int]:
+    """Numbers of the finished trials of one seed that no other one beats: as good in every objective and better in one."""
+
+    def costs(trial: TrialRecord) -> list[float]:
+        return [-trial.values[name] if name == "quality" else trial.values[name] for name in objectives]
+
+    finished = [(trial.number, costs(trial)) for trial in trials if trial.state == "finished" and trial.seed == seed]
+    return [
+        number
+        for number, own in finished
+        if not any(other != own and all(o <= c for o, c in zip(other, own, strict=True)) for _, other in finished)
+    ]
+
+
+def confirmation(sweep: SweepFolder, plan: ConfirmationPlan) -> dict[str, Any]:
+    """Compare the best setting with the default on the test split, seed by seed.
+
+    Returns:
+        The plan, the `comparison` (best minus default) and a `sentence`.
+
+    Raises:
+        DataError: the runs cannot be compared.
+    """
+
+    def scores(name: str) -> list[Scores]:
+        return [Scores.load(RunDirectory(sweep.path / "confirm" / f"{name}-s{seed}").scores) for seed in plan.seeds]
+
+    comparison = compare(scores("default"), scores("best"))
+    values = comparison.to_dict()
+    words = confirmation_in_words(comparison, *what_differs(plan.best, plan.default))
+    return plan.model_dump(mode="json") | {"comparison": values | {"sentence": words}, "sentence": words}
+
+
+def confirmation_in_words(comparison: Comparison, best: str, default: str) -> str:
+    """The verdict for people who do not program."""
+    points = comparison.mean_ap_points
+    if points.mean != points.mean or points.low != points.low:
+        return "The test split is too small to confirm anything: label more of it."
+    interval = f"{points.mean:+.2f} points of mean AP ({100 * comparison.confidence:g} % interval {points.low:+.2f} to {points.high:+.2f}"
+    interval += f", {comparison.seeds} fresh seeds, test split)"
+    pair = f"the best setting ({best}) against the default ({default})"
+    if comparison.seeds == 1:
+        return f"One seed cannot confirm anything; {pair}: {points.mean:+.2f} points of mean AP. Use three or more."
+    if comparison.verdict == "better":
+        return f"Confirmed: {pair}: {interval}."
+    if comparison.verdict == "worse":
+        return f"Not confirmed, it is worse: {pair}: {interval}. Use the default."
+    return f"Not confirmed, no difference could be detected: {pair}: {interval}."
+
+
+def what_differs(best: dict[str, float | str], default: dict[str, float | str]) -> tuple[str, str]:
+    """Both settings in words, as far as they differ: 'temperature 3.2, alpha 0.7' and 'temperature 2, alpha 0.5'."""
+    names = [name for name in best if best[name] != default[name]]
+    return in_words(best, names), in_words(default, names)
+
+
+def in_words(params: dict[str, float | str], names: Sequence[str]) -> str:
+    """Some settings in words; a student alone has no temperature."""
+    alone = params["alpha"] == 0
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else f'{value:.3g}'}"
+        for name, value in params.items()
+        if name in names and not (alone and name in ("temperature", "distillation"))
+    )
