@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kdcore.cli import data, predict, profile, runs, study, sweep
+from kdcore.cli import data, export, predict, profile, runs, study, sweep
 
 app = typer.Typer(
     help="Shrink a satellite-image segmentation network by knowledge distillation, and see honestly what the small one kept.",
@@ -19,6 +19,7 @@ app.command()(study.evaluate)
 app.command()(sweep.sweep)
 app.command()(predict.predict)
 app.command()(predict.merge)
+app.command()(export.export)
 app.command()(profile.profile)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")

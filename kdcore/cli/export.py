@@ -1,0 +1,163 @@
+"""`kdcore export`: a checkpoint as a file for other programs, in float and, if it is good enough, with 8-bit integers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdcore.cli.output import Bars, JsonOption, errors, explained, print_json, say
+from kdcore.errors import SettingsError
+
+if TYPE_CHECKING:
+    from kdcore.data.collection import Collection
+    from kdcore.models.onnx import OnnxInfo
+
+PARITY_TILES = 20
+
+
+@explained
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file written by kdcore.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, .onnx.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also write OUT-int8.onnx, unless it loses too much on the validation split.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The collection it was trained on: to compare answers on real tiles, and for --int8."),
+    ] = None,
+    tile: Annotated[int, typer.Option(help="Height and width that the file takes, pixels.", min=32)] = 512,
+    margin: Annotated[float, typer.Option(help="Points of mean AP that 8 bits may lose at most.", min=0)] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a network as ONNX: imagery in its own units goes in, probabilities come out.
+
+    With --data its answers are compared with the checkpoint's on validation tiles, in ONNX Runtime and OpenVINO.
+    Exit code 1 says that a form was refused; the reason is printed, and files that were accepted stay.
+    """
+    if int8 and data is None:
+        raise SettingsError(
+            "--int8: needs --data COLLECTION; ranges are measured on its train split, and the loss on its validation split."
+        )
+    from kdcore.deploy.export import export_onnx
+    from kdcore.deploy.metadata import deepness_keys
+    from kdcore.models.checkpoint import check_fits, load_network
+
+    _, about = load_network(checkpoint)
+    collection = None
+    if data is not None:  # a wrong folder is told before anything is written
+        from kdcore.data.collection import Collection
+
+        collection = Collection.open(data)
+        check_fits(about, collection.settings.class_names, collection.bands, checkpoint)
+    with Bars() as bars:
+        bars("exporting", 0, 1)
+        info = export_onnx(checkpoint, out, tile=tile, extra=deepness_keys(about, tile=tile))
+        bars("exporting", 1, 1)
+        found: dict[str, Any] = {
+            "file": str(out),
+            "bytes": out.stat().st_size,
+            "parameters": info.parameters,
+            "tile": tile,
+        }
+        if collection is not None:
+            found["parity"] = compare_answers(checkpoint, out, info, collection, bars)
+        if int8 and collection is not None:
+            found["int8"] = write_eight_bits(out, info, collection, margin, bars)
+    tell(found, as_json)
+
+
+def compare_answers(
+    checkpoint: Path, out: Path, info: "OnnxInfo", collection: "Collection", bars: Bars
+) -> dict[str, dict[str, float]]:
+    """Parity with the checkpoint on validation tiles, by engine."""
+    import numpy as np
+
+    from kdcore.deploy.export import parity
+    from kdcore.deploy.tiles import sample_tiles
+    from kdcore.inference.engines import open_engine
+
+    assert info.tile is not None
+    fill = np.array(info.fill, dtype=np.float32)
+    tiles = list(sample_tiles(collection, "validation", info.tile, PARITY_TILES, fill))
+    reference, found = open_engine(checkpoint, "torch", device="cpu"), {}
+    for index, name in enumerate(("onnxruntime", "openvino")):
+        bars("comparing answers", index, 2)
+        candidate = open_engine(out, "onnxruntime" if name == "onnxruntime" else "openvino", device="cpu")
+        same = parity(reference, candidate, [image for image, _ in tiles], [valid for _, valid in tiles])
+        found[name] = {"flips": same.flips, "largest_difference": same.largest_difference, "pixels": same.pixels}
+    bars("comparing answers", 2, 2)
+    return found
+
+
+def write_eight_bits(
+    out: Path, info: "OnnxInfo", collection: "Collection", margin: float, bars: Bars
+) -> dict[str, Any]:
+    """Quantise and judge; the file gets its name only if it passes."""
+    import numpy as np
+
+    from kdcore.deploy.gate import gate
+    from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx
+    from kdcore.deploy.tiles import sample_tiles
+    from kdcore.files import replacing
+    from kdcore.models.onnx import OnnxNetwork
+
+    assert info.tile is not None
+    target = out.with_name(f"{out.stem}-int8.onnx")
+    fill = np.array(info.fill, dtype=np.float32)
+    bars("measuring ranges for 8 bits", 0, 1)
+    tiles = [image for image, _ in sample_tiles(collection, "train", info.tile, CALIBRATION_TILES, fill)]
+    bars("measuring ranges for 8 bits", 1, 1)
+    try:
+        with replacing(target) as candidate:
+            quantise_onnx(out, candidate, tiles)
+            judged = gate(OnnxNetwork(out), OnnxNetwork(candidate), collection, info.tile, bars)
+            if not judged.passes(margin):
+                raise RefusedError
+            size = candidate.stat().st_size
+    except RefusedError:
+        target.unlink(missing_ok=True)  # of an earlier export: it would be taken for this one's
+        size = None
+    difference = judged.difference.model_dump() if judged.difference else None
+    return {
+        "file": str(target) if size is not None else None,
+        "bytes": size,
+        "difference": difference,
+        "margin": margin,
+        "calibration_tiles": len(tiles),
+        "verdict": judged.sentence(margin),
+    }
+
+
+class RefusedError(Exception):
+    """Leaves `replacing` without a file."""
+
+
+def tell(found: dict[str, Any], as_json: bool) -> None:
+    """Print what was written and measured; exit with code 1 where a form was refused."""
+    from kdcore.deploy.export import MOST_FLIPS
+
+    problems = [
+        f"{name} labels {100 * same['flips']:.3f} % of the pixels otherwise than the checkpoint; more than {100 * MOST_FLIPS:g} % "
+        "is too much. Do not use the file there."
+        for name, same in found.get("parity", {}).items()
+        if same["flips"] > MOST_FLIPS
+    ]
+    int8 = found.get("int8")
+    if int8 and int8["file"] is None:
+        problems.append(int8["verdict"])
+    if as_json:
+        print_json(found | {"problems": problems})
+    else:
+        say(f"{found['file']}: {found['bytes'] / 1e6:.2f} MB, {found['parameters']:,} parameters, tile {found['tile']}")
+        for name, same in found.get("parity", {}).items():
+            say(
+                f"{name}: {100 * same['flips']:.4f} % of {same['pixels']:,} labels differ from the checkpoint's; "
+                f"largest difference of a probability {same['largest_difference']:.1e}"
+            )
+        if int8 and int8["file"] is not None:
+            say(f"{int8['file']}: {int8['bytes'] / 1e6:.2f} MB. {int8['verdict']}")
+        for problem in problems:
+            errors.print(problem, soft_wrap=True, highlight=False, markup=False)
+    if problems:
+        raise typer.Exit(1)
