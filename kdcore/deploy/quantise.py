@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcore.errors import CheckpointError, DataError
+from kdcore.errors import CheckpointError, DataError, KdcoreError
 from kdcore.files import replacing
 
 CALIBRATION_TILES = 200  # at most; ranges hardly move after a hundred
@@ -71,6 +71,8 @@ def quantise_onnx(model: Path, out: Path, calibration: Iterable[NDArray[Any]]) -
                 reduce_range=not has_vnni(),
                 nodes_to_exclude=kept_in_float(onnx.load(str(plain)).graph),
             )
+        except KdcoreError:  # from the calibration tiles: a broken file, or a wish to stop
+            raise
         except Exception as error:  # onnxruntime raises several kinds, plain Exception among them
             if not tiles.seen:
                 raise DataError(

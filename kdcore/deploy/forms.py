@@ -1,0 +1,278 @@
+"""One network in every form: exported, compared with the original on real tiles, with 8-bit integers if they pass, and scored.
+
+What was found is kept beside the files, with a hash of everything it depends on, so that a deployment that was interrupted does
+not do it again.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from kdcore.data.collection import Collection
+from kdcore.deploy.export import export_onnx, parity
+from kdcore.deploy.gate import MARGIN, Gate, judge
+from kdcore.deploy.metadata import deepness_keys
+from kdcore.deploy.profile import TILE, engines_for, network_size
+from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx
+from kdcore.deploy.record import Form
+from kdcore.deploy.tiles import sample_tiles
+from kdcore.errors import CheckpointError
+from kdcore.evaluation.compare import summarise
+from kdcore.evaluation.scores import Scores
+from kdcore.files import remove_half_written, write_text
+from kdcore.inference.engines import open_engine
+from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.models.checkpoint import load_network
+from kdcore.models.networks import SegmentationNetwork
+from kdcore.models.onnx import OnnxNetwork
+from kdcore.runs.store import RunDirectory
+from kdcore.runs.task import Stage
+from kdcore.settings import Arm, Frozen, SplitName, fingerprint
+
+PARITY_TILES = 16
+VERSION = 1  # of what is done here; raise it when the same inputs give other forms
+NOTES = ".forms"  # hidden folder: what was found about each run
+
+
+class Found(Frozen):
+    """What was found about one run's network.
+
+    Attributes:
+        inputs: hash of everything that it depends on.
+        forms: without speeds, which belong to the moment.
+        files: SHA-256 of each form's file.
+    """
+
+    inputs: str
+    forms: tuple[Form, ...]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A run's network: one checkpoint, several that are averaged, or a teacher that only exists as ONNX."""
+
+    run: RunDirectory
+    arm: Arm
+    files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """The run's name, and the beginning of its files'."""
+        return self.run.path.name
+
+    @property
+    def exportable(self) -> bool:
+        """Whether there is one network in torch."""
+        return len(self.files) == 1 and self.files[0].suffix.lower() != ".onnx"
+
+
+def forms_of(network: Network, collection: Collection, folder: Path, stage: Stage, tile: int = TILE) -> list[Form]:
+    """Every form of a network, without speeds; files are written into the deployment's folder.
+
+    Raises:
+        KdcoreError: the network cannot be read or exported, the data are broken, the disk is full.
+    """
+    note = folder / NOTES / f"{network.name}.json"
+    inputs = fingerprint(
+        VERSION,
+        [sha256(path) for path in network.files],
+        collection.content_hash,
+        network.run.settings.evaluation,
+        network.run.read_report()["test"],
+        [tile, MARGIN, CALIBRATION_TILES, PARITY_TILES],
+        versions(),
+    )
+    before = read_note(note, inputs, folder)
+    if before is not None:
+        return list(before.forms)
+    remove_half_written(folder)
+    forms = [original(network)]
+    if network.exportable:
+        forms += exported(network, forms[0], collection, folder, stage, tile)
+    files = {form.file: sha256(folder / form.file) for form in forms if form.file}
+    write_text(note, Found(inputs=inputs, forms=tuple(forms), files=files).model_dump_json(indent=1))
+    return forms
+
+
+def original(network: Network) -> Form:
+    """The network as it was trained, or the ONNX file that it came as; its scores are those of its run."""
+    sizes = [network_size(path) for path in network.files]
+    test = network.run.read_report()["test"]
+    foreign = all(path.suffix.lower() == ".onnx" for path in network.files)
+    return Form(
+        arm=network.arm,
+        run=network.name,
+        kind="onnx" if foreign else "torch",
+        megabytes=sum(size.megabytes for size in sizes),
+        parameters=sum(size.parameters for size in sizes),
+        macs_per_pixel=sum(size.macs_per_pixel for size in sizes),
+        mean_ap=test["mean_ap"],
+        mean_iou=test["mean_iou"],
+    )
+
+
+def exported(
+    network: Network, torch_form: Form, collection: Collection, folder: Path, stage: Stage, tile: int
+) -> list[Form]:
+    """The ONNX form and the 8-bit one."""
+    (checkpoint,) = network.files
+    step = partial(named_stage, stage, network.name)
+    reference, info = load_network(checkpoint)
+    fill = fill_values(reference)
+    plain, small = folder / f"{network.name}.onnx", folder / f"{network.name}-int8.onnx"
+    step("exporting")(0, 1)
+    export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile))
+    step("exporting")(1, 1)
+    in_float = scores_of(network, reference, collection, "validation", step("scoring the original on validation"))
+    forms = [
+        compared(
+            network,
+            torch_form,
+            plain,
+            "onnx",
+            judged(network, in_float, plain, collection, step),
+            collection,
+            step,
+            tile,
+        )
+    ]
+
+    report = step("looking at train tiles for 8 bits")
+    tiles = (image for image, _ in sample_tiles(collection, "train", tile, CALIBRATION_TILES, fill))
+    try:
+        quantise_onnx(plain, small, counted(tiles, report))
+    except CheckpointError as error:
+        return [*forms, not_made(torch_form, plain, str(error))]
+    report(CALIBRATION_TILES, CALIBRATION_TILES)
+    verdict = judged(network, in_float, small, collection, step)
+    if not verdict.passes():
+        megabytes = small.stat().st_size / 1e6
+        form = compared(network, torch_form, small, "int8", verdict, collection, step, tile)
+        small.unlink()
+        return [*forms, form.model_copy(update={"file": "", "megabytes": megabytes, "refused": verdict.sentence()})]
+    return [*forms, compared(network, torch_form, small, "int8", verdict, collection, step, tile)]
+
+
+def judged(network: Network, in_float: Scores, file: Path, collection: Collection, step: Any) -> Gate:
+    """An exported form against the original on the validation split."""
+    report = step(f"scoring {file.name} on validation")
+    return judge(in_float, scores_of(network, OnnxNetwork(file), collection, "validation", report))
+
+
+def scores_of(
+    network: Network, form: SegmentationNetwork | OnnxNetwork, collection: Collection, split: SplitName, report: Any
+) -> Scores:
+    """Score a form just as the study scored its networks, so that the numbers can be compared."""
+    settings = network.run.settings
+    buffer = settings.budget.crop if split == "validation" else 0
+    return evaluate(
+        form, collection, split, settings.evaluation, fill=fill_values(form), buffer=buffer, progress=report
+    )
+
+
+def compared(
+    network: Network,
+    torch_form: Form,
+    file: Path,
+    kind: Any,
+    verdict: Gate,
+    collection: Collection,
+    step: Any,
+    tile: int,
+) -> Form:
+    """A form with how far it is from the original, and its scores on the test split."""
+    (checkpoint,) = network.files
+    reference = open_engine(checkpoint, "torch", "cpu")
+    report = step(f"comparing {file.name} with the original")
+    names = engines_for(file)
+    flips, largest = 0.0, 0.0
+    for index, name in enumerate(names):
+        pairs = list(sample_tiles(collection, "test", tile, PARITY_TILES, reference.fill))
+        images = counted((image for image, _ in pairs), report, index * len(pairs), len(names) * len(pairs))
+        found = parity(reference, open_engine(file, name, "cpu"), images, (valid for _, valid in pairs))
+        flips, largest = max(flips, found.flips), max(largest, found.largest_difference)
+    report(1, 1)
+    test = summarise(scores_of(network, OnnxNetwork(file), collection, "test", step(f"scoring {file.name} on test")))
+    return torch_form.model_copy(
+        update={
+            "kind": kind,
+            "file": file.name,
+            "megabytes": file.stat().st_size / 1e6,
+            "mean_ap": test["mean_ap"],
+            "mean_iou": test["mean_iou"],
+            "difference": verdict.difference,
+            "flips": flips,
+            "largest_difference": largest,
+        }
+    )
+
+
+def not_made(torch_form: Form, plain: Path, reason: str) -> Form:
+    """An 8-bit form that could not even be made; its size is what it would have been."""
+    return torch_form.model_copy(
+        update={
+            "kind": "int8",
+            "megabytes": plain.stat().st_size / 4e6,
+            "mean_ap": None,
+            "mean_iou": None,
+            "refused": reason.replace(str(plain), plain.name),
+        }
+    )
+
+
+def counted(
+    tiles: Iterable[NDArray[Any]], report: Any, before: int = 0, total: int = CALIBRATION_TILES
+) -> Iterator[NDArray[Any]]:
+    """The same tiles, telling how many there were; a wish to stop ends it here."""
+    for done, image in enumerate(tiles):
+        report(before + done, max(total, before + done + 1))
+        yield image
+
+
+def named_stage(stage: Stage, run: str, name: str) -> Any:
+    """A stage of one run."""
+    return stage(f"{run}: {name}")
+
+
+def read_note(note: Path, inputs: str, folder: Path) -> Found | None:
+    """What an earlier process found, if it depends on the same and its files are as it left them."""
+    try:
+        found = Found.model_validate_json(note.read_bytes())
+        unchanged = all(sha256(folder / name) == digest for name, digest in found.files.items())
+    except (OSError, ValueError):
+        return None
+    return found if found.inputs == inputs and unchanged else None
+
+
+def sha256(path: Path) -> str:
+    """Of a file's contents.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that make and run the forms."""
+    import onnxruntime
+    import openvino
+
+    return {
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "openvino": openvino.__version__.partition("-")[0],
+    }
