@@ -1,0 +1,221 @@
+"""`kdcore sweep`: search temperature, alpha and more; see what matters."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from kdcore.cli.choices import replace
+from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json, say
+from kdcore.errors import KdcoreError, RunError, SettingsError, Stopped
+from kdcore.runs import sweep_launch
+from kdcore.runs.study_folder import About
+from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
+from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.settings import SweepSettings, read_yaml, validate
+
+LOOK_EVERY = 0.5  # seconds
+PATIENCE = 120.0  # seconds that a stop waits for the workers to save their state
+SHOWN = 10  # trials in the table
+
+
+@explained
+def sweep(
+    folder: Annotated[
+        str, typer.Argument(help="A collection's folder or YAML file, or `demo` for the procedural area.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the sweep. The same command goes on where it was.")],
+    trials: Annotated[int | None, typer.Option(help="In all, with the student alone and the repeats.", min=1)] = None,
+    workers: Annotated[int, typer.Option(help="Processes of one thread each.", min=1)] = 2,
+    objectives: Annotated[str | None, typer.Option(help="quality, size, latency; several with commas.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="A YAML file: search space, budget, teacher ...")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="URL of a database for the trials; default: a journal file in the folder.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of each trial.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds of training of each trial, instead of steps.")] = None,
+    teacher_steps: Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(help="Fresh seeds with which the best setting meets the default on the test split.", min=0),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    demo_seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Search temperature, alpha and more on the validation split, and tell whether they matter beside the luck of training.
+
+    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)
+
+    The workers run on if this terminal is closed. Ctrl-C stops them; the same command goes on, and more --trials extend it.
+    """
+    begun = SweepFolder(out.absolute())
+    chosen = sweep_settings(
+        begun.settings if begun.settings_file.exists() else SweepSettings(),
+        settings,
+        {
+            "trials": trials,
+            "objectives": None if objectives is None else [name.strip() for name in objectives.split(",")],
+            "storage": storage,
+            "budget.steps": steps,
+            "seconds": seconds,
+            "teacher.budget.steps": teacher_steps,
+            "confirm": confirm,
+            "hardware.device": device,
+        },
+    )
+    about = about_data(folder, out, demo_seed)
+    if chosen.storage is not None:
+        from kdcore.runs.sweep_storage import open_database
+
+        open_database(chosen.storage)  # a mistyped URL is told before anything is written
+    place = SweepFolder.begin(out.absolute(), chosen, about)
+    if place.progress().state != "finished":
+        watch(place, workers)
+    from kdcore.evaluation.sweep_report import sweep_report
+
+    report = sweep_report(place)
+    if as_json:
+        print_json(report)
+    else:
+        show(place, report)
+
+
+def sweep_settings(start: SweepSettings, file: Path | None, flags: Mapping[str, Any]) -> SweepSettings:
+    """The defaults or what the sweep began with, then a file's settings, then the command's flags.
+
+    Args:
+        start: what holds where nothing else is said.
+        file: YAML.
+        flags: values by the setting's dotted name; None where the flag was not given.
+
+    Raises:
+        SettingsError: a setting that is unknown or out of range.
+    """
+    values = start.model_dump(mode="json")
+    if file is not None:
+        found = read_yaml(file)
+        space = found.pop("space", {})
+        if not isinstance(space, dict):
+            raise SettingsError(f"{file}: space: holds {space!r}, but should hold `name: value` lines.")
+        values["space"] |= space  # an entry is replaced as a whole: a list in place of a range
+        replace(values, found, str(file))
+    for name, value in flags.items():
+        if value is not None:
+            *path, last = name.split(".")
+            part = values
+            for key in path:
+                part = part[key]
+            part[last] = value
+    return validate(SweepSettings, values, str(file) if file else "settings")
+
+
+def about_data(folder: str, out: Path, demo_seed: int) -> About:
+    """What the sweep runs on; a wrong folder is told before anything is written."""
+    title = out.name[:200] or "sweep"
+    if folder == "demo":
+        return About(title=title, demo=demo_seed, created=time.time())
+    from kdcore.data.collection import Collection
+
+    return About(title=title, collection=Collection.open(Path(folder)).path, created=time.time())
+
+
+def watch(place: SweepFolder, workers: int) -> None:
+    """Start the workers and show what they do until all is done; Ctrl-C stops them.
+
+    Raises:
+        Stopped: by Ctrl-C here, or by somebody else.
+        RunError: a worker failed, or all were killed.
+    """
+    sweep_launch.start(place, workers)
+    try:
+        with Bars() as bars:
+            progress = follow(place, bars)
+    except KeyboardInterrupt as error:
+        stop_and_wait(place)
+        raise Stopped(f"{place.path}: was stopped.") from error
+    if progress.state == "finished":
+        return
+    if place.cancel_file.exists():
+        raise Stopped(f"{place.path}: was stopped.")
+    raise RunError(progress.message or f"{place.path}: its workers were killed. Start the same command again to go on.")
+
+
+def follow(place: SweepFolder, bars: Bars) -> SweepProgress:
+    """Tell of every trial that ends, until no worker lives."""
+    told: set[int] = {trial.number for trial in place.trials() if trial.over}
+    study = place.study()
+    while True:
+        trials = place.trials(study)
+        progress = place.progress(trials)
+        for trial in trials:
+            if trial.over and trial.number not in told:
+                told.add(trial.number)
+                errors.print(escape(in_one_line(trial)), highlight=False, soft_wrap=True)
+        stages = [status for status in place.workers().values() if status.trial is None and status.stage]
+        if progress.over or any(trial.state == "running" for trial in trials):
+            bars("trials", progress.over, progress.trials)
+        elif stages:
+            bars(stages[0].stage, stages[0].done, stages[0].total)
+        if progress.state != "running":
+            return progress
+        time.sleep(LOOK_EVERY)
+
+
+def stop_and_wait(place: SweepFolder) -> None:
+    """Ask the workers to stop and wait until they have saved their state."""
+    errors.print("Stopping: the workers save their state.")
+    try:
+        sweep_launch.stop(place)
+    except KdcoreError:
+        return  # they have just ended
+    deadline = time.monotonic() + PATIENCE
+    while place.alive and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def in_one_line(trial: TrialRecord) -> str:
+    """A trial and what came of it."""
+    result = {
+        "finished": f"{percent(trial.values.get('quality'))} % mean AP",
+        "pruned": "ended early",
+        "failed": f"failed: {trial.message}",
+    }
+    kind = {"search": "", "baseline": " (student alone)", "repeat": f" (repeat, seed {trial.seed})"}[trial.role]
+    return f"trial {trial.number}{kind}: {settings_in_words(trial.params)}: {result.get(trial.state, trial.state)}"
+
+
+def settings_in_words(params: Mapping[str, float | str]) -> str:
+    """Temperature and alpha of a trial."""
+    shown = (f"{name} {params[name]:.3g}" for name in ("temperature", "alpha") if name in params)
+    return ", ".join(shown)
+
+
+def show(place: SweepFolder, report: dict[str, Any]) -> None:
+    """The best trials, and the sentences."""
+    finished = [trial for trial in report["trials"] if trial["state"] == "finished"]
+    searched = place.settings.space.searched
+    table = Table(title=f"Best of {len(finished)} finished trials, validation split", title_justify="left")
+    for name in ("Trial", "What", *(entry.replace("_", " ") for entry in searched), "Mean AP", "Parameters", "ms/MPx"):
+        table.add_column(name, justify="left" if name == "What" else "right")
+    for trial in sorted(finished, key=lambda trial: -trial["values"]["quality"])[:SHOWN]:
+        params = (trial["params"].get(name, "-") for name in searched)
+        table.add_row(
+            str(trial["number"]),
+            {"search": "", "baseline": "student alone", "repeat": f"repeat, seed {trial['seed']}"}[trial["role"]],
+            *(escape(value) if isinstance(value, str) else f"{value:.3g}" for value in params),
+            percent(trial["values"]["quality"]),
+            f"{trial['values']['size']:,.0f}",
+            f"{trial['values']['latency']:.1f}",
+        )
+    console.print(table)
+    say(", ".join(f"{count} {state}" for state, count in report["counts"].items()) + ".")
+    say(report["spread"]["sentence"])
+    say(report["importance"]["sentence"])
+    if report["confirmation"] is not None:
+        say(report["confirmation"]["sentence"])
+    say(f"Report: {place.report_file}")
