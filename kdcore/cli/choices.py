@@ -1,12 +1,15 @@
 """The options that say what a study is to do, shared by `kdcore study` and `kdcore runs start`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kdcore.errors import SettingsError
 from kdcore.settings import STUDY_PRESETS, StudySettings, read_yaml, validate
+
+if TYPE_CHECKING:
+    from kdcore.data.collection import Collection
 
 PresetOption = Annotated[str, typer.Option(help=f"Where settings start from: {', '.join(STUDY_PRESETS)}.")]
 SettingsOption = Annotated[Path | None, typer.Option(help="A YAML file whose settings replace those of the preset.")]
@@ -15,6 +18,14 @@ TemperatureOption = Annotated[float | None, typer.Option(help="How much of the t
 AlphaOption = Annotated[float | None, typer.Option(help="The teacher's share of the loss: 0 to 1.")]
 StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
 TeacherStepsOption = Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)]
+TeacherOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--teacher",
+        help="A network that teaches as it is, instead of one trained here: .safetensors, or .onnx of any framework with a "
+        ".yaml beside it (docs/teachers.md). Several are averaged.",
+    ),
+]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -62,9 +73,10 @@ def flags_of(
     steps: int | None,
     teacher_steps: int | None,
     device: str | None,
+    teachers: list[Path] | None = None,
 ) -> dict[str, Any]:
     """The flags by the names of the settings that they set."""
-    return {
+    return teacher_flags(teachers) | {
         "seeds": None if seeds is None else parse_seeds(seeds),
         "recipe.temperature": temperature,
         "recipe.alpha": alpha,
@@ -80,3 +92,36 @@ def parse_seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
         raise SettingsError(f"--seeds {text}: write whole numbers with commas, for example 0,1,2.") from error
+
+
+def teacher_flags(files: list[Path] | None) -> dict[str, Any]:
+    """The settings of a teacher that exists already; none without files.
+
+    Raises:
+        KdcoreError: a file is missing or broken, or nothing says what an ONNX file's channels mean.
+    """
+    if not files:
+        return {}
+    for file in files:
+        if file.suffix.lower() not in (".onnx", ".safetensors"):
+            raise SettingsError(f"--teacher {file}: must be a .safetensors file written by kdcore, or an .onnx file.")
+    from kdcore.models.teacher import read_member_info
+
+    infos = [read_member_info(file) for file in files]
+    return {
+        "teacher.checkpoints": [str(file.absolute()) for file in files],
+        "teacher.network": infos[0].network.model_dump(mode="json"),
+    }
+
+
+def check_teacher(settings: StudySettings, collection: "Collection") -> None:
+    """Refuse a teacher that exists already and does not fit the data, before anything is written.
+
+    Raises:
+        CheckpointError: other classes or bands.
+    """
+    if settings.teacher.checkpoints:
+        from kdcore.models.teacher import check_members
+
+        names, numbers = collection.settings.class_names, collection.scenes[0].bands
+        check_members(settings.teacher.checkpoints, names, collection.bands, numbers)

@@ -16,8 +16,10 @@ from kdcore.cli.choices import (
     SeedsOption,
     SettingsOption,
     StepsOption,
+    TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    check_teacher,
     flags_of,
     study_settings,
 )
@@ -117,13 +119,16 @@ def start(
     alpha: AlphaOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
+    teacher: TeacherOption = None,
     device: DeviceOption = None,
     demo_seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a study in the background, in the order of the queue of its device."""
-    chosen = study_settings(preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device))
+    chosen = study_settings(
+        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher)
+    )
     place, token = Workspace(workspace), secrets.token_hex(16)
     if data == "demo":
         name = title or f"Demo area {demo_seed}"
@@ -133,6 +138,7 @@ def start(
 
         collection = Collection.open(Path(data))
         assert collection.path is not None
+        check_teacher(chosen, collection)
         study = launch.create(place, title or collection.settings.name, collection.path, chosen, token)
     launch.start(study)
     if as_json:

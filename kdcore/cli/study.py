@@ -15,8 +15,10 @@ from kdcore.cli.choices import (
     SeedsOption,
     SettingsOption,
     StepsOption,
+    TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    check_teacher,
     flags_of,
     study_settings,
 )
@@ -60,6 +62,7 @@ def study(
     alpha: AlphaOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
+    teacher: TeacherOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,11 +72,15 @@ def study(
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
     """
-    chosen = study_settings(preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device))
+    chosen = study_settings(
+        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher)
+    )
     from kdcore.data.collection import Collection
 
-    collection = Collection.open(folder).path  # a wrong folder is told before anything is written
-    about = About(title=out.name[:200] or "study", collection=collection, created=time.time())
+    collection = Collection.open(folder)  # a wrong folder is told before anything is written
+    if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
+        check_teacher(chosen, collection)
+    about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
     work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
 
 

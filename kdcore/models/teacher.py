@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdcore.errors import CheckpointError
-from kdcore.models.checkpoint import check_fits, load_network
+from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters
-from kdcore.models.onnx import OnnxNetwork
+from kdcore.models.onnx import OnnxNetwork, read_info
+from kdcore.settings import NetworkSettings
 
 
 class Teacher(nn.Module):
@@ -54,7 +55,7 @@ class Teacher(nn.Module):
         """
         members: list[SegmentationNetwork | OnnxNetwork] = []
         for path in paths:
-            if path.suffix.lower() == ".onnx":
+            if is_onnx(path):
                 members.append(OnnxNetwork.load(path, classes, bands, band_numbers))
                 continue
             network, info = load_network(path)
@@ -91,3 +92,34 @@ class Teacher(nn.Module):
         positive = torch.logsumexp(functional.logsigmoid(stacked), dim=0)
         negative = torch.logsumexp(functional.logsigmoid(-stacked), dim=0)
         return temperature * (positive - negative)
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a network is read as ONNX, by its file's name."""
+    return path.suffix.lower() == ".onnx"
+
+
+def read_member_info(path: Path) -> CheckpointInfo:
+    """What a checkpoint or an ONNX file was made for. The network of a foreign file is called 'onnx/' and its name.
+
+    Raises:
+        CheckpointError: missing, broken, or nothing says what its channels mean.
+    """
+    if not is_onnx(path):
+        return load_network(path)[1]
+    info = read_info(path)
+    network = info.network or NetworkSettings(architecture="onnx", encoder=path.stem)
+    return info.checkpoint_info.model_copy(update={"network": network})
+
+
+def check_members(paths: Sequence[Path], classes: tuple[str, ...], bands: int, band_numbers: tuple[int, ...]) -> None:
+    """Refuse, without running them, networks that cannot teach on a collection.
+
+    Raises:
+        CheckpointError: says which does not fit, and why.
+    """
+    for path in paths:
+        if is_onnx(path):
+            read_info(path).fitted(classes, bands, band_numbers, path)
+        else:
+            check_fits(load_network(path)[1], classes, bands, path)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.runs.study_folder import JobStatus
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
+from tests.onnx_files import write_pixelwise
 from tests.runs.studies import processes_of, put_study, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +162,16 @@ class TestALife:
         assert study.collection == workspace.areas / "demo-5"
         assert study.settings == STUDY_PRESETS["demo"]
 
+    def test_a_teacher_that_exists_already_is_checked_and_kept(self, workspace, make_collection, tmp_path):
+        text = "classes: {land: 0, building: 1}\noutput: logits\n"
+        teacher = write_pixelwise(tmp_path / "mine.onnx", np.eye(2, 3), yaml=text)
+        command = ["runs", "start", str(make_collection(classes=2)), "--teacher", str(teacher)]
+        facts = json.loads(kdcore(*command, "--json"))
+        assert workspace.study(facts["id"]).settings.teacher.checkpoints == (teacher,)
+        teacher.with_suffix(".yaml").write_text(text.replace("building", "house"))
+        assert "lacks building and names house" in kdcore(*command, code=2)
+        assert len(workspace.studies()) == 1
+
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
@@ -169,6 +181,7 @@ class TestALife:
             (["demo", "--preset", "best"], "there is no such preset"),
             (["demo", "--seeds", "1;2"], "write whole numbers with commas"),
             (["demo", "--title", " "], "needs a title"),
+            (["demo", "--teacher", "absent.onnx"], "absent.onnx: there is no such file"),
         ],
     )
     def test_that_cannot_begin_leaves_nothing(self, workspace, tmp_path, monkeypatch, arguments, sentence):

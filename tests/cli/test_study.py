@@ -16,9 +16,13 @@ from typer.testing import CliRunner
 from kdcore.cli import app
 from kdcore.cli.choices import study_settings as chosen_settings
 from kdcore.evaluation.scores import Scores
+from kdcore.models.checkpoint import load_network
+from kdcore.models.networks import count_parameters
+from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import ClassSettings, save
 from tests.conftest import write_collection, write_raster
 from tests.disks import mounted, small_disk
+from tests.onnx_files import write_pixelwise
 from tests.training.studies import contents, study_settings
 
 
@@ -446,3 +450,57 @@ class TestTheFolder:
         with small_disk(tmp_path / "disk", kilobytes=4) as disk:
             assert "the disk is full" in refused("study", path, "--out", disk / "out", "--settings", settings)
             nothing_half_written(disk)
+
+
+# --- a teacher that exists already
+
+
+def write_colours(path, **options):
+    """An ONNX file that knows the colours of the small collection's three classes."""
+    colours = np.array([[90, 110, 60], [180, 120, 110], [60, 70, 120]])
+    text = options.pop("yaml", "classes: {land: 0, building: 1, water: 2}\noutput: logits\n")
+    return write_pixelwise(path, colours / 144, -(colours**2).sum(axis=1) / 288, yaml=text, **options)
+
+
+def test_any_onnx_file_teaches(tmp_path, settings, make_collection):
+    file = write_colours(tmp_path / "colours.onnx", size=64)
+    code, out, err = run(
+        "study", make_collection(), "--out", tmp_path / "study", "--settings", settings, "--teacher", file, "--json"
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["arms"]["teacher"]["parameters"] == 12
+    assert report["arms"]["teacher"]["mean_iou"] > 0.9
+    saved = StudyFolder(tmp_path / "study").settings.teacher
+    assert saved.checkpoints == (file,)
+    assert (saved.network.architecture, saved.network.encoder) == ("onnx", "colours")
+
+
+def test_teachers_are_checked_before_anything_is_written(tmp_path, settings, make_collection, tiny_study):
+    place, study = make_collection(), tmp_path / "study"
+    command = ("study", place, "--out", study, "--settings", settings, "--teacher")
+    assert "no such file" in refused(*command, tmp_path / "absent.onnx")
+    (tmp_path / "weights.pt").write_bytes(b"")
+    assert ".safetensors file written by kdcore, or an .onnx file" in refused(*command, tmp_path / "weights.pt")
+    plain = write_colours(tmp_path / "plain.onnx", yaml=None)
+    assert "plain.yaml" in refused(*command, plain)
+    other = write_colours(tmp_path / "other.onnx", yaml="classes: {land: 0, house: 1, water: 2}\noutput: logits\n")
+    assert "lacks building and names house" in refused(*command, other)
+    trained = tiny_study / "runs/teacher-s0/checkpoints/best.safetensors"
+    two = make_collection("two", classes=2)
+    assert "land, building" in refused("study", two, "--out", study, "--settings", settings, "--teacher", trained)
+    assert not study.exists()
+
+
+def test_several_teachers_of_both_kinds_are_averaged(tmp_path, settings, make_collection, tiny_study):
+    trained = tiny_study / "runs/teacher-s0/checkpoints/best.safetensors"
+    file = write_colours(tmp_path / "colours.onnx")
+    code, out, err = run(
+        *("study", make_collection(), "--out", tmp_path / "study", "--settings", settings),
+        *("--teacher", trained, "--teacher", file, "--json"),
+    )
+    assert code == 0, err
+    arms = json.loads(out)["arms"]
+    assert arms["teacher"]["parameters"] == 12 + count_parameters(load_network(trained)[0])
+    network = StudyFolder(tmp_path / "study").settings.teacher.network
+    assert network == load_network(trained)[1].network  # as the teacher's own, so that what it costs is told
