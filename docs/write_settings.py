@@ -8,7 +8,7 @@ A field without a sentence in `MEANINGS`, or a sentence without its field, is an
 import re
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,9 +22,12 @@ from kdcore.settings import (
     Frozen,
     Hardware,
     NetworkSettings,
+    Range,
     Recipe,
     RunSettings,
+    SearchSpace,
     StudySettings,
+    SweepSettings,
     TeacherSettings,
 )
 
@@ -54,6 +57,18 @@ MODELS: dict[type[Frozen], tuple[str, str]] = {
         "A single run",
         "What a study writes into each run's `settings.yaml`. Nobody needs to write one by hand; it has the sections above and these:",
     ),
+    SweepSettings: (
+        "A sweep",
+        "The file of `kdcore sweep FOLDER --settings sweep.yaml --out sweeps/first`. The sections `teacher:`, `budget:`, `evaluation:` "
+        "and `hardware:` are those of a study. Every sweep trains the student alone of each size and repeats the middle of the search "
+        "space with other seeds; both count as trials.",
+    ),
+    SearchSpace: (
+        "`space:`",
+        "What a sweep varies. Each entry is one value (not varied), a list to choose from, or a range; a file replaces an entry as a whole: "
+        "`space: {temperature: {low: 1, high: 10, log: true}, alpha: [0.3, 0.6, 0.9], student: [tiny, small]}`.",
+    ),
+    Range: ("A range", "Both ends belong to it."),
 }
 
 MEANINGS: dict[str, str] = {
@@ -111,6 +126,30 @@ MEANINGS: dict[str, str] = {
     "RunSettings.evaluation": "see `evaluation:`",
     "RunSettings.hardware": "see `hardware:`",
     "RunSettings.teacher": "checkpoints whose average teaches; needed with alpha above 0",
+    "SweepSettings.space": "what is varied",
+    "SweepSettings.objectives": "`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this "
+    "device); the last two need several students",
+    "SweepSettings.trials": "in all; more than before extend the sweep",
+    "SweepSettings.budget": "of each trial",
+    "SweepSettings.seconds": "of training each trial, in place of `budget.steps`: how many steps fit is measured once for each student",
+    "SweepSettings.pruning": "trials that fall behind the others are ended early; with one objective only",
+    "SweepSettings.repeats": "trainings of the middle of the search space, each with another seed: how much luck decides",
+    "SweepSettings.seed": "of all trials but the repeats",
+    "SweepSettings.confirm": "fresh seeds with which the best setting meets the default on the test split, once; 0 leaves it away",
+    "SweepSettings.teacher": "one for all trials",
+    "SweepSettings.evaluation": "as in a study",
+    "SweepSettings.hardware": "as in a study, with one device; each worker has one thread",
+    "SweepSettings.storage": "URL of a database for the trials (`sqlite:///FILE`, `postgresql://...`); else `journal.log` in the folder. It is kept in "
+    "`sweep.yaml` as it is, with a password if it has one",
+    "SearchSpace.temperature": "1 to 20",
+    "SearchSpace.alpha": "0 to 1",
+    "SearchSpace.learning_rate": "without it the budget's",
+    "SearchSpace.student": "presets or `architecture/encoder`",
+    "SearchSpace.task": "`cross_entropy`, `cross_entropy+dice`",
+    "SearchSpace.distillation": "`pixel`, `channel`",
+    "Range.low": "the lower end",
+    "Range.high": "the upper end",
+    "Range.log": "evenly over magnitudes: as many trials between 1 and 3 as between 3 and 9",
 }
 
 VARIABLES = {
@@ -130,7 +169,7 @@ def page() -> str:
     if fields != MEANINGS.keys():
         raise ValueError(f"docs/write_settings.py, MEANINGS: correct {sorted(fields ^ MEANINGS.keys())}")
     parts = [
-        "# Settings of a study",
+        "# Settings of a study and of a sweep",
         "<!-- Written by docs/write_settings.py; change that file and run it. -->",
         "A study's settings come from a preset, then from a YAML file that replaces some of them, then from the command's options:",
         "    kdcore study FOLDER --preset quick --settings study.yaml --alpha 0.5 --temperature 2 --seeds 0,1,2 --out studies/first",
@@ -174,6 +213,8 @@ def default(field: FieldInfo) -> str:
         return "needed"
     if isinstance(value, NetworkSettings):
         return next(f"`{name}`" for name, preset in PRESETS.items() if preset == value)
+    if isinstance(value, Range):
+        return f"`{{low: {value.low:g}, high: {value.high:g}, log: {plain(value.log)}}}`"
     if isinstance(value, BaseModel):
         return "below"
     return f"`{plain(value)}`"
@@ -213,15 +254,17 @@ def allowed(field: FieldInfo) -> str:
 def kind(annotation: Any) -> str:
     """A type in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind(arguments[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin is tuple:
-        return f"list of {kind(arguments[0])}s"
+        return f"list of {kind(arguments[0])}" + ("" if get_origin(arguments[0]) is Literal else "s")
     if type(None) in arguments:
         return " or ".join([*(kind(a) for a in arguments if a is not NoneType), "`null`"])
     if origin is Union:
         return " or ".join(kind(argument) for argument in arguments)
-    names = {int: "whole number", float: "number", bool: "`true` or `false`", Path: "path", str: "name"}
+    names = {Range: "range", int: "whole number", float: "number", bool: "`true` or `false`", Path: "path", str: "name"}
     return names.get(annotation, "preset, pair or fields" if annotation is NetworkSettings else "section")
 
 

@@ -432,9 +432,7 @@ class SearchSpace(Frozen):
     task: Annotated[tuple[Literal["cross_entropy", "cross_entropy+dice"], ...], BeforeValidator(as_values)] = (
         "cross_entropy",
     )
-    distillation: Annotated[
-        tuple[Literal["pixel", "channel"], ...], Field(min_length=1), BeforeValidator(as_values)
-    ] = ("pixel",)
+    distillation: Annotated[tuple[Literal["pixel", "channel"], ...], BeforeValidator(as_values)] = ("pixel",)
 
     @field_validator("student")
     @classmethod
