@@ -2,8 +2,9 @@
 
 Files: `sweep.yaml` (settings), `about.json` (title and data), `journal.log` (what Optuna knows of the trials, unless a database
 keeps that), `teacher/` (runs that all trials share), `trials/0007/` (a run), `trials/.0007.lock` (held while somebody works on
-that trial), `workers/0.json` and `.lock` (what each process does), `cancel` (asks all to stop), `log.txt`, `confirm/` (the best
-setting against the default with fresh seeds) and `report.json`.
+that trial), `workers/0.json` and `.lock` (what each process does), `cancel` (asks all to stop), `log.txt`, `data.hash` (of the
+data it began with), `steps.json` (how many fit into a budget in seconds), `confirm/` (the best setting against the default with
+fresh seeds) and `report.json`.
 """
 
 import time
@@ -256,11 +257,12 @@ class SweepFolder:
         states: list[str] = [trial.state for trial in shown]
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
         over = sum(trial.over for trial in shown)
+        unconfirmed = settings.confirm and "finished" in states and not (self.path / "confirm" / "report.json").exists()
         failures = [status.message for status in workers.values() if status.state == "failed"]
         state: SweepState = "stopped" if trials or workers else "new"
         if alive:
             state = "running"
-        elif over >= settings.trials and (not settings.confirm or (self.path / "confirm" / "report.json").exists()):
+        elif over >= settings.trials and not unconfirmed:
             state = "finished"
         elif failures:
             state = "failed"
@@ -291,6 +293,22 @@ class SweepFolder:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+def list_sweeps(folder: Path) -> list[SweepFolder]:
+    """The sweeps in a folder, the last begun first; broken ones are among them."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if not path.name.startswith(".") and (path / "sweep.yaml").is_file()]
+    return [SweepFolder(path) for path in sorted(found, key=lambda path: (-begun(path), path.name))]
+
+
+def begun(path: Path) -> float:
+    """When a sweep was begun, seconds since 1970; 0 where that cannot be read."""
+    try:
+        return SweepFolder(path).about.created
+    except RunError:
+        return 0.0
 
 
 def data_name(about: About) -> str:

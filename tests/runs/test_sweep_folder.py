@@ -15,7 +15,7 @@ from kdcore.errors import RunError, SettingsError
 from kdcore.runs import sweep_launch
 from kdcore.runs.locks import holding
 from kdcore.runs.sweep_claims import Claims
-from kdcore.runs.sweep_folder import SweepFolder, WorkerStatus
+from kdcore.runs.sweep_folder import SweepFolder, WorkerStatus, list_sweeps
 from kdcore.settings import Range, SearchSpace, SweepSettings, load, save, validate
 from tests.training.sweeps import STUDENT, put_sweep, sweep_settings
 
@@ -137,6 +137,23 @@ class TestTheFolder:
         sweep = put_sweep(tmp_path / "sweep", confirm=2)
         finish_all(Claims(sweep))
         assert sweep.progress().state == "stopped"
+
+    def test_of_failed_trials_only_has_nothing_to_confirm(self, tmp_path):
+        sweep = put_sweep(tmp_path / "sweep", confirm=2)
+        claims = Claims(sweep)
+        while (claim := claims.next()) is not None:
+            claims.fail(claim, "the loss became nan")
+        assert sweep.progress().state == "finished"
+        assert sweep.progress().counts == {"failed": 6}
+
+    def test_is_listed_beside_others_the_last_begun_first(self, tmp_path):
+        first, second = put_sweep(tmp_path / "a"), put_sweep(tmp_path / "b")
+        second.about_file.write_text(second.about.model_copy(update={"created": 2000.0}).model_dump_json())
+        broken = put_sweep(tmp_path / "c")
+        broken.about_file.write_text("{")
+        (tmp_path / "no sweep").mkdir()
+        assert list_sweeps(tmp_path) == [second, first, broken]
+        assert list_sweeps(tmp_path / "nowhere") == []
 
     def test_says_why_its_workers_failed(self, sweep):
         sweep.write_worker(1, WorkerStatus(state="failed", message="the disk is full"))
