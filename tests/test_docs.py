@@ -18,6 +18,8 @@ from kdcore.data.collection import Collection
 from kdcore.data.inspect import inspect
 from kdcore.data.survey import survey
 from kdcore.models.networks import SegmentationNetwork, count_parameters
+from kdcore.models.onnx_info import EXAMPLE, ForeignNetwork
+from kdcore.models.teacher import Teacher
 from kdcore.settings import PRESETS, ClassSettings, CollectionSettings, SplitSettings, StudySettings, validate
 from tests.conftest import UTM, write_raster
 
@@ -245,3 +247,30 @@ def test_readme_begins_with_the_two_commands():
     first = re.search(r"^```\w*\n(.*?)^```", opening, re.DOTALL | re.MULTILINE)
     assert first, "README.md: no block of code before the first section"
     assert re.search(r"pip install .*(kdcore demo|streamlit run app\.py)", first[1], re.DOTALL), first[1]
+
+
+# --- teachers.md
+
+TEACHERS = (DOCS / "teachers.md").read_text(encoding="utf-8")
+
+
+def test_teachers_page_lists_every_field():
+    listed = re.findall(r"^\| `(\w+)` \|", TEACHERS, re.MULTILINE)
+    assert listed == list(ForeignNetwork.model_fields)
+
+
+def test_the_teacher_of_the_page_can_teach(tmp_path, monkeypatch):
+    """Its Python block writes a file, its YAML block says what the channels mean, and the command's message says the same lines."""
+    monkeypatch.chdir(tmp_path)
+    (python,) = blocks(TEACHERS, "python")
+    settings, described, *others = blocks(TEACHERS, "yaml")
+    exec(python, {})
+    Path("buildings.yaml").write_text(described, encoding="utf-8")
+    teacher = Teacher.load([Path("buildings.onnx")], ("background", "building"), 4, band_numbers=(4, 1, 2, 3))
+    assert teacher.parameters_count == 3 * 9 * 16 + 16 + 16 * 2 + 2
+    assert teacher(torch.rand(2, 4, 128, 300) * 255).shape == (2, 1, 128, 300)
+    assert described == EXAMPLE
+    assert len(others) == 2
+    for text in others:
+        validate(ForeignNetwork, yaml.safe_load(text), "docs/teachers.md")
+    assert validate(StudySettings, yaml.safe_load(settings), "docs/teachers.md").teacher.network.encoder == "buildings"
