@@ -84,7 +84,7 @@ MEANINGS: dict[str, str] = {
     "TeacherSettings.network": "as `student`",
     "TeacherSettings.seeds": "several make an ensemble, whose probabilities are averaged",
     "TeacherSettings.budget": "of each of its trainings",
-    "TeacherSettings.checkpoints": "`.safetensors` files written by kdcore, for the same classes: they teach, and no teacher is trained",
+    "TeacherSettings.checkpoints": "files that teach, so that no teacher is trained: `.safetensors` written by kdcore, or any `.onnx` ([how](teachers.md))",
     "NetworkSettings.architecture": "`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ...",
     "NetworkSettings.encoder": "`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ...",
     "NetworkSettings.depth": "stages of the encoder; each halves height and width",
