@@ -33,7 +33,7 @@ from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.task import Stage
-from kdcore.settings import Arm, Frozen, SplitName, fingerprint
+from kdcore.settings import Arm, EvaluationSettings, Frozen, SplitName, fingerprint
 
 PARITY_TILES = 16
 VERSION = 1  # of what is done here; raise it when the same inputs give other forms
@@ -169,12 +169,23 @@ def judged(network: Network, in_float: Scores, file: Path, collection: Collectio
 def scores_of(
     network: Network, form: SegmentationNetwork | OnnxNetwork, collection: Collection, split: SplitName, report: Any
 ) -> Scores:
-    """Score a form just as the study scored its networks, so that the numbers can be compared."""
+    """Score a form so that its numbers can be compared with those of the study, on the same tiles."""
     settings = network.run.settings
+    evaluation = settings.evaluation
+    if isinstance(form, OnnxNetwork) and form.info.tile:
+        evaluation = without_filling(evaluation, form.info.tile)
     buffer = settings.budget.crop if split == "validation" else 0
-    return evaluate(
-        form, collection, split, settings.evaluation, fill=fill_values(form), buffer=buffer, progress=report
-    )
+    return evaluate(form, collection, split, evaluation, fill=fill_values(form), buffer=buffer, progress=report)
+
+
+def without_filling(settings: EvaluationSettings, tile: int) -> EvaluationSettings:
+    """Windows in which a network of fixed tiles never sees less of a scene than a tile, if the scene holds as much.
+
+    Where it does, its tile is filled up with the scene's border, where the network as trained has zeros inside it. That alone
+    moved mean AP by 0.1 points on scenes of 896 px.
+    """
+    window = max(4 * tile // settings.tile, 1) * settings.tile
+    return settings.model_copy(update={"window": window, "halo": -(-tile // 32) * 32})
 
 
 def compared(
