@@ -18,11 +18,11 @@ def show(study: StudyFolder) -> None:
     if known is None:
         deploy_job.offer(workspace(), study, folder, None)
         return
-    show_headline(known)
+    show_headline(known, study.report())
     show_pareto(known)
     show_costs(study, known)
     show_exports(study, folder, known)
-    st.caption(deploy_job.measured_where(known))
+    st.caption(f"{deploy_job.measured_where(known)} {deploy_job.notes(folder, known)}")
     deploy_job.offer(workspace(), study, folder, known)
 
 

@@ -14,6 +14,7 @@ from kdcore.views.deploy_costs import Job, cost_rows, cost_sentence, cost_table
 AREA = "km2"  # the widget, and in the address
 AREA_MAP = "area map"
 MOST_KM2 = 510_000_000.0  # the Earth
+STRIDE = 32  # pixels: overlaps are multiples of it
 HALO = 32  # pixels on each side of a tile, as predictions have it by default
 MAP_HEIGHT = 430  # pixels
 
@@ -56,12 +57,11 @@ def choose_job(study: StudyFolder, known: Deployment) -> Job | None:
         key=f"metres of {study.id}",
         help="Side of a pixel on the ground. The networks were trained at the one that stands here first.",
     )
-    pixels = halo.number_input(
+    halos = list(range(0, known.tile // 4 + 1, STRIDE))
+    pixels = halo.selectbox(
         "Overlap of tiles, px",
-        min_value=0,
-        max_value=known.tile // 2 - 1,
-        value=min(HALO, known.tile // 4),
-        step=8,
+        halos,
+        index=halos.index(HALO) if HALO in halos else 0,
         key=f"halo of {study.id}",
         help=f"Cut away on each side of a tile of {known.tile} px, so that no seams are seen. More overlap, more work.",
     )
@@ -87,7 +87,7 @@ def choose_job(study: StudyFolder, known: Deployment) -> Job | None:
         placeholder="measured" if any(s.watts for form in known.forms for s in form.speeds) else "not measured",
         help="What the machine draws while it works. Left empty, what was measured with each network counts.",
     )
-    if km2 is None or metres_per_pixel is None or pixels is None:
+    if km2 is None or metres_per_pixel is None:
         return None
     return Job(float(km2), metres_per_pixel, overlap_factor(known.tile, pixels), price_per_hour, power)
 

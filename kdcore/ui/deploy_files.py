@@ -10,8 +10,9 @@ from kdcore.deploy.downloads import MIMES, TITLES, archive, deployed_size, files
 from kdcore.deploy.record import Deployment, Form
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui.formatting import megabytes, plain, sentence
+from kdcore.ui.study_picker import workspace
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.deploy import FORM_NAMES, difference_in_words, flips_in_words
+from kdcore.views.deploy import FORM_NAMES, difference_in_words, fastest, flips_in_words
 
 
 def show_exports(study: StudyFolder, folder: Path, known: Deployment) -> None:
@@ -30,7 +31,7 @@ def show_exports(study: StudyFolder, folder: Path, known: Deployment) -> None:
                 plain(f"{ARM_NAMES[form.arm]}, {FORM_NAMES[form.kind]}: not offered. {sentence(form.refused)}"),
                 icon=":material/block:",
             )
-    show_commands(study, folder, offered)
+    show_commands(study, folder, known)
 
 
 def show_checks(offered: list[Form]) -> None:
@@ -85,23 +86,30 @@ def show_downloads(study: StudyFolder, folder: Path, offered: list[Form]) -> Non
         )
 
 
-def show_commands(study: StudyFolder, folder: Path, offered: list[Form]) -> None:
+def show_commands(study: StudyFolder, folder: Path, known: Deployment) -> None:
     """The commands that export and predict without the dashboard."""
+    best = fastest(known, "distilled")
+    network, engine = Path("student.onnx"), ""
+    if best is not None and best.speed is not None and best.form.file:
+        network, engine = folder / best.form.file, f" --engine {best.speed.engine}"
+    run = next((form.run for form in known.forms if form.arm == "distilled"), "distilled-s0")
+    checkpoint = study.path / "runs" / run / "checkpoints/best.safetensors"
     with st.expander("The same on the command line", icon=":material/terminal:"):
-        checkpoint = study.path / "runs" / run_of(offered) / "checkpoints/best.safetensors"
-        network = folder / offered[0].file if offered else Path("student.onnx")
-        best = next((form for form in reversed(offered) if form.arm == "distilled"), None)
-        network = folder / best.file if best is not None else network
         st.markdown("Export a network, then mark imagery of any size with it:")
         st.code(
-            f"kdcore export {shlex.quote(str(checkpoint))} student.onnx\n"
-            f"kdcore export {shlex.quote(str(checkpoint))} student-int8.onnx --int8\n"
-            f"kdcore predict {shlex.quote(str(network))} imagery.tif --out maps",
+            f"kdcore export {quoted(checkpoint)} student.onnx --int8 --data {quoted(data_of(study))}\n"
+            f"kdcore predict {quoted(network)} imagery.tif --out maps{engine}",
             language="bash",
             wrap_lines=True,
         )
 
 
-def run_of(offered: list[Form]) -> str:
-    """The distilled student's run, which is what one would export."""
-    return next((form.run for form in offered if form.arm == "distilled"), "distilled-s0")
+def data_of(study: StudyFolder) -> Path:
+    """The collection that a study was trained on, as a command wants it named."""
+    about = study.about
+    return study.collection if about.demo is None else workspace().areas / f"demo-{about.demo}"
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell reads it."""
+    return shlex.quote(str(path))

@@ -13,13 +13,14 @@ from kdcore.errors import KdcoreError
 from kdcore.runs.study_folder import StudyFolder, modified
 from kdcore.runs.task import TaskStatus
 from kdcore.runs.workspace import Workspace
-from kdcore.ui.formatting import plain, sentence, when
+from kdcore.ui.formatting import count, plain, sentence, when
+from kdcore.ui.watching import stage_words
 
 TICK = 1.0  # seconds
 WHAT = (
     "Nothing of this study was exported and measured yet. The button below writes its networks as ONNX files, which run without "
     "PyTorch, and once more with 8-bit integers (int8), which are smaller and often faster. Each is checked against the original "
-    "and measured on this machine. It takes some minutes on two cores."
+    "and measured on this machine. It takes about two minutes for small networks, more for large ones."
 )
 
 
@@ -108,8 +109,8 @@ def stage_in_words(job: TaskStatus, stopping: bool) -> str:
         return "Stopping …"
     if job.state == "waiting" or job.stage in ("", "starting"):
         return "Starting: loading the libraries that export and measure …"
-    of = f": {job.done:,} of {job.total:,}" if job.total > 1 else ""
-    return plain(f"{sentence(job.stage)}{of}")
+    of = f", {job.done:,} of {job.total:,}" if job.total > 1 else ""
+    return plain(f"{stage_words(job.stage)}{of}")
 
 
 def say_ended(folder: Path, job: TaskStatus) -> None:
@@ -135,10 +136,20 @@ def tail(log: Path, lines: int = 40, most: int = 20_000) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
+def notes(folder: Path, known: Deployment) -> str:
+    """What the job said beside the record, such as engines that failed, as Markdown; refusals stand elsewhere already."""
+    job = deploying.status(folder)
+    said = job.message if job is not None and job.state == "finished" else ""
+    for form in known.forms:
+        if form.refused:
+            said = said.replace(f"{form.run}: {form.refused}", "")
+    return plain(said)
+
+
 def measured_where(known: Deployment) -> str:
     """Where, when and with what everything was measured, as Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(known.versions.items()))
+    threads = "" if "thread" in known.machine else f", {count(known.threads, 'thread')}"
     return plain(
-        f"Measured on {known.machine} with {known.threads} {'thread' if known.threads == 1 else 'threads'}, "
-        f"tiles of {known.tile} × {known.tile} px, {when(known.measured)}. {versions}."
+        f"Measured on {known.machine}{threads}, with tiles of {known.tile} × {known.tile} px, {when(known.measured)}. {versions}."
     )

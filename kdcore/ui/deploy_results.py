@@ -15,18 +15,32 @@ from kdcore.views.pareto import AXES, Point, front, pareto_figure, points_of
 INT8 = "int8: the network's numbers are kept as 8-bit integers instead of 32-bit decimals."
 
 
-def show_headline(known: Deployment) -> None:
-    """What it comes to in a sentence, and speed, quality, file and memory beside their reference."""
+def show_headline(known: Deployment, report: dict[str, Any]) -> None:
+    """What it comes to in a sentence, and speed, quality, file and memory beside their reference.
+
+    Args:
+        known: what was exported and measured.
+        report: of the study, which knows the teacher even where its weights are not here.
+    """
     found = headline(known)
     if found is None:
         st.info("The distilled student was not measured, so there is nothing to compare.", icon=":material/info:")
         return
     st.markdown(f"#### {plain(found.sentence)}")
     if found.reference.form.arm != "teacher":
-        st.caption("The teacher's weights are not on this machine, so the student is compared with its own original.")
+        st.caption(without_teacher(report))
     elif said := where_lost(known, found):
         st.caption(said)
     show_numbers(known, found)
+
+
+def without_teacher(report: dict[str, Any]) -> str:
+    """Why the student is compared with itself, and how good the teacher was, as far as the study's report tells."""
+    said = "The teacher was not measured here, so the student is compared with its own original."
+    mean_ap = report["arms"]["teacher"]["mean_ap"]
+    return (
+        said if mean_ap is None else f"{said} On the test split the teacher reached a mean AP of {100 * mean_ap:.1f}."
+    )
 
 
 def show_numbers(known: Deployment, found: Headline) -> None:

@@ -40,7 +40,7 @@ class Headline(NamedTuple):
     Attributes:
         sentence: plain text.
         student: the fastest variant of the distilled student that is offered.
-        reference: the teacher in torch, or the distilled student in torch where no teacher was measured.
+        reference: the teacher as it came, or the distilled student as it came where no teacher was measured.
         faster: how many times as many pixels in the same time; below 1 it is slower.
         points: of mean AP gained; negative where some are lost; None where a test split is missing.
     """
@@ -57,14 +57,14 @@ def variants(deployment: Deployment) -> list[Variant]:
     return [Variant(form, speed) for form in deployment.forms for speed in form.speeds or (None,)]
 
 
-def form_of(deployment: Deployment, arm: Arm, kind: Kind) -> Form | None:
-    """An arm's form of one kind; None where there is none."""
-    return next((form for form in deployment.forms if (form.arm, form.kind) == (arm, kind)), None)
+def original_of(deployment: Deployment, arm: Arm) -> Form | None:
+    """An arm's network as it came: its checkpoint, or the ONNX file of a teacher that only exists as one; None without it."""
+    return next((form for form in deployment.forms if form.arm == arm and not form.file and not form.refused), None)
 
 
-def in_torch(deployment: Deployment, arm: Arm) -> Variant | None:
-    """An arm's own checkpoint in its fastest measurement; None where torch did not run it."""
-    form = form_of(deployment, arm, "torch")
+def as_it_came(deployment: Deployment, arm: Arm) -> Variant | None:
+    """An arm's original in its fastest measurement; None where nothing ran it."""
+    form = original_of(deployment, arm)
     return Variant(form, form.speeds[0]) if form is not None and form.speeds else None
 
 
@@ -82,7 +82,7 @@ def quality(form: Form, deployment: Deployment) -> Quality | None:
     """A form's mean AP on the test split; what it would be by its difference on validation where it was not scored there."""
     if form.mean_ap is not None:
         return Quality(form.mean_ap, False)
-    original = form_of(deployment, form.arm, "torch")
+    original = original_of(deployment, form.arm)
     if original is None or original.mean_ap is None or form.difference is None:
         return None
     return Quality(original.mean_ap + form.difference.points / 100, True)
@@ -90,16 +90,16 @@ def quality(form: Form, deployment: Deployment) -> Quality | None:
 
 def headline(deployment: Deployment) -> Headline | None:
     """What the distilled student gains over the teacher; None where neither speed nor network is known."""
-    student, reference = fastest(deployment, "distilled"), in_torch(deployment, "teacher")
+    student, reference = fastest(deployment, "distilled"), as_it_came(deployment, "teacher")
     alone = reference is None
-    reference = reference or in_torch(deployment, "distilled")
+    reference = reference or as_it_came(deployment, "distilled")
     if student is None or reference is None or student.speed is None or reference.speed is None:
         return None
     faster = student.speed.megapixels_per_second / reference.speed.megapixels_per_second
     before, after = quality(reference.form, deployment), quality(student.form, deployment)
     points = None if before is None or after is None else 100 * (after.mean_ap - before.mean_ap)
     what = "km² an hour" if deployment.metres_per_pixel else "pixels an hour"
-    other = "itself in PyTorch" if alone else f"the teacher in {reference.name}"
+    other = f"itself in {reference.name}" if alone else f"the teacher in {reference.name}"
     sentence = f"The distilled student in {student.name} {speed_in_words(faster, what)} {other}"
     if points is not None:
         sentence += f", {points_in_words(points, but=faster > 1)}"
@@ -111,7 +111,7 @@ def headline(deployment: Deployment) -> Headline | None:
 
 def where_lost(deployment: Deployment, found: Headline) -> str:
     """Which part of the points is the smaller network's and which the exported form's; empty where that is not known."""
-    original = form_of(deployment, "distilled", "torch")
+    original = original_of(deployment, "distilled")
     if found.points is None or found.student.form == original or original is None or found.reference.form == original:
         return ""
     before, after = quality(found.reference.form, deployment), quality(original, deployment)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kdcore.deploy.costs import MapCost, map_cost
 from kdcore.deploy.record import Deployment
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.deploy import Variant, fastest, in_torch, inside
+from kdcore.views.deploy import Variant, as_it_came, fastest, inside
 
 
 class Job(NamedTuple):
@@ -36,14 +36,14 @@ class Row(NamedTuple):
 
 
 def cost_rows(deployment: Deployment, job: Job) -> list[Row]:
-    """Every arm in torch and in its fastest engine, in the arms' order; one row where both are the same.
+    """Every arm as it came and in its fastest engine, in the arms' order; one row where both are the same.
 
     Raises:
         SettingsError: a value that is no number in its range.
     """
     rows = []
     for arm in ARM_NAMES:
-        found = [in_torch(deployment, arm), fastest(deployment, arm)]  # type: ignore[arg-type]
+        found = [as_it_came(deployment, arm), fastest(deployment, arm)]  # type: ignore[arg-type]
         rows += [
             Row(variant, cost_of(variant.speed.megapixels_per_second, variant.speed.watts, job))
             for variant in dict.fromkeys(found)

@@ -16,6 +16,9 @@ from kdcore.views.layout import FAINT, GREY, style
 Measure = Literal["speed", "size", "operations"]
 
 
+ALIKE = 1.02  # a ratio of speeds or sizes below it is no gain: two measurements of one network differ as much
+
+
 class Axis(NamedTuple):
     """What the chart is laid out by; `more` is 1 where more is better, -1 where less is."""
 
@@ -66,7 +69,7 @@ def measured(variant: Variant, measure: Measure) -> float | None:
 
 
 def front(points: Sequence[Point], more: int) -> list[Point]:
-    """The points that are offered and that no other offered one beats in one of the two without losing in the other.
+    """The points that are offered and for which no other offered one is at least as good in both; differences of x below 2 % count as none.
 
     Args:
         points: of a chart.
@@ -79,7 +82,7 @@ def front(points: Sequence[Point], more: int) -> list[Point]:
     for point in sorted(
         (point for point in points if point.offered), key=lambda p: (p.quality.mean_ap, more * p.x), reverse=True
     ):
-        if not best or more * point.x > more * best[-1].x:
+        if not best or (point.x / best[-1].x) ** more > ALIKE:
             best.append(point)
     return best
 

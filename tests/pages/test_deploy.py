@@ -9,6 +9,7 @@ from kdcore.deploy import folder as deploying
 from kdcore.deploy.record import INDEX
 from kdcore.errors import RunError
 from kdcore.runs.locks import holding
+from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.task import TaskStatus
 from tests.deployment import REFUSED, form, make_deployment, speed, write_deployment
 from tests.pages.conftest import primary_buttons, text_of, words_of
@@ -69,13 +70,13 @@ def test_what_prevents_the_start_is_a_sentence(workspace, open_page, monkeypatch
 
 
 def test_while_it_works_it_tells_the_stage_and_can_be_stopped(folder, open_page):
-    write_status(folder, "running", stage="measuring distilled-s0 in OpenVINO", done=3, total=9)
+    write_status(folder, "running", stage="distilled-s0: scoring", done=3, total=9)
     with holding(deploying.DeploymentFolder(folder).lock, "taken"):
         at = open_page("deploy", study="town")
         assert [each.label for each in at.button] == ["Stop"]
         (progress,) = at.get("progress")
         assert progress.proto.value == 33
-        assert "Measuring distilled" in progress.proto.text
+        assert "Distilled student, seed 0: scoring, 3 of 9" in progress.proto.text.replace("\\", "")
         button(at, "Stop").click().run()
         assert (folder / "cancel").exists()
         assert button(at, "Stop").disabled
@@ -140,7 +141,9 @@ def test_it_opens_with_what_is_gained(folder, open_page):
 def test_without_teacher_it_says_what_is_compared(folder, open_page):
     write_deployment(folder, make_deployment(teacher=False))
     at = open_page("deploy", study="town")
-    assert "The teacher's weights are not on this machine" in words_of(at)
+    mean_ap = StudyFolder(folder.parent).report()["arms"]["teacher"]["mean_ap"]
+    assert "The teacher was not measured here" in words_of(at)
+    assert f"the teacher reached a mean AP of {100 * mean_ap:.1f}." in words_of(at)
 
 
 def test_a_student_that_is_slower_and_larger_is_called_so(folder, open_page):
@@ -171,6 +174,14 @@ def test_a_deployment_of_which_nothing_was_measured_is_no_exception(folder, open
     assert "The distilled student was not measured" in words_of(at)
 
 
+def test_what_the_job_found_worth_knowing_is_told_once(folder, open_page):
+    write_deployment(folder, make_deployment())
+    write_status(folder, "finished", message=f"alone-s0: {REFUSED} OpenVINO *failed* here.")
+    at = open_page("deploy", study="town")
+    assert "OpenVINO *failed* here." in words_of(at)
+    assert words_of(at).lower().count(REFUSED.lower()) == 1
+
+
 # ---- costs ----
 
 
@@ -180,7 +191,7 @@ def test_the_area_and_its_terms_change_the_costs(folder, open_page):
     at = open_page("deploy", study="town")
     assert "each pixel is looked at 1.31 times on average" in words_of(at)
     before = cells(at, 0)
-    at.number_input(key="halo of town").set_value(0).run()
+    at.selectbox(key="halo of town").select(0).run()
     at.number_input(key="km2").set_value(1395.0).run()
     at.number_input(key="watts").set_value(20.0).run()
     at.number_input(key="price").set_value(3.0).run()
@@ -237,12 +248,14 @@ def test_files_are_offered_with_their_checks_and_refusals_with_their_reason(fold
     assert labels[-1].startswith("Everything (ZIP")
 
 
-def test_the_commands_name_the_study_s_own_files(folder, workspace, open_page):
+def test_the_commands_name_the_study_s_own_files(folder, open_page):
     write_deployment(folder, make_deployment())
     at = open_page("deploy", study="town")
     code = at.code[-1].value
-    assert f"kdcore export {workspace}/town/runs/distilled-s0/checkpoints/best.safetensors student.onnx" in code
-    assert f"kdcore predict {folder}/distilled-int8.onnx imagery.tif --out maps" in code
+    study = StudyFolder(folder.parent)
+    checkpoint = study.path / "runs/distilled-s0/checkpoints/best.safetensors"
+    assert f"kdcore export {checkpoint} student.onnx --int8 --data {study.about.collection}\n" in code
+    assert f"kdcore predict {folder}/distilled-int8.onnx imagery.tif --out maps --engine openvino" in code
 
 
 def test_texts_of_the_record_are_text(folder, open_page):

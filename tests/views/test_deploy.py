@@ -10,7 +10,6 @@ from kdcore.views.deploy import (
     difference_in_words,
     fastest,
     flips_in_words,
-    form_of,
     headline,
     quality,
     variant_rows,
@@ -75,6 +74,12 @@ def test_without_a_teacher_the_student_is_compared_with_itself():
     )
 
 
+def test_a_teacher_that_only_exists_as_onnx_is_a_reference_too():
+    foreign = form("teacher", "onnx", speed("onnxruntime", 0.5)).model_copy(update={"file": ""})
+    found = headline(deployment_of(foreign, form("distilled", "torch", speed("torch", 1))))
+    assert "maps 2.0 times as many km² an hour as the teacher in ONNX Runtime" in found.sentence
+
+
 def test_a_headline_needs_a_student_that_was_measured_and_no_test_split():
     teacher = form("teacher", "torch", speed("torch", 0.5))
     assert headline(deployment_of(teacher)) is None
@@ -94,8 +99,9 @@ def test_a_refused_form_is_never_the_fastest():
 
 def test_a_form_that_was_not_scored_is_expected_where_its_difference_puts_it():
     found = make_deployment()
-    assert quality(form_of(found, "alone", "int8"), found) == pytest.approx((0.679 - 0.024, True))
-    assert quality(form_of(found, "distilled", "int8"), found) == pytest.approx((0.689, False))
+    forms = {(each.arm, each.kind): each for each in found.forms}
+    assert quality(forms["alone", "int8"], found) == pytest.approx((0.679 - 0.024, True))
+    assert quality(forms["distilled", "int8"], found) == pytest.approx((0.689, False))
     assert quality(form("alone", "int8", refused=REFUSED), found) is None
 
 
@@ -144,6 +150,14 @@ def test_the_front_of_sizes_goes_to_the_small_and_leaves_out_the_refused():
     sizes = [point.x for point in front(points, AXES["size"].more)]
     assert sizes == [25.0, 6.25, 0.6, 0.15]
     assert [point.x for point in points if not point.offered] == [0.15]
+
+
+def test_a_measurement_that_is_hardly_faster_and_worse_is_not_on_the_front():
+    """1 % is what two measurements of one network differ by; 10 % is a gain."""
+    better, worse = form("distilled", "torch", speed("torch", 10)), form("alone", "torch", speed("torch", 10.1))
+    assert [point.x for point in front(points_of(deployment_of(better, worse), "speed"), 1)] == [10]
+    faster = form("alone", "torch", speed("torch", 11))
+    assert [point.x for point in front(points_of(deployment_of(better, faster), "speed"), 1)] == [10, 11]
 
 
 @pytest.mark.parametrize("measure", list(AXES))
