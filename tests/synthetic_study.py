@@ -110,6 +110,7 @@ def write_run(folder: Path, arm: str, seed: int, settings: StudySettings, scores
     scores["test"].save(run.scores)
     scores["validation"].save(run.validation_scores)
     report = {"arm": arm, "seed": seed, "parameters": PARAMETERS[arm], "steps": 400, "seconds": 60.0, "best_step": 400}
+    report["finished"] = "2026-11-24T16:46:13+0000"
     report |= {"device": "none", "validation": summarise(scores["validation"]), "test": summarise(scores["test"])}
     write_json(run.report, report | {"at_threshold": {}})
     run.metrics.write_text(

@@ -7,8 +7,10 @@ import pytest
 from playwright.sync_api import Frame, Page, expect
 from pyproj import Geod
 
-from tests.browser.conftest import READY
+from kdcore.deploy.record import Deployment
+from tests.browser.conftest import READY, WAIT
 from tests.deployment import make_deployment, write_deployment
+from tests.map_study import give_weights, make_map_study
 
 CHART = "[data-testid=stPlotlyChart] .main-svg"
 
@@ -117,3 +119,32 @@ def test_nothing_sticks_out_of_the_page(visit, page, width):
     main = page.locator("[data-testid=stMain]")
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow  # the real process exports, scores and measures three networks: about a minute on two idle cores
+def test_the_button_leads_to_exported_and_measured_networks(page, start_dashboard, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deploying") / "studies"
+    study = make_map_study(folder, "village")
+    give_weights(study)
+    dashboard = start_dashboard(folder)
+    page.goto(f"{dashboard.url}/deploy?study=village")
+    page.get_by_role("button", name="Export and measure").click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("It was stopped.")).to_be_visible(timeout=WAIT)
+    page.get_by_role("button", name="Export and measure").click()
+    expect(page.get_by_role("heading", name="an hour as the teacher in PyTorch")).to_be_visible(timeout=200_000)
+
+    known = Deployment.load(study / "deploy")
+    assert {form.arm for form in known.forms} == {"teacher", "alone", "distilled"}
+    for form in known.forms:
+        if form.kind == "onnx":
+            assert form.flips is not None
+            assert form.flips <= 0.001
+    page.locator(CHART).first.wait_for()
+    page.get_by_role("button", name="Distilled student, ONNX", exact=True).click()
+    with page.expect_download() as network:
+        page.get_by_role("button", name="ONNX network").click()
+    assert Path(network.value.path()).read_bytes() == (study / "deploy/distilled-s0.onnx").read_bytes()
+    assert page.get_by_role("button", name="STAC item").is_visible()
+    assert page.get_by_role("button", name="Model card").is_visible()
