@@ -1,6 +1,7 @@
 """`kdcore predict` and `merge`: maps of any raster with a trained network."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -78,11 +79,12 @@ def predict(
     from kdcore.inference.merging import merge as put_together
     from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, plan_prediction
     from kdcore.inference.source import open_source
+    from kdcore.inference.uploads import ANY_SIZE
 
     runner = open_engine(model, engine, device)
     side = tile or (1024 if runner.batch > 1 else 512)
     options = MappingOptions(
-        tile=side, halo=halo, blend=blend, flips=flips, threshold=threshold or own_threshold(model, runner)
+        tile=side, halo=halo, blend=blend, flips=flips, threshold=threshold or threshold_of(model, runner.info.classes)
     )
     objects = PolygonOptions(format=polygons, min_area=min_area, simplify=simplify)
     made: list[dict[str, Any]] = []
@@ -91,9 +93,9 @@ def predict(
         prediction = Prediction(out.absolute(), raster.stem)
         try:
             source = open_source(
-                raster, runner.info, bands=numbers, nodata=nodata, resample=resample, max_declared_gb=1e6
+                raster, runner.info, bands=numbers, nodata=nodata, resample=resample, max_declared_gb=ANY_SIZE
             )
-            plan = plan_prediction(raster, source, model, runner, options, objects)
+            plan = plan_prediction(raster, source, [model], runner, options, objects)
             if begin(prediction, plan, overwrite):
                 errors.print(f"{escape(str(raster))}: is mapped already", soft_wrap=True, highlight=False)
                 made.append(read_manifest(prediction))
@@ -182,16 +184,13 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, numbers))
 
 
-def own_threshold(model: Path, engine: "Engine") -> float:
-    """The threshold that a run chose on its validation split for its second class of two, or 0.5."""
+def threshold_of(model: Path, classes: Sequence[str]) -> float:
+    """The threshold of the run that a checkpoint belongs to, or 0.5."""
+    from kdcore.inference.prediction import own_threshold
     from kdcore.runs.store import RunDirectory
 
-    run = RunDirectory(model.absolute().parents[1])
-    if len(engine.info.classes) == 2 and model.parent.name == "checkpoints" and run.report.exists():
-        found = run.read_report().get("at_threshold", {}).get(engine.info.classes[1], {}).get("threshold")
-        if isinstance(found, float) and 0 < found < 1:
-            return found
-    return 0.5
+    of_run = model.parent.name == "checkpoints"
+    return own_threshold(RunDirectory(model.absolute().parents[1]), classes) if of_run else 0.5
 
 
 def read_manifest(prediction: "Prediction") -> dict[str, Any]:

@@ -48,8 +48,8 @@ class Look(NamedTuple):
 
     Attributes:
         row, column: of the tile in the grid.
-        valid: (tile, tile) bool, False on nodata and outside the raster.
-        probabilities: (K, tile, tile); None where nothing is valid: the network was not asked.
+        valid: (height, width) bool, False on nodata and outside the raster; a tile's size, or what of it lies in the raster.
+        probabilities: (K, height, width); None where nothing is valid: the network was not asked.
     """
 
     row: int
@@ -147,16 +147,22 @@ class Mapper:
         reads = read_ahead(lambda index: self._read(*order[index]), range(len(order)), READERS)
         places = iter(order)
         for group in grouped(reads, self.engine.batch):
-            wanted = [index for index, (_, valid) in enumerate(group) if valid.any()]
             answers: dict[int, NDArray[np.float32]] = {}
-            if wanted:
+            by_shape: dict[tuple[int, ...], list[int]] = {}
+            for index, (image, valid) in enumerate(group):
+                if valid.any():
+                    by_shape.setdefault(image.shape, []).append(index)
+            for wanted in by_shape.values():
                 together = self.engine(np.stack([group[index][0] for index in wanted]))
-                answers = dict(zip(wanted, together, strict=True))
+                answers |= dict(zip(wanted, together, strict=True))
             for index, (_, valid) in enumerate(group):
                 yield Look(*next(places), valid, answers.get(index))
 
     def _read(self, row: int, column: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """A tile's imagery (bands, tile, tile), nodata filled and continued over the raster's edge, and where it is valid."""
+        """A tile's imagery (bands, height, width) with nodata filled, and where it is valid.
+
+        Over the raster's edge it is continued where the network takes tiles of one size only; others do that themselves.
+        """
         window = self.grid.window(row, column)
         inside = window.intersection(self.scene.box)
         assert inside is not None
@@ -165,7 +171,7 @@ class Mapper:
         if not crop.valid.all():
             image = np.where(crop.valid, image, self.engine.fill[:, None, None]).astype(np.float32)
         below, right = window.height - inside.height, window.width - inside.width
-        if not (below or right):
+        if self.engine.tile is None or not (below or right):
             return image, crop.valid
         edge = ((0, below), (0, right))
         return np.pad(image, ((0, 0), *edge), mode="edge"), np.pad(crop.valid, edge)
@@ -240,13 +246,14 @@ class Blended:
     def _weighted(self, look: Look) -> NDArray[np.float32] | None:
         if look.probabilities is None:
             return None
-        weights = self.grid.rows.weights(look.row)[:, None] * self.grid.columns.weights(look.column)
-        return look.probabilities[:, -weights.shape[0] :, -weights.shape[1] :] * weights
+        behind = look.probabilities[:, self.grid.rows.span(look.row).lead :, self.grid.columns.span(look.column).lead :]
+        vertical, horizontal = self.grid.rows.weights(look.row), self.grid.columns.weights(look.column)
+        return behind * (vertical[: behind.shape[1], None] * horizontal[: behind.shape[2]])
 
     def _zeros(self, look: Look, maps: int) -> NDArray[np.float32]:
-        rows, columns = self.grid.rows, self.grid.columns
-        shape = (rows.tile - rows.span(look.row).lead, columns.tile - columns.span(look.column).lead)
-        return np.zeros((maps, *shape), dtype=np.float32)
+        rows, columns = self.grid.rows.span(look.row).lead, self.grid.columns.span(look.column).lead
+        height, width = look.valid.shape
+        return np.zeros((maps, height - rows, width - columns), dtype=np.float32)
 
 
 def decide(

@@ -1,21 +1,23 @@
-"""Marking an uploaded GeoTIFF with a study's networks, so that the map can show it."""
+"""Marking a raster of one's own with a study's networks, so that the map can show it and the maps can be taken along."""
 
 import os
 from pathlib import Path
 
 import torch
 
-from kdcore.data.scene import Scene, SceneReader
 from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
+from kdcore.inference.engines import TorchEngine
 from kdcore.inference.evaluate import fill_values
 from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.inference.layers import measure_stretch, place, write_scene
-from kdcore.inference.predict import predict_scene
-from kdcore.inference.source import open_source
-from kdcore.inference.uploads import MOST_PIXELS, Upload
-from kdcore.models.checkpoint import CheckpointInfo, load_network
-from kdcore.models.teacher import Teacher
+from kdcore.inference.mapping import MappingOptions
+from kdcore.inference.merging import merge
+from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, own_threshold, plan_prediction
+from kdcore.inference.source import Source, open_source
+from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload
+from kdcore.models.checkpoint import CheckpointInfo
+from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.devices import Devices, kind_of, take
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
@@ -37,28 +39,23 @@ def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
     """
     study = workspace.study(upload.status.study)
     weights = find_weights(study)
-    _, info = load_network(next(iter(weights.values()))[0])
-    scene, reader, note = open_upload(upload, info)
+    # Of a student where there is one: a teacher that came as an ONNX file may name its classes in another order.
+    info = read_member_info(list(weights.values())[-1][-1])
+    source = open_upload(upload, info)
     device, held = choose_device(workspace)
-    settings = study.settings.evaluation
     for name, checkpoints in weights.items():
-        network = Teacher.load(checkpoints, info.classes, info.bands).to(device)
-        predict_scene(
-            network,
-            reader,
-            scene,
-            upload.maps / f"{name}.tif",
-            maps=info.logits,
-            fill=fill_values(network),
-            window=settings.window,
-            halo=settings.halo,
-            device=device,
-            progress=stage(f"marking: {name}"),
-        )
+        network = Teacher.load(checkpoints, info.classes, info.bands, info.band_numbers)
+        engine = TorchEngine(network, info, fill_values(network), device)
+        options = MappingOptions(threshold=own_threshold(study.run(name), info.classes))
+        prediction = Prediction(upload.maps, name)
+        plan = plan_prediction(upload.source, source, checkpoints, engine, options, PolygonOptions())
+        if not begin(prediction, plan):
+            make_parts(prediction, plan, source, engine, progress=stage(f"marking: {name}"))
+            merge(prediction, stage=lambda what, name=name: stage(f"{name}: {what}"))  # type: ignore[misc]
     if held is not None:
         held.release()
-    write_map_layers(upload, study, scene, reader, stage)
-    return note
+    write_map_layers(upload, study, source, stage)
+    return source.note
 
 
 def find_weights(study: StudyFolder) -> dict[str, list[Path]]:
@@ -89,20 +86,21 @@ def find_weights(study: StudyFolder) -> dict[str, list[Path]]:
     return found
 
 
-def open_upload(upload: Upload, info: CheckpointInfo) -> tuple[Scene, SceneReader, str]:
-    """The uploaded raster on the pixels that the networks were trained on, and what to tell about it.
+def open_upload(upload: Upload, info: CheckpointInfo) -> Source:
+    """The raster on the pixels that the networks were trained on.
 
     Raises:
-        DataError: its bands or values are of another kind than those that the networks were trained on, or it is too large.
+        DataError: its bands or values are of another kind than those that the networks were trained on, or it was uploaded and
+            is too large.
     """
-    source = open_source(upload.source, info)
+    source = open_source(upload.source, info, max_declared_gb=ANY_SIZE)
     scene = source.scene
-    if scene.height * scene.width > MOST_PIXELS:
+    if upload.uploaded and scene.height * scene.width > MOST_PIXELS:
         raise DataError(
             f"{upload.source}: has {scene.height * scene.width / 1e6:,.0f} million pixels at the networks' resolution of "
             f"{info.metres_per_pixel:.3g} m; at most {MOST_PIXELS // 1_000_000} million are marked here. Cut a part out of it."
         )
-    return scene, source.reader, source.note
+    return source
 
 
 def choose_device(workspace: Workspace) -> tuple[torch.device, Devices | None]:
@@ -119,9 +117,10 @@ def choose_device(workspace: Workspace) -> tuple[torch.device, Devices | None]:
     return torch.device("cpu"), None
 
 
-def write_map_layers(upload: Upload, study: StudyFolder, scene: Scene, reader: SceneReader, stage: Stage) -> None:
+def write_map_layers(upload: Upload, study: StudyFolder, source: Source, stage: Stage) -> None:
     """Write the imagery and, last of all, the index that says the map is there."""
     of_study = StudyLayers.load(study.path)
+    scene, reader = source.scene, source.reader
     placed = place(scene, scene.box, upload.id).model_copy(update={"name": upload.status.name})
     report = stage("pictures for the map")
     for done, _ in enumerate(write_scene(upload.path, reader, scene, placed, measure_stretch(reader, [scene]), None)):

@@ -169,7 +169,7 @@ def virtual_raster(prediction: Prediction, plan: Plan, kind: MapKind, there: lis
         a, b, c, d, e, f = plan.transform
         place = f"<SRS>{escape(plan.crs)}</SRS><GeoTransform>{c!r},{a!r},{b!r},{f!r},{d!r},{e!r}</GeoTransform>"
     tags = {
-        "KDCORE_MODEL": Path(plan.model).name,
+        "KDCORE_MODEL": ", ".join(Path(model).name for model in plan.model.split(", ")),
         "KDCORE_MODEL_SHA256": plan.model_sha256,
         "KDCORE_SOURCE": Path(plan.raster).name,
         "KDCORE_CLASSES": ", ".join(f"{index} {name}" for index, name in enumerate(plan.classes)),

@@ -9,7 +9,7 @@ So a process may die at any moment, several may share the work, and what has its
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
 from kdcore.inference.tiling import make_grid
 from kdcore.runs.locks import holding
+from kdcore.runs.store import RunDirectory
 from kdcore.settings import Frozen
 
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
@@ -56,7 +57,7 @@ class Plan(Frozen):
 
     Attributes:
         raster, raster_bytes, raster_changed: the file, its size, and when it was changed (nanoseconds since 1970).
-        model, model_sha256: the network's file.
+        model, model_sha256: the network's file; several with commas where it is an ensemble.
         engine: which library runs it.
         options, polygons: how.
         bands: numbers of the bands that are read.
@@ -145,9 +146,22 @@ class Prediction:
 
 
 def plan_prediction(
-    raster: Path, source: Source, model: Path, engine: Engine, options: MappingOptions, polygons: PolygonOptions
+    raster: Path,
+    source: Source,
+    model: Sequence[Path],
+    engine: Engine,
+    options: MappingOptions,
+    polygons: PolygonOptions,
 ) -> Plan:
     """Lay tiles over a raster and cut the work into parts.
+
+    Args:
+        raster: its file.
+        source: the same, opened.
+        model: the network's file, or those of an ensemble.
+        engine: the network.
+        options: how the raster is looked at.
+        polygons: what becomes of the classes.
 
     Raises:
         SettingsError: a tile or halo that does not fit.
@@ -170,8 +184,8 @@ def plan_prediction(
         raster=str(raster.absolute()),
         raster_bytes=stat.st_size,
         raster_changed=stat.st_mtime_ns,
-        model=str(model.absolute()),
-        model_sha256=hashlib.sha256(model.read_bytes()).hexdigest(),
+        model=", ".join(str(path.absolute()) for path in model),
+        model_sha256=", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in model),
         engine=engine.name,
         options=options,
         polygons=polygons,
@@ -187,6 +201,15 @@ def plan_prediction(
         parts=parts,
         rows=tuple(mapper.rows_of(first, end) for first, end in parts),
     )
+
+
+def own_threshold(run: RunDirectory, classes: Sequence[str]) -> float:
+    """The threshold that a run chose on its validation split for the second class of two, or 0.5."""
+    if len(classes) == 2 and run.report.exists():
+        found = run.read_report().get("at_threshold", {}).get(classes[1], {}).get("threshold")
+        if isinstance(found, float) and 0 < found < 1:
+            return found
+    return 0.5
 
 
 def make_mapper(source: Source, engine: Engine, options: MappingOptions) -> Mapper:

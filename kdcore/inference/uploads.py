@@ -1,7 +1,8 @@
-"""A GeoTIFF of one's own, marked by a study's networks: what lies on disk, how it is checked, and how the work is started.
+"""A raster of one's own, marked by a study's networks: what lies on disk, how it is checked, and how the work is started.
 
-Each upload is a folder in the workspace: `source.tif`, `upload.json` (how far it is), `alive.lock` (held while its process
-lives), `cancel` (asks it to stop), `log.txt`, then `imagery.tif`, `maps/RUN.tif` and `layers.json` for the map. No torch here.
+Each is a folder in the workspace: `source.tif` where it was uploaded, `upload.json` (how far it is), `alive.lock` (held while its
+process lives), `cancel` (asks it to stop), `log.txt`, then `maps/RUN.probabilities.tif` and what else a prediction makes (see
+`kdcore.inference.prediction`), `imagery.tif` and `layers.json` for the map. No torch here.
 """
 
 import secrets
@@ -16,7 +17,7 @@ import rasterio
 from pydantic import ValidationError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from kdcore.data.rasters import DTYPES, MAGIC, bytes_per_pixel
+from kdcore.data.rasters import DTYPES, MAGIC, bytes_per_pixel, open_raster
 from kdcore.errors import DataError, RunError
 from kdcore.files import explain_write_error
 from kdcore.inference.layer_index import INDEX, StudyLayers
@@ -28,9 +29,16 @@ from kdcore.settings import SLUG
 PREFIX = "upload-"  # of the id, which is also a scene's id on the map
 MOST_BYTES = 500_000_000
 MOST_PIXELS = 100_000_000
+ANY_SIZE = 1e6  # GB that the header of a file on this machine may declare
 MOST_VALUES = 2_000_000_000  # pixels times bands
 KEPT = 10  # uploads in a workspace; older ones make room
 TIFF = tuple(start for start, driver in MAGIC.items() if driver == "GTiff")
+PROBABILITIES = ".probabilities.tif"  # what a map's name ends with
+RESULTS = {
+    PROBABILITIES: "Probabilities (GeoTIFF)",
+    ".classes.tif": "Classes (GeoTIFF)",
+    ".gpkg": "Polygons (GeoPackage)",
+}
 CUT = "Cut a part out of it, for example with gdal_translate -srcwin."
 
 
@@ -40,10 +48,12 @@ class UploadStatus(TaskStatus):
     Attributes:
         study: id of the study whose networks mark it.
         name: the file's name, any text.
+        file: where it lies on this machine; None for one that was uploaded and is kept here.
     """
 
     study: str
     name: str
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Upload(Task):
     FILE: ClassVar[str] = "upload.json"
     WORKER: ClassVar[str] = "kdcore.inference.predict_upload"
     GONE: ClassVar[str] = "This upload is gone or broken. Remove it and upload the file again."
-    ENDED: ClassVar[str] = "its process ended without a word. Upload the file again."
+    ENDED: ClassVar[str] = "its process ended without a word."
     WORK: ClassVar[str] = "The process that marks the file"
 
     @property
@@ -62,9 +72,23 @@ class Upload(Task):
         return self.path.name
 
     @property
-    def source(self) -> Path:
-        """The file as it came."""
+    def kept(self) -> Path:
+        """Where an uploaded file is kept."""
         return self.path / "source.tif"
+
+    @property
+    def uploaded(self) -> bool:
+        """Whether the file was uploaded, and does not lie elsewhere on this machine."""
+        return self.kept.is_file()
+
+    @property
+    def source(self) -> Path:
+        """The raster.
+
+        Raises:
+            RunError: the folder is gone or broken.
+        """
+        return self.kept if self.uploaded else self.status.file or self.kept
 
     @property
     def imagery(self) -> Path:
@@ -73,8 +97,17 @@ class Upload(Task):
 
     @property
     def maps(self) -> Path:
-        """Folder of the probabilities of each run."""
+        """Folder of what each run makes of it."""
         return self.path / "maps"
+
+    def probabilities(self) -> dict[str, Path]:
+        """The maps of probabilities that are finished, by run."""
+        return {path.name.removesuffix(PROBABILITIES): path for path in sorted(self.maps.glob(f"*{PROBABILITIES}"))}
+
+    def results(self, run: str) -> dict[str, Path]:
+        """What a run made of it: the file of each kind, by the kind's name on screen."""
+        files = {name: self.maps / f"{run}{end}" for end, name in RESULTS.items()}
+        return {name: file for name, file in files.items() if file.is_file()}
 
     @property
     def layers(self) -> StudyLayers:
@@ -145,8 +178,8 @@ def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upl
     upload = Upload(folder_of(workspace) / f"{PREFIX}{secrets.token_hex(5)}")
     try:
         upload.path.mkdir(parents=True)
-        copy_limited(file, upload.source, name)
-        check_geotiff(upload.source, name)
+        copy_limited(file, upload.kept, name)
+        check_geotiff(upload.kept, name)
         upload.write_status(UploadStatus(study=study, name=short(name), created=time.time()))
     except BaseException as error:
         shutil.rmtree(upload.path, ignore_errors=True)
@@ -156,9 +189,38 @@ def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upl
     return upload
 
 
+def point_at(workspace: Workspace, study: str, file: Path) -> Upload:
+    """Take a raster of any size that lies on this machine; it stays where it is.
+
+    Args:
+        workspace: where its maps will be.
+        study: id of the study whose networks shall mark it.
+        file: the raster.
+
+    Raises:
+        DataError: there is no such file, or it is no raster: one sentence, nothing is kept.
+        KdcoreError: the workspace cannot be written to.
+    """
+    with open_raster(file, max_declared_gb=ANY_SIZE) as dataset:
+        odd = sorted(set(dataset.dtypes) - set(DTYPES))
+    if odd:
+        raise DataError(f"{file}: has values of type {odd[0]}; supported are {', '.join(DTYPES)}.")
+    upload = Upload(folder_of(workspace) / f"{PREFIX}{secrets.token_hex(5)}")
+    try:
+        upload.path.mkdir(parents=True)
+        upload.write_status(UploadStatus(study=study, name=short(file.name), file=file.absolute(), created=time.time()))
+    except OSError as error:
+        raise explain_write_error(upload.path, error) from error
+    return upload
+
+
 def make_room(workspace: Workspace) -> None:
-    """Remove the oldest uploads that nobody works on, so that at most `KEPT` are there after the next one."""
-    folders = sorted(folder_of(workspace).glob(f"{PREFIX}*"), key=lambda path: path.stat().st_mtime)
+    """Remove the oldest uploads that nobody works on, so that at most `KEPT` are there after the next one.
+
+    The maps of rasters that lie on this machine stay: they may have taken hours.
+    """
+    folders = [path for path in folder_of(workspace).glob(f"{PREFIX}*") if Upload(path).uploaded]
+    folders.sort(key=lambda path: path.stat().st_mtime)
     idle = [path for path in folders if not held(Upload(path).lock)]
     for path in idle[: max(0, len(folders) - KEPT + 1)]:
         shutil.rmtree(path, ignore_errors=True)
@@ -223,6 +285,19 @@ def start(upload: Upload) -> None:
     Raises:
         RunError: it could not be started.
     """
+    upload.start()
+
+
+def resume(upload: Upload) -> None:
+    """Let one that was stopped, interrupted or failed go on where it was.
+
+    Raises:
+        RunError: a process works on it, or it could not be started.
+    """
+    if held(upload.lock):
+        raise RunError("This file is being marked.")
+    upload.cancel.unlink(missing_ok=True)
+    upload.write_status(upload.status.model_copy(update={"state": "waiting", "message": "", "created": time.time()}))
     upload.start()
 
 

@@ -115,7 +115,7 @@ class Task:
 
     def write_status(self, status: TaskStatus) -> None:
         """Replace the status."""
-        write_json(self.path / self.FILE, status.model_dump())
+        write_json(self.path / self.FILE, status.model_dump(mode="json"))
 
     def start(self) -> None:
         """Start the process that does it; it survives this one.

@@ -73,8 +73,7 @@ def uploaded(study_id: str, upload_id: str) -> ShownScene:
     if upload.status.study != study_id:
         raise RunError(f"There is no scene {upload_id!r} in this study.")
     layers = upload.layers
-    maps = {path.stem: path for path in sorted(upload.maps.glob("*.tif"))}
-    return ShownScene(layers, layers.scene(upload_id), upload.imagery, None, maps)
+    return ShownScene(layers, layers.scene(upload_id), upload.imagery, None, upload.probabilities())
 
 
 def find_study(study_id: str) -> Path:

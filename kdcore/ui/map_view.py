@@ -87,7 +87,8 @@ def upload_choice(study: StudyFolder, upload: Upload) -> MapChoice:
         RunError: it is not marked yet.
     """
     layers = upload.layers
-    arms = {arm: run for arm, run in arms_of(study).items() if (upload.maps / f"{run}.tif").is_file()}
+    marked = upload.probabilities()
+    arms = {arm: run for arm, run in arms_of(study).items() if run in marked}
     makes = makes_layers(study, layers.scenes[0], layers, [upload.path / INDEX])
     found = {"imagery": makes.imagery()} | {arm: makes.mask(run, ARM_NAMES[arm]) for arm, run in arms.items()}
     return MapChoice(layers.scenes[0], found | certainties(makes, arms, layers), named_runs(arms), makes)

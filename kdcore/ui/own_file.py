@@ -1,7 +1,9 @@
-"""A GeoTIFF of one's own on the Map page: upload, progress, show, remove."""
+"""A raster of one's own on the Map page: which one, progress, show, take the maps along, remove."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import streamlit as st
 
@@ -10,7 +12,7 @@ from kdcore.inference import uploads
 from kdcore.inference.uploads import MOST_BYTES, MOST_PIXELS, Upload, UploadStatus
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.workspace import Workspace
-from kdcore.ui.formatting import plain
+from kdcore.ui.formatting import duration, megabytes, plain
 from kdcore.ui.worst_tiles import SCENE
 
 ICONS = {
@@ -20,6 +22,7 @@ ICONS = {
     "stopped": ":material/pause_circle:",
 }
 BUSY = ("waiting", "running")
+MOST_DOWNLOADED = 500_000_000  # bytes
 
 
 def finished_names(found: Sequence[tuple[Upload, UploadStatus]]) -> dict[str, str]:
@@ -35,19 +38,16 @@ def finished_names(found: Sequence[tuple[Upload, UploadStatus]]) -> dict[str, st
 def show_own_files(workspace: Workspace, study: StudyFolder, found: Sequence[tuple[Upload, UploadStatus]]) -> None:
     """The part of the page that takes a file and lists those that were given, `found` when the page began."""
     busy = [row for row in found if row[1].state in BUSY]
-    with st.expander("Try it on a GeoTIFF of your own", icon=":material/upload_file:", expanded=bool(found)):
+    with st.expander("Map a raster of your own", icon=":material/upload_file:", expanded=bool(found)):
         st.markdown(
-            "The study's networks mark your imagery, and it appears on the map above. It should be of the kind that they "
-            f"were trained on: the same bands, values and ground resolution. At most {MOST_BYTES // 1_000_000}\u00a0MB and "
-            f"{MOST_PIXELS // 1_000_000} million pixels. Whoever uses this dashboard can see it until it is removed."
+            "The study's networks mark your imagery, and it appears on the map above; the maps and polygons can be downloaded. "
+            "It should be of the kind that they were trained on: the same bands, values and ground resolution."
         )
-        with st.form("own file", border=False, clear_on_submit=True):
-            file = st.file_uploader("A GeoTIFF file", type=["tif", "tiff"], max_upload_size=MOST_BYTES // 1_000_000)
-            sent = st.form_submit_button("Mark it", icon=":material/draw:")
-        if sent and file is not None:
-            take_file(workspace, study, file)
-        elif sent:
-            st.info("Choose a file first.", icon=":material/info:")
+        upload_tab, machine_tab = st.tabs(["Upload a GeoTIFF", "A raster on this machine"])
+        with upload_tab:
+            show_upload(workspace, study)
+        with machine_tab:
+            show_path(workspace, study)
         if busy:
             watch(workspace, study, len(busy))
         for upload, status in found:
@@ -55,10 +55,37 @@ def show_own_files(workspace: Workspace, study: StudyFolder, found: Sequence[tup
                 show_row(upload, status)
 
 
-def take_file(workspace: Workspace, study: StudyFolder, file: st.runtime.uploaded_file_manager.UploadedFile) -> None:
-    """Check a file and start marking it, or say in one sentence why not."""
+def show_upload(workspace: Workspace, study: StudyFolder) -> None:
+    """The form that takes a file."""
+    with st.form("own file", border=False, clear_on_submit=True):
+        file = st.file_uploader("A GeoTIFF file", type=["tif", "tiff"], max_upload_size=MOST_BYTES // 1_000_000)
+        st.caption(
+            f"At most {MOST_BYTES // 1_000_000}\u00a0MB and {MOST_PIXELS // 1_000_000} million pixels. "
+            "Whoever uses this dashboard can see it until it is removed."
+        )
+        sent = st.form_submit_button("Mark it", icon=":material/draw:")
+    if sent and file is not None:
+        take(lambda: uploads.receive(workspace, study.id, file.name, file))
+    elif sent:
+        st.info("Choose a file first.", icon=":material/info:")
+
+
+def show_path(workspace: Workspace, study: StudyFolder) -> None:
+    """The form that takes the path of a raster of any size."""
+    with st.form("own path", border=False):
+        text = st.text_input("Path of a raster", placeholder="/data/scenes/city.tif", max_chars=1000)
+        st.caption("Of any size; it stays where it is. What is finished survives a stop or a crash of the machine.")
+        sent = st.form_submit_button("Map it", icon=":material/map:")
+    if sent and text.strip():
+        take(lambda: uploads.point_at(workspace, study.id, Path(text.strip()).expanduser()))
+    elif sent:
+        st.info("Write a path first.", icon=":material/info:")
+
+
+def take(receive: Callable[[], Upload]) -> None:
+    """Check a raster and start marking it, or say in one sentence why not."""
     try:
-        uploads.start(uploads.receive(workspace, study.id, file.name, file))
+        uploads.start(receive())
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
     else:
@@ -84,20 +111,67 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         name = plain(status.name)
         if status.state in BUSY:
-            stage = f"{status.stage}: {status.done} of {status.total}" if status.total else "starting"
-            st.progress(status.done / status.total if status.total else 0.0, text=f"{name} – {plain(stage)}")
+            share = status.done / status.total if status.total else 0.0
+            st.progress(share, text=f"{name} – {plain(progress_in_words(upload.id, status))}")
             st.button("Stop", icon=":material/stop:", key=f"stop {upload.id}", on_click=uploads.stop, args=(upload,))
             return
         said = f" – {plain(status.message)}" if status.message else ""
         st.markdown(f"{ICONS[status.state]} {name}: {status.state}{said}", width="stretch")
         if status.state == "finished":
             st.button("Show", icon=":material/map:", key=f"show {upload.id}", on_click=choose, args=(upload.id,))
+            with st.popover("Download", icon=":material/download:"):
+                show_downloads(upload, status)
+        else:
+            st.button("Go on", icon=":material/play_arrow:", key=f"resume {upload.id}", on_click=go_on, args=(upload,))
         st.button("Remove", icon=":material/delete:", key=f"remove {upload.id}", on_click=remove, args=(upload,))
+
+
+def progress_in_words(upload_id: str, status: UploadStatus) -> str:
+    """The stage, how far it is, and while pixels are mapped how fast that goes and how long it will take."""
+    if not status.total:
+        return status.stage or "starting"
+    if not status.stage.startswith("marking"):
+        return f"{status.stage}: {status.done} of {status.total}"
+    said = f"{status.stage}: {status.done / 1e6:.1f} of {status.total / 1e6:.1f} MPx"
+    now, key = time.monotonic(), f"speed {upload_id}"
+    stage, then, before = st.session_state.setdefault(key, (status.stage, now, status.done))
+    if stage != status.stage:
+        st.session_state[key] = (status.stage, now, status.done)
+    elif status.done > before and now > then:
+        speed = (status.done - before) / (now - then)
+        said += f", {speed / 1e6:.2f} MPx/s, {duration((status.total - status.done) / speed)} left"
+    return said
+
+
+def show_downloads(upload: Upload, status: UploadStatus) -> None:
+    """What each network made of it. A file is read only when its button is pressed."""
+    stem = Path(status.name).stem
+    for run in upload.probabilities():
+        st.markdown(f"**{plain(run)}**")
+        for title, file in upload.results(run).items():
+            size = file.stat().st_size
+            if size > MOST_DOWNLOADED:
+                st.caption(f"{title}, {megabytes(size)}: too large for a browser; it lies at `{file}`.")
+                continue
+            st.download_button(
+                f"{title}, {megabytes(size)}",
+                file.read_bytes,
+                file_name=f"{stem}.{file.name}",
+                key=f"take {upload.id} {file.name}",
+                on_click="ignore",
+                width="stretch",
+            )
 
 
 def choose(upload_id: str) -> None:
     """Choose it as the map's scene."""
     st.session_state[SCENE] = upload_id
+
+
+def go_on(upload: Upload) -> None:
+    """Let it go on where it was, unless another window has just done so."""
+    with suppress(RunError):
+        uploads.resume(upload)
 
 
 def remove(upload: Upload) -> None:

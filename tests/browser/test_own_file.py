@@ -16,7 +16,7 @@ def give(page: Page, name: str, contents: bytes) -> None:
     """Choose a file and send it."""
     frame_of(page)  # the page does not move any more
     if not page.get_by_role("button", name="Mark it").is_visible():
-        page.get_by_text("Try it on a GeoTIFF of your own").click()
+        page.get_by_text("Map a raster of your own").click()
     page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/tiff", "buffer": contents})
     expect(page.get_by_text(name).first).to_be_visible()
     page.get_by_role("button", name="Mark it").click()
@@ -61,7 +61,32 @@ def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace):
     expect(page.get_by_role("option", name="Student alone", exact=True)).to_be_visible()
     expect(page.get_by_role("option", name="Truth", exact=True)).to_have_count(0)
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as polygons:
+        page.get_by_role("button", name="Polygons (GeoPackage)").first.click()
+    assert polygons.value.suggested_filename.endswith(".gpkg")
+    assert polygons.value.path().read_bytes().startswith(b"SQLite format 3")
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_role("button", name="Remove")).to_have_count(0)
     frame_of(page)  # a scene of the study is shown again
     assert uploads_of(Workspace(workspace), "town") == []
+
+
+def test_a_raster_on_this_machine_is_mapped_where_it_lies(visit, workspace):
+    give_weights(workspace / "town")
+    page = visit("/map?study=town")
+    frame_of(page)
+    page.get_by_text("Map a raster of your own").click()
+    page.get_by_role("tab", name="A raster on this machine").click()
+    path = page.get_by_role("textbox", name="Path of a raster")
+    path.fill("/no/such/file.tif")
+    page.get_by_role("button", name="Map it").click()
+    expect(page.get_by_role("alert")).to_contain_text("/no/such/file.tif: there is no such file.")
+    path.fill(str(workspace / ".areas/town/images/validation.tif"))
+    page.get_by_role("button", name="Map it").click()
+    page.get_by_role("button", name="Show").click(timeout=240_000)  # the process imports torch first
+    frame_of(page, "/upload-")
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("button", name="Remove")).to_have_count(0)
+    assert (workspace / ".areas/town/images/validation.tif").is_file()

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import kdcore
 from kdcore.cli import app
-from kdcore.cli.predict import own_threshold
+from kdcore.cli.predict import threshold_of
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network
 from tests.conftest import TINY, write_raster
@@ -120,12 +120,9 @@ def test_merging_a_folder_without_parts_says_so(tmp_path):
 def test_a_runs_own_threshold_is_used(tmp_path):
     """It was chosen on the validation split."""
 
-    class Two:
-        class info:
-            classes = ("land", "building")
-
+    classes = ("land", "building")
     run_folder = tmp_path / "runs/distilled-s0"
     (run_folder / "checkpoints").mkdir(parents=True)
     (run_folder / "report.json").write_text(json.dumps({"at_threshold": {"building": {"threshold": 0.37}}}))
-    assert own_threshold(run_folder / "checkpoints/best.safetensors", Two()) == 0.37
-    assert own_threshold(tmp_path / "elsewhere/best.safetensors", Two()) == 0.5
+    assert threshold_of(run_folder / "checkpoints/best.safetensors", classes) == 0.37
+    assert threshold_of(tmp_path / "elsewhere/best.safetensors", classes) == 0.5

@@ -49,7 +49,7 @@ def predict(
     source_options = source or {}
     opened = open_source(raster, engine.info, **source_options)
     prediction = Prediction(out, raster.stem)
-    plan = plan_prediction(raster, opened, model, engine, MappingOptions(**options), PolygonOptions(format=polygons))
+    plan = plan_prediction(raster, opened, [model], engine, MappingOptions(**options), PolygonOptions(format=polygons))
     if not begin(prediction, plan, overwrite):
         make_parts(prediction, plan, opened, engine, shard)
         if shard == (1, 1):

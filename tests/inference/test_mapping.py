@@ -53,8 +53,14 @@ def test_the_network_looks_at_each_tile_once(tmp_path, blend, batch):
     predict(write_raster(tmp_path / "in.tif", noise(1, 300, 500)), tmp_path / "out", engine, tile=128, blend=blend)
     tiles = 4 * 7  # 64 px apart: (300 - 128) / 64 = 2.7 and (500 - 128) / 64 = 5.8, and the first
     assert sum(shape[0] for shape in engine.shapes) == tiles
-    assert {shape[1:] for shape in engine.shapes} == {(1, 128, 128)}
+    assert {shape[1:] for shape in engine.shapes} == {(1, 128, 128), (1, 108, 128), (1, 128, 116), (1, 108, 116)}
     assert max(shape[0] for shape in engine.shapes) == batch
+
+
+def test_a_network_of_one_tile_size_never_sees_another(tmp_path):
+    engine = Known(first_band, tile=128)
+    predict(write_raster(tmp_path / "in.tif", noise(1, 300, 50)), tmp_path / "out", engine, tile=512)
+    assert {shape[1:] for shape in engine.shapes} == {(1, 128, 128)}
 
 
 class Blur(nn.Module):

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import time
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
 import torch
 
 from kdcore.inference import predict_upload, uploads
-from kdcore.inference.uploads import Upload, receive
+from kdcore.inference.uploads import Upload, point_at, receive
 from kdcore.models.checkpoint import load_network
 from kdcore.runs.store import RunDirectory
+from kdcore.runs.task import Reporter
 from kdcore.runs.workspace import Workspace
 from tests.conftest import write_raster
 from tests.map_study import METRES, RUNS, give_weights, make_map_study
@@ -55,12 +57,12 @@ def test_a_file_is_marked_by_every_network(give, workspace):
     values = noise()
     upload = give(values)
     assert (upload.status.state, upload.status.message) == ("finished", "")
-    assert sorted(path.stem for path in upload.maps.glob("*.tif")) == sorted(RUNS)
+    assert sorted(upload.probabilities()) == sorted(RUNS)
     for run in RUNS:
         network, _ = load_network(RunDirectory(workspace.path / "town/runs" / run).best)
         with torch.no_grad():
             expected = network.eval()(torch.from_numpy(values[None].astype(np.float32))).sigmoid()[0, 0].numpy()
-        assert np.abs(read(upload.maps / f"{run}.tif")[0] / 254 - expected).max() < 0.003
+        assert np.abs(read(upload.probabilities()[run])[0] / 254 - expected).max() < 0.003
     (scene,) = upload.layers.scenes
     assert (scene.id, scene.name, scene.part, scene.georeferenced) == (upload.id, "mine.tif", (0, 0, 200, 200), True)
     assert upload.layers.classes == ("land", "building")
@@ -68,9 +70,58 @@ def test_a_file_is_marked_by_every_network(give, workspace):
     assert not (upload.path / "truth.tif").exists()
 
 
+def test_its_maps_and_polygons_can_be_taken_along(give):
+    upload = give(noise())
+    files = upload.results("distilled-s0")
+    assert list(files) == ["Probabilities (GeoTIFF)", "Classes (GeoTIFF)", "Polygons (GeoPackage)"]
+    levels, classes = read(files["Probabilities (GeoTIFF)"]), read(files["Classes (GeoTIFF)"])
+    assert ((levels >= 127) == classes).mean() > 0.99  # up to rounding at one half
+    buildings = geopandas.read_file(files["Polygons (GeoPackage)"])
+    assert buildings.area.sum() == pytest.approx(classes.sum() * METRES**2)
+
+
+def test_a_raster_on_this_machine_of_any_size_stays_where_it_is(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.marking.MOST_PIXELS", 100)
+    path = write_raster(tmp_path / "big.tif", noise(), resolution=METRES)
+    upload = point_at(workspace, "town", path)
+    assert predict_upload.main(upload.path) == 0, upload.status.message
+    assert (upload.status.state, upload.status.name) == ("finished", "big.tif")
+    assert sorted(upload.probabilities()) == sorted(RUNS)
+    assert not upload.kept.exists()
+    uploads.remove(upload)
+    assert path.exists()
+
+
+def test_what_was_stopped_goes_on_where_it_was(workspace, tmp_path, monkeypatch):
+    path = write_raster(tmp_path / "big.tif", noise(), resolution=METRES)
+    upload = point_at(workspace, "town", path)
+    looked = []
+
+    def stop_at_the_second(self, name):
+        looked.append(name)
+        if "distilled" in name:
+            uploads.stop(upload)
+        return original(self, name)
+
+    original = Reporter.stage
+    monkeypatch.setattr(Reporter, "stage", stop_at_the_second)
+    predict_upload.main(upload.path)
+    assert upload.status.state == "stopped"
+    before = {run: file.stat().st_mtime_ns for run, file in upload.probabilities().items()}
+    assert before
+    assert "distilled-s0" not in before
+    monkeypatch.setattr(Reporter, "stage", original)
+    monkeypatch.setattr(Upload, "start", lambda self: predict_upload.main(self.path))
+    uploads.resume(upload)
+    assert upload.status.state == "finished"
+    after = {run: file.stat().st_mtime_ns for run, file in upload.probabilities().items()}
+    assert before.items() <= after.items()
+    assert sorted(after) == sorted(RUNS)
+
+
 def test_another_resolution_is_brought_to_the_networks_own(give):
     upload = give(noise(size=400), resolution=METRES / 2)
-    assert read(upload.maps / "teacher-s0.tif").shape == (1, 200, 200)
+    assert read(upload.probabilities()["teacher-s0"]).shape == (1, 200, 200)
     assert upload.layers.scenes[0].metres_per_pixel == pytest.approx(METRES, rel=0.01)
     upload = give(noise(size=60), resolution=METRES * 3)
     assert "3.0 times as large" in upload.status.message

@@ -109,7 +109,7 @@ def test_a_file_of_ones_own_has_no_truth(workspace, open_page):
     text = (layers / "layers.json").read_text().replace('"id": "test-area"', f'"id": "{upload.id}"')
     (upload.path / "layers.json").write_text(text)
     upload.maps.mkdir()
-    shutil.copy(workspace / "town/runs/teacher-s0/maps/test_area.tif", upload.maps / "teacher-s0.tif")
+    shutil.copy(workspace / "town/runs/teacher-s0/maps/test_area.tif", upload.maps / "teacher-s0.probabilities.tif")
     at = open_page("map", study="town")
     at.selectbox(key="left").select("truth").run()
     at.selectbox(key="scene").select(upload.id).run()

@@ -315,7 +315,7 @@ def test_a_raster_of_ones_own_is_shown_for_its_study_only(client, workspace):
     )
     shutil.copy(workspace / "town/layers/test-area/imagery.tif", upload.imagery)
     upload.maps.mkdir()
-    shutil.copy(workspace / "town/runs/teacher-s0/maps/test_area.tif", upload.maps / "teacher-s0.tif")
+    shutil.copy(workspace / "town/runs/teacher-s0/maps/test_area.tif", upload.maps / "teacher-s0.probabilities.tif")
     x, y = scene_tile(240, 320, 19)
     address = f"{upload.id}/mask-teacher-s0/19/{x}/{y}.png"
     assert "not marked yet" in client.get(f"/tiles/town/{address}").text
