@@ -132,7 +132,7 @@ MEANINGS: dict[str, str] = {
     "SweepSettings.trials": "in all; more than before extend the sweep",
     "SweepSettings.budget": "of each trial",
     "SweepSettings.seconds": "of training each trial, in place of `budget.steps`: how many steps fit is measured once for each student",
-    "SweepSettings.pruning": "trials that fall behind the others are ended early; with one objective only",
+    "SweepSettings.pruning": "a trial that does worse than every finished one did by then is ended early; with one objective only",
     "SweepSettings.repeats": "trainings of the middle of the search space, each with another seed: how much luck decides",
     "SweepSettings.seed": "of all trials but the repeats",
     "SweepSettings.confirm": "fresh seeds with which the best setting meets the default on the test split, once; 0 leaves it away",

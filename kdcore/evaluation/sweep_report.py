@@ -33,8 +33,9 @@ class Spread:
     """The spread between seeds beside the spread between settings.
 
     Attributes:
-        seeds, settings: standard deviations in points of mean AP; None where fewer than two trials have finished.
+        seeds, settings: standard deviations in points of mean AP; None where there are fewer than two trials.
         repeats, trials: how many they are from.
+        percent: of the budget at which they are measured: the last point that all trials reached.
         p: how often luck alone makes the settings' spread as large; None where unknown.
         verdict: whether the settings matter.
         sentence: the same for people who do not program.
@@ -44,6 +45,7 @@ class Spread:
     settings: float | None
     repeats: int
     trials: int
+    percent: int
     p: float | None
     verdict: Matter
     sentence: str
@@ -81,35 +83,53 @@ def sweep_report(sweep: SweepFolder) -> dict[str, Any]:
 def measure_spread(trials: Sequence[TrialRecord], settings: SweepSettings) -> Spread:
     """Set the luck of training against the settings, among students of the size at the centre of the search space.
 
-    Seeds: the repeats of the centre. Settings: the search's trials and the centre, all with the sweep's own seed. Trials that
-    were ended early are left out, which makes the settings' spread smaller, not larger.
+    Seeds: the repeats of the centre. Settings: the search's trials and the centre, all with the sweep's own seed. Where some
+    were ended early, all are measured at the last point that each of them reached: to leave the worst ones out would make the
+    settings look alike.
     """
     student = settings.space.centre()["student"]
-    same_size = [trial for trial in trials if trial.state == "finished" and trial.params["student"] == student]
-    centre = [trial for trial in same_size if trial.role == "repeat"]
-    others = [trial for trial in same_size if trial.role == "search"]
-    seeds = [100 * trial.values["quality"] for trial in centre]
-    varied = [100 * trial.values["quality"] for trial in others]
-    varied += [100 * trial.values["quality"] for trial in centre if trial.seed == settings.seed]
-    return compare_spreads(seeds, varied)
+    ended = [
+        trial
+        for trial in trials
+        if trial.params.get("student") == student
+        and (trial.state == "finished" or (trial.state == "pruned" and trial.curve))
+    ]
+    percent = min((max(trial.curve) for trial in ended if trial.state == "pruned"), default=100)
+    if percent < 100:
+        ended = [trial for trial in ended if min(trial.curve, default=101) <= percent]
+    centre = [trial for trial in ended if trial.role == "repeat"]
+    varied = [trial for trial in ended if trial.role == "search"]
+    varied += [trial for trial in centre if trial.seed == settings.seed]
+    seeds, others = ([100 * quality_at(trial, percent) for trial in group] for group in (centre, varied))
+    return compare_spreads(seeds, others, percent)
 
 
-def compare_spreads(seeds: Sequence[float], settings: Sequence[float]) -> Spread:
+def quality_at(trial: TrialRecord, percent: int) -> float:
+    """The best mean AP of a trial up to a point of its budget; at the end what its best checkpoint has."""
+    if percent >= 100:
+        return trial.values["quality"]
+    return max(score for when, score in trial.curve.items() if when <= percent)
+
+
+def compare_spreads(seeds: Sequence[float], settings: Sequence[float], percent: int = 100) -> Spread:
     """Say whether settings spread more than seeds do.
 
     Args:
         seeds: points of one setting with different seeds.
         settings: points of different settings with one seed.
+        percent: of the budget at which they were measured.
     """
     if len(seeds) < 2 or len(settings) < 2:
-        words = "Too few trials have finished to set the luck of training beside the settings."
-        return Spread(None, None, len(seeds), len(settings), None, "unknown", words)
+        words = "Too few trials have ended to set the luck of training beside the settings."
+        return Spread(None, None, len(seeds), len(settings), percent, None, "unknown", words)
     luck, effect = stdev(seeds), stdev(settings)
     p = spread_p(luck, effect, len(seeds), len(settings))
     measured = (
         f"trials with different settings spread by {effect:.2f} points of mean AP (standard deviation of {len(settings)}), "
         f"one setting with {len(seeds)} seeds by {luck:.2f}"
     )
+    if percent < 100:
+        measured += f", both after {percent} % of the budget, where the first trial was ended early"
     verdict: Matter
     if effect <= luck:
         verdict = "do not matter"
@@ -120,7 +140,7 @@ def compare_spreads(seeds: Sequence[float], settings: Sequence[float]) -> Spread
     else:
         verdict = "cannot tell"
         words = f"Whether the settings matter cannot be told from luck: {measured}. More repeats would tell."
-    return Spread(luck, effect, len(seeds), len(settings), p, verdict, words)
+    return Spread(luck, effect, len(seeds), len(settings), percent, p, verdict, words)
 
 
 def spread_p(luck: float, effect: float, repeats: int, trials: int) -> float:

@@ -249,7 +249,7 @@ def work_on_trial(
         claims.finish(claim, measured(run))
         run.state.unlink(missing_ok=True)  # only to resume from; a sweep has many trials
     elif hopeless:
-        words = f"ended early after {spent} steps: others were better by then"
+        words = f"ended early after {spent} steps: every finished trial was better by then"
         run.write_status(run.status.model_copy(update={"state": "stopped", "step": spent, "message": words}))
         claims.prune(claim)
         run.state.unlink(missing_ok=True)

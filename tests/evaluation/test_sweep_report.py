@@ -1,6 +1,7 @@
 """What a sweep's report says, against numbers worked out by hand and by SciPy's own distributions."""
 
 import math
+import statistics
 
 import pytest
 from scipy import stats
@@ -81,11 +82,28 @@ class TestSpread:
             trial(2, 0.52, role="repeat", seed=1),
             trial(3, 0.40),
             trial(4, 0.60),
-            trial(5),  # ended early
             trial(6, 0.99, params={"student": "tiny"}),  # of another size
+            TrialRecord(number=7, state="failed", params=CENTRE),
         ]
         spread = measure_spread(trials, SweepSettings())
         assert spread == compare_spreads([50, 52], [40, 60, 50])
+
+    def test_with_trials_ended_early_is_measured_where_all_can_be_compared(self):
+        """Left out, the bad one would leave settings that agree: 'do not matter' would be wrong."""
+        trials = [
+            trial(0, 0.90, role="repeat", seed=0, curve={25: 0.30, 50: 0.40, 75: 0.38, 100: 0.90}),
+            trial(
+                1, 0.95, role="repeat", seed=1, curve={25: 0.45, 50: 0.42, 75: 0.60, 100: 0.95}
+            ),  # the best so far counts
+            trial(2, 0.90, curve={25: 0.20, 50: 0.41, 75: 0.60, 100: 0.90}),
+            trial(3, curve={25: 0.05, 50: 0.10, 75: 0.11}),
+            trial(4, curve={25: 0.01, 50: 0.02}),
+        ]
+        spread = measure_spread(trials, SweepSettings())
+        assert spread.seeds == pytest.approx(statistics.stdev([40, 45]))
+        assert spread.settings == pytest.approx(statistics.stdev([41, 10, 2, 40]))
+        assert (spread.repeats, spread.trials, spread.percent) == (2, 4, 50)
+        assert "both after 50 % of the budget, where the first trial was ended early" in spread.sentence
 
     def test_of_noise_alone_is_called_a_matter_as_rarely_as_promised(self):
         """Settings and seeds from one distribution: 'matter' is wrong, and may come out in at most 5 % of the cases."""

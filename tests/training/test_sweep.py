@@ -171,9 +171,13 @@ class TestASweep:
 class TestHopelessTrials:
     def test_end_early(self, collection, tmp_path, monkeypatch):
         sweep = put_sweep(tmp_path / "sweep", collection, trials=5)
-        monkeypatch.setattr(
-            Claims, "report", lambda self, claim, percent, score: claim.role == "search" and percent == 50
-        )
+        real = Claims.report
+
+        def hopeless(self, claim, percent, score):
+            real(self, claim, percent, score)
+            return claim.role == "search" and percent == 50
+
+        monkeypatch.setattr(Claims, "report", hopeless)
         work(sweep)
         states = [(trial.role, trial.state) for trial in sweep.trials()]
         assert (
@@ -182,8 +186,10 @@ class TestHopelessTrials:
         )
         status = sweep.run(3).status
         assert (status.state, status.step) == ("stopped", 3)
-        assert "others were better" in status.message
+        assert "every finished trial was better" in status.message
         assert sweep.progress().state == "finished"
+        spread = json.loads(sweep.report_file.read_text())["spread"]
+        assert (spread["percent"], spread["repeats"], spread["trials"]) == (50, 2, 3)
 
     def test_that_diverge_are_failed_and_the_sweep_goes_on(self, collection, tmp_path):
         space = SearchSpace(student=STUDENT, alpha=0, temperature=2, learning_rate=(5e-3, 9.9, 1e-3))
