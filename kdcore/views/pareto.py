@@ -141,7 +141,8 @@ def draw_arm(figure: go.Figure, arm: str, points: Sequence[Point], best: Sequenc
         y=[100 * point.quality.mean_ap for point in points],
         mode="markers+text",
         text=[point.variant.name if point in best else "" for point in points],
-        textposition="top right",  # nothing lies there: it would beat the point
+        # Nothing lies above and to the right: it would beat the point. At the very right there is little room.
+        textposition=["top center" if best and point is best[-1] else "top right" for point in points],
         textfont={"size": 12},
         cliponaxis=False,
         marker={
