@@ -134,7 +134,7 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
 
 @explained
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file written by kdcore.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors file written by kdcore, or an .onnx file.")],
     folder: Annotated[Path, typer.Argument(help="A collection: a folder with collection.yaml, or the YAML file.")],
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     maps: Annotated[Path | None, typer.Option(help="Folder for one GeoTIFF of probabilities a scene.")] = None,

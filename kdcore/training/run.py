@@ -22,9 +22,9 @@ from kdcore.evaluation.scores import LEVELS, Scores
 from kdcore.files import remove_half_written, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.inference.speed import megapixels_per_second
-from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
+from kdcore.models.checkpoint import CheckpointInfo, load_network
 from kdcore.models.networks import build_network, count_parameters
-from kdcore.models.teacher import Teacher
+from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
 from kdcore.training.loop import make_fabric, train
@@ -336,7 +336,7 @@ def evaluate_checkpoint(
     maps: Path | None = None,
     report: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> dict[str, Any]:
-    """Score one checkpoint on one part of a collection.
+    """Score one checkpoint, or a network that came as an ONNX file, on one part of a collection.
 
     Returns:
         `mean_ap`, `mean_iou`, `mean_boundary_iou` and the values of each class.
@@ -348,8 +348,8 @@ def evaluate_checkpoint(
     if split not in SPLITS:
         raise SettingsError(f"--split {split}: there is no such part; choose one of {', '.join(SPLITS)}.")
     collection = Collection.open(folder)
-    network, info = load_network(checkpoint)
-    check_fits(info, collection.settings.class_names, collection.bands, checkpoint)
+    names, numbers = collection.settings.class_names, collection.scenes[0].bands
+    network, info = Teacher.load([checkpoint], names, collection.bands, numbers), read_member_info(checkpoint)
     here = collection.metres_per_pixel
     if info.metres_per_pixel and here and not 0.8 < here / info.metres_per_pixel < 1.25:
         raise CheckpointError(

@@ -504,3 +504,19 @@ def test_several_teachers_of_both_kinds_are_averaged(tmp_path, settings, make_co
     assert arms["teacher"]["parameters"] == 12 + count_parameters(load_network(trained)[0])
     network = StudyFolder(tmp_path / "study").settings.teacher.network
     assert network == load_network(trained)[1].network  # as the teacher's own, so that what it costs is told
+
+
+def test_an_onnx_file_can_be_scored_by_itself(tmp_path, make_collection):
+    """Red and blue exchanged, which only its YAML knows; with the wrong lines it is no good, and the score says so."""
+    path, place = tmp_path / "colours.onnx", make_collection()
+    text = "classes: {land: 0, building: 1, water: 2}\noutput: logits\n"
+    colours = np.array([[60, 110, 90], [110, 120, 180], [120, 70, 60]])
+    write_pixelwise(path, colours / 144, -(colours**2).sum(axis=1) / 288, yaml=text + "bands: [3, 2, 1]\n")
+    code, out, err = run("evaluate", path, place, "--device", "cpu", "--json")
+    assert code == 0, err
+    assert json.loads(out)["mean_iou"] > 0.9
+    path.with_suffix(".yaml").write_text(text)
+    _, out, _ = run("evaluate", path, place, "--device", "cpu", "--json")
+    assert json.loads(out)["mean_iou"] < 0.5
+    path.with_suffix(".yaml").write_text(text + "metres_per_pixel: 3\n")
+    assert "was trained at 3 m per pixel" in refused("evaluate", path, place)
