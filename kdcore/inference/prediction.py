@@ -9,6 +9,7 @@ So a process may die at any moment, several may share the work, and what has its
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from kdcore.settings import Frozen
 
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
 BLOCK = 256  # pixels: of the parts' files
+CACHE_MB = "256"  # of GDAL's, instead of a twentieth of the machine's memory
 Progress = Callable[[int, int], None]
 """Is told pixels done and pixels in all."""
 MapKind = Literal["probabilities", "classes"]
@@ -295,6 +297,7 @@ def make_parts(
         KdcoreError: the disk is full. What is finished stays.
         RunError: another process makes the same share.
     """
+    os.environ.setdefault("GDAL_CACHEMAX", CACHE_MB)  # GDAL asks once, when it first reads or writes pixels
     mapper = make_mapper(source, engine, plan.options)
     mine = share(len(plan.parts), *shard)
     total = sum((plan.rows[index][1] - plan.rows[index][0]) * plan.width for index in mine)

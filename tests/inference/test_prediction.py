@@ -286,3 +286,22 @@ def test_bands_can_be_chosen(tmp_path):
     prediction = predict(raster, tmp_path / "out", Known(first_band), source={"bands": (3,)})
     with rasterio.open(prediction.map("probabilities")) as dataset:
         assert (dataset.read(1) == values[2]).all()
+
+
+@pytest.mark.slow  # 15 s: two processes each import torch, and the difference must be seen above their own memory
+@pytest.mark.parametrize("blend", ["crop", "hann"])
+def test_memory_does_not_grow_with_the_rasters_height(tmp_path, blend):
+    used = []
+    for height in (2_000, 40_000):
+        raster = tmp_path / f"{height}.tif"
+        profile = {"driver": "GTiff", "width": 1024, "height": height, "count": 1, "dtype": "uint8", "tiled": True}
+        with rasterio.open(
+            raster, "w", crs=UTM, transform=rasterio.Affine(1, 0, 5e5, 0, -1, 5e6), **profile
+        ) as dataset:
+            for row in range(0, height, 2000):
+                window = rasterio.windows.Window(0, row, 1024, 2000)
+                dataset.write(np.full((1, 2000, 1024), 1 + row // 200, dtype=np.uint8), window=window)
+        command = [sys.executable, "-m", "tests.inference.use_memory", raster, tmp_path / f"out{height}", blend]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+        used.append(float(done.stdout))
+    assert used[1] < 1.1 * used[0]  # 39 MPx more: 39 MB of imagery, 156 MB as float32
