@@ -201,7 +201,7 @@ def show(place: SweepFolder, report: dict[str, Any]) -> None:
     searched = place.settings.space.searched
     table = Table(title=f"Best of {len(finished)} finished trials, validation split", title_justify="left")
     for name in ("Trial", "What", *(entry.replace("_", " ") for entry in searched), "Mean AP", "Parameters", "ms/MPx"):
-        table.add_column(name, justify="left" if name == "What" else "right")
+        table.add_column(name, justify="left" if name == "What" else "right", no_wrap=name == "What")
     for trial in sorted(finished, key=lambda trial: -trial["values"]["quality"])[:SHOWN]:
         params = (trial["params"].get(name, "-") for name in searched)
         table.add_row(
