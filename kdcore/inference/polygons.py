@@ -32,7 +32,7 @@ from kdcore.inference.ground_area import PixelAreas
 from kdcore.inference.objects import Object, Objects
 
 PIECE = 1024  # pixels, a multiple of the maps' blocks
-CACHE_MB = 128  # of GDAL; holds a row of pieces of a map that is stored in lines
+CACHE_BYTES = 128_000_000  # of GDAL; holds a row of pieces of a map that is stored in lines
 BATCH = 100_000  # points of polygons that are handed to GDAL at once
 DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
 
@@ -79,7 +79,7 @@ def write_polygons(
     driver = DRIVERS.get(out.suffix.lower())
     if driver is None:
         raise DataError(f"{out}: polygons are written as .gpkg or .geojson. Choose one of these.")
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), ExitStack() as stack:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), ExitStack() as stack:
         raster = stack.enter_context(open_raster(classes))
         levels = stack.enter_context(open_raster(probabilities)) if probabilities else None
         placed = ground_resolution(raster.crs, raster.transform, raster.width, raster.height) is not None
