@@ -17,7 +17,7 @@ from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.evaluate import fill_values
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import probabilities
-from kdcore.models.onnx import OnnxInfo, open_session, read_info, to_network_input, to_probabilities
+from kdcore.models.onnx import OnnxInfo, filled, open_session, read_info, to_network_input, to_probabilities
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
@@ -116,8 +116,7 @@ class OnnxRuntimeEngine:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine`."""
-        outputs = self.session.run([self.output], {self.input: to_network_input(self.onnx, images)})[0]
-        return to_probabilities(self.onnx, outputs)
+        return ask(self.onnx, images, lambda values: self.session.run([self.output], {self.input: values})[0])
 
 
 class OpenVinoEngine:
@@ -150,8 +149,17 @@ class OpenVinoEngine:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine`."""
-        outputs = self.request.infer([to_network_input(self.onnx, images)], share_inputs=True)[0]
-        return to_probabilities(self.onnx, outputs)
+        return ask(self.onnx, images, lambda values: self.request.infer([values], share_inputs=True)[0])
+
+
+def ask(info: OnnxInfo, images: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float32]:
+    """Probabilities of imagery by a function that runs the graph; a batch of a fixed size is filled up."""
+    if info.batch is not None and len(images) != info.batch:
+        starts = range(0, len(images), info.batch)
+        parts = [ask(info, filled(images[start : start + info.batch], info.batch), run) for start in starts]
+        return np.concatenate(parts)[: len(images)]
+    height, width = images.shape[2:]
+    return to_probabilities(info, run(to_network_input(info, images)), (height, width))
 
 
 class Flipped:

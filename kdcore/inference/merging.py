@@ -3,15 +3,17 @@
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import rasterio
 import rasterio.shutil
+from affine import Affine
+from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # what copying raises is of no public kind
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -19,11 +21,12 @@ from rasterio.windows import Window
 from kdcore.data.writing import without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.scores import LEVELS, NODATA
-from kdcore.files import replacing, write_json, write_text
+from kdcore.files import replacing, write_json
 from kdcore.inference.polygons import write_polygons
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
 
-PIECE = 2048  # pixels: what is compared at once
+BLOCK = 512  # pixels: of the maps
+PIECE_ROWS, PIECE_COLUMNS = BLOCK, 8 * BLOCK  # pixels: what is copied and compared at once
 
 Stage = Callable[[str], Callable[[int, int], None]]
 """Gives a callback for a stage with this name."""
@@ -117,99 +120,123 @@ def write_map(
 ) -> None:
     """Write one map as a Cloud-Optimized GeoTIFF and compare it with the parts.
 
-    GDAL's own driver makes it from a virtual raster of the parts, block by block, with overviews in files of their own: a
-    raster of any size takes little memory. Overviews average probabilities and take the most frequent class.
+    The parts are first gathered in one plain file, which GDAL's own driver then copies block by block, with overviews in files of
+    their own: a raster of any size takes little memory. (From a virtual raster of the parts it took gigabytes.) Overviews
+    average probabilities and take the most frequent class.
     """
-    virtual = prediction.parts / f"{kind}.vrt"
-    write_text(virtual, virtual_raster(prediction, plan, kind, there))
     options = {
         "compress": "deflate",
         "predictor": "standard" if kind == "probabilities" else "no",
-        "blocksize": 512,
+        "blocksize": BLOCK,
         "bigtiff": "if_safer",
         "overview_resampling": "average" if kind == "probabilities" else "mode",
         "sparse_ok": True,
         "num_threads": 2,
     }
+    gathered = prediction.parts / f"{kind}.tif"
     with replacing(out) as temporary, without_place_warning():
         try:
-            rasterio.shutil.copy(virtual, temporary, driver="COG", **options)
-            compare(virtual, temporary, progress)
+            gather(prediction, plan, kind, there, gathered)
+            rasterio.shutil.copy(gathered, temporary, driver="COG", **options)
+            compare(temporary, pieces(prediction, plan, kind, there), plan, progress)
         except (RasterioError, CPLE_BaseError) as error:
             raise OSError(errno.ENOSPC, "what was written cannot be read back") from error
         finally:
+            gathered.unlink(missing_ok=True)
             for left in out.parent.glob(f"{temporary.name}*.tmp*"):  # GDAL's own overviews, after an error
                 left.unlink(missing_ok=True)
 
 
-def compare(virtual: Path, written: Path, progress: Callable[[int, int], None]) -> None:
+def gather(prediction: Prediction, plan: Plan, kind: MapKind, there: list[int], out: Path) -> None:
+    """Write the parts into one file, with all that it says of itself."""
+    classes = kind == "classes"
+    profile = {
+        "driver": "GTiff",
+        "width": plan.width,
+        "height": plan.height,
+        "count": 1 if classes else plan.maps,
+        "dtype": "uint8",
+        "nodata": NODATA,
+        "crs": plan.crs,
+        "transform": Affine(*plan.transform),
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "zlevel": 1,
+        "sparse_ok": True,
+        "bigtiff": "if_safer",
+        "photometric": "palette" if classes else "minisblack",
+    }
+    with rasterio.open(out, "w", **profile) as dataset:
+        dataset.update_tags(
+            MODEL=", ".join(Path(model).name for model in plan.model.split(", ")),
+            MODEL_SHA256=plan.model_sha256,
+            SOURCE=Path(plan.raster).name,
+            CLASSES=", ".join(f"{index} {name}" for index, name in enumerate(plan.classes)),
+            MEANING=f"index of the class; {NODATA} is nodata"
+            if classes
+            else f"probability x {LEVELS - 1}; {NODATA} is nodata",
+        )
+        if classes:
+            dataset.descriptions = ("class",)
+            dataset.write_colormap(1, colour_table(plan.colours))
+        else:
+            dataset.descriptions = (plan.classes[1],) if plan.maps == 1 else plan.classes
+            dataset.scales = (1 / (LEVELS - 1),) * plan.maps
+        for window, values in pieces(prediction, plan, kind, there):
+            if (values != NODATA).any():  # else it stays a hole in the file
+                dataset.write(values, window=window)
+
+
+def pieces(
+    prediction: Prediction, plan: Plan, kind: MapKind, there: list[int]
+) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+    """The map in pieces of whole blocks, (bands, height, width); what is missing is nodata."""
+    count = 1 if kind == "classes" else plan.maps
+    with ExitStack() as opened:
+        files: dict[int, Any] = {}
+        for top in range(0, plan.height, PIECE_ROWS):
+            end = min(top + PIECE_ROWS, plan.height)
+            here = [index for index in there if plan.rows[index][0] < end and plan.rows[index][1] > top]
+            for index in [index for index in files if index not in here]:
+                files.pop(index).close()
+            for index in here:
+                if index not in files:
+                    files[index] = opened.enter_context(rasterio.open(prediction.part(index, kind)))
+            for left in range(0, plan.width, PIECE_COLUMNS):
+                width = min(PIECE_COLUMNS, plan.width - left)
+                values = np.full((count, end - top, width), NODATA, dtype=np.uint8)
+                for index in here:
+                    first, last = plan.rows[index]
+                    from_, to = max(first, top), min(last, end)
+                    window = Window(left, from_ - first, width, to - from_)
+                    values[:, from_ - top : to - top] = files[index].read(window=window)
+                yield Window(left, top, width, end - top), values
+
+
+def compare(
+    written: Path,
+    expected: Iterable[tuple[Window, NDArray[np.uint8]]],
+    plan: Plan,
+    progress: Callable[[int, int], None],
+) -> None:
     """Read a map back.
 
     Raises:
         OSError: it is not what the parts hold.
     """
-    with rasterio.open(virtual) as parts, rasterio.open(written) as file:
-        windows = [
-            Window(column, row, min(PIECE, file.width - column), min(PIECE, file.height - row))
-            for row in range(0, file.height, PIECE)
-            for column in range(0, file.width, PIECE)
-        ]
-        for done, window in enumerate(windows):
-            if not np.array_equal(parts.read(window=window), file.read(window=window)):
+    with rasterio.open(written) as file:
+        for window, values in expected:
+            if not np.array_equal(file.read(window=window), values):
                 raise OSError(errno.ENOSPC, "what was written cannot be read back")
-            progress(done + 1, len(windows))
+            progress(window.row_off + window.height, plan.height)
 
 
-def virtual_raster(prediction: Prediction, plan: Plan, kind: MapKind, there: list[int]) -> str:
-    """A GDAL virtual raster (VRT) of the parts; what is missing is nodata."""
-    bands = range(1, plan.maps + 1) if kind == "probabilities" else (1,)
-    names = [plan.classes[1]] if plan.maps == 1 else list(plan.classes)
-    place = ""
-    if plan.crs is not None:
-        a, b, c, d, e, f = plan.transform
-        place = f"<SRS>{escape(plan.crs)}</SRS><GeoTransform>{c!r},{a!r},{b!r},{f!r},{d!r},{e!r}</GeoTransform>"
-    tags = {
-        "KDCORE_MODEL": ", ".join(Path(model).name for model in plan.model.split(", ")),
-        "KDCORE_MODEL_SHA256": plan.model_sha256,
-        "KDCORE_SOURCE": Path(plan.raster).name,
-        "KDCORE_CLASSES": ", ".join(f"{index} {name}" for index, name in enumerate(plan.classes)),
-        "KDCORE_MEANING": (
-            f"probability x {LEVELS - 1}; {NODATA} is nodata"
-            if kind == "probabilities"
-            else "index of the class; 255 is nodata"
-        ),
-    }
-    metadata = "".join(f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items())
-    parts = []
-    for band in bands:
-        if kind == "probabilities":
-            about = f"<Description>{escape(names[band - 1])}</Description><Scale>{1 / (LEVELS - 1)!r}</Scale>"
-        else:
-            about = f"<Description>class</Description><ColorInterp>Palette</ColorInterp>{colour_table(plan.colours)}"
-        sources = "".join(
-            f'<SimpleSource><SourceFilename relativeToVRT="1">{escape(prediction.part(index, kind).name)}</SourceFilename>'
-            f"<SourceBand>{band}</SourceBand>"
-            f'<SrcRect xOff="0" yOff="0" xSize="{plan.width}" ySize="{end - top}"/>'
-            f'<DstRect xOff="0" yOff="{top}" xSize="{plan.width}" ySize="{end - top}"/></SimpleSource>'
-            for index in there
-            for top, end in [plan.rows[index]]
-        )
-        parts.append(
-            f'<VRTRasterBand dataType="Byte" band="{band}" blockXSize="512" blockYSize="512">'
-            f"<NoDataValue>{NODATA}</NoDataValue>{about}{sources}</VRTRasterBand>"
-        )
-    return (
-        f'<VRTDataset rasterXSize="{plan.width}" rasterYSize="{plan.height}">{place}<Metadata>{metadata}</Metadata>'
-        f"{''.join(parts)}</VRTDataset>"
-    )
-
-
-def colour_table(colours: tuple[str, ...]) -> str:
+def colour_table(colours: Sequence[str]) -> dict[int, tuple[int, int, int, int]]:
     """The classes' colours; what is no class is transparent."""
-    entries = []
-    for index in range(256):
-        colour = colours[index] if index < len(colours) else "#000000"
+    table = dict.fromkeys(range(NODATA + 1), (0, 0, 0, 0))
+    for index, colour in enumerate(colours):
         red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-        opacity = 255 if index < len(colours) else 0
-        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opacity}"/>')
-    return f"<ColorTable>{''.join(entries)}</ColorTable>"
+        table[index] = (red, green, blue, 255)
+    return table

@@ -46,7 +46,7 @@ def test_maps_are_cloud_optimized_and_say_what_they_are(tmp_path):
             assert (dataset.crs, dataset.transform, dataset.shape) == (source.crs, source.transform, source.shape)
             assert (dataset.count, dataset.nodata, dataset.dtypes[0]) == (bands, 255, "uint8")
             assert dataset.overviews(1) == [2, 4]
-            assert dataset.tags()["KDCORE_SOURCE"] == "in.tif"
+            assert dataset.tags()["SOURCE"] == "in.tif"
     with rasterio.open(prediction.map("probabilities")) as dataset:
         assert dataset.descriptions == ("a", "b", "c & d")
         assert dataset.scales == pytest.approx((1 / 254,) * 3)
