@@ -33,7 +33,7 @@ from kdcore.settings import Frozen
 
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
 BLOCK = 256  # pixels: of the parts' files
-CACHE_MB = "256"  # of GDAL's, instead of a twentieth of the machine's memory
+CACHE_MB = "128"  # of GDAL's, instead of a twentieth of the machine's memory
 Progress = Callable[[int, int], None]
 """Is told pixels done and pixels in all."""
 MapKind = Literal["probabilities", "classes"]

@@ -9,7 +9,7 @@ from kdcore.errors import DataError
 from kdcore.inference.engines import Facts
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
 
-CACHE_MB = 128
+CACHE_MB = 64
 SAME = (0.8, 1.25)  # ratio of two ground resolutions that count as one
 
 

@@ -68,7 +68,7 @@ def show_downloads(study: StudyFolder, folder: Path, offered: list[Form]) -> Non
             with st.popover(label, icon=":material/download:"):
                 for path in files_of(folder, form):
                     st.download_button(
-                        f"{TITLES[path.suffix]} ({size_in_words(path.stat().st_size)})",
+                        f"{TITLES[path.suffix]} ({megabytes(path.stat().st_size)})",
                         path.read_bytes,
                         file_name=f"{study.id}-{path.name}",
                         mime=MIMES[path.suffix],
@@ -84,11 +84,6 @@ def show_downloads(study: StudyFolder, folder: Path, offered: list[Form]) -> Non
             icon=":material/folder_zip:",
             on_click="ignore",
         )
-
-
-def size_in_words(size: int) -> str:
-    """A size in bytes as '12 kB' or '0.6 MB'."""
-    return megabytes(size) if size >= 1e5 else f"{max(1, round(size / 1e3))} kB"
 
 
 def show_commands(study: StudyFolder, folder: Path, known: Deployment) -> None:

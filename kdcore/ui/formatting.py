@@ -45,7 +45,9 @@ def parameters(number: float) -> str:
 
 
 def megabytes(size: float) -> str:
-    """A size in bytes as '0.6 MB'."""
+    """A size in bytes as '12 kB', '0.6 MB' or '1.2 GB'."""
+    if size < 1e5:
+        return f"{max(1, round(size / 1e3))} kB"
     return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
 
 

@@ -14,6 +14,7 @@ from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.workspace import Workspace
 from kdcore.ui.formatting import duration, megabytes, plain
 from kdcore.ui.worst_tiles import SCENE
+from kdcore.views.arms import ARM_NAMES
 
 ICONS = {
     "finished": ":material/check_circle:",
@@ -147,7 +148,7 @@ def show_downloads(upload: Upload, status: UploadStatus) -> None:
     """What each network made of it. A file is read only when its button is pressed."""
     stem = Path(status.name).stem
     for run in upload.probabilities():
-        st.markdown(f"**{plain(run)}**")
+        st.markdown(f"**{ARM_NAMES.get(run.partition('-')[0], plain(run))}**")
         for title, file in upload.results(run).items():
             size = file.stat().st_size
             if size > MOST_DOWNLOADED:

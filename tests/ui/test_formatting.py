@@ -72,3 +72,5 @@ def test_shares_points_and_sizes():
     assert formatting.times(40.7) == "41 times"
     assert formatting.times(3.24) == "3.2 times"
     assert formatting.megabytes(53_500_000) == "53.5 MB"
+    assert formatting.megabytes(12_400) == "12 kB"
+    assert formatting.megabytes(30) == "1 kB"
