@@ -104,6 +104,7 @@ def predict(
                 errors.print(f"{escape(str(raster))}: {escape(source.note)}", soft_wrap=True, highlight=False)
             with Speed(raster.name, runner) as speed:
                 make_parts(prediction, plan, source, runner, part, speed)
+            del source  # with its cache
             if part == (1, 1):
                 values = put_together(prediction, stage=Stages(raster.name))
                 made.append(values | speed.facts)

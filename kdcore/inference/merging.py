@@ -22,7 +22,6 @@ from kdcore.data.writing import without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.scores import LEVELS, NODATA
 from kdcore.files import replacing, write_json
-from kdcore.inference.polygons import write_polygons
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
 
 BLOCK = 512  # pixels: of the maps
@@ -65,6 +64,8 @@ def merge(
     files = [target.map(kind).name for kind in MAPS]
     objects = None
     if plan.polygons.format != "none":
+        from kdcore.inference.polygons import write_polygons  # its libraries take 100 MB, which maps need not carry
+
         out = target.folder / f"{target.name}.{plan.polygons.format}"
         objects = write_polygons(
             target.map("classes"),

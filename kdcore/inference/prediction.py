@@ -7,10 +7,14 @@ In the folder OUT, for a raster called NAME, while it is being made: `NAME.parts
 So a process may die at any moment, several may share the work, and what has its name is whole.
 """
 
+import ctypes
+import gc
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -327,6 +331,15 @@ def make_parts(
                 done = before
             done += (end - top) * plan.width
             progress(done, total)
+    give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Return to the system what the allocator keeps of tiles: 0.2 GB that putting the map together would come on top of."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # other C libraries have no such function
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def share(count: int, index: int, shards: int) -> range:
