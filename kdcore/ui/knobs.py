@@ -15,13 +15,14 @@ from kdcore.views.charts import alpha_chart, probability_chart
 from kdcore.views.softening import Pixel, soften, telling_pixels
 
 
-def temperature_knob(example: StudyFolder | None) -> float:
+def temperature_knob(example: StudyFolder | None, usual: float) -> float:
     """The temperature's slider, and one real pixel's class probabilities, softened.
 
     Args:
         example: a finished study whose teacher gives the pixels; None where there is none yet.
+        usual: the preset's temperature.
     """
-    temperature = discrete_slider("temperature", TEMPERATURES)
+    temperature = discrete_slider("temperature", TEMPERATURES, usual)
     pixels = [] if example is None else pixels_of(teacher_maps(example))
     if example is None or not pixels:
         st.caption("Once a study is finished, one of its pixels shows here what temperature does.")
@@ -32,11 +33,12 @@ def temperature_knob(example: StudyFolder | None) -> float:
     return temperature
 
 
-def discrete_slider(key: str, values: Sequence[float]) -> float:
+def discrete_slider(key: str, values: Sequence[float], usual: float) -> float:
     """A slider over a few values, which stands in the address; its name and its explanation follow from `key`."""
     chosen: float = st.select_slider(
         key.capitalize(),
         values,
+        usual,
         key=key,
         bind="query-params",
         format_func=lambda value: f"{value:g}",
@@ -66,9 +68,9 @@ def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
         )
 
 
-def alpha_knob(temperature: float) -> float:
+def alpha_knob(temperature: float, usual: float) -> float:
     """Alpha's slider, and the loss with its numbers filled in."""
-    alpha = discrete_slider("alpha", ALPHAS)
+    alpha = discrete_slider("alpha", ALPHAS, usual)
     st.latex(formula(temperature, alpha))
     st.altair_chart(
         alpha_chart(alpha),

@@ -1,6 +1,7 @@
 """The form of the Train page: presets first, knobs second, then name and launch."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -37,12 +38,13 @@ def show_form() -> None:
     studies = workspace().studies()
     remember_defaults()
     data, title = choose_data_and_preset(studies)
+    usual = preset_values(st.session_state["preset"])
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
-        temperature = temperature_knob(example_study(studies))
+        temperature = temperature_knob(example_study(studies), usual["temperature"])
     with right.container(border=True, height="stretch"):
-        alpha = alpha_knob(temperature)
-    choices = choose_networks_and_budget(temperature, alpha, earlier_teachers(studies, data))
+        alpha = alpha_knob(temperature, usual["alpha"])
+    choices = choose_networks_and_budget(temperature, alpha, earlier_teachers(studies, data), usual)
     try:
         settings = choices.settings()
     except KdcoreError as error:
@@ -63,7 +65,11 @@ def show_form() -> None:
 
 
 def remember_defaults() -> None:
-    """Give every widget its preset's value where neither a person nor the address has given one."""
+    """Give every widget its preset's value where neither a person nor the address has given one.
+
+    The widgets are given the same values once more as their own defaults: what is not in the address falls back to those when a
+    click arrives before the browser has written it there (Streamlit 1.67), and a learning rate would be the smallest possible.
+    """
     if "preset" not in st.session_state:
         named = st.query_params.get("preset", "").lower()
         st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
@@ -108,8 +114,10 @@ def suggest_title(data: str) -> str:
     return f"{data.partition(' (')[0]}, T = {st.session_state['temperature']:g}, alpha = {st.session_state['alpha']:g}"
 
 
-def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[EarlierTeacher]) -> Choices:
-    """Teacher, student, steps and seeds, and what hardly anyone needs to change."""
+def choose_networks_and_budget(
+    temperature: float, alpha: float, earlier: list[EarlierTeacher], usual: dict[str, Any]
+) -> Choices:
+    """Teacher, student, steps and seeds, and what hardly anyone needs to change; `usual` are the preset's values."""
     by_path = {str(teacher.checkpoint): teacher for teacher in earlier}
     teachers = with_current(TEACHERS, st.session_state["teacher"], by_path) + list(by_path)
     if st.session_state["teacher"] not in teachers:
@@ -128,16 +136,30 @@ def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[E
         )
         with second:
             sizes = with_current(STUDENTS, st.session_state["student"], {})
+            default = usual["student"] if usual["student"] in sizes else sizes[0]
             student = st.select_slider(
-                "Student", sizes, key="student", bind="query-params", help=words.TERMS["student"]
+                "Student", sizes, default, key="student", bind="query-params", help=words.TERMS["student"]
             )
             st.caption(f"{network_label(student).partition(', ')[2] or 'The size of the preset'}")
         steps = third.number_input(
-            "Steps of a student", 10, 1_000_000, step=100, key="steps", bind="query-params", help=words.TERMS["step"]
+            "Steps of a student",
+            10,
+            1_000_000,
+            usual["steps"],
+            step=100,
+            key="steps",
+            bind="query-params",
+            help=words.TERMS["step"],
         )
         seeds = (
             fourth.segmented_control(
-                "Seeds", SEEDS, key="seeds", bind="query-params", required=True, help=words.TERMS["seed"]
+                "Seeds",
+                SEEDS,
+                default=usual["seeds"],
+                key="seeds",
+                bind="query-params",
+                required=True,
+                help=words.TERMS["seed"],
             )
             or SEEDS[0]
         )
@@ -149,15 +171,27 @@ def choose_networks_and_budget(temperature: float, alpha: float, earlier: list[E
                 "Steps of the teacher",
                 10,
                 1_000_000,
+                usual["teacher_steps"],
                 step=100,
                 key="teacher_steps",
                 bind="query-params",
                 disabled=teacher in by_path,
             )
-            batch_size = b.number_input("Crops in a batch", 1, 256, key="batch_size", bind="query-params")
-            crop = c.number_input("Side of a crop, pixels", 32, 2048, step=32, key="crop", bind="query-params")
+            batch_size = b.number_input(
+                "Crops in a batch", 1, 256, usual["batch_size"], key="batch_size", bind="query-params"
+            )
+            crop = c.number_input(
+                "Side of a crop, pixels", 32, 2048, usual["crop"], step=32, key="crop", bind="query-params"
+            )
             learning_rate = a.number_input(
-                "Learning rate", 1e-6, 1.0, step=1e-4, format="%.4f", key="learning_rate", bind="query-params"
+                "Learning rate",
+                1e-6,
+                1.0,
+                usual["learning_rate"],
+                step=1e-4,
+                format="%.4f",
+                key="learning_rate",
+                bind="query-params",
             )
             task = b.selectbox(
                 "Task loss", list(words.TASKS), key="task", format_func=words.TASKS.__getitem__, persist_state="session"

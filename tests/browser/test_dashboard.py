@@ -20,6 +20,7 @@ from kdcore.runs import launch
 from kdcore.runs.library import Library
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.workspace import Workspace
+from kdcore.settings import STUDY_PRESETS
 from tests.browser.conftest import READY, Dashboard
 from tests.conftest import write_collection
 
@@ -42,7 +43,7 @@ class Training:
 
 def launch_in(page: Page, dashboard: Dashboard, data: Path, title: str, double: bool = False) -> str:
     """Fill in the form of the Train page, launch, and give the study's id once the page watches it."""
-    steps = "steps=100000&teacher_steps=100000&batch_size=1&crop=32&seeds=1"
+    steps = "steps=100000&teacher_steps=100000&batch_size=2&crop=64&seeds=1"
     page.goto(f"{dashboard.url}/train?data={quote(str(data))}&{steps}")
     page.wait_for_selector(READY, timeout=PATIENCE)
     page.get_by_label("Name of the study").fill(title)
@@ -107,6 +108,12 @@ def test_a_double_click_launched_one_study(training):
     assert training.studies == 1
     assert training.study.title == "A long one"
     assert training.study.settings.budget.steps == 100_000
+
+
+def test_the_study_has_the_values_of_the_address_and_of_the_preset_for_the_rest(training):
+    budget = training.study.settings.budget
+    assert (budget.steps, budget.batch_size, budget.crop) == (100_000, 2, 64)
+    assert (budget.learning_rate, training.study.settings.recipe) == (1e-3, STUDY_PRESETS["quick"].recipe)
 
 
 def test_a_reload_in_mid_training_finds_the_run(training, page):
