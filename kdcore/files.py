@@ -1,6 +1,7 @@
 """Writing files so that a reader never finds half of one."""
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -54,6 +55,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON, in one step; NaN is refused because JSON has none."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Of a file's contents, hexadecimal; the file is never in memory whole.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def explain_write_error(path: Path, error: OSError) -> KdcoreError:

@@ -4,7 +4,6 @@ The file takes one size of tile and any number of them: with height and width le
 are run. What it was trained for travels in its metadata, see `kdcore.models.onnx_info`.
 """
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdcore.errors import CheckpointError, SettingsError
-from kdcore.files import replacing
+from kdcore.files import replacing, sha256
 from kdcore.inference.engines import Engine
 from kdcore.inference.evaluate import fill_values
 from kdcore.models.checkpoint import CheckpointInfo, load_network
@@ -70,7 +69,7 @@ def export_onnx(
         raise SettingsError(f"--tile {tile}: must be a multiple of {STEP}, for example 512.")
     network, about = load_network(checkpoint)
     network.eval()
-    info = describe(network, about, tile, hashlib.sha256(checkpoint.read_bytes()).hexdigest())
+    info = describe(network, about, tile, sha256(checkpoint))
     model = to_onnx(network, tile, checkpoint)
     onnx.helper.set_model_props(model, {**extra, KEY: info.model_dump_json(exclude_none=True)})
     try:

@@ -4,7 +4,6 @@ What was found is kept beside the files, with a hash of everything it depends on
 not do it again.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from kdcore import files
 from kdcore.data.collection import Collection
 from kdcore.deploy.export import export_onnx, parity
 from kdcore.deploy.gate import MARGIN, Gate, judge
@@ -269,8 +269,7 @@ def sha256(path: Path) -> str:
         CheckpointError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.sha256(path)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -6,25 +6,10 @@ Our exports take imagery in its own units; a mean of 0 and a standard deviation 
 
 import json
 import math
-from typing import Protocol
+
+from kdcore.models.facts import Facts
 
 DIVISOR = 255.0  # what Deepness divides by
-
-
-class Facts(Protocol):
-    """What there is to know about the network. `CheckpointInfo` and `OnnxInfo` are both of this kind."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of all classes."""
-
-    @property
-    def bands(self) -> int:
-        """Bands of the imagery that it is given."""
-
-    @property
-    def metres_per_pixel(self) -> float | None:
-        """Ground resolution of the imagery; None where unknown."""
 
 
 def deepness_keys(

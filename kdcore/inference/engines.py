@@ -16,36 +16,13 @@ from torch import nn
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.evaluate import fill_values
 from kdcore.models.checkpoint import load_network
+from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
 from kdcore.models.onnx import OnnxInfo, filled, open_session, read_info, to_network_input, to_probabilities
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
 GPU_BATCH = 8  # tiles looked at together
-
-
-class Facts(Protocol):
-    """What a network was trained for. `CheckpointInfo` and `OnnxInfo` are both of this kind."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of all classes."""
-
-    @property
-    def bands(self) -> int:
-        """Bands of the imagery that it is given."""
-
-    @property
-    def band_numbers(self) -> tuple[int, ...]:
-        """Their numbers in the source files, from 1."""
-
-    @property
-    def metres_per_pixel(self) -> float | None:
-        """Ground resolution of the imagery; None where unknown."""
-
-    @property
-    def dtype(self) -> str:
-        """Of the imagery."""
 
 
 class Engine(Protocol):

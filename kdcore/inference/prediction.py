@@ -9,7 +9,6 @@ So a process may die at any moment, several may share the work, and what has its
 
 import ctypes
 import gc
-import hashlib
 import json
 import os
 import sys
@@ -26,7 +25,7 @@ from kdcore.data.scene import Scene
 from kdcore.data.writing import writing_raster
 from kdcore.errors import DataError, RunError
 from kdcore.evaluation.scores import NODATA
-from kdcore.files import remove_half_written, write_json, write_text
+from kdcore.files import remove_half_written, sha256, write_json, write_text
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
@@ -191,7 +190,7 @@ def plan_prediction(
         raster_bytes=stat.st_size,
         raster_changed=stat.st_mtime_ns,
         model=", ".join(str(path.absolute()) for path in model),
-        model_sha256=", ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in model),
+        model_sha256=", ".join(sha256(path) for path in model),
         engine=engine.name,
         options=options,
         polygons=polygons,

@@ -6,7 +6,7 @@ from pathlib import Path
 from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Scene, SceneReader, describe_scene
 from kdcore.errors import DataError
-from kdcore.inference.engines import Facts
+from kdcore.models.facts import Facts
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
 
 CACHE_MB = 64

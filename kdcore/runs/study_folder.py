@@ -146,7 +146,8 @@ class StudyFolder:
         Raises:
             SettingsError: the file is missing or broken.
         """
-        return load_settings(self.settings_file, modified(self.settings_file))
+        settings: StudySettings = load_settings(StudySettings, self.settings_file, modified(self.settings_file))
+        return settings
 
     @property
     def about(self) -> About:
@@ -320,21 +321,11 @@ class StudyFolder:
 
     def log(self, text: str) -> None:
         """Append to the log, with the time."""
-        try:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-        except OSError as error:
-            raise explain_write_error(self.log_file, error) from error
+        append_log(self.log_file, text)
 
     def log_tail(self, lines: int = 40) -> str:
         """The last lines of the log; empty where there is none."""
-        try:
-            with self.log_file.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
-                text = file.read().decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return last_lines(self.log_file, lines)
 
 
 def needs_process(job: JobStatus) -> bool:
@@ -352,9 +343,33 @@ def modified(file: Path) -> int:
 
 
 @lru_cache(maxsize=256)
-def load_settings(file: Path, changed: int) -> StudySettings:
-    """Read `study.yaml`; parsed once for each time it changed, since pages ask every few seconds."""
-    return load(StudySettings, file)
+def load_settings(kind: type[Kind], file: Path, changed: int) -> Kind:
+    """Read settings from YAML; parsed once for each time the file changed, since pages ask every few seconds."""
+    return load(kind, file)
+
+
+def append_log(file: Path, text: str) -> None:
+    """Append a line to a log, with the time.
+
+    Raises:
+        KdcoreError: the disk is full or the folder cannot be written to.
+    """
+    try:
+        with file.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    except OSError as error:
+        raise explain_write_error(file, error) from error
+
+
+def last_lines(file: Path, lines: int) -> str:
+    """The last lines of a log; empty where there is none."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - LOG_BYTES))
+            text = log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
 
 
 def read_json(kind: type[Kind], file: Path) -> Kind | None:

@@ -9,24 +9,22 @@ fresh seeds) and `report.json`.
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kdcore.errors import KdcoreError, RunError
-from kdcore.files import explain_write_error, write_json
+from kdcore.files import write_json
 from kdcore.runs.locks import held
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.runs.study_folder import About, modified, read_json
+from kdcore.runs.study_folder import About, append_log, last_lines, load_settings, modified, read_json
 from kdcore.runs.sweep_trials import TrialRecord, read_trial, seconds_left
-from kdcore.settings import Frozen, SweepSettings, load, save
+from kdcore.settings import Frozen, SweepSettings, save
 
 if TYPE_CHECKING:
     import optuna
 
 SweepState = Literal["new", "running", "finished", "stopped", "failed", "broken"]
 LAUNCH_SECONDS = 30.0  # after which a worker that has not come to life is not expected any more
-LOG_BYTES = 64 * 1024
 
 
 class WorkerStatus(Frozen):
@@ -142,7 +140,8 @@ class SweepFolder:
         Raises:
             SettingsError: the file is missing or broken.
         """
-        return load_settings(self.settings_file, modified(self.settings_file))
+        settings: SweepSettings = load_settings(SweepSettings, self.settings_file, modified(self.settings_file))
+        return settings
 
     @property
     def about(self) -> About:
@@ -278,21 +277,11 @@ class SweepFolder:
 
     def log(self, text: str) -> None:
         """Append a line to the log, with the time."""
-        try:
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-        except OSError as error:
-            raise explain_write_error(self.log_file, error) from error
+        append_log(self.log_file, text)
 
     def log_tail(self, lines: int = 40) -> str:
         """The last lines of the log; empty where there is none."""
-        try:
-            with self.log_file.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - LOG_BYTES))
-                text = file.read().decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return last_lines(self.log_file, lines)
 
 
 def list_sweeps(folder: Path) -> list[SweepFolder]:
@@ -314,9 +303,3 @@ def begun(path: Path) -> float:
 def data_name(about: About) -> str:
     """What tells one data set from another when it may lie elsewhere now."""
     return "" if about.collection is None else str(Path(about.collection.parent.name, about.collection.name))
-
-
-@lru_cache(maxsize=64)
-def load_settings(file: Path, changed: int) -> SweepSettings:
-    """Read `sweep.yaml`; parsed once for each time it changed."""
-    return load(SweepSettings, file)

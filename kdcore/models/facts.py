@@ -1,0 +1,27 @@
+"""What a network was trained for, however it is kept. Never imports torch."""
+
+from typing import Protocol
+
+
+class Facts(Protocol):
+    """What a network was trained for. `CheckpointInfo` and `OnnxInfo` are both of this kind."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of the imagery that it is given."""
+
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """Their numbers in the source files, from 1."""
+
+    @property
+    def metres_per_pixel(self) -> float | None:
+        """Ground resolution of the imagery; None where unknown."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the imagery."""
