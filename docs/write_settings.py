@@ -79,12 +79,17 @@ MEANINGS: dict[str, str] = {
     "StudySettings.seeds": "one pair of students for each: first weights and crops follow from it. A verdict needs two at least",
     "StudySettings.control": "`same recipe`: the distilled arm is trained like the student alone, with other seeds (an A/A study): the verdict "
     "must then be 'no detectable difference'",
+    "StudySettings.labels": "share of the train part whose labels the students may use, taken in blocks of two crops' width; the teacher has "
+    "all labels, and the rest is unlabelled imagery",
+    "StudySettings.match": "`steps`: both students take the same steps; `seconds`: the student alone takes as many more as the teacher's "
+    "answers and the unlabelled crops cost time",
     "StudySettings.evaluation": "see `evaluation:`",
     "StudySettings.hardware": "see `hardware:`",
     "TeacherSettings.network": "as `student`",
     "TeacherSettings.seeds": "several make an ensemble, whose probabilities are averaged",
     "TeacherSettings.budget": "of each of its trainings",
     "TeacherSettings.checkpoints": "files that teach, so that no teacher is trained: `.safetensors` written by kdcore, or any `.onnx` ([how](teachers.md))",
+    "TeacherSettings.flips": "its answer is the average over the eight turned and mirrored views of an image",
     "NetworkSettings.architecture": "`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ...",
     "NetworkSettings.encoder": "`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ...",
     "NetworkSettings.depth": "stages of the encoder; each halves height and width",
@@ -95,6 +100,11 @@ MEANINGS: dict[str, str] = {
     "Recipe.task": "loss on the labels, in both students; `+dice` adds the soft Dice loss",
     "Recipe.distillation": "`pixel`: each pixel's probabilities are compared; `channel`: where in the crop each class is",
     "Recipe.unlabelled": "crops of `unlabelled/` added to a batch for each labelled one; they only serve the distillation term",
+    "Recipe.channels": "weight of a channel-wise loss on the logits beside the pixel-wise one",
+    "Recipe.features": "weight of the distance between the decoders' features, after a projection that is trained and thrown away",
+    "Recipe.mix": "`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and teacher's answers follow, in every arm",
+    "Recipe.teacher_sees": "`scene`: the teacher answers about the scene, with a crop's surroundings and without its jitter, and the answers are "
+    "kept; `crop`: about the student's very input, at every step",
     "Budget.steps": "corrections of the network",
     "Budget.batch_size": "labelled crops in a step",
     "Budget.crop": "height and width of a crop, pixels",
@@ -117,6 +127,8 @@ MEANINGS: dict[str, str] = {
     "Hardware.channels_last": "memory layout that is faster on a GPU and on some CPUs",
     "Hardware.compile": "`torch.compile`: slower to start, then faster; needs a compiler",
     "Hardware.readers": "threads that read crops ahead of the network",
+    "Hardware.cache_gb": "most disk space for a teacher's kept answers, beside the studies; where they do not fit they are computed live",
+    "Hardware.cache_views": "`eight` keeps the answers to each turned and mirrored view, `one` turns those of the upright view (an eighth of the space)",
     "RunSettings.arm": "which of the three",
     "RunSettings.seed": "of first weights and crops",
     "RunSettings.collection": "path of the `collection.yaml`",
@@ -126,6 +138,8 @@ MEANINGS: dict[str, str] = {
     "RunSettings.evaluation": "see `evaluation:`",
     "RunSettings.hardware": "see `hardware:`",
     "RunSettings.teacher": "checkpoints whose average teaches; needed with alpha above 0",
+    "RunSettings.teacher_flips": "as `teacher.flips`",
+    "RunSettings.labels": "as the study's `labels`",
     "SweepSettings.space": "what is varied",
     "SweepSettings.objectives": "`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this "
     "device); the last two need several students",

@@ -224,10 +224,14 @@ Network = Annotated[NetworkSettings, BeforeValidator(parse_network)]
 
 
 class Recipe(Frozen):
-    """How a student learns: `loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)`.
+    """How a student learns: `loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + features * F + channels * C)`.
 
     `unlabelled` is the number of crops without labels added to a batch for each labelled crop; they only serve the
     distillation term, so the labelled crops of a step are the same in every arm.
+
+    `teacher_sees`: 'scene' asks the teacher about the scene itself, with the surroundings of a crop and without the jitter that
+    the student's crop has, turned and mirrored as the crop is; such answers are computed once and kept. 'crop' asks it about the
+    very input of the student, at every step.
     """
 
     temperature: float = Field(default=2.0, ge=1, le=20)
@@ -235,6 +239,12 @@ class Recipe(Frozen):
     task: Literal["cross_entropy", "cross_entropy+dice"] = "cross_entropy"
     distillation: Literal["pixel", "channel"] = "pixel"
     unlabelled: float = Field(default=0.0, ge=0, le=4)
+    channels: float = Field(default=0.0, ge=0, le=100, description="weight of an added channel-wise loss on the logits")
+    features: float = Field(default=0.0, ge=0, le=100, description="weight of an added loss on the decoders' features")
+    mix: Literal["none", "cutmix", "mixup"] = Field(
+        default="none", description="crops of a batch mixed with each other, for student and teacher alike"
+    )
+    teacher_sees: Literal["scene", "crop"] = "crop"
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -242,7 +252,28 @@ class Recipe(Frozen):
             raise ValueError(
                 "`unlabelled` crops have no labels and with alpha = 0 no teacher either; raise alpha or set unlabelled: 0"
             )
+        if not self.alpha and (self.channels or self.features):
+            raise ValueError(
+                "`channels` and `features` come from the teacher, which alpha = 0 never asks; raise alpha or set them to 0"
+            )
+        if self.distillation == "channel" and self.channels:
+            raise ValueError(
+                "`distillation: channel` is the channel-wise loss already; set channels: 0, or distillation: pixel"
+            )
+        if self.teacher_sees == "scene" and self.features:
+            raise ValueError("only answers are kept, no features: for `features` set teacher_sees: crop")
+        if self.teacher_sees == "scene" and self.mix == "mixup":
+            raise ValueError(
+                "`mixup` blends two crops, and the teacher must see the blend to answer for it: set teacher_sees: crop, or mix: cutmix"
+            )
         return self
+
+    @property
+    def alone(self) -> "Recipe":
+        """The same without the teacher: that of the student alone."""
+        return self.model_copy(
+            update={"alpha": 0.0, "unlabelled": 0.0, "channels": 0.0, "features": 0.0, "teacher_sees": "crop"}
+        )
 
 
 class Budget(Frozen):
@@ -290,10 +321,22 @@ class Hardware(Frozen):
     channels_last: bool = False
     compile: bool = False
     readers: int = Field(default=2, ge=1, description="threads that read crops ahead of the network")
+    cache_gb: float = Field(
+        default=20.0,
+        ge=0,
+        description="most disk space for a teacher's kept answers; where they do not fit they are computed live",
+    )
+    cache_views: Literal["eight", "one"] = Field(
+        default="eight",
+        description="answers kept for each of the eight turned and mirrored views, or for one, turned to fit the others (an eighth of the space)",
+    )
 
 
 class RunSettings(Frozen):
-    """One training: an arm and a seed. `teacher` are the checkpoints whose average teaches a distilled student."""
+    """One training: an arm and a seed. `teacher` are the checkpoints whose average teaches a distilled student.
+
+    With `teacher_flips` each of them is itself the average of its answers to the eight turned and mirrored views.
+    """
 
     arm: Arm
     seed: int = Field(ge=0)
@@ -304,6 +347,8 @@ class RunSettings(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
     hardware: Hardware = Hardware()
     teacher: tuple[Path, ...] = ()
+    teacher_flips: bool = False
+    labels: float = Field(default=1.0, gt=0, le=1, description="share of the train part whose labels are used")
 
     @model_validator(mode="after")
     def _teacher(self) -> Self:
@@ -313,12 +358,16 @@ class RunSettings(Frozen):
 
 
 class TeacherSettings(Frozen):
-    """The teacher: trained here from one seed, or from several as an ensemble, or existing checkpoints."""
+    """The teacher: trained here from one seed, or from several as an ensemble, or existing checkpoints.
+
+    With `flips` its answer is the average over the eight turned and mirrored views of an image.
+    """
 
     network: Network = PRESETS["base"]
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     budget: Budget = Budget()
     checkpoints: tuple[Path, ...] = ()
+    flips: bool = False
 
 
 class StudySettings(Frozen):
@@ -326,6 +375,9 @@ class StudySettings(Frozen):
 
     `control: same recipe` trains the distilled arm with alpha = 0 and other seeds (an A/A study): its verdict must be
     'no detectable difference', otherwise the comparison itself is broken.
+
+    `labels` is the share of the train part whose labels the students may use; the teacher has all of them, and the rest counts
+    as unlabelled imagery. `match: seconds` gives the student alone as many more steps as the distilled student's take longer.
     """
 
     teacher: TeacherSettings = TeacherSettings()
@@ -334,6 +386,8 @@ class StudySettings(Frozen):
     budget: Budget = Budget()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     control: Literal["alone", "same recipe"] = "alone"
+    labels: float = Field(default=1.0, gt=0, le=1)
+    match: Literal["steps", "seconds"] = "steps"
     evaluation: EvaluationSettings = EvaluationSettings()
     hardware: Hardware = Hardware()
 

@@ -82,7 +82,7 @@ def settings_of(
     if planned.arm == "teacher":
         recipe, teacher = Recipe(alpha=0), () if planned.budget else teacher
     elif planned.arm == "alone" or study.control == "same recipe":
-        recipe, teacher = alone(recipe), ()
+        recipe, teacher = recipe.alone, ()
         seed += OTHER_SEEDS if planned.arm == "distilled" else 0
     return RunSettings(
         arm=planned.arm,
@@ -95,11 +95,6 @@ def settings_of(
         hardware=study.hardware,
         teacher=teacher,
     )
-
-
-def alone(recipe: Recipe) -> Recipe:
-    """The same recipe without the teacher."""
-    return recipe.model_copy(update={"alpha": 0.0, "unlabelled": 0.0})
 
 
 def begin(out: Path, settings: StudySettings, collection: Collection) -> None:
