@@ -23,7 +23,7 @@ from kdcore.data.batches import Batch
 from kdcore.losses import IGNORE
 from kdcore.models.networks import SegmentationNetwork, build_network
 from kdcore.settings import PRESETS, Budget, Recipe
-from kdcore.training.loop import compute_loss
+from kdcore.training.objective import compute_loss
 
 LIMIT = 1.03
 CROP, BATCH = 128, 8

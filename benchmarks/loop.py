@@ -38,7 +38,8 @@ from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.networks import build_network
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
-from kdcore.training.loop import compute_loss, make_fabric, train
+from kdcore.training.loop import make_fabric, train
+from kdcore.training.objective import compute_loss
 
 LIMIT = 1.05
 CROP, BATCH = 128, 8

@@ -15,14 +15,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kdcore import losses
 from kdcore.data.batches import Batch, Batches, read_ahead
 from kdcore.errors import SettingsError, TrainingDiverged
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory, RunStatus
-from kdcore.settings import Budget, Recipe
+from kdcore.settings import Budget
+from kdcore.training.objective import compute_loss
 
 LOG_EVERY = 10  # steps between lines of metrics
 
@@ -44,35 +44,6 @@ def learning_rate(budget: Budget, step: int) -> float:
         return budget.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, budget.steps - warmup)
     return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def compute_loss(logits: Tensor, teacher_logits: Tensor | None, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
-    """The loss of a batch and its terms: `(1 - alpha) * task + alpha * T^2 * KL`.
-
-    Args:
-        logits: (N, K, H, W) of the student.
-        teacher_logits: (N, K, h, w), or None where alpha is 0.
-        batch: labels (255 = ignore) and valid pixels.
-        recipe: temperature, alpha and which losses.
-
-    Returns:
-        `loss`, `task` and, with a teacher, `distillation` (which contains T^2).
-    """
-    if recipe.alpha == 1:
-        task = logits.new_zeros((), dtype=torch.float32)
-    elif logits.shape[1] == 1:
-        task = losses.binary_cross_entropy(logits, batch.labels, batch.valid)
-    else:
-        task = losses.cross_entropy(logits, batch.labels, batch.valid)
-    if recipe.task == "cross_entropy+dice" and recipe.alpha < 1:
-        task = task + losses.dice(logits, batch.labels, batch.valid)
-    if teacher_logits is None:
-        return {"loss": task, "task": task}
-    if recipe.distillation == "channel":
-        distillation = losses.channel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
-    else:
-        distillation = losses.distillation(logits, teacher_logits, recipe.temperature, batch.valid)
-    return {"loss": losses.combine(task, distillation, recipe.alpha), "task": task, "distillation": distillation}
 
 
 def train(

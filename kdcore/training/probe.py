@@ -24,7 +24,8 @@ from kdcore.runs.forecast import Probe, save_probe
 from kdcore.runs.progress import pixels
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, load
-from kdcore.training.loop import compute_loss, make_fabric
+from kdcore.training.loop import make_fabric
+from kdcore.training.objective import compute_loss
 
 STEPS = 5  # after one that warms up
 BANDS, CLASSES = 3, 5

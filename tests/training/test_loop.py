@@ -16,7 +16,8 @@ from kdcore.models.networks import build_network
 from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, Recipe
-from kdcore.training.loop import averaged, compute_loss, learning_rate, make_fabric, train
+from kdcore.training.loop import averaged, learning_rate, make_fabric, train
+from kdcore.training.objective import compute_loss
 from kdcore.training.run import checkpoint_info
 from tests.conftest import QUICK, TINY, run_settings, write_collection
 

@@ -21,7 +21,8 @@ from kdcore.models.networks import build_network
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, ClassSettings, EvaluationSettings, Hardware, Recipe, SplitSettings
 from kdcore.training import run as run_module
-from kdcore.training.loop import compute_loss, learning_rate
+from kdcore.training.loop import learning_rate
+from kdcore.training.objective import compute_loss
 from kdcore.training.run import Reporter, evaluate_checkpoint, execute
 from tests.conftest import QUICK, SMALL_WINDOWS, paint, run_settings, write_collection, write_raster
 from tests.disks import mounted, small_disk
