@@ -135,8 +135,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def publish(name: str, title: str, body: str, save: bool) -> None:
-    """Print a result, and write it as a page where asked."""
+def publish(name: str, title: str, body: str, save: bool, page: str = "") -> None:
+    """Print a result, and write it as a page where asked; the page is called as the script unless `page` says otherwise."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--save"]
     text = "\n\n".join(
         [
@@ -149,4 +149,4 @@ def publish(name: str, title: str, body: str, save: bool) -> None:
     print(text)
     if save:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+        (RESULTS / f"{page or name}.md").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,271 @@
+"""Does distillation help? Every recipe against the student alone, and against the student alone with the same seconds.
+
+    OMP_NUM_THREADS=1 python benchmarks/evidence.py benchmarks/evidence/banepa.yaml --out evidence/banepa
+
+Trains one teacher, then for each seed the student alone, each recipe, and the student alone with as many steps as fit into the
+seconds of the dearest recipe. The same command goes on where it was stopped, and started several times the processes share the
+trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then. With `--save` the
+table goes to `benchmarks/results/evidence_NAME.md`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from measuring import parser, publish, table
+
+from kdcore.data.collection import Collection
+from kdcore.errors import KdcoreError
+from kdcore.evaluation.compare import Comparison, Difference, compare
+from kdcore.evaluation.curves import precision_recall
+from kdcore.evaluation.scores import Scores
+from kdcore.files import write_json
+from kdcore.runs.locks import TakenError
+from kdcore.runs.store import RunDirectory
+from kdcore.settings import Budget, Frozen, Network, Recipe, RunSettings, TeacherSettings, load
+from kdcore.training.run import Reporter, evaluate_ensemble, execute
+
+ALONE, SAME_SECONDS = "alone", "alone, same seconds"
+RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
+
+
+class Evidence(Frozen):
+    """What is compared with what.
+
+    Attributes:
+        collection: path of a `collection.yaml`, from the file's own folder.
+        labels: share of the train part's labels that the students may use; the teacher has all of them.
+        seeds: of the students; arms are paired by them.
+        recipes: arms by name.
+    """
+
+    collection: Path
+    labels: float
+    seeds: tuple[int, ...]
+    teacher: TeacherSettings
+    student: Network
+    budget: Budget
+    recipes: dict[str, Recipe]
+
+
+class Experiment:
+    """The runs of one evidence file in one folder."""
+
+    def __init__(self, file: Path, out: Path) -> None:
+        self.name, self.settings, self.out = file.stem, load(Evidence, file), out.absolute()
+        self.collection = (file.parent / self.settings.collection).resolve()
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm, the student alone first."""
+        return (ALONE, *self.settings.recipes, SAME_SECONDS)
+
+    def teacher(self, reporter: Reporter) -> tuple[list[Path], Path]:
+        """Train the teacher's networks if they are not there, and score what teaches.
+
+        Returns:
+            Their checkpoints, and the folder of the run whose scores are the teacher's.
+        """
+        wanted = self.settings.teacher
+        checkpoints = list(wanted.checkpoints)
+        for seed in () if checkpoints else wanted.seeds:
+            run = RunDirectory.create(self.out / f"teacher-s{seed}", self.run_settings("teacher", seed, wanted.budget))
+            execute(run, reporter)
+            checkpoints.append(run.best)
+        if len(checkpoints) == 1 and not wanted.flips and not wanted.checkpoints:
+            return checkpoints, self.out / f"teacher-s{wanted.seeds[0]}"
+        settings = self.run_settings("teacher", 0, Budget(steps=1), checkpoints)
+        run = RunDirectory.create(self.out / "teacher", settings)
+        evaluate_ensemble(run, checkpoints, Collection.open(self.collection), reporter)
+        return checkpoints, run.path
+
+    def run_settings(
+        self, arm: str, seed: int, budget: Budget, checkpoints: list[Path] | None = None, recipe: Recipe | None = None
+    ) -> RunSettings:
+        """One training's settings; `checkpoints` teach where the recipe listens to them."""
+        teaching = arm == "teacher"
+        return RunSettings(
+            arm="teacher" if teaching else "distilled" if recipe is not None and recipe.alpha else "alone",
+            seed=seed,
+            collection=self.collection,
+            network=self.settings.teacher.network if teaching else self.settings.student,
+            recipe=recipe or Recipe(alpha=0).alone,
+            budget=budget,
+            teacher=tuple(checkpoints or ()),
+            teacher_flips=bool(checkpoints) and self.settings.teacher.flips,
+            labels=1.0 if teaching else self.settings.labels,
+        )
+
+    def student(self, arm: str, seed: int, checkpoints: list[Path]) -> RunDirectory | None:
+        """One student's run; None where the seconds that it gets are not measured yet."""
+        budget, recipe = self.settings.budget, self.settings.recipes.get(arm)
+        if arm == SAME_SECONDS:
+            steps = self.steps_in_same_seconds()
+            if steps is None:
+                return None
+            budget = budget.model_copy(
+                update={"steps": steps, "validate_every": round(budget.validate_every * steps / budget.steps)}
+            )
+        settings = self.run_settings(arm, seed, budget, checkpoints if recipe is not None else None, recipe)
+        return RunDirectory.create(self.folder(arm, seed), settings)
+
+    def folder(self, arm: str, seed: int) -> Path:
+        """Where a student's run lies."""
+        return self.out / f"{arm.replace(', ', '-').replace(' ', '-')}-s{seed}"
+
+    def steps_in_same_seconds(self) -> int | None:
+        """Steps of the student alone in the seconds of the dearest recipe, from the first seed's runs; kept once known."""
+        file = self.out / "same-seconds.json"
+        if file.exists():
+            return int(json.loads(file.read_text(encoding="utf-8"))["steps"])
+        seed = self.settings.seeds[0]
+        runs = {arm: RunDirectory(self.folder(arm, seed)) for arm in (ALONE, *self.settings.recipes)}
+        if not all(run.report.exists() for run in runs.values()):
+            return None
+        seconds = {arm: run.read_report()["seconds"] for arm, run in runs.items()}
+        steps = round(self.settings.budget.steps * max(seconds.values()) / seconds[ALONE])
+        write_json(file, {"steps": steps, "seconds": seconds})
+        return steps
+
+    def work(self, only: tuple[str, ...]) -> None:
+        """Train whatever is not finished and nobody else works on, seed by seed."""
+        checkpoints, _ = self.teacher(Reporter(report))
+        waiting = [(arm, seed) for seed in self.settings.seeds for arm in self.arms if not only or arm in only]
+        while waiting:
+            later = []
+            for arm, seed in waiting:
+                run = self.student(arm, seed, checkpoints)
+                if run is None or run.alive:
+                    later.append((arm, seed))
+                elif not run.report.exists():
+                    try:
+                        execute(run, Reporter(report))
+                    except TakenError:
+                        later.append((arm, seed))
+            if len(later) == len(waiting):
+                time.sleep(2)
+            waiting = [pair for pair in later if not RunDirectory(self.folder(*pair)).report.exists()]
+
+    def page(self) -> str:
+        """The results so far."""
+        _, teacher_folder = self.teacher(Reporter(report))
+        teacher = Scores.load(RunDirectory(teacher_folder).scores)
+        scores = {arm: self.finished(arm) for arm in self.arms}
+        scores = {arm: found for arm, found in scores.items() if found}
+        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None)]
+        for arm, found in scores.items():
+            runs = [RunDirectory(self.folder(arm, seed)) for seed in found]
+            against = [versus(scores, arm, other, teacher) for other in (ALONE, SAME_SECONDS)]
+            rows.append(row_of(arm, runs, *against))
+        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "gap closed",
+                  "points of AP against alone with the same seconds", "steps", "seconds")  # fmt: skip
+        curves = [precision_row("teacher", [teacher])]
+        curves += [precision_row(arm, list(found.values())) for arm, found in scores.items()]
+        settings = self.settings
+        return "\n\n".join(
+            [
+                table(header, rows),
+                "Means over the seeds, test split, read once; the best checkpoint comes from validation. In brackets 95 % intervals of "
+                "the paired bootstrap over 128-px tiles and seeds; 'gap closed' is the share of the teacher's lead over the student alone.",
+                table(("mean precision at a recall of", *(f"{100 * recall:g} %" for recall in RECALLS)), curves),
+                "Recipes: "
+                + "; ".join(f"{name}: {in_words(recipe)}" for name, recipe in settings.recipes.items())
+                + ".",
+            ]
+        )
+
+    def finished(self, arm: str) -> dict[int, Scores]:
+        """Scores of an arm's finished runs by seed."""
+        runs = {seed: RunDirectory(self.folder(arm, seed)) for seed in self.settings.seeds}
+        return {seed: Scores.load(run.scores) for seed, run in runs.items() if run.report.exists()}
+
+
+def versus(scores: Mapping[str, Mapping[int, Scores]], arm: str, other: str, teacher: Scores) -> Comparison | None:
+    """An arm against another one, over the seeds that both have finished."""
+    seeds = sorted(scores.get(arm, {}).keys() & scores.get(other, {}).keys())
+    if arm == other or not seeds:
+        return None
+    return compare([scores[other][seed] for seed in seeds], [scores[arm][seed] for seed in seeds], teacher)
+
+
+def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None) -> list[str]:
+    """An arm's row of the table."""
+    reports = [run.read_report() for run in runs]
+    percents = [
+        100 * mean(report["test"][name] for report in reports) for name in ("mean_ap", "mean_iou", "mean_boundary_iou")
+    ]
+    closed = "" if alone is None or alone.share_of_gap_closed is None else f"{100 * alone.share_of_gap_closed:.0f} %"
+    if alone is not None and alone.share_of_gap_closed_interval is not None:
+        low, high = alone.share_of_gap_closed_interval
+        closed += f" ({100 * low:.0f} to {100 * high:.0f})"
+    return [
+        arm,
+        str(len(runs)),
+        *(f"{value:.1f}" for value in percents),
+        points(alone and alone.mean_ap_points),
+        closed,
+        points(same and same.mean_ap_points),
+        f"{mean(report['steps'] for report in reports):.0f}",
+        f"{mean(report['seconds'] for report in reports):.0f}",
+    ]
+
+
+def points(difference: Difference | None) -> str:
+    """A difference with its interval."""
+    return "" if difference is None else f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+
+
+def precision_row(arm: str, scores: list[Scores]) -> list[str]:
+    """Precision at fixed recalls, averaged over classes and seeds."""
+    values = []
+    for one in scores:
+        precision, recall = precision_recall(*one.total())
+        known = [index for index in range(len(recall)) if np.isfinite(recall[index]).all()]
+        values.append([[best_at(precision[i], recall[i], least) for least in RECALLS] for i in known])
+    return [arm, *(f"{100 * value:.1f}" for value in np.mean(values, axis=(0, 1)))]
+
+
+def best_at(precision: np.ndarray, recall: np.ndarray, least: float) -> float:
+    """The highest precision at any threshold that reaches a recall."""
+    return float(np.nanmax(precision[recall >= least]))
+
+
+def in_words(recipe: Recipe) -> str:
+    """What differs from the defaults of a recipe."""
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in recipe.model_dump(exclude_defaults=True).items()
+    )
+
+
+def report(stage: str, done: int, total: int) -> None:
+    """Say now and then how far it is."""
+    if done in (0, total) or done % 100 == 0:
+        print(f"{time.strftime('%H:%M:%S')} {stage} {done}/{total}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    arguments = parser(__doc__)
+    arguments.add_argument("file", type=Path)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--only", nargs="*", default=())
+    arguments.add_argument("--table", action="store_true", help="of what has finished, without training")
+    given = arguments.parse_args()
+    try:
+        experiment = Experiment(given.file, given.out)
+        if not given.table:
+            experiment.work(tuple(given.only))
+        body = experiment.page()
+    except KdcoreError as error:
+        sys.exit(str(error))
+    title = f"Evidence: {experiment.name}, {100 * experiment.settings.labels:g} % of the labels"
+    publish("evidence", title, body, given.save, f"evidence_{experiment.name}")
+
+
+if __name__ == "__main__":
+    main()
