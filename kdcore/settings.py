@@ -223,6 +223,14 @@ def parse_network(value: Any) -> Any:
 Network = Annotated[NetworkSettings, BeforeValidator(parse_network)]
 
 
+# Losses that say nothing about two classes, and why; docs/mathematics.md shows it in numbers.
+NOT_OFFERED = {
+    "dkd": "beside the true class of two there is one other, and the softmax of one class is always 1",
+    "dist": "the correlation of two probabilities is always 1 or -1",
+    "logit_standardisation": "two standardised logits are always 1 and -1, however sure the teacher is",
+}
+
+
 class Recipe(Frozen):
     """How a student learns: `loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + features * F + channels * C)`.
 
@@ -245,6 +253,13 @@ class Recipe(Frozen):
         default="none", description="crops of a batch mixed with each other, for student and teacher alike"
     )
     teacher_sees: Literal["scene", "crop"] = "crop"
+
+    @field_validator("distillation", mode="before")
+    @classmethod
+    def _offered(cls, name: Any) -> Any:
+        if isinstance(name, str) and name in NOT_OFFERED:
+            raise ValueError(f"{name} is not offered, because {NOT_OFFERED[name]}; choose pixel or channel")
+        return name
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -274,6 +289,18 @@ class Recipe(Frozen):
         return self.model_copy(
             update={"alpha": 0.0, "unlabelled": 0.0, "channels": 0.0, "features": 0.0, "teacher_sees": "crop"}
         )
+
+
+RECIPES: dict[str, Recipe] = {
+    # Hinton, Vinyals & Dean 2015: labels and softened answers, half and half.
+    "classic": Recipe(temperature=2.0, alpha=0.5),
+    # Beyer et al. 2022, function matching: the teacher alone, on views stretched by mixing, for long schedules.
+    "patient": Recipe(temperature=1.0, alpha=1.0, mix="cutmix"),
+    # As many crops without labels as with labels in a batch. The teacher needs none, so it has most of the say.
+    "unlabelled": Recipe(temperature=2.0, alpha=0.9, unlabelled=1.0),
+    # Shu et al. 2021: the channel-wise loss beside the pixel-wise one, with the paper's weight for logits (temperature 1 to 4).
+    "features": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
+}
 
 
 class Budget(Frozen):
@@ -332,6 +359,25 @@ class Hardware(Frozen):
     )
 
 
+def check_features(members: int, flips: bool, checkpoints: tuple[Path, ...]) -> None:
+    """Refuse teachers whose features cannot be compared with a student's.
+
+    Raises:
+        ValueError: an average has answers but no features of its own; an ONNX file gives answers only.
+    """
+    why = (
+        f"an ensemble of {members} networks has an average answer, but no features of its own"
+        if members > 1
+        else "an average over turned views has no features of its own"
+        if flips
+        else "an ONNX file gives answers only, no features"
+        if any(path.suffix.lower() == ".onnx" for path in checkpoints)
+        else ""
+    )
+    if why:
+        raise ValueError(f"{why}: set the recipe's features: 0, or let one trained network teach, without flips")
+
+
 class RunSettings(Frozen):
     """One training: an arm and a seed. `teacher` are the checkpoints whose average teaches a distilled student.
 
@@ -354,6 +400,8 @@ class RunSettings(Frozen):
     def _teacher(self) -> Self:
         if self.recipe.alpha > 0 and not self.teacher:
             raise ValueError("alpha > 0 needs a teacher; name its checkpoint or set alpha: 0")
+        if self.recipe.features:
+            check_features(len(self.teacher), self.teacher_flips, self.teacher)
         return self
 
 
@@ -397,6 +445,14 @@ class StudySettings(Frozen):
         if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**31:
             raise ValueError(f"seeds must be different whole numbers from 0 up to 2147483647, not {list(seeds)}")
         return seeds
+
+    @model_validator(mode="after")
+    def _features(self) -> Self:
+        if self.recipe.features:
+            teacher = self.teacher
+            members = len(teacher.checkpoints or teacher.seeds)
+            check_features(members, teacher.flips, teacher.checkpoints)
+        return self
 
 
 STUDY_PRESETS: dict[str, StudySettings] = {

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from kdcore.errors import SettingsError
 from kdcore.settings import (
+    NOT_OFFERED,
     PRESETS,
+    RECIPES,
     STUDY_PRESETS,
     CollectionSettings,
     Recipe,
@@ -44,6 +46,15 @@ def test_every_temperature_and_alpha_in_range_is_accepted(temperature, alpha):
         ({"seeds": []}, "seeds"),
         ({"student": "huge"}, "choose a preset"),
         ({"recipe": {"alpha": 0, "unlabelled": 1}}, "no teacher either"),
+        ({"recipe": {"distillation": "dkd"}}, "recipe.distillation: dkd is not offered.*one class is always 1"),
+        ({"recipe": {"distillation": ["dkd"]}}, "'pixel' or 'channel'"),
+        ({"recipe": {"mix": "blur"}}, "recipe.mix"),
+        (
+            {"recipe": {"features": 1}, "teacher": {"seeds": [0, 1]}},
+            "an ensemble of 2 networks .* set the recipe's features: 0",
+        ),
+        ({"recipe": {"features": 1}, "teacher": {"flips": True}}, "turned views has no features"),
+        ({"recipe": {"features": 1}, "teacher": {"checkpoints": ["a.onnx"]}}, "an ONNX file gives answers only"),
     ],
 )
 def test_wrong_study_settings_are_named(values, words):
@@ -97,6 +108,33 @@ def test_networks_by_name():
     settings = validate(StudySettings, values, "study.yaml")
     assert settings.student == PRESETS["tiny"]
     assert (settings.teacher.network.architecture, settings.teacher.network.encoder) == ("fpn", "resnet18")
+
+
+def test_one_trained_network_can_teach_with_its_features():
+    settings = validate(StudySettings, {"recipe": {"features": 1}, "teacher": {"checkpoints": ["a.safetensors"]}}, "s")
+    assert settings.recipe.features == 1
+
+
+def test_a_run_refuses_features_of_a_teacher_that_has_none():
+    values = {"arm": "distilled", "seed": 0, "collection": "c", "network": "tiny", "budget": {}}
+    values |= {"recipe": {"features": 0.5}, "teacher": ["a.safetensors", "b.safetensors"]}
+    with pytest.raises(SettingsError, match="an ensemble of 2 networks"):
+        validate(RunSettings, values, "run")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_settings_that_a_file_can_hold(name):
+    recipe = RECIPES[name]
+    assert validate(Recipe, recipe.model_dump(mode="json"), "recipe") == recipe
+    # What the recipe asks of the student alone is the same crops, mixed alike, without the teacher.
+    assert recipe.alone.mix == recipe.mix
+    assert validate(Recipe, recipe.alone.model_dump(mode="json"), "recipe").alpha == 0
+
+
+@pytest.mark.parametrize("name", NOT_OFFERED)
+def test_a_loss_that_is_dead_for_two_classes_is_refused_with_the_reason(name):
+    with pytest.raises(SettingsError, match=NOT_OFFERED[name]):
+        validate(Recipe, {"distillation": name}, "recipe")
 
 
 @pytest.mark.parametrize(
