@@ -259,7 +259,7 @@ class Speed:
         if errors.is_terminal:
             self.progress.stop()
         seconds = time.monotonic() - self.started
-        pixels = self.progress.tasks[0].completed
+        pixels = self.progress.tasks[0].completed - (self.first[1] if self.first else 0)
         self.facts = {
             "seconds": round(seconds, 2),
             "megapixels_per_second": round(pixels / 1e6 / max(seconds, 1e-9), 3),

@@ -293,7 +293,7 @@ def make_parts(
         source: the raster.
         engine: the network.
         shard: which share, from 1, of how many.
-        progress: is told pixels done and pixels in all, of the shard; raise in it to stop.
+        progress: is told pixels done and pixels in all, of the shard, first of what was finished before; raise in it to stop.
 
     Raises:
         DataError: the raster is broken somewhere. What is finished stays.
@@ -303,32 +303,33 @@ def make_parts(
     os.environ.setdefault("GDAL_CACHEMAX", CACHE_MB)  # GDAL asks once, when it first reads or writes pixels
     mapper = make_mapper(source, engine, plan.options)
     mine = share(len(plan.parts), *shard)
-    total = sum((plan.rows[index][1] - plan.rows[index][0]) * plan.width for index in mine)
-    done = 0
+    sizes = {index: (plan.rows[index][1] - plan.rows[index][0]) * plan.width for index in mine}
+    total = sum(sizes.values())
     lock = prediction.parts / f"shard-{shard[0]}-of-{shard[1]}.lock"
     with holding(lock, f"{prediction.parts}: another process makes this share. Wait for it."):
         if shard == (1, 1):
             remove_half_written(prediction.parts)
-        for index in mine:
-            top, end = plan.rows[index]
-            if not prediction.part_manifest(index).exists():
+        unfinished = [index for index in mine if not prediction.part_manifest(index).exists()]
+        done = total - sum(sizes[index] for index in unfinished)
+        if total:  # a shard of more shards than parts may have nothing to do
+            progress(done, total)
+        for index in unfinished:
 
-                def more(pixels: int) -> None:
-                    nonlocal done
-                    done += pixels
-                    progress(done, total)
+            def more(pixels: int) -> None:
+                nonlocal done
+                done += pixels
+                progress(done, total)
 
-                before = done
-                try:
-                    make_part(prediction, plan, index, mapper, more)
-                except DataError as error:
-                    kept = len(prediction.finished_parts())
-                    raise DataError(
-                        f"{error} {kept} of {len(plan.parts)} parts are finished and kept in {prediction.parts}; "
-                        "`kdcore merge --incomplete` makes a map of them."
-                    ) from error
-                done = before
-            done += (end - top) * plan.width
+            before = done
+            try:
+                make_part(prediction, plan, index, mapper, more)
+            except DataError as error:
+                kept = len(prediction.finished_parts())
+                raise DataError(
+                    f"{error} {kept} of {len(plan.parts)} parts are finished and kept in {prediction.parts}; "
+                    "`kdcore merge --incomplete` makes a map of them."
+                ) from error
+            done = before + sizes[index]
             progress(done, total)
     give_back_memory()
 

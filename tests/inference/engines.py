@@ -41,7 +41,15 @@ def first_band(images):
 
 
 def predict(
-    raster: Path, out: Path, engine, shard=(1, 1), overwrite=False, polygons="none", source=None, **options
+    raster: Path,
+    out: Path,
+    engine,
+    shard=(1, 1),
+    overwrite=False,
+    polygons="none",
+    source=None,
+    progress=lambda done, total: None,
+    **options,
 ) -> Prediction:
     """Predict a raster as the command does."""
     model = out.parent / "model.bin"
@@ -51,7 +59,7 @@ def predict(
     prediction = Prediction(out, raster.stem)
     plan = plan_prediction(raster, opened, [model], engine, MappingOptions(**options), PolygonOptions(format=polygons))
     if not begin(prediction, plan, overwrite):
-        make_parts(prediction, plan, opened, engine, shard)
+        make_parts(prediction, plan, opened, engine, shard, progress)
         if shard == (1, 1):
             merge(prediction)
     return prediction

@@ -13,6 +13,7 @@ import pytest
 import rasterio
 from rio_cogeo.cogeo import cog_validate
 
+from kdcore.cli.predict import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.inference.merging import merge
 from kdcore.inference.prediction import Prediction, share
@@ -125,6 +126,25 @@ def test_what_was_interrupted_goes_on_where_it_was(tmp_path, blend):
     with rasterio.open(prediction.map("probabilities")) as dataset:
         assert (dataset.read() == values).all()
     assert not prediction.parts.exists()
+
+
+def test_what_was_finished_before_is_told_first_and_counts_for_no_speed(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
+    with pytest.raises(KeyboardInterrupt):
+        predict(raster, tmp_path / "out", stopping_after(8), tile=128)
+    told = []
+    with Speed("in", Known(first_band)) as speed:
+
+        def progress(done, total):
+            told.append((done, total))
+            speed(done, total)
+
+        predict(raster, tmp_path / "out", Known(first_band), tile=128, progress=progress)
+    assert told[0] == (160 * 200, 500 * 200)  # two parts: a tile answers for 96 rows at the border, the next one for 64
+    assert told[-1] == (500 * 200, 500 * 200)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    made = speed.facts["megapixels_per_second"] * 1e6 * speed.facts["seconds"]
+    assert made == pytest.approx(340 * 200, rel=0.2)  # both facts are rounded
 
 
 def test_a_raster_that_changed_meanwhile_is_not_mixed(tmp_path):
