@@ -81,11 +81,23 @@ def sweep_report(sweep: SweepFolder) -> dict[str, Any]:
 
 
 def measure_spread(trials: Sequence[TrialRecord], settings: SweepSettings) -> Spread:
-    """Set the luck of training against the settings, among students of the size at the centre of the search space.
+    """Set the luck of training against the settings, among students of the size at the centre of the search space."""
+    centre, varied, percent = spread_trials(trials, settings)
+    seeds, others = ([100 * quality_at(trial, percent) for trial in group] for group in (centre, varied))
+    return compare_spreads(seeds, others, percent)
+
+
+def spread_trials(
+    trials: Sequence[TrialRecord], settings: SweepSettings
+) -> tuple[list[TrialRecord], list[TrialRecord], int]:
+    """Which trials tell the luck of training, which the effect of the settings, and at which point of the budget.
 
     Seeds: the repeats of the centre. Settings: the search's trials and the centre, all with the sweep's own seed. Where some
     were ended early, all are measured at the last point that each of them reached: to leave the worst ones out would make the
     settings look alike.
+
+    Returns:
+        The repeats, the trials with different settings, and per cent of the budget.
     """
     student = settings.space.centre()["student"]
     ended = [
@@ -100,8 +112,7 @@ def measure_spread(trials: Sequence[TrialRecord], settings: SweepSettings) -> Sp
     centre = [trial for trial in ended if trial.role == "repeat"]
     varied = [trial for trial in ended if trial.role == "search"]
     varied += [trial for trial in centre if trial.seed == settings.seed]
-    seeds, others = ([100 * quality_at(trial, percent) for trial in group] for group in (centre, varied))
-    return compare_spreads(seeds, others, percent)
+    return centre, varied, percent
 
 
 def quality_at(trial: TrialRecord, percent: int) -> float:
