@@ -3,28 +3,26 @@
 A worker is a detached process: it survives the end, however it comes, of the server or terminal that started it.
 """
 
-import re
 import secrets
 import shutil
 import subprocess
 import threading
 import time
-import unicodedata
 from pathlib import Path
 from typing import Literal
 
-from kdcore.errors import KdcoreError, RunError, SettingsError
+from kdcore.errors import KdcoreError, RunError
 from kdcore.files import explain_write_error
 from kdcore.runs.detached import start_detached
 from kdcore.runs.devices import host, kind_of
-from kdcore.runs.locks import TakenError, holding
+from kdcore.runs.locks import TakenError, held, holding
+from kdcore.runs.naming import appear, clean_title, once
 from kdcore.runs.study_folder import LAUNCH_SECONDS, About, JobStatus, StudyFolder
-from kdcore.runs.workspace import EXAMPLE, VARIABLE, Workspace
-from kdcore.settings import SLUG, StudySettings
+from kdcore.runs.workspace import RESERVED, Workspace
+from kdcore.settings import StudySettings
 
 WORKER = "kdcore.training.worker"  # by its name: this module never imports torch, and training comes after it
 ALREADY_WORKED_ON = 3  # exit code of a worker that found another one
-TOKEN_DAYS = 2.0  # after which a launch's token is forgotten
 
 
 def create(
@@ -49,102 +47,21 @@ def create(
         SettingsError: no title, or a token that is no slug.
         RunError: the workspace cannot be written to, or the other call with this token failed.
     """
-    if not SLUG.fullmatch(token):
-        raise SettingsError(f"{token[:100]!r} is no usable token; use letters, digits, '.', '_' and '-'.")
     about = About(
         title=clean_title(title),
         collection=None if collection == "demo" else Path(collection).expanduser().absolute(),
         demo=demo_seed if collection == "demo" else None,
         created=time.time(),
     )
-    place = workspace.tokens / token
-    try:
-        forget_old_tokens(workspace.tokens)
-        place.mkdir(parents=True)
-    except FileExistsError:
-        return study_of_token(workspace, place)
-    except OSError as error:
-        raise cannot_write(workspace, error) from error
-    try:
-        study = make_folder(workspace, about, settings)
-        (place / study.id).touch()
-    except BaseException as error:
-        shutil.rmtree(place, ignore_errors=True)  # so that the same form can be sent again
-        if isinstance(error, OSError):
-            raise cannot_write(workspace, error) from error
-        raise
-    return study
 
+    def make() -> str:
+        def fill(folder: Path) -> None:
+            job = JobStatus(state="queued", queued=about.created, device=kind_of(settings.hardware), host=host())
+            StudyFolder.begin(folder, settings, about).write_job(job)
 
-def clean_title(title: str) -> str:
-    """One line of at most 200 characters.
+        return appear(workspace.path, about.title, "study", RESERVED, fill).name
 
-    Raises:
-        SettingsError: nothing is left.
-    """
-    line = " ".join("".join(c if c.isprintable() else " " for c in title).split())[:200]
-    if not line:
-        raise SettingsError("the study needs a title. Write a few words that tell it from the others.")
-    return line
-
-
-def slug_of(title: str) -> str:
-    """A title as a folder's name: 'Banepa, T = 4' becomes 'banepa-t-4'."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].rstrip("-") or "study"
-
-
-def make_folder(workspace: Workspace, about: About, settings: StudySettings) -> StudyFolder:
-    """Write the folder under a hidden name, then give it the first free one: it appears whole or not at all."""
-    hidden = workspace.path / f".new-{secrets.token_hex(8)}"
-    try:
-        job = JobStatus(state="queued", queued=about.created, device=kind_of(settings.hardware), host=host())
-        StudyFolder.begin(hidden, settings, about).write_job(job)
-        slug = slug_of(about.title)
-        for number in range(1, 10_000):
-            name = slug if number == 1 else f"{slug}-{number}"
-            target = workspace.path / name
-            if name == EXAMPLE or target.exists():
-                continue
-            try:
-                hidden.rename(target)  # fails if another process was faster
-            except OSError:
-                if target.exists():
-                    continue
-                raise
-            return StudyFolder(target)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    raise RunError(f"{workspace.path}: holds too many studies called {slug}. Choose another title.")
-
-
-def study_of_token(workspace: Workspace, place: Path) -> StudyFolder:
-    """The study that another call with the same token makes or made; it may take a moment."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        names = [path.name for path in place.iterdir()] if place.is_dir() else []
-        if names:
-            return workspace.study(names[0])
-        time.sleep(0.02)
-    raise RunError("this launch was begun before and did not succeed. Reload the page and launch again.")
-
-
-def forget_old_tokens(tokens: Path) -> None:
-    """Remove tokens of long ago."""
-    if not tokens.is_dir():
-        return
-    for place in tokens.iterdir():
-        if time.time() - place.stat().st_mtime > TOKEN_DAYS * 86_400:
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def cannot_write(workspace: Workspace, error: OSError) -> KdcoreError:
-    """Why the workspace could not be written, and the mend that fits a workspace."""
-    if isinstance(error, PermissionError):
-        return RunError(
-            f"{workspace.path}: the workspace cannot be written to. Set {VARIABLE} to a folder of your own, then start again."
-        )
-    return explain_write_error(workspace.path, error)
+    return workspace.study(once(workspace, token, make))
 
 
 def start(study: StudyFolder) -> None:
@@ -254,7 +171,7 @@ def delete(study: StudyFolder) -> None:
 
 
 def check_deletable(study: StudyFolder) -> None:
-    """Refuse the bundled example, and a study that is running or waiting.
+    """Refuse the bundled example, and a study that is running, waiting, or being exported.
 
     Raises:
         RunError: says which.
@@ -263,6 +180,8 @@ def check_deletable(study: StudyFolder) -> None:
         raise read_only(study)
     if study.alive or study.state == "queued":
         raise still_alive(study)
+    if held(study.path / "deploy" / "alive.lock"):
+        raise RunError(f"{study.id}: its networks are being exported and measured. Stop that on the Deploy page first.")
 
 
 def archive(study: StudyFolder, archived: bool) -> None:

@@ -15,6 +15,7 @@ from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.runs import launch
 from kdcore.runs.devices import host
 from kdcore.runs.launch import archive, create, delete, queue_position, resume, start, stop
+from kdcore.runs.locks import holding
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.runs.workspace import Workspace
 from tests.disks import small_disk
@@ -307,6 +308,17 @@ class TestDeleting:
         assert study.settings_file.exists()
         stop(study)
         wait_for(lambda: study.state == "stopped" and not study.alive)
+        delete(study)
+        assert workspace.folders() == []
+
+    def test_is_refused_while_its_networks_are_exported(self, workspace):
+        study = put_study(workspace.path / "one", job=JobStatus(state="finished"))
+        (study.path / "deploy").mkdir()
+        with (
+            holding(study.path / "deploy/alive.lock", "taken"),
+            pytest.raises(RunError, match="one: its networks are being exported and measured"),
+        ):
+            delete(study)
         delete(study)
         assert workspace.folders() == []
 
