@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kdcore.errors import RunError
 from kdcore.runs.locks import held
 from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import OF_THE_TEACHER, Role
+from kdcore.runs.sweep_trials import OF_THE_TEACHER, Role, as_used
 from kdcore.settings import Objective, Range, SweepSettings
 
 WARM_UP = 30  # per cent of the budget before which no trial is called hopeless
@@ -206,7 +206,7 @@ class Claims:
         """The sampler's choice, or what the trial was planned with."""
         entry = self.settings.space.entries()[name]
         if isinstance(entry, Range):
-            return trial.suggest_float(name, entry.low, entry.high, log=entry.log)
+            return float(as_used(trial.suggest_float(name, entry.low, entry.high, log=entry.log), entry))
         values: Sequence[float | str] = entry
         chosen: Any = trial.suggest_categorical(name, values)
         return chosen if isinstance(chosen, str) else float(chosen)

@@ -91,7 +91,8 @@ class SweepFolder:
                 )
             if (sweep.about.demo, data_name(sweep.about)) != (about.demo, data_name(about)):
                 raise RunError(f"{path}: this sweep began with other data. Choose another --out.")
-            about = sweep.about.model_copy(update={"collection": about.collection})
+            moved = {} if about.demo is not None else {"collection": about.collection}
+            about = sweep.about.model_copy(update=moved)
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path}: is not empty and holds no sweep. Choose another --out.")
         write_json(sweep.about_file, about.model_dump(mode="json"))
@@ -163,8 +164,8 @@ class SweepFolder:
             RunError: it is not known.
         """
         about = self.about
-        if about.demo is not None:
-            return self.path.parent / ".areas" / f"demo-{about.demo}"
+        if about.demo is not None:  # a workspace says where it keeps its areas
+            return about.collection or self.path.parent / ".areas" / f"demo-{about.demo}"
         if about.collection is None:
             raise RunError(f"{self.path}: does not say on which data it is to run. Start it again with `kdcore sweep`.")
         return about.collection
@@ -302,4 +303,6 @@ def begun(path: Path) -> float:
 
 def data_name(about: About) -> str:
     """What tells one data set from another when it may lie elsewhere now."""
-    return "" if about.collection is None else str(Path(about.collection.parent.name, about.collection.name))
+    if about.demo is not None or about.collection is None:
+        return ""
+    return str(Path(about.collection.parent.name, about.collection.name))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from kdcore.runs.locks import held
-from kdcore.settings import Frozen, Objective, SweepSettings
+from kdcore.settings import Frozen, Objective, Range, SweepSettings
 
 if TYPE_CHECKING:
     import optuna
@@ -70,7 +70,9 @@ def read_trial(
     learning_rate = {"learning_rate": settings.budget.learning_rate}
     planned = trial.system_attrs.get("fixed_params", {})
     known = trial.state.name != "WAITING" or role != "search"
-    params = {**learning_rate, **settings.space.centre(), **planned, **trial.params} if known else {}
+    entries = settings.space.entries()
+    searched = {name: as_used(value, entries.get(name)) for name, value in {**planned, **trial.params}.items()}
+    params = {**learning_rate, **settings.space.centre(), **searched} if known else {}
     if role == "baseline":
         params = {name: value for name, value in params.items() if name not in OF_THE_TEACHER} | {"alpha": 0.0}
     values = attributes.get("measured", {}) if trial.state.name == "COMPLETE" else {}
@@ -88,6 +90,18 @@ def read_trial(
         started=trial.datetime_start.timestamp() if trial.datetime_start else None,
         ended=trial.datetime_complete.timestamp() if trial.datetime_complete else None,
     )
+
+
+def as_used(value: Any, entry: object) -> Any:
+    """A sampler's number with four digits, as it is shown, typed and trained with; what is no number of a range stays as it is.
+
+    Args:
+        value: of a setting.
+        entry: of the search space.
+    """
+    if not isinstance(entry, Range):
+        return value
+    return min(max(float(f"{value:.4g}"), entry.low), entry.high)
 
 
 def seconds_left(trials: list[TrialRecord], planned: int, workers: int) -> float | None:

@@ -9,6 +9,8 @@ from kdcore.settings import SLUG
 
 VARIABLE = "KDCORE_WORKSPACE"
 EXAMPLE = "example"
+SWEEPS = "sweeps"  # folder of the workspace
+RESERVED = (EXAMPLE, SWEEPS)  # no study is called that
 EXAMPLE_FOLDER = Path(__file__).parents[1] / EXAMPLE
 
 
@@ -19,6 +21,7 @@ class Workspace:
         path: `$KDCORE_WORKSPACE`, else `studies` in the current folder.
         areas: procedural areas, collections on disk.
         devices: locks of this and other machines' devices.
+        sweeps: searches, each in a folder of its own.
         tokens: of launches, so that a double click launches once.
     """
 
@@ -26,6 +29,7 @@ class Workspace:
         self.path = Path(path or os.environ.get(VARIABLE) or "studies").expanduser().absolute()
         self.areas = self.path / ".areas"
         self.devices = self.path / ".devices"
+        self.sweeps = self.path / SWEEPS
         self.tokens = self.path / ".tokens"
 
     def studies(self) -> list[StudyFolder]:
