@@ -35,10 +35,20 @@ COLOURED: Spec = {
     "field": "score",
     "type": "quantitative",
     "title": "Mean AP, %",
-    "scale": {"scheme": "viridis", "zero": False, "nice": False},
-    "legend": {"orient": "right", "gradientLength": 160, "gradientThickness": 12, "tickCount": 4, "format": ".1~f"},
+    "scale": {"scheme": {"name": "viridis", "extent": [0.15, 1]}, "zero": False, "nice": False},
+    "legend": {
+        "type": "gradient",
+        "orient": "right",
+        "gradientLength": 160,
+        "gradientThickness": 12,
+        "tickCount": 4,
+        "format": ".1~f",
+    },
 }
-"""Quality as a colour that is perceptually even and told apart with colour blindness."""
+"""Quality as a colour that is perceptually even and told apart with colour blindness.
+
+In one chart either all marks are filled with it or all are lines: a bar for both kinds would be drawn as a row of dots.
+"""
 
 
 class Chart(NamedTuple):
@@ -100,7 +110,7 @@ def where(*kinds: str) -> list[Spec]:
     return [{"filter": {"field": "kind", "oneOf": list(kinds)}}]
 
 
-def legend_for(field: str, values: Mapping[str, str], channel: str = "shape") -> Spec:
+def legend_for(field: str, values: Mapping[str, Any], channel: str = "shape") -> Spec:
     """An encoding that gives each value of a field its shape, colour or dash, with a legend above the chart."""
     legend: Spec = {"orient": "top", "title": None, "columns": 0, "labelLimit": 260}
     if channel == "shape":

@@ -161,7 +161,7 @@ def learning_curves(trials: Sequence[TrialRecord], settings: SweepSettings) -> C
     Returns:
         The chart, or a sentence why there is none.
     """
-    drawn = [trial for trial in standing(trials) if trial.curve]
+    drawn = [trial for trial in standing(trials) if trial.curve and trial.state != "failed"]
     if not drawn:
         return "The curves appear with the first measurement on the validation part."
     best = best_of(trials, settings)
@@ -206,7 +206,7 @@ def curves_spec() -> Spec:
         "field": "percent",
         "type": "quantitative",
         "title": "Part of the budget, %",
-        "scale": {"domain": [0, 100], "nice": False},
+        "scale": {"domain": [0, 102], "nice": False},
         "axis": {"tickCount": 5, "grid": False},
     }
     y: Spec = {"field": "score", "type": "quantitative", "title": SCORE, "scale": {"zero": False}}

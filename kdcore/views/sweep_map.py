@@ -41,7 +41,8 @@ SHAPES = {
     "failed": CROSS,
 }
 TEXT = ("kind", "what", "name", "settings", "state")
-NUMBERS = ("trial", "temperature", "alpha", "score")
+NUMBERS = ("trial", "temperature", "alpha", "low", "high", "score")
+THICK = 0.012  # of alpha, to both sides of the line of a student alone
 KINDS = {"running": "running", "interrupted": "running", "pruned": "ended early", "failed": "failed"}
 
 
@@ -100,7 +101,8 @@ def map_rows(trials: Sequence[TrialRecord], settings: SweepSettings) -> Iterator
         if trial is best:
             yield row | {"kind": "best"}
         if trial.role == "baseline":
-            yield row | {"kind": "alone" if trial.state == "finished" else "alone, open"}
+            kind = "alone" if trial.state == "finished" else "alone, open"
+            yield row | {"kind": kind, "low": -THICK, "high": THICK}
         elif trial.state == "finished" and trial.role == "search":
             yield row | {"kind": "trial", "what": "finished"}
         elif trial.state in KINDS and trial.params:
@@ -132,7 +134,7 @@ def map_spec(settings: SweepSettings) -> Spec:
         "type": "quantitative",
         "title": "Temperature (softer answers →)",
         "scale": {"domain": ends(temperature, log=log), "nice": False} | ({"type": "log"} if log else {"zero": False}),
-        "axis": {"format": "~g", "grid": False, "labelOverlap": "greedy"},
+        "axis": {"values": ticks(temperature), "format": "~g", "grid": False, "labelOverlap": "greedy"},
     }
     y: Spec = {
         "field": "alpha",
@@ -143,14 +145,18 @@ def map_spec(settings: SweepSettings) -> Spec:
     }
     what = legend_for("what", SHAPES)
     told = tooltip(("state", "State"))[:-1]
-    alone: Spec = {"y": y, "tooltip": tooltip()}
     return {
         "height": 380,
         "layer": [
             {
                 "transform": where("alone"),
-                "mark": {"type": "rule", "strokeWidth": 7, "opacity": 0.9},
-                "encoding": alone | {"color": COLOURED},
+                "mark": {"type": "rect"},
+                "encoding": {
+                    "y": y | {"field": "low"},
+                    "y2": {"field": "high"},
+                    "color": COLOURED,
+                    "tooltip": tooltip(),
+                },
             },
             {
                 "transform": where("alone, open"),
@@ -205,3 +211,11 @@ def ends(values: Range | Sequence[float], *, log: bool = False) -> list[float]:
         return [round(low / 10**room, 4), round(high * 10**room, 4)]
     room = 0.05 * max(1e-3, high - low)
     return [round(low - room, 4), round(high + room, 4)]
+
+
+def ticks(values: Range | Sequence[float]) -> list[float]:
+    """Numbers for an axis of temperature, more than fit: those that would overlap are hidden until the map is zoomed."""
+    if not isinstance(values, Range):
+        return sorted(values)
+    fine = [1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20]
+    return [step for step in fine if values.low <= step <= values.high] or [values.low, values.high]

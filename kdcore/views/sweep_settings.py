@@ -22,6 +22,7 @@ from kdcore.views.sweep import (
     settings_text,
     table_of,
     tooltip,
+    where,
 )
 
 BAR = "#56B4E9"
@@ -61,7 +62,7 @@ def bars_spec(bars: int) -> Spec:
         "field": "share",
         "type": "quantitative",
         "title": "Share, %",
-        "scale": {"domain": [0, 100], "nice": False},
+        "scale": {"domain": [0, 103], "nice": False},
         "axis": {"tickCount": 5},
     }
     told = [
@@ -157,8 +158,7 @@ def number_axis(title: str, numbers: Mapping[int, float], low: float, high: floa
             return 0.5
         return log10(value / low) / log10(high / low) if log else (value - low) / (high - low)
 
-    middle = (low * high) ** 0.5 if log else (low + high) / 2
-    ticks = [(place(value), short(value)) for value in dict.fromkeys((low, middle, high))]
+    ticks = [(place(value), short(value)) for value in dict.fromkeys((low, high))]
     return Axis(
         title,
         {number: place(value) for number, value in numbers.items()},
@@ -190,7 +190,9 @@ def line_rows(trials: Sequence[TrialRecord], axes: Sequence[Axis], settings: Swe
     for axis in axes:
         for place, label in axis.ticks:
             cut = label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
-            yield {"kind": "tick", "axis": axis.title, "place": place, "label": cut}
+            beyond = {0.0: -0.07, 1.0: 1.07}.get(place)  # at the ends there is room that no line crosses
+            kind = "tick" if beyond is None else "end"
+            yield {"kind": kind, "axis": axis.title, "place": place if beyond is None else beyond, "label": cut}
 
 
 def lines_spec(axes: Sequence[str]) -> Spec:
@@ -200,7 +202,7 @@ def lines_spec(axes: Sequence[str]) -> Spec:
         "type": "nominal",
         "title": None,
         "sort": None,
-        "scale": {"type": "point", "domain": list(axes), "padding": 0.35},
+        "scale": {"type": "point", "domain": list(axes), "padding": 0.5},
         "axis": {
             "orient": "top",
             "labelAngle": 0,
@@ -216,15 +218,15 @@ def lines_spec(axes: Sequence[str]) -> Spec:
         "field": "place",
         "type": "quantitative",
         "axis": None,
-        "scale": {"domain": [-0.03, 1.03], "nice": False, "zero": False},
+        "scale": {"domain": [-0.12, 1.12], "nice": False, "zero": False},
     }
-    line = {"filter": {"field": "kind", "equal": "line"}}
+    label: Spec = {"field": "label", "type": "nominal"}
     detail = {"field": "trial", "type": "nominal"}
     return {
         "height": 360,
         "layer": [
             {
-                "transform": [line],
+                "transform": where("line"),
                 "mark": {"type": "line", "opacity": 0.85},
                 "encoding": {
                     "x": x,
@@ -235,9 +237,9 @@ def lines_spec(axes: Sequence[str]) -> Spec:
                 },
             },
             {
-                "transform": [line],
+                "transform": where("line"),
                 "params": [PICK],
-                "mark": {"type": "point", "filled": True, "size": 46, "opacity": 1},
+                "mark": {"type": "point", "filled": False, "size": 12, "strokeWidth": 4, "opacity": 1},
                 "encoding": {
                     "x": x,
                     "y": y,
@@ -250,9 +252,14 @@ def lines_spec(axes: Sequence[str]) -> Spec:
                 },
             },
             {
-                "transform": [{"filter": {"field": "kind", "equal": "tick"}}],
+                "transform": where("tick"),
                 "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 12, "color": GREY},
-                "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}},
+                "encoding": {"x": x, "y": y, "text": label},
+            },
+            {
+                "transform": where("end"),
+                "mark": {"type": "text", "align": "center", "fontSize": 12, "color": GREY},
+                "encoding": {"x": x, "y": y, "text": label},
             },
         ],
     }

@@ -51,7 +51,7 @@ def costs_of(settings: SweepSettings) -> tuple[Cost, ...]:
 def pareto(trials: Sequence[TrialRecord], settings: SweepSettings, cost: Cost = "size") -> Chart | str:
     """Quality against a cost on a logarithmic axis on which right is always better, with the front of what nothing beats.
 
-    Only trials with the sweep's own seed can be on the front, so that luck is drawn once for each.
+    Only trials with the sweep's own seed are drawn: with several seeds, one setting would have more chances than the others.
 
     Args:
         trials: of the sweep.
@@ -63,7 +63,7 @@ def pareto(trials: Sequence[TrialRecord], settings: SweepSettings, cost: Cost = 
     """
     if cost not in costs_of(settings):
         return f"This sweep has one student and does not weigh {COSTS[cost][2]}: the best trial is the whole front."
-    drawn = [trial for trial in finished(trials) if trial.values.get(cost, 0) > 0]
+    drawn = [t for t in finished(trials) if t.seed == settings.seed and t.values.get(cost, 0) > 0]
     if not drawn:
         return "The front appears when the first trial has finished."
     front = set(pareto_front(drawn, ("quality", cost), settings.seed))
@@ -121,7 +121,7 @@ def pareto_spec(cost: Cost) -> Spec:
                     "x": x,
                     "y": y,
                     "color": legend_for("what", COLOURS, "color"),
-                    "shape": legend_for("what", SHAPES, "color"),
+                    "shape": legend_for("what", SHAPES),
                     "size": {"condition": PICKED | {"value": 320}, "value": 90},
                     "tooltip": told,
                 },
@@ -188,7 +188,13 @@ def strip_rows(
 
 def strip_spec() -> Spec:
     """The specification; always the same."""
-    x: Spec = {"field": "score", "type": "quantitative", "title": SCORE, "scale": {"zero": False, "padding": 16}}
+    x: Spec = {
+        "field": "score",
+        "type": "quantitative",
+        "title": SCORE,
+        "scale": {"zero": False, "padding": 16},
+        "axis": {"tickCount": 6},
+    }
     y: Spec = {
         "field": "strip",
         "type": "nominal",
@@ -206,7 +212,7 @@ def strip_spec() -> Spec:
     offset = {"field": "offset", "type": "quantitative", "scale": {"domain": [-3, 3]}}
     bar = {"x": x | {"field": "low"}, "x2": {"field": "high"}, "y": y}
     return {
-        "height": 230,
+        "height": 260,
         "layer": [
             {
                 "transform": where("trial"),
@@ -224,19 +230,19 @@ def strip_spec() -> Spec:
             },
             {
                 "transform": where("bar"),
-                "mark": {"type": "rule", "strokeWidth": 4, "color": GREY, "yOffset": 30},
+                "mark": {"type": "rule", "strokeWidth": 4, "color": GREY, "yOffset": 28},
                 "encoding": bar,
             },
             {
                 "transform": where("bar"),
-                "mark": {"type": "tick", "thickness": 3, "size": 18, "color": GREY, "yOffset": 30},
+                "mark": {"type": "tick", "thickness": 3, "size": 18, "color": GREY, "yOffset": 28},
                 "encoding": {"x": x, "y": y},
             },
             {
                 "transform": where("bar"),
-                "mark": {"type": "text", "align": "left", "dx": 8, "color": GREY, "fontWeight": "bold", "yOffset": 30},
+                "mark": {"type": "text", "align": "center", "dy": 46, "color": GREY, "fontWeight": "bold"},
                 "encoding": {
-                    "x": x | {"field": "high"},
+                    "x": x,
                     "y": y,
                     "text": {"field": "label", "type": "nominal"},
                 },
