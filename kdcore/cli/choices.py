@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kdcore.errors import SettingsError
-from kdcore.settings import STUDY_PRESETS, StudySettings, read_yaml, validate
+from kdcore.settings import RECIPES, STUDY_PRESETS, StudySettings, read_yaml, validate
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
@@ -14,9 +14,21 @@ if TYPE_CHECKING:
 PresetOption = Annotated[str, typer.Option(help=f"Where settings start from: {', '.join(STUDY_PRESETS)}.")]
 SettingsOption = Annotated[Path | None, typer.Option(help="A YAML file whose settings replace those of the preset.")]
 SeedsOption = Annotated[str | None, typer.Option(help="Seeds of the students, for example 0,1,2.")]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"How the student learns: {', '.join(RECIPES)}. It replaces the preset's and the file's recipe as a whole."
+    ),
+]
 TemperatureOption = Annotated[float | None, typer.Option(help="How much of the teacher's doubt to pass on: 1 to 20.")]
 AlphaOption = Annotated[float | None, typer.Option(help="The teacher's share of the loss: 0 to 1.")]
 StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
+LabelsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the train part's labels that the students may use: above 0, up to 1. The teacher has all."
+    ),
+]
 TeacherStepsOption = Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)]
 TeacherOption = Annotated[
     list[Path] | None,
@@ -74,15 +86,25 @@ def flags_of(
     teacher_steps: int | None,
     device: str | None,
     teachers: list[Path] | None = None,
+    labels: float | None = None,
+    recipe: str | None = None,
 ) -> dict[str, Any]:
-    """The flags by the names of the settings that they set."""
+    """The flags by the names of the settings that they set; a recipe comes before the flags that change it.
+
+    Raises:
+        KdcoreError: no such recipe, seeds that are no numbers, or a teacher's file that cannot be used.
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise SettingsError(f"--recipe {recipe}: there is no such recipe; choose one of {', '.join(RECIPES)}.")
     return teacher_flags(teachers) | {
+        "recipe": None if recipe is None else RECIPES[recipe].model_dump(mode="json"),
         "seeds": None if seeds is None else parse_seeds(seeds),
         "recipe.temperature": temperature,
         "recipe.alpha": alpha,
         "budget.steps": steps,
         "teacher.budget.steps": teacher_steps,
         "hardware.device": device,
+        "labels": labels,
     }
 
 

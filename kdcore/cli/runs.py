@@ -12,7 +12,9 @@ from rich.table import Table
 from kdcore.cli.choices import (
     AlphaOption,
     DeviceOption,
+    LabelsOption,
     PresetOption,
+    RecipeOption,
     SeedsOption,
     SettingsOption,
     StepsOption,
@@ -115,8 +117,10 @@ def start(
     preset: PresetOption = "quick",
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
+    labels: LabelsOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
@@ -127,7 +131,7 @@ def start(
 ) -> None:
     """Start a study in the background, in the order of the queue of its device."""
     chosen = study_settings(
-        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher)
+        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
     )
     place, token = Workspace(workspace), secrets.token_hex(16)
     if data == "demo":

@@ -11,7 +11,9 @@ from rich.table import Table
 from kdcore.cli.choices import (
     AlphaOption,
     DeviceOption,
+    LabelsOption,
     PresetOption,
+    RecipeOption,
     SeedsOption,
     SettingsOption,
     StepsOption,
@@ -58,8 +60,10 @@ def study(
     preset: PresetOption = "quick",
     settings: SettingsOption = None,
     seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
+    labels: LabelsOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
@@ -68,12 +72,12 @@ def study(
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
 
-    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)
+    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --recipe features adds a channel-wise term.
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
     """
     chosen = study_settings(
-        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher)
+        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
     )
     from kdcore.data.collection import Collection
 
@@ -123,6 +127,9 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
             f"{arm['seconds']:.0f}",
         )
     console.print(table)
+    labels = values["arms"]["distilled"]["labels"]
+    if labels < 1:
+        console.print(f"The students had {percent(labels)} of the train part's labels; the teacher had all.")
     comparison = values["comparison"]
     for key, name in (("mean_ap_points", "mean AP"), ("mean_iou_points", "mean IoU")):
         points = comparison[key]

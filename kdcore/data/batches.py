@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdcore.data.collection import Collection
 from kdcore.data.labels import IGNORE
-from kdcore.data.scene import Box, Crop, Scene
+from kdcore.data.scene import Box, Crop
 from kdcore.data.survey import CELL, Survey
 from kdcore.errors import DataError
 
@@ -76,16 +76,14 @@ class Batches:
             raise DataError(
                 f"a batch of {batch_size} + {unlabelled} crops cannot be shared by {ranks} processes. Choose a multiple of {ranks}."
             )
-        if unlabelled and not collection.unlabelled:
-            raise DataError(
-                f"{collection.root}: the recipe wants unlabelled crops, but {collection.settings.unlabelled}/ holds no images."
-            )
+        if unlabelled:
+            check_unlabelled(collection, survey)
         self.collection, self.survey = collection, survey
         self.seed, self.batch_size, self.crop = seed, batch_size, crop
         self.rare_classes, self.jitter, self.unlabelled = rare_classes, jitter, unlabelled
         self.rank, self.ranks = rank, ranks
         self._area = np.cumsum([region.box.area for region in survey.regions], dtype=np.float64)
-        self._unlabelled_area = np.cumsum([scene.box.area for scene in collection.unlabelled], dtype=np.float64)
+        self._unlabelled_area = np.cumsum([region.box.area for region in survey.unlabelled], dtype=np.float64)
         # For each class a running sum over cells: a cell is drawn with a weight of its pixels of that class.
         self._class_sums = np.cumsum(survey.cell_pixels, axis=0, dtype=np.float64)
 
@@ -106,9 +104,14 @@ class Batches:
         return self.augment(keep_inside(crop, box, self.survey.regions[region].box), rng)
 
     def _without_labels(self, rng: np.random.Generator) -> Crop:
-        scene: Scene = self.collection.unlabelled[draw(self._unlabelled_area, rng)]
-        box = Box(offset(rng, 0, scene.height, self.crop), offset(rng, 0, scene.width, self.crop), self.crop, self.crop)
-        crop = self.collection.reader.read(scene, box)
+        scene, frame = self.survey.unlabelled[draw(self._unlabelled_area, rng)]
+        box = Box(
+            offset(rng, frame.row, frame.height, self.crop),
+            offset(rng, frame.column, frame.width, self.crop),
+            self.crop,
+            self.crop,
+        )
+        crop = keep_inside(self.collection.reader.read(scene, box), box, frame)
         return self.augment(crop._replace(labels=np.full_like(crop.labels, IGNORE)), rng)
 
     def place(self, rng: np.random.Generator) -> tuple[int, Box]:
@@ -150,6 +153,19 @@ class Batches:
         move = ((shift[0] - 1) + (shift[1:] - 1) / 2).astype(np.float32)[:, None, None] * std
         values = (image.astype(np.float32) - mean) * scale + (mean + move)
         return Crop(np.where(valid, values, mean), np.ascontiguousarray(valid), np.ascontiguousarray(labels))
+
+
+def check_unlabelled(collection: Collection, survey: Survey) -> None:
+    """Refuse a recipe that wants unlabelled crops where there is no imagery to take them from.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not survey.unlabelled:
+        raise DataError(
+            f"{collection.root}: the recipe wants unlabelled crops, but {collection.settings.unlabelled}/ holds no images and all "
+            "labels of the train part are used. Add images there, or set recipe.unlabelled: 0."
+        )
 
 
 def keep_inside(crop: Crop, box: Box, region: Box) -> Crop:

@@ -4,14 +4,15 @@ Statistics for normalisation come from the train split only. Every label that wi
 wrong colour or value is found before hours of training and not after.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.data.collection import Collection, Region
+from kdcore.data.label_share import choose, cut
 from kdcore.data.labels import IGNORE
 from kdcore.data.scene import BLOCK, Box
 from kdcore.errors import DataError
@@ -28,9 +29,12 @@ class Survey:
     Attributes:
         mean, std: (bands,) float64 over the valid pixels of the train split.
         class_pixels: labelled pixels of each class, (classes,) int64, for each part of the split.
-        regions: the train rectangles that crops are taken from.
-        cells: (cells, 3) int64: index of the region, row and column of each labelled 64-px cell of the train split.
+        regions: the train rectangles that labelled crops are taken from.
+        cells: (cells, 3) int64: index of the region, row and column of each labelled 64-px cell of the regions.
         cell_pixels: (cells, classes) int64: labelled pixels of each class in each cell.
+        unlabelled: rectangles that crops without labels are taken from: the whole train part where only a share of its labels is
+            used, and the scenes of `unlabelled/`.
+        labels: the share of the train part's labelled pixels that lies in `regions`; `class_pixels` counts only these.
     """
 
     mean: NDArray[np.float64]
@@ -39,6 +43,8 @@ class Survey:
     regions: tuple[Region, ...]
     cells: NDArray[np.int64]
     cell_pixels: NDArray[np.int64]
+    unlabelled: tuple[Region, ...] = ()
+    labels: float = 1.0
 
 
 def survey(
@@ -46,6 +52,7 @@ def survey(
     crop: int,
     progress: Callable[[int, int], None] | None = None,
     most_blocks: int = MOST_BLOCKS,
+    labels: float = 1.0,
 ) -> Survey:
     """Read the collection once. Very large ones are read at `most_blocks` evenly spread blocks for each part of the split.
 
@@ -54,6 +61,7 @@ def survey(
         crop: size of the training crops in pixels; the buffer between train and evaluation blocks is at least this.
         progress: is told blocks read and blocks in all.
         most_blocks: the largest number of 256-px blocks for each part of the split.
+        labels: share of the train part's labels that is used: see `kdcore.data.label_share`.
 
     Raises:
         DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read.
@@ -66,6 +74,10 @@ def survey(
             f"{collection.root}: the buffer of {max(crop, collection.settings.split.buffer)} px around validation and test blocks leaves "
             "nothing to train on. Use larger blocks (a coarser grid) or a smaller crop."
         )
+    unlabelled = [Region(scene, scene.box) for scene in collection.unlabelled]
+    if labels < 1:
+        unlabelled = regions["train"] + unlabelled
+        regions["train"] = cut(regions["train"], crop)
     work = {split: spread(blocks(regions[split]), most_blocks) for split in SPLITS}
     total, done = sum(map(len, work.values())), 0
     count = 0
@@ -118,13 +130,50 @@ def survey(
         raise DataError(
             f"{collection.root}: band {collection.scenes[0].bands[band]} has one value everywhere in the train part. Leave it out with `bands`."
         )
-    return Survey(
+    found = Survey(
         mean,
         std,
         class_pixels,
         tuple(regions["train"]),
         np.array(cells, dtype=np.int64).reshape(-1, 3),
         np.array(cell_pixels, dtype=np.int64),
+        tuple(unlabelled),
+    )
+    return found if labels == 1 else share(found, labels, work["train"], names, str(collection.root))
+
+
+def share(found: Survey, labels: float, read: list[tuple[int, Box]], names: Sequence[str], where: str) -> Survey:
+    """Keep a share of the regions, and what was found in them.
+
+    Args:
+        found: a survey whose regions are blocks.
+        labels: the share.
+        read: what was read of the regions: (index of the region, rectangle).
+        names: of the classes, for the message.
+        where: the collection, for the message.
+
+    Raises:
+        DataError: blocks with every class make up much more than the share.
+    """
+    counts = np.zeros((len(found.regions), len(names)), dtype=np.int64)
+    np.add.at(counts, found.cells[:, 0], found.cell_pixels)
+    area = np.array([region.box.area for region in found.regions], dtype=np.float64)
+    seen = np.zeros(len(area))
+    np.add.at(seen, [index for index, _ in read], [box.area for _, box in read])
+    # A block of which nothing was read, in a very large collection, is taken to be like the others.
+    density = np.where(seen > 0, counts.sum(axis=1) / np.maximum(seen, 1), counts.sum() / seen.sum())
+    labelled = density * area
+    chosen = choose(counts, labelled, labels, names, where)
+    kept = np.isin(found.cells[:, 0], chosen)
+    cells = found.cells[kept]
+    cells[:, 0] = np.searchsorted(chosen, cells[:, 0])
+    return replace(
+        found,
+        class_pixels=found.class_pixels | {"train": counts[chosen].sum(axis=0)},
+        regions=tuple(found.regions[index] for index in chosen),
+        cells=cells,
+        cell_pixels=found.cell_pixels[kept],
+        labels=float(labelled[chosen].sum() / labelled.sum()),
     )
 
 

@@ -88,6 +88,7 @@ def arm_report(reports: list[dict[str, Any]]) -> dict[str, Any]:
     tests = [report["test"] for report in reports]
     return {
         "parameters": first["parameters"],
+        "labels": first.get("labels", 1.0),
         "steps": first["steps"],
         "seconds": round(float(np.mean([report["seconds"] for report in reports])), 2),
         "device": first["device"],

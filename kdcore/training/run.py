@@ -43,10 +43,10 @@ class Reporter:
 
 
 @lru_cache(maxsize=2)
-def prepare(path: Path, crop: int) -> tuple[Collection, Survey]:
-    """Open and survey a collection; the arms of a study share the result."""
+def prepare(path: Path, crop: int, labels: float = 1.0) -> tuple[Collection, Survey]:
+    """Open and survey a collection, with a share of its labels; the arms of a study share the result."""
     collection = Collection.open(path)
-    return collection, survey(collection, crop)
+    return collection, survey(collection, crop, labels=labels)
 
 
 def execute(
@@ -108,7 +108,7 @@ def train_and_evaluate(
 ) -> None:
     """The work of one process of a run."""
     settings, reporter = run.settings, Reporter(report)
-    collection, found = prepare(settings.collection, settings.budget.crop)
+    collection, found = prepare(settings.collection, settings.budget.crop, settings.labels)
     names = collection.settings.class_names
     info = checkpoint_info(settings, collection)
     network = build_network(
@@ -175,6 +175,7 @@ def train_and_evaluate(
             "steps": progress.step,
             "seconds": round(progress.seconds, 2),
             "best_step": progress.best_step,
+            "labels": round(found.labels, 4),
             "device": device_name(fabric.device),
             "megapixels_per_second": measured_speed(best, collection, settings, fabric),
         },

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdcore.data.batches import check_unlabelled
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.report import study_report
@@ -51,7 +52,9 @@ def run_study(
     collection = Collection.open(collection_path)
     begin(out, settings, collection)
     assert collection.path is not None
-    prepare(collection.path, settings.budget.crop)
+    _, found = prepare(collection.path, settings.budget.crop, settings.labels)
+    if settings.recipe.unlabelled:
+        check_unlabelled(collection, found)  # told before hours of training
     reporter.report("reading the data", 1, 1)
 
     checkpoints = list(settings.teacher.checkpoints)
@@ -94,6 +97,7 @@ def settings_of(
         evaluation=study.evaluation,
         hardware=study.hardware,
         teacher=teacher,
+        labels=1.0 if planned.arm == "teacher" else study.labels,
     )
 
 

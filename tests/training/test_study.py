@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kdcore.data.collection import Collection
-from kdcore.errors import KdcoreError, RunError, Stopped
+from kdcore.errors import DataError, KdcoreError, RunError, Stopped
 from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
@@ -103,6 +103,37 @@ class TestAStudy:
             assert same(weights(runs[f"alone-s{seed}"]), weights(runs_of(begun / "first")[f"alone-s{seed}"]))
         assert report["comparison"]["mean_ap_points"] == {"mean": 0, "low": 0, "high": 0}
         assert report["comparison"]["verdict"] == "no detectable difference"
+
+
+class TestAStudyWithAShareOfTheLabels:
+    def test_gives_both_students_the_same_blocks_and_the_teacher_all(self, begun, tmp_path):
+        collection = write_collection(tmp_path / "collection", size=256)
+        settings = study_settings(seeds=(0,), labels=0.25, recipe=Recipe(temperature=2, alpha=0.5, unlabelled=1))
+        report = run_study(collection, settings, tmp_path / "study")
+        runs = runs_of(tmp_path / "study")
+        assert {name: run.settings.labels for name, run in runs.items()} == {
+            "teacher-s0": 1,
+            "alone-s0": 0.25,
+            "distilled-s0": 0.25,
+        }
+        # Two scenes of 256 px, crops of 64 px: eight blocks, all labelled, of which two are a quarter.
+        assert {arm: values["labels"] for arm, values in report["arms"].items()} == {
+            "teacher": 1,
+            "alone": 0.25,
+            "distilled": 0.25,
+        }
+
+    def test_that_cannot_be_had_is_refused_before_anything_is_trained(self, tmp_path):
+        collection = write_collection(tmp_path / "collection", size=256)
+        with pytest.raises(DataError, match=r"0\.01 of the labels is too little .* Set labels to"):
+            run_study(collection, study_settings(labels=0.01), tmp_path / "study")
+        assert not runs_of(tmp_path / "study")
+
+    def test_without_imagery_for_unlabelled_crops_is_refused_before_anything_is_trained(self, tmp_path):
+        collection = write_collection(tmp_path / "collection")
+        with pytest.raises(DataError, match="holds no images"):
+            run_study(collection, study_settings(recipe=Recipe(unlabelled=1)), tmp_path / "study")
+        assert not runs_of(tmp_path / "study")
 
 
 class TestAFinishedStudy:
