@@ -188,8 +188,8 @@ def extremes() -> list[tuple[str, ...]]:
     coarse = teacher[..., ::2, ::2]
     try:
         found = f"{float(theirs(student, coarse, labels, 2.0, 0.5, 'batchmean')):.4g}"
-    except RuntimeError as error:
-        found = f"stops: {str(error)[:60]}"
+    except RuntimeError:
+        found = "stops: both must have the same size"
     ours = float(losses.distillation(student, coarse, 2.0, None))
     large = functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear", align_corners=False)
     right = by_hand(student, large, 2)

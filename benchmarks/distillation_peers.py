@@ -84,7 +84,7 @@ def ours(chosen: argparse.Namespace, recipe: Recipe, turns: Turns) -> None:
         hardware=Hardware(device="cpu", readers=READERS, cache_views=chosen.views),
         teacher=(chosen.teacher,) if recipe.alpha else (),
     )
-    run = RunDirectory.create(chosen.folder / "runs" / chosen.name, settings)
+    run = RunDirectory.create(chosen.folder / "study" / "runs" / chosen.name, settings)
     turns.first_loss = lambda: float(json.loads(run.metrics.read_text().splitlines()[0])["loss"])
     last, since = "", time.perf_counter()
 
