@@ -1,10 +1,11 @@
 """Segmentation networks: segmentation-models-pytorch inside, normalisation and band order included."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
+from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,15 +61,51 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of a batch of imagery."""
-        if self._reorder:
-            image = image.index_select(1, self.band_order)
-        values = (image - self.mean[:, None, None]) / self.std[:, None, None]
+        values = self.normalised(image)
         height, width = image.shape[-2:]
         below, right = -height % self.stride, -width % self.stride
         if below or right:
             values = functional.pad(values, (0, right, 0, below), mode="replicate")
         logits = cast(Tensor, self.inner(values))
         return logits[..., :height, :width] if below or right else logits
+
+    def features_and_logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The features that the decoder ends with, and the logits made from them.
+
+        Shape:
+            (N, bands, H, W), H and W multiples of `stride` -> features (N, feature_channels, h, w), logits (N, logits, H, W).
+
+        Raises:
+            SettingsError: another size, whose features would be those of padded imagery.
+        """
+        height, width = image.shape[-2:]
+        if height % self.stride or width % self.stride:
+            raise SettingsError(
+                f"features of {height} x {width} pixels: choose multiples of {self.stride}, the network's stride."
+            )
+        inner = cast(Any, self.inner)
+        features = inner.decoder(inner.encoder(self.normalised(image)))
+        return features, inner.segmentation_head(features)
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the decoder's last features.
+
+        Raises:
+            SettingsError: the architecture does not have the plain form encoder, decoder, head.
+        """
+        if type(self.inner).forward is not SegmentationModel.forward:
+            raise SettingsError(
+                f"features of {self.settings.architecture!r} cannot be compared: its decoder takes more than the encoder's "
+                "features. Set features: 0, or choose unet, fpn or another convolutional network."
+            )
+        return int(cast(Any, self.inner).segmentation_head[0].in_channels)
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """Imagery in its own units -> what the inner network takes: its bands in its order, in standard deviations."""
+        if self._reorder:
+            image = image.index_select(1, self.band_order)
+        return (image - self.mean[:, None, None]) / self.std[:, None, None]
 
 
 def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module:

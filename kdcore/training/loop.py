@@ -5,7 +5,8 @@ Read it from top to bottom. `alpha = 0` is the student alone: the teacher is the
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget
+from kdcore.training.features import FeatureStudent, FeatureTeacher
+from kdcore.training.mixing import check_crops, mix
 from kdcore.training.objective import compute_loss
 
 LOG_EVERY = 10  # steps between lines of metrics
@@ -75,29 +78,37 @@ def train(
 
     Raises:
         TrainingDiverged: the loss is not a number any more. The best checkpoint so far is kept.
+        SettingsError: the recipe wants features of a teacher that has none, or the batch is too small to mix or to normalise.
     """
     settings = run.settings
     budget, recipe, hardware = settings.budget, settings.recipe, settings.hardware
+    labelled = batches.batch_size // batches.ranks
+    check_crops(recipe.mix, labelled)
     if recipe.alpha == 0:
         teacher = None
+    asked: Teacher | FeatureTeacher | None = teacher
+    learner: SegmentationNetwork | FeatureStudent = network
+    if teacher is not None and recipe.features:
+        asked = FeatureTeacher(teacher)
+        learner = FeatureStudent(network, asked.channels, settings.seed)
 
     # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
-    optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
+    optimiser = torch.optim.AdamW(learner.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
     average = averaged(network, budget.ema) if budget.ema else None
-    progress = load_state(run, network, optimiser, average) if run.state.exists() else Progress()
+    progress = load_state(run, learner, optimiser, average) if run.state.exists() else Progress()
     if fabric.is_global_zero:
         run.forget_metrics_after(progress.step)
 
     device = fabric.device
-    network.to(device)
+    learner.to(device)
     layout = torch.channels_last if hardware.channels_last else torch.contiguous_format
-    network.to(memory_format=layout)
+    learner.to(memory_format=layout)
     if average is not None:
         average.to(device)
     if teacher is not None:
         teacher.to(device).to(memory_format=layout)
-    ask_teacher = torch.compile(teacher) if teacher is not None and hardware.compile else teacher
-    compiled = cast(nn.Module, torch.compile(network)) if hardware.compile else network
+    ask_teacher = torch.compile(asked) if asked is not None and hardware.compile else asked
+    compiled = cast(nn.Module, torch.compile(learner)) if hardware.compile else learner
     model, optimiser = fabric.setup(compiled, optimiser)
     candidate = cast(SegmentationNetwork, average.module) if average is not None else network
 
@@ -105,7 +116,7 @@ def train(
         return tensor.to(device, non_blocking=True)
 
     def make(step: int) -> Batch:
-        batch = batches.batch(step)
+        batch = mix(batches.batch(step), recipe.mix, labelled, settings.seed, step, batches.rank)
         return batch.map(Tensor.pin_memory) if device.type == "cuda" else batch
 
     def save_best(score: float) -> None:
@@ -126,11 +137,16 @@ def train(
         batch = batch.map(to_device)
         image = batch.image.contiguous(memory_format=layout)
 
-        teacher_logits = None
+        teacher_logits, features = None, None
         if ask_teacher is not None:
             with fabric.autocast():
                 teacher_logits = ask_teacher(image, recipe.temperature)
-        terms = compute_loss(model(image), teacher_logits, batch, recipe)
+        with enough_values(budget, labelled):
+            logits = model(image)
+        if recipe.features and teacher_logits is not None:
+            (logits, projected), (teacher_logits, teacher_features) = logits, teacher_logits
+            features = projected, teacher_features
+        terms = compute_loss(logits, teacher_logits, batch, recipe, features)
         fabric.backward(terms["loss"])
         if budget.clip is not None:
             fabric.clip_gradients(model, optimiser, max_norm=budget.clip, error_if_nonfinite=False)
@@ -172,7 +188,7 @@ def train(
         if progress.step % budget.save_every == 0 or last or stopping:
             check_weights(network, progress, budget)
             if fabric.is_global_zero:
-                save_state(run, network, optimiser, average, progress)
+                save_state(run, learner, optimiser, average, progress)
             fabric.barrier()
         if stopping:
             break
@@ -210,6 +226,24 @@ def make_fabric(device: str, devices: int, precision: Any) -> Fabric:
         raise SettingsError(f"device {device!r} cannot be used here ({reason}). Choose auto or cpu.") from error
 
 
+@contextmanager
+def enough_values(budget: Budget, crops: int) -> Iterator[None]:
+    """Say in a sentence that batch norm has nothing to take statistics from; torch says it in its own words.
+
+    Raises:
+        SettingsError: one crop, and the network leaves one value of each channel in it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise SettingsError(
+            f"{crops} crop of {budget.crop} x {budget.crop} px leaves this network's batch norm a single value per channel, "
+            "from which no spread can be told. Raise budget.batch_size (2 crops are enough), or budget.crop."
+        ) from error
+
+
 def check_weights(network: nn.Module, progress: Progress, budget: Budget) -> None:
     """Never save or judge weights that are no numbers."""
     if not all(
@@ -234,13 +268,17 @@ def diverged_message(terms: dict[str, float], progress: Progress, budget: Budget
 
 def save_state(
     run: RunDirectory,
-    network: nn.Module,
+    learner: SegmentationNetwork | FeatureStudent,
     optimiser: torch.optim.Optimizer,
     average: AveragedModel | None,
     progress: Progress,
 ) -> None:
     """Write everything that a resumed training needs: weights, optimiser, averaged weights, progress."""
-    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    tensors = {
+        f"{part}/{name}": value
+        for part, module in parts(learner).items()
+        for name, value in module.state_dict().items()
+    }
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": torch.as_tensor(value) for name, value in values.items()}
     if average is not None:
@@ -248,14 +286,25 @@ def save_state(
     save_tensors(run.state, tensors, vars(progress))
 
 
+def parts(learner: SegmentationNetwork | FeatureStudent) -> dict[str, nn.Module]:
+    """What is trained, by the name that it has in a saved state: the network, and the projection of its features."""
+    if isinstance(learner, FeatureStudent):
+        return {"network": learner.network, "projection": learner.projection}
+    return {"network": learner}
+
+
 def load_state(
-    run: RunDirectory, network: nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None
+    run: RunDirectory,
+    learner: SegmentationNetwork | FeatureStudent,
+    optimiser: torch.optim.Optimizer,
+    average: AveragedModel | None,
 ) -> Progress:
     """Put a saved state back."""
     tensors, values = load_tensors(run.state)
-    network.load_state_dict(
-        {name.removeprefix("network/"): value for name, value in tensors.items() if name.startswith("network/")}
-    )
+    for part, module in parts(learner).items():
+        module.load_state_dict(
+            {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
+        )
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         kind, _, rest = name.partition("/")

@@ -6,32 +6,52 @@ from torch import Tensor
 from kdcore import losses
 from kdcore.data.batches import Batch
 from kdcore.settings import Recipe
+from kdcore.training.mixing import Blend
 
 
-def compute_loss(logits: Tensor, teacher_logits: Tensor | None, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
-    """The loss of a batch and its terms: `(1 - alpha) * task + alpha * T^2 * KL`.
+def compute_loss(
+    logits: Tensor,
+    teacher_logits: Tensor | None,
+    batch: Batch,
+    recipe: Recipe,
+    features: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The loss of a batch and its terms: `(1 - alpha) * task + alpha * (T^2 * KL + channels * C + features * F)`.
 
     Args:
         logits: (N, K, H, W) of the student.
         teacher_logits: (N, K, h, w), or None where alpha is 0.
         batch: labels (255 = ignore) and valid pixels.
         recipe: temperature, alpha and which losses.
+        features: the student's, projected, (N, D, H', W') and the teacher's (N, D, h', w'), where the recipe compares them.
 
     Returns:
-        `loss`, `task` and, with a teacher, `distillation` (which contains T^2).
+        `loss`, `task` and, with a teacher, `distillation` (which contains T^2); where the recipe has them also `channels` (with
+        T^2) and `features`, without their weights.
     """
     if recipe.alpha == 1:
         task = logits.new_zeros((), dtype=torch.float32)
-    elif logits.shape[1] == 1:
-        task = losses.binary_cross_entropy(logits, batch.labels, batch.valid)
     else:
-        task = losses.cross_entropy(logits, batch.labels, batch.valid)
-    if recipe.task == "cross_entropy+dice" and recipe.alpha < 1:
-        task = task + losses.dice(logits, batch.labels, batch.valid)
+        task = task_loss(logits, batch.labels, batch.valid, recipe)
+        if isinstance(batch, Blend):
+            other = task_loss(logits, batch.other_labels, batch.valid, recipe)
+            task = batch.share * task + (1 - batch.share) * other
     if teacher_logits is None:
         return {"loss": task, "task": task}
-    if recipe.distillation == "channel":
-        distillation = losses.channel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
-    else:
-        distillation = losses.distillation(logits, teacher_logits, recipe.temperature, batch.valid)
-    return {"loss": losses.combine(task, distillation, recipe.alpha), "task": task, "distillation": distillation}
+    loss = losses.channel_kl if recipe.distillation == "channel" else losses.distillation
+    terms = {"distillation": loss(logits, teacher_logits, recipe.temperature, batch.valid)}
+    distilled = terms["distillation"]
+    if recipe.channels:
+        terms["channels"] = losses.channel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
+        distilled = distilled + recipe.channels * terms["channels"]
+    if features is not None:
+        terms["features"] = losses.feature_mse(*features, batch.valid)
+        distilled = distilled + recipe.features * terms["features"]
+    return {"loss": losses.combine(task, distilled, recipe.alpha), "task": task, **terms}
+
+
+def task_loss(logits: Tensor, labels: Tensor, valid: Tensor, recipe: Recipe) -> Tensor:
+    """Cross-entropy over the pixels that are valid and labelled, and Dice where the recipe adds it."""
+    loss = losses.binary_cross_entropy if logits.shape[1] == 1 else losses.cross_entropy
+    task = loss(logits, labels, valid)
+    return task + losses.dice(logits, labels, valid) if recipe.task == "cross_entropy+dice" else task
