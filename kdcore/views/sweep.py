@@ -1,8 +1,12 @@
 """What all charts of a sweep share. They are Vega-Lite: Streamlit changes the data of such a chart in place, while it builds a Plotly figure anew.
 
-A chart's specification depends on the sweep's settings only, and everything that was measured is in its table. So zoom, selection and
-highlight survive while trials come in: `st.vega_lite_chart(chart.table, chart.spec, key=..., alt=chart.alt)` with a fixed key.
-Each chart that shows trials has a selection `trial` (click a trial; its number is in field `trial`).
+A chart's specification and its short name depend on the sweep's settings only; everything that was measured is in its table. Zoom and
+selection survive new trials if key, specification and alternative text stay as they are and Streamlit is told of zooms, too (it
+resets what it is not told of):
+
+    st.vega_lite_chart(chart.table, chart.spec, key="map", alt=chart.alt, on_select="rerun" if chart.selects else "ignore")
+
+without `selection_mode`. The selection `trial` holds the clicked trial: `[{"trial": 7.0}]`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,13 +62,20 @@ class Chart(NamedTuple):
         table: what is drawn; plain text in it is plain text on screen.
         spec: Vega-Lite specification without data.
         reading: one sentence on how to read it.
-        alt: the result in words, for who cannot see it.
+        alt: what the chart is; always the same, because a new alternative text makes Streamlit draw the chart anew.
+        result: what it shows, in words, for who cannot see it; changes with each trial.
     """
 
     table: pd.DataFrame
     spec: Spec
     reading: str
     alt: str
+    result: str
+
+    @property
+    def selects(self) -> bool:
+        """Whether it can be zoomed or a trial in it can be chosen."""
+        return any("params" in layer for layer in self.spec["layer"])
 
 
 def standing(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -64,15 +64,15 @@ def history(trials: Sequence[TrialRecord], settings: SweepSettings) -> Chart | s
         "From left to right as they finished: where the green line still climbs, more trials are worth their time; marks within "
         "the grey band differ from the centre by no more than luck does."
     )
-    alt = (
+    result = (
         f"{counted(len(ended), 'trial')} in the order of finishing. {best_in_words(best_of(ended, settings), settings)}"
     )
     alone = [score(trial) for trial in ended if trial.role == "baseline"]
     if alone:
-        alt += f" The student alone has {max(alone):.1f} %."
+        result += f" The student alone has {max(alone):.1f} %."
     if band:
-        alt += f" One setting with several seeds lies between {band[0]:.1f} and {band[1]:.1f} %."
-    return Chart(table, history_spec(), reading, alt)
+        result += f" One setting with several seeds lies between {band[0]:.1f} and {band[1]:.1f} %."
+    return Chart(table, history_spec(), reading, "Quality of the trials in the order of finishing", result)
 
 
 def luck_band(trials: Sequence[TrialRecord]) -> tuple[float, float] | None:
@@ -182,11 +182,11 @@ def learning_curves(trials: Sequence[TrialRecord], settings: SweepSettings) -> C
     reading = "Each line is one training as it goes on: lines that still climb at the right end would gain from a longer budget."
     running = sum(trial.state == "running" for trial in drawn)
     early = sum(trial.state == "pruned" for trial in drawn)
-    alt = (
+    result = (
         f"Learning curves of {counted(len(drawn), 'trial')}: {running} running, {early} ended early. "
         f"{best_in_words(best, settings)}"
     )
-    return Chart(table, curves_spec(), reading, alt)
+    return Chart(table, curves_spec(), reading, "Learning curve of each trial", result)
 
 
 def curve_kind(trial: TrialRecord, best: TrialRecord | None) -> str:

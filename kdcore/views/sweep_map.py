@@ -78,10 +78,10 @@ def temperature_alpha_map(
     )
     own = best_of(mine, settings)
     alone = [score(trial) for trial in finished(mine) if trial.role == "baseline"]
-    alt = f"Map of temperature and alpha with {counted(len(finished(mine)), 'finished trial')}{several}. {best_in_words(own, settings)}"
+    result = f"{counted(len(finished(mine)), 'finished trial')}{several}. {best_in_words(own, settings)}"
     if alone:
-        alt += f" The student alone has {mean(alone):.1f} %."
-    return Chart(table_of(rows, TEXT, NUMBERS), map_spec(settings), reading, alt)
+        result += f" The student alone has {mean(alone):.1f} %."
+    return Chart(table_of(rows, TEXT, NUMBERS), map_spec(settings), reading, "Map of temperature and alpha", result)
 
 
 def map_rows(trials: Sequence[TrialRecord], settings: SweepSettings) -> Iterator[dict[str, Any]]:

@@ -51,6 +51,7 @@ def importance_bars(report: Mapping[str, Any]) -> Chart | str:
         table_of(rows, ("setting", "label"), ("share",)),
         bars_spec(len(rows)),
         reading,
+        "Importance of each setting",
         str(importance["sentence"]),
     )
 
@@ -120,11 +121,13 @@ def parallel_coordinates(trials: Sequence[TrialRecord], settings: SweepSettings)
         "Follow a bright line from left to right to see the settings of a good trial; where bright and dark lines cross an axis "
         "at the same places, that setting does not matter."
     )
-    alt = (
+    result = (
         f"{counted(len(drawn), 'trial')} as lines across {', '.join(axis.title for axis in axes)}. "
         f"{best_in_words(best_of(drawn, settings), settings)}"
     )
-    return Chart(table, lines_spec([axis.title for axis in axes]), reading, alt)
+    return Chart(
+        table, lines_spec([axis.title for axis in axes]), reading, "Each trial as a line across its settings", result
+    )
 
 
 def settings_axis(name: str, trials: Sequence[TrialRecord], settings: SweepSettings) -> Axis:

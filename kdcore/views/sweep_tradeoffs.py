@@ -88,8 +88,8 @@ def pareto(trials: Sequence[TrialRecord], settings: SweepSettings, cost: Cost = 
         f"trial {trial.number} ({trial.params['student']}) with {score(trial):.1f} % at {trial.values[cost]:,.6g}"
         for trial in on_it
     )
-    alt = f"Mean AP against {COSTS[cost][2]} of {counted(len(drawn), 'trial')}. On the front: {named}."
-    return Chart(table, pareto_spec(cost), reading, alt)
+    result = f"Mean AP against {COSTS[cost][2]} of {counted(len(drawn), 'trial')}. On the front: {named}."
+    return Chart(table, pareto_spec(cost), reading, f"Quality against {COSTS[cost][2]}", result)
 
 
 def pareto_spec(cost: Cost) -> Spec:
@@ -156,7 +156,9 @@ def spread_strip(trials: Sequence[TrialRecord], settings: SweepSettings, report:
         f"Each mark is one training{at}, each bar reaches one standard deviation to both sides of the mean: only if the lower "
         "bar is clearly longer do the settings matter more than luck."
     )
-    return Chart(table, strip_spec(), reading, str(report["spread"]["sentence"]))
+    return Chart(
+        table, strip_spec(), reading, "Spread between seeds and between settings", str(report["spread"]["sentence"])
+    )
 
 
 def strip_rows(
