@@ -35,3 +35,10 @@ def take_from_address(key: str, options: Mapping[str, str], default: str) -> Non
 def put_into_address(key: str) -> None:
     """Name the widget's value in the address, and keep it for this session."""
     st.query_params[key] = st.session_state[f"kept {key}"] = st.session_state[key]
+
+
+def take_once(key: str) -> None:
+    """Give the widget `key`, which keeps its value in the session, what the address names; once, so that it can be changed afterwards."""
+    named, taken = st.query_params.get(key), f"taken {key}"
+    if named is not None and st.session_state.get(taken) != named:
+        st.session_state[key] = st.session_state[taken] = named

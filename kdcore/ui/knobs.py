@@ -1,6 +1,7 @@
 """Temperature and alpha, each with a picture that moves with its slider."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -34,10 +35,13 @@ def temperature_knob(example: StudyFolder | None, usual: float) -> float:
 
 
 def discrete_slider(key: str, values: Sequence[float], usual: float) -> float:
-    """A slider over a few values, which stands in the address; its name and its explanation follow from `key`."""
+    """A slider over a few values, which stands in the address; its name and its explanation follow from `key`.
+
+    A value between the ends that the address names is offered, too: a sweep's best one.
+    """
     chosen: float = st.select_slider(
         key.capitalize(),
-        values,
+        sorted({*values, *named_between(key, values)}),
         usual,
         key=key,
         bind="query-params",
@@ -45,6 +49,16 @@ def discrete_slider(key: str, values: Sequence[float], usual: float) -> float:
         help=words.TERMS[key],
     )
     return chosen
+
+
+def named_between(key: str, values: Sequence[float]) -> set[float]:
+    """What the address named as `key` in this session, as far as it lies between the ends of `values`."""
+    named: set[float] = st.session_state.setdefault(f"named {key}", set())
+    with suppress(ValueError):
+        value = float(st.query_params.get(key, ""))
+        if values[0] <= value <= values[-1]:
+            named.add(value)
+    return named
 
 
 def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:

@@ -10,7 +10,7 @@ from kdcore.runs.library import Library
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import PRESETS, STUDY_PRESETS
 from kdcore.ui import words
-from kdcore.ui.address import select_in_address
+from kdcore.ui.address import select_in_address, take_once
 from kdcore.ui.choices import (
     AS_PRESET,
     DEMO,
@@ -73,6 +73,8 @@ def remember_defaults() -> None:
     if "preset" not in st.session_state:
         named = st.query_params.get("preset", "").lower()
         st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
+    for key in ("teacher", "task", "distillation"):
+        take_once(key)
     for key, value in preset_values(st.session_state["preset"]).items():
         st.session_state.setdefault(key, value)
 

@@ -44,6 +44,12 @@ PAGES = (
         "Precision and recall of all networks, with intervals: does distillation help?",
     ),
     PageWords(
+        "sweep.py",
+        "Sweep",
+        ":material/tune:",
+        "Many short trainings: which temperature and alpha are worth using, and does it matter?",
+    ),
+    PageWords(
         "deploy.py",
         "Deploy",
         ":material/rocket_launch:",

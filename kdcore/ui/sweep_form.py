@@ -1,0 +1,244 @@
+"""The form of the Sweep page: what is searched, on which data, under which budget, and launch."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from kdcore.errors import KdcoreError
+from kdcore.runs import sweep_launch, sweep_library
+from kdcore.runs.devices import available_cores
+from kdcore.runs.library import Library
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.runs.sweep_forecast import as_study, sweep_seconds
+from kdcore.settings import SweepSettings, parse_network
+from kdcore.ui import words
+from kdcore.ui.address import select_in_address
+from kdcore.ui.choices import ALPHAS, DEMO, STUDENTS, TEACHERS, earlier_teachers, known_data
+from kdcore.ui.formatting import count, duration, plain
+from kdcore.ui.launching import launch_button
+from kdcore.ui.study_form import network_label, reuse_label
+from kdcore.ui.study_picker import workspace
+from kdcore.ui.sweep_choices import (
+    CONFIRMATIONS,
+    DEFAULTS,
+    MORE,
+    OBJECTIVES,
+    RATES,
+    REPEATS,
+    STEPS,
+    TEACHER_STEPS,
+    TEMPERATURES,
+    TRIALS,
+    Space,
+    SweepChoices,
+)
+from kdcore.ui.sweep_words import FORM, say_neighbours, shown_error
+from kdcore.ui.timing import costs_of, measure
+
+PARAMETER = "sweep"  # in the address
+MOST_TRIALS = 10_000
+
+
+def show_form() -> None:
+    """Everything that a sweep needs; one click starts a short one on the demo area."""
+    studies = workspace().studies()
+    with st.container(border=True):
+        left, right = st.columns((3, 2))
+        with left:
+            data = select_in_address("Search on", "data", known_data(Library(workspace()).known(), studies), DEMO)
+            st.page_link("data.py", label="Look at it, or use data of your own", icon=":material/database:")
+        usual = f"{'Demo area' if data == DEMO else Path(data).stem}, which temperature and alpha"
+        title = right.text_input("Name of the sweep", key="sweep title", max_chars=100, placeholder=usual)
+        right.caption("Any words that tell it from the others.")
+    space = choose_space()
+    choices, workers = choose_budget(space, studies, data)
+    try:
+        settings = choices.settings()
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    say_neighbours(studies)
+    with st.bottom.container(horizontal=True, vertical_alignment="center"):
+        tell_time(settings, workers)
+        token = launch_button("Start the sweep", "sweep", icon=":material/rocket_launch:")
+    if token is None:
+        return
+    try:
+        sweep = start_sweep(token, title.strip() or usual, data, settings, workers)
+    except KdcoreError as error:
+        st.error(shown_error(error), icon=":material/error:")
+        return
+    st.query_params[PARAMETER] = sweep.id
+    st.rerun()
+
+
+def start_sweep(token: str, title: str, data: str, settings: SweepSettings, workers: int) -> SweepFolder:
+    """Make a sweep of a token, or find the one that was made of it, and start its workers.
+
+    Raises:
+        KdcoreError: it cannot be made or started; says why.
+    """
+    sweep = sweep_library.create(workspace(), title, "demo" if data == DEMO else Path(data), settings, token)
+    sweep_launch.start(sweep, workers)
+    return sweep
+
+
+def choose_space() -> Space:
+    """Temperature, alpha and what else is searched."""
+    with st.container(border=True):
+        left, right = st.columns(2)
+        temperature = left.select_slider(
+            "Temperatures from … to …",
+            TEMPERATURES,
+            (1.0, 10.0),
+            key="temperatures",
+            bind="query-params",
+            format_func=lambda value: f"{value:g}",
+            help=words.TERMS["temperature"],
+        )
+        alpha = right.select_slider(
+            "Alphas from … to …",
+            ALPHAS,
+            (0.0, 1.0),
+            key="alphas",
+            bind="query-params",
+            format_func=lambda value: f"{value:g}",
+            help=words.TERMS["alpha"],
+        )
+        students = left.pills(
+            "Students",
+            STUDENTS,
+            selection_mode="multi",
+            default=["tiny"],
+            key="students",
+            bind="query-params",
+            help=FORM["students"],
+        )
+        more = right.pills(
+            "Search these, too",
+            list(MORE),
+            selection_mode="multi",
+            key="more",
+            bind="query-params",
+            format_func=MORE.__getitem__,
+            help=FORM["more"],
+        )
+        rates = (1e-4, 1e-2)
+        if "learning_rate" in more:
+            rates = right.select_slider(
+                "Learning rates from … to …",
+                RATES,
+                (3e-4, 3e-3),
+                key="rates",
+                bind="query-params",
+                format_func=lambda value: f"{value:g}",
+            )
+    return Space(temperature, alpha, students, more, rates)
+
+
+def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[SweepChoices, int]:
+    """How many trials, how long each, who teaches; gives all choices and the number of workers."""
+    several = len(space.students) > 1
+    by_path = {str(teacher.checkpoint): teacher for teacher in earlier_teachers(studies, data)}
+    teachers = [*TEACHERS, *by_path]
+    cores = available_cores()
+    with st.container(border=True):
+        first, second, third, fourth = st.columns((2, 2, 2, 3))
+        trials = first.number_input(
+            "Trials", 1, MOST_TRIALS, TRIALS, key="trials", bind="query-params", help=FORM["trials"]
+        )
+        steps = second.number_input(
+            "Steps of a trial", 10, 1_000_000, STEPS, step=50, key="trial_steps", bind="query-params", help=words.TERMS["step"]
+        )  # fmt: skip
+        workers = third.number_input(
+            "Workers", 1, max(2, cores), min(2, cores), key="workers", bind="query-params", help=FORM["workers"]
+        )
+        if st.session_state.get("sweep teacher") not in teachers:
+            st.session_state["sweep teacher"] = "light"
+        teacher = fourth.selectbox(
+            "Teacher",
+            teachers,
+            key="sweep teacher",
+            persist_state="session",
+            help=words.TERMS["teacher"],
+            format_func=lambda name: (
+                reuse_label(by_path[name]) if name in by_path else f"Train one: {network_label(name)}"
+            ),
+        )
+        with st.expander("More settings", icon=":material/tune:"):
+            a, b, c = st.columns(3)
+            objectives = a.pills(
+                "Objectives",
+                list(OBJECTIVES) if several else ["quality"],
+                selection_mode="multi",
+                default=["quality"],
+                key="objectives",
+                bind="query-params",
+                format_func=OBJECTIVES.__getitem__,
+                help=FORM["objectives"],
+            )
+            if not several:
+                a.caption("Size and latency can be objectives once several students are chosen.")
+            repeats = b.number_input(
+                "Repeats of the centre", 2, 50, REPEATS, key="repeats", bind="query-params", help=FORM["repeats"]
+            )
+            confirm = c.select_slider(
+                "Fresh seeds to confirm with",
+                CONFIRMATIONS,
+                0,
+                key="confirm",
+                bind="query-params",
+                help=FORM["confirm"],
+            )
+            kind = a.segmented_control(
+                "Budget of a trial",
+                ["steps", "seconds"],
+                default="steps",
+                required=True,
+                key="budget",
+                bind="query-params",
+                help=FORM["budget"],
+            )
+            seconds = b.number_input(
+                "Seconds of a trial", 1.0, 1e6, 20.0, step=5.0, key="trial_seconds", bind="query-params", disabled=kind != "seconds"
+            )  # fmt: skip
+            teacher_steps = c.number_input(
+                "Steps of the teacher", 10, 1_000_000, TEACHER_STEPS, step=50, key="sweep_teacher_steps", bind="query-params",
+                disabled=teacher in by_path,
+            )  # fmt: skip
+            batch = a.number_input(
+                "Crops in a batch", 1, 256, DEFAULTS.budget.batch_size, key="trial_batch", bind="query-params"
+            )
+            crop = b.number_input(
+                "Side of a crop, pixels", 32, 2048, DEFAULTS.budget.crop, step=32, key="trial_crop", bind="query-params"
+            )
+            storage = c.text_input(
+                "Database for the trials (URL)",
+                key="storage",
+                persist_state="session",
+                placeholder="none: a file of the sweep",
+                help=FORM["storage"],
+            )
+            pruning = a.toggle(
+                "End hopeless trials early", True, key="pruning", bind="query-params", help=FORM["pruning"]
+            )
+    chosen = SweepChoices(
+        space=space, objectives=objectives, trials=int(trials), repeats=int(repeats), confirm=confirm, steps=int(steps),
+        seconds=float(seconds) if kind == "seconds" else None, batch_size=int(batch), crop=int(crop), pruning=pruning,
+        teacher="light" if teacher in by_path else teacher, teacher_steps=int(teacher_steps), storage=storage.strip(),
+        reused=by_path.get(teacher),
+    )  # fmt: skip
+    return chosen, int(workers)
+
+
+def tell_time(settings: SweepSettings, workers: int) -> None:
+    """How long the sweep would take; where nothing was measured, the offer to measure."""
+    expected = sweep_seconds(settings, costs_of(workspace().path), workers)
+    trainings = f"{count(settings.trials, 'trial')} on {count(workers, 'worker')}"
+    if expected is not None:
+        st.caption(f"{trainings}. Roughly {duration(expected)}, from steps that were measured here.", width="stretch")
+        return
+    st.caption(f"{trainings}. How long a step takes on this machine was not measured yet.", width="stretch")
+    if st.button("Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops."):
+        measure(as_study(settings, parse_network(settings.space.student[0])))

@@ -1,0 +1,260 @@
+"""What a sweep found: the verdict in words, the best trial beside the student alone, the figures and the table of trials."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.settings import SweepSettings
+from kdcore.ui.choices import DEMO
+from kdcore.ui.formatting import count, plain, points
+from kdcore.ui.sweep_choices import fits_train, train_address
+from kdcore.ui.sweep_kept import Found
+from kdcore.ui.sweep_tables import NAMES, settings_in_words, trials_table, what
+from kdcore.ui.watching import metrics_of
+from kdcore.views.charts import learning_chart, learning_table
+from kdcore.views.sweep import Chart
+from kdcore.views.sweep_history import history, learning_curves
+from kdcore.views.sweep_map import temperature_alpha_map
+from kdcore.views.sweep_settings import importance_bars, parallel_coordinates
+from kdcore.views.sweep_tradeoffs import COSTS, costs_of, pareto, spread_strip
+
+TRIAL = "trial"  # in the address: the one that is looked at
+LOOKS = {
+    "matter": ("green", ":material/trending_up:"),
+    "do not matter": ("orange", ":material/casino:"),
+    "cannot tell": ("gray", ":material/question_mark:"),
+    "unknown": ("gray", ":material/hourglass_empty:"),
+}
+CONFIRMED = {"better": ("green", ":material/verified:"), "worse": ("red", ":material/trending_down:")}
+
+
+def show_headline(sweep: SweepFolder, found: Found) -> None:
+    """Whether the settings matter, and the best trial beside the student alone and the teacher."""
+    spread = found.report["spread"]
+    claim, separator, measured = str(spread["sentence"]).partition(": ")
+    colour, icon = LOOKS[spread["verdict"]]
+    with st.container(border=True):
+        st.markdown(f"#### :{colour}[{icon}] {plain(claim)}{'' if claim.endswith('.') else '.'}")
+        if separator:
+            st.caption(plain(measured[:1].upper() + measured[1:]))
+    best, alone = chosen_best(found), baseline(found)
+    first, second, third = st.columns(3)
+    card(
+        first,
+        "Best so far" if sweep.alive else "Best trial",
+        best,
+        "–" if best is None else f"trial {best.number}: {settings_in_words(best, sweep.settings)}",
+        "The highest mean AP on validation among the trials with the sweep's own seed. The best of many trials is partly luck: "
+        "confirm it with fresh seeds.",
+    )
+    gain = None if best is None or alone is None else 100 * (best.values["quality"] - alone.values["quality"])
+    card(
+        second,
+        "Student alone",
+        alone,
+        "not finished yet" if gain is None else f"the best trial is {points(gain, 2)} points away",
+        "The same student with alpha 0, under the same budget.",
+    )
+    teacher = teacher_quality(sweep)
+    third.metric(
+        "Teacher",
+        "–" if teacher is None else f"{100 * teacher:.2f}",
+        border=True,
+        height="stretch",
+        help="Mean AP on validation of the teacher that all trials share.",
+        delta="mean AP on validation" if teacher is not None else "not measured here",
+        delta_color="off",
+        delta_arrow="off",
+    )
+
+
+def card(place: Any, name: str, trial: TrialRecord | None, detail: str, explained: str) -> None:
+    """A trial's mean AP in a card."""
+    place.metric(
+        name,
+        "–" if trial is None else f"{100 * trial.values['quality']:.2f}",
+        border=True,
+        height="stretch",
+        help=explained,
+        delta=detail,
+        delta_color="off",
+        delta_arrow="off",
+    )
+
+
+def chosen_best(found: Found) -> TrialRecord | None:
+    """The best finished trial."""
+    best = found.report["best"]
+    return None if best is None else TrialRecord.model_validate(best)
+
+
+def baseline(found: Found) -> TrialRecord | None:
+    """The student alone of the best trial's size, else the first one."""
+    alone = [TrialRecord.model_validate(trial) for trial in found.report["baselines"]]
+    best = chosen_best(found)
+    same = [trial for trial in alone if best is not None and trial.params["student"] == best.params["student"]]
+    return next(iter(same or alone), None)
+
+
+def teacher_quality(sweep: SweepFolder) -> float | None:
+    """Mean AP on validation of the first teacher that was trained here; None before, or where an earlier one is used."""
+    for run in sweep.teacher_runs():
+        if run.report.exists():
+            value: float | None = run.read_report()["validation"]["mean_ap"]
+            return value
+    return None
+
+
+def show_confirmation(found: Found) -> None:
+    """The paired verdict on the test split, once there is one."""
+    confirmed = found.report["confirmation"]
+    if confirmed is None:
+        return
+    colour, icon = CONFIRMED.get(confirmed["comparison"]["verdict"], ("gray", ":material/trending_flat:"))
+    with st.container(border=True):
+        st.markdown(f":{colour}-badge[{icon} Confirmation] {plain(confirmed['sentence'])}")
+        st.caption("The test split was read once, for this comparison. No trial has seen it.")
+
+
+def show_figures(sweep: SweepFolder, found: Found) -> None:
+    """All figures, each with a sentence on how to read it; a click on a trial opens it beside the map."""
+    settings, trials = sweep.settings, found.trials
+    left, right = st.columns((3, 2))
+    with left:
+        draw("Temperature and alpha", temperature_alpha_map(trials, settings))
+    with right:
+        show_trial(sweep, found)
+    left, right = st.columns(2)
+    with left:
+        draw("Settings or luck?", spread_strip(trials, settings, found.report))
+    with right:
+        draw("Importance", importance_bars(found.report), clickable=False)
+    left, right = st.columns(2)
+    with left:
+        draw("History", history(trials, settings))
+    with right:
+        draw("Learning curves", learning_curves(trials, settings))
+    draw("All settings at once", parallel_coordinates(trials, settings))
+    for cost in costs_of(settings):
+        draw(f"Quality against {NAMES.get(cost, COSTS[cost][1]).lower()}", pareto(trials, settings, cost))
+
+
+def draw(title: str, chart: Chart | str, clickable: bool = True) -> None:
+    """A figure under its title, or the sentence why there is none."""
+    st.subheader(title)
+    if isinstance(chart, str):
+        st.caption(plain(chart))
+        return
+    key = f"sweep chart {title}"
+    st.vega_lite_chart(
+        chart.table,
+        chart.spec,
+        key=key,
+        alt=chart.alt,
+        on_select=pick_from_chart(key) if chart.selects else "ignore",  # told of zooms, too: others are reset by new data
+    )
+    st.caption(plain(chart.reading))
+
+
+def pick_from_chart(key: str) -> Callable[[], None]:
+    """Puts the trial that was clicked in a chart into the address."""
+
+    def pick() -> None:
+        picked = st.session_state[key]["selection"].get(TRIAL) or []
+        numbers = [entry["trial"] for entry in picked if entry.get("trial") is not None]
+        if numbers:
+            st.query_params[TRIAL] = str(int(numbers[0]))
+
+    return pick
+
+
+def chosen_trial(found: Found) -> TrialRecord | None:
+    """The trial that the address names, else the best one."""
+    named = st.query_params.get(TRIAL, "")
+    return next((trial for trial in found.trials if str(trial.number) == named), chosen_best(found))
+
+
+def show_trial(sweep: SweepFolder, found: Found) -> None:
+    """One trial: what it is, its settings, its learning curve, and the way to the Train page."""
+    trial = chosen_trial(found)
+    if trial is None:
+        st.subheader("Trial")
+        st.caption("The best trial is shown here once one has finished.")
+        return
+    best = chosen_best(found)
+    is_best = best is not None and best.number == trial.number
+    st.subheader(f"Trial {trial.number}{': the best' if is_best else ''}")
+    quality = trial.values.get("quality")
+    reached = f" Mean AP {100 * quality:.2f}." if quality is not None else ""
+    st.markdown(plain(f"{what(trial).capitalize()}: {settings_in_words(trial, sweep.settings)}.{reached}"))
+    if trial.message:
+        st.caption(plain(trial.message))
+    run = sweep.run(trial.number)
+    table = learning_table(
+        {f"trial {trial.number}": ("alone" if trial.role == "baseline" else "distilled", metrics_of(run))},
+        "validation_mean_ap",
+        100,
+    )
+    if not table.empty:
+        st.vega_lite_chart(
+            table,
+            learning_chart("Validation mean AP", int(table["step"].max()), points=True),
+            key="curve of the chosen trial",
+            alt=f"Mean average precision on validation of trial {trial.number} against the step",
+        )
+    offer_settings(sweep, trial, sweep.settings)
+    st.caption("Click a trial in any figure, or a row of the table, to see it here.")
+
+
+def offer_settings(sweep: SweepFolder, trial: TrialRecord, settings: SweepSettings) -> None:
+    """The way to the Train page, filled in with the trial's settings."""
+    if not trial.params:
+        return
+    if not fits_train(trial):
+        st.caption("The Train page offers the named students only; use `kdcore study` for this one.")
+        return
+    data = DEMO if sweep.about.demo is not None else str(sweep.collection)
+    if st.button(
+        "Use these settings",
+        icon=":material/school:",
+        type="primary" if sweep.progress().state == "finished" else "secondary",
+        help="Opens the Train page, filled in with them. Nothing is started yet.",
+    ):
+        steps = sweep.run(trial.number).status.steps or settings.budget.steps
+        st.switch_page("train.py", query_params=train_address(settings, trial, steps, data))
+
+
+def show_trials(sweep: SweepFolder, found: Found) -> None:
+    """A row a trial; a click shows it beside the map."""
+    st.subheader("Trials")
+    table = trials_table(found.trials, sweep.settings)
+    key = "sweep table"
+
+    def pick() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        if rows:
+            st.query_params[TRIAL] = str(int(table["Trial"].iloc[rows[0]]))
+
+    st.dataframe(
+        table.dropna(axis="columns", how="all"),
+        key=key,
+        hide_index=True,
+        height=320,
+        placeholder="–",
+        on_select=pick,
+        selection_mode="single-row",
+        column_config={
+            "Trial": st.column_config.NumberColumn(pinned=True),
+            "Temperature": st.column_config.NumberColumn(format="%.4g"),
+            "Alpha": st.column_config.NumberColumn(format="%.4g"),
+            "Learning rate": st.column_config.NumberColumn(format="%.4g"),
+            "Mean AP": st.column_config.NumberColumn(format="%.2f", help="On the validation split, from 0 to 100."),
+            "Parameters": st.column_config.NumberColumn(format="localized"),
+            "ms for a megapixel": st.column_config.NumberColumn(format="%.0f"),
+            "Seconds": st.column_config.NumberColumn(format="%.0f"),
+        },
+        alt=f"{count(len(found.trials), 'trial')} with state, settings and mean average precision",
+    )

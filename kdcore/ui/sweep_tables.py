@@ -1,0 +1,123 @@
+"""Trials of a sweep as rows and sentences. No streamlit here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from kdcore.runs.sweep_folder import WorkerStatus
+from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.settings import SweepSettings
+from kdcore.ui.formatting import count, duration, sentence
+from kdcore.ui.sweep_words import TRIAL_STATES
+
+NAMES = {
+    "temperature": "Temperature",
+    "alpha": "Alpha",
+    "learning_rate": "Learning rate",
+    "student": "Student",
+    "task": "Task loss",
+    "distillation": "Distillation loss",
+}
+
+
+def trials_table(trials: Sequence[TrialRecord], settings: SweepSettings) -> pd.DataFrame:
+    """A row a trial, as the page shows it; what is not known (yet) is empty."""
+    rows = []
+    for trial in trials:
+        row: dict[str, Any] = {"Trial": trial.number, "What": what(trial), "State": TRIAL_STATES[trial.state]}
+        row |= {NAMES[name]: trial.params.get(name) for name in settings.space.searched}
+        quality = trial.values.get("quality")
+        row |= {
+            "Mean AP": None if quality is None else 100 * quality,
+            "Parameters": trial.values.get("size"),
+            "ms for a megapixel": trial.values.get("latency"),
+            "Seconds": trial.ended - trial.started if trial.ended and trial.started else None,
+            "Note": note(trial),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def trials_csv(trials: Sequence[TrialRecord]) -> str:
+    """All that is known of the trials, a row each, as CSV with full precision."""
+    rows: list[dict[str, Any]] = [
+        {"trial": trial.number, "role": trial.role, "seed": trial.seed, "state": trial.state}
+        | trial.params
+        | trial.values
+        | {"retry_of": trial.retry_of, "started": trial.started, "ended": trial.ended, "message": trial.message}
+        for trial in trials
+    ]
+    return pd.DataFrame(rows).to_csv(index=False)
+
+
+def what(trial: TrialRecord) -> str:
+    """What a trial is in the sweep."""
+    return {"search": "search", "baseline": "student alone", "repeat": f"repeat, seed {trial.seed}"}[trial.role]
+
+
+def note(trial: TrialRecord) -> str | None:
+    """Why it failed, and which trial takes its place."""
+    again = f"done again as trial {trial.retried_as}" if trial.retried_as is not None else ""
+    of = f"trial {trial.retry_of} done again" if trial.retry_of is not None else ""
+    told = [trial.message if not again else "", again, of]
+    return "; ".join(part for part in told if part) or None
+
+
+def settings_in_words(trial: TrialRecord, settings: SweepSettings) -> str:
+    """'temperature 3.16, alpha 0.7': what is searched, of one trial."""
+    if trial.params.get("alpha") == 0 and "temperature" not in trial.params:
+        named = [name for name in settings.space.searched if name in trial.params and name != "alpha"]
+        return ", ".join(["student alone", *(value_in_words(name, trial.params[name]) for name in named)])
+    return ", ".join(
+        value_in_words(name, trial.params[name]) for name in settings.space.searched if name in trial.params
+    )
+
+
+def value_in_words(name: str, value: float | str) -> str:
+    """'learning rate 0.001'."""
+    return f"{NAMES[name].lower()} {value if isinstance(value, str) else f'{value:.4g}'}"
+
+
+def worker_in_words(index: int, status: WorkerStatus) -> str:
+    """What one process of a sweep does."""
+    if status.state == "launched" or status.stage in ("", "starting"):
+        doing = "starting: loading the libraries that train"
+    else:
+        doing = stage_in_words(status.stage)
+        doing += f", {status.done:,} of {status.total:,}" if status.total > 1 else ""
+    return f"Worker {index + 1}: {doing}"
+
+
+def stage_in_words(stage: str) -> str:
+    """'teacher-s0: training' becomes 'teacher, seed 0: training'."""
+    run, separator, rest = stage.partition(": ")
+    arm, of_seed, seed = run.partition("-s")
+    named = f"{arm}, seed {seed}" if of_seed and seed.isdigit() else run
+    return f"{named}: {rest}" if separator else named
+
+
+def states_in_words(counts: dict[str, int]) -> str:
+    """'12 finished, 2 ended early, 1 running'."""
+    return ", ".join(f"{number:,} {TRIAL_STATES[state]}" for state, number in counts.items() if number)
+
+
+def time_left(seconds: float | None) -> str:
+    """How long the trials will still take."""
+    return "Time left: told once a trial has ended." if seconds is None else f"About {duration(seconds)} left."
+
+
+def failures(trials: Sequence[TrialRecord]) -> list[str]:
+    """A sentence for each trial that failed and was not done again, and how many were."""
+    failed = [trial for trial in trials if trial.state == "failed"]
+    told = [
+        f"Trial {trial.number}: {sentence(trial.message) or 'failed without a word'}"
+        for trial in failed
+        if trial.retried_as is None
+    ]
+    again = [trial for trial in failed if trial.retried_as is not None]
+    if again:
+        told.append(
+            f"{count(len(again), 'trial')} lost {'its' if len(again) == 1 else 'their'} worker and {'was' if len(again) == 1 else 'were'} done again."
+        )
+    return told

@@ -1,0 +1,141 @@
+"""Watch a sweep: its progress while it runs, what can be done with it, and what it found so far.
+
+The page only reads files that the sweep's own processes write, so closing it changes nothing.
+"""
+
+import streamlit as st
+
+from kdcore.errors import KdcoreError
+from kdcore.runs import sweep_launch, sweep_library
+from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
+from kdcore.ui.formatting import plain, sentence, when
+from kdcore.ui.study_picker import workspace
+from kdcore.ui.sweep_actions import offer_actions, offer_deletion
+from kdcore.ui.sweep_kept import Found, look
+from kdcore.ui.sweep_results import show_confirmation, show_figures, show_headline, show_trials
+from kdcore.ui.sweep_tables import failures, states_in_words, time_left, worker_in_words
+from kdcore.ui.sweep_words import STATES, say_neighbours, shown_error
+
+TICK = 2.0  # seconds
+
+
+def watch(sweep: SweepFolder) -> None:
+    """Show a sweep; what changes is renewed every two seconds while it runs."""
+    progress = sweep.progress()
+    if progress.state == "broken":
+        st.error(shown_error(progress.message), icon=":material/error:")
+        offer_deletion(sweep)
+        return
+    say_what(sweep)
+    running = progress.state == "running"
+    if running:
+        say_neighbours(workspace().studies())
+        st.fragment(draw_progress, run_every=TICK)(sweep.id)
+    else:
+        say_state(sweep, progress)
+        offer_actions(sweep, progress)
+    st.fragment(draw_results, run_every=TICK if running else None)(sweep.id)
+    show_log(sweep, progress)
+
+
+def say_what(sweep: SweepFolder) -> None:
+    """Title, data, size and age, in one line."""
+    about, settings = sweep.about, sweep.settings
+    data = "Demo area" if about.demo is not None else sweep.collection.stem
+    student = ", ".join(settings.space.student)
+    st.caption(
+        f"{plain(about.title)} · {plain(data)} · student {plain(student)} · {settings.trials:,} trials · made {when(about.created)}"
+    )
+
+
+def draw_progress(sweep_id: str) -> None:
+    """How far it is and what each worker does. When it has ended, the page is drawn anew, and the ticking is over.
+
+    Only this is drawn here: a button that is drawn in a fragment's last moment takes a click that nobody answers.
+    """
+    try:
+        sweep = sweep_library.find(workspace(), sweep_id)
+        found = look(sweep)
+    except KdcoreError as error:
+        st.error(shown_error(error), icon=":material/error:")
+        return
+    progress = sweep.progress(found.trials)
+    if progress.state != "running":
+        st.rerun(scope="app")
+    stopping = sweep.cancel_file.exists()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.progress(min(1.0, progress.over / progress.trials), text=progress_in_words(progress, stopping))
+        st.button(
+            "Stop",
+            icon=":material/stop:",
+            key="stop the sweep",
+            disabled=stopping,
+            on_click=stop,
+            args=(sweep,),
+            help="Every worker saves its state; resuming goes on exactly there.",
+        )
+    alive = sweep.alive
+    lines = [worker_in_words(index, status) for index, status in sweep.workers().items() if index in alive]
+    st.caption("  \n".join(plain(line) for line in lines))
+    st.caption("You can close this page: the sweep goes on, and this address finds it again.")
+
+
+def progress_in_words(progress: SweepProgress, stopping: bool) -> str:
+    """How many trials are over, and how long the rest will take, as Markdown."""
+    if stopping:
+        return "Stopping: the workers save their state …"
+    if progress.over >= progress.trials:
+        return plain(f"All {progress.trials:,} trials have ended. The best setting is being confirmed.")
+    told = f"{progress.over:,} of {progress.trials:,} trials have ended"
+    states = states_in_words({k: v for k, v in progress.counts.items() if k not in ("waiting", "finished")})
+    return plain(f"{told}{f' ({states})' if states else ''}. {time_left(progress.seconds_left)}")
+
+
+def stop(sweep: SweepFolder) -> None:
+    """Ask the workers to stop, unless they have just ended."""
+    try:
+        sweep_launch.stop(sweep)
+    except KdcoreError as error:
+        st.toast(plain(str(error)))
+
+
+def say_state(sweep: SweepFolder, progress: SweepProgress) -> None:
+    """What became of a sweep that does not run."""
+    if progress.state == "failed":
+        st.error(plain(sentence(progress.message)) or "It failed without a word.", icon=":material/error:")
+    if progress.state != "finished":
+        told = f"{progress.over:,} of {progress.trials:,} trials have ended."
+        st.progress(min(1.0, progress.over / progress.trials), text=plain(f"{STATES[progress.state]} {told}"))
+
+
+def draw_results(sweep_id: str) -> None:
+    """What was found so far."""
+    try:
+        sweep = sweep_library.find(workspace(), sweep_id)
+        found = look(sweep)
+        draw_found(sweep, found)
+    except KdcoreError as error:
+        st.error(shown_error(error), icon=":material/error:")
+
+
+def draw_found(sweep: SweepFolder, found: Found) -> None:
+    """The verdict, the figures and the trials."""
+    if not found.trials:
+        st.caption("Results appear here with the first trials. First the teacher is trained, once for all of them.")
+        return
+    show_headline(sweep, found)
+    show_confirmation(found)
+    show_figures(sweep, found)
+    show_trials(sweep, found)
+    told = failures(found.trials)
+    if told:
+        with st.expander(f"Trials that failed ({len(told)})", icon=":material/error:"):
+            st.markdown("\n".join(f"- {plain(line)}" for line in told))
+
+
+def show_log(sweep: SweepFolder, progress: SweepProgress) -> None:
+    """The last lines that the workers wrote; open where the sweep failed."""
+    log = sweep.log_tail(40)
+    if log:
+        with st.expander("Log", icon=":material/article:", expanded=progress.state == "failed"):
+            st.code(log, language=None, wrap_lines=True)

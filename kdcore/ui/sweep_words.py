@@ -1,0 +1,65 @@
+"""Words and sentences of the Sweep page."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from kdcore.errors import KdcoreError
+from kdcore.runs.study_folder import StudyFolder
+from kdcore.ui.formatting import count, plain
+
+INTRODUCTION = (
+    "A sweep trains the same small student many times, each time with another temperature and alpha, and shows what matters on your data, "
+    "and whether it matters at all beside the luck of a training. All trials share one teacher. The student alone is always among them."
+)
+FORM = {
+    "students": "Sizes of the student. With several, a sweep also tells what a larger one gains.",
+    "more": "Each further setting needs more trials to say anything about it.",
+    "trials": "In all, with the student alone and the repeats of the centre, which come first.",
+    "workers": "Processes that train side by side, each on one core. A trial belongs to one worker; one that is killed loses nothing.",
+    "objectives": "What a good trial is: mean AP on validation, few parameters, a short time for a megapixel on this machine. "
+    "With one student all trials have the same size and speed, so there is nothing to choose between.",
+    "repeats": "Trainings of the centre of the search space, each with another seed: they measure the luck of a training.",
+    "confirm": "Afterwards the best setting meets the default on the test split, each trained with this many fresh seeds. 0: not now; there "
+    "is a button for it later.",
+    "budget": "The same for every trial. With seconds, slower students get fewer steps.",
+    "storage": "Trials are kept in a file of the sweep. A database (sqlite:///FILE, postgresql://…) lets several machines work on it.",
+    "pruning": "A trial that is worse than every finished one was by then is ended. With several objectives none is.",
+}
+STATES = {
+    "new": "Not started yet.",
+    "running": "Running.",
+    "finished": "All trials have ended.",
+    "stopped": "Stopped. Resume goes on exactly there.",
+    "failed": "Failed.",
+    "broken": "It cannot be read.",
+}
+TRIAL_STATES = {
+    "waiting": "waiting",
+    "running": "running",
+    "interrupted": "interrupted",
+    "finished": "finished",
+    "pruned": "ended early",
+    "failed": "failed",
+}
+
+
+def shown_error(error: KdcoreError | str) -> str:
+    """A sentence of the command as the page says it, as Markdown: fields in place of options."""
+    text = str(error).replace("--storage", "Database URL").replace("leave Database URL away", "leave the field empty")
+    return plain(
+        text.replace("choose another --out", "start another sweep").replace(
+            "Choose another --out", "Start another sweep"
+        )
+    )
+
+
+def say_neighbours(studies: Sequence[StudyFolder]) -> None:
+    """Tell of studies that use the same machine: a sweep does not wait for them, and both are slower."""
+    running = [study.title for study in studies if study.state == "running"]
+    if running:
+        st.info(
+            f"{count(len(running), 'study').capitalize()} {'is' if len(running) == 1 else 'are'} running on this machine "
+            f"({plain(', '.join(running)[:200])}). A sweep does not wait for it: both take longer until it has ended.",
+            icon=":material/hourglass_top:",
+        )
