@@ -7,14 +7,15 @@ data-parallel run need no sampler state.
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdcore.data.collection import Collection
+from kdcore.data.answers import Answers, turn
+from kdcore.data.collection import Collection, Region
 from kdcore.data.labels import IGNORE
 from kdcore.data.scene import Box, Crop
 from kdcore.data.survey import CELL, Survey
@@ -32,15 +33,19 @@ class Batch:
         image: (N, bands, height, width) float32 in the raster's units, nodata filled with the train mean.
         labels: (N, height, width) uint8 class indices, 255 = ignore.
         valid: (N, height, width) bool, False on nodata.
+        teacher: (N, answers, channels, height, width) float16, what a teacher was found to say about these very views; see
+            `kdcore.models.teacher.pack`. None where nothing is kept.
     """
 
     image: Tensor
     labels: Tensor
     valid: Tensor
+    teacher: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same batch with each tensor changed, for example moved to a device."""
-        return Batch(change(self.image), change(self.labels), change(self.valid))
+        teacher = None if self.teacher is None else change(self.teacher)
+        return Batch(change(self.image), change(self.labels), change(self.valid), teacher)
 
 
 class Batches:
@@ -56,6 +61,7 @@ class Batches:
         jitter: radiometric jitter; gain and offset in standard deviations.
         unlabelled: crops without labels in a batch.
         rank, ranks: this process' share of the batch, for several processes.
+        answers: serves what a teacher says about the crops; they are the same crops with and without it.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Batches:
         unlabelled: int = 0,
         rank: int = 0,
         ranks: int = 1,
+        answers: Answers | None = None,
     ) -> None:
         if batch_size % ranks or unlabelled % ranks:
             raise DataError(
@@ -81,7 +88,7 @@ class Batches:
         self.collection, self.survey = collection, survey
         self.seed, self.batch_size, self.crop = seed, batch_size, crop
         self.rare_classes, self.jitter, self.unlabelled = rare_classes, jitter, unlabelled
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.answers = rank, ranks, answers
         self._area = np.cumsum([region.box.area for region in survey.regions], dtype=np.float64)
         self._unlabelled_area = np.cumsum([region.box.area for region in survey.unlabelled], dtype=np.float64)
         # For each class a running sum over cells: a cell is drawn with a weight of its pixels of that class.
@@ -91,28 +98,39 @@ class Batches:
         """The crops of `step` (from 0), this process' share of them."""
         labelled = range(self.rank * self.batch_size // self.ranks, (self.rank + 1) * self.batch_size // self.ranks)
         extra = range(self.rank * self.unlabelled // self.ranks, (self.rank + 1) * self.unlabelled // self.ranks)
-        crops = [self._labelled(np.random.default_rng([self.seed, step, index])) for index in labelled]
-        crops += [
+        made = [self._labelled(np.random.default_rng([self.seed, step, index])) for index in labelled]
+        made += [
             self._without_labels(np.random.default_rng([self.seed, step, index, UNLABELLED_STREAM])) for index in extra
         ]
+        crops, served = zip(*made, strict=True)
         image, valid, labels = (np.stack(arrays) for arrays in zip(*crops, strict=True))
-        return Batch(torch.from_numpy(image), torch.from_numpy(labels), torch.from_numpy(valid))
+        teacher = None if self.answers is None else torch.from_numpy(np.stack(served))
+        return Batch(torch.from_numpy(image), torch.from_numpy(labels), torch.from_numpy(valid), teacher)
 
-    def _labelled(self, rng: np.random.Generator) -> Crop:
-        region, box = self.place(rng)
-        crop = self.collection.reader.read(self.survey.regions[region].scene, box)
-        return self.augment(keep_inside(crop, box, self.survey.regions[region].box), rng)
+    def _labelled(self, rng: np.random.Generator) -> tuple[Crop, NDArray[np.float16] | None]:
+        index, box = self.place(rng)
+        region = self.survey.regions[index]
+        return self._lay(self.collection.reader.read(region.scene, box), region, box, rng)
 
-    def _without_labels(self, rng: np.random.Generator) -> Crop:
-        scene, frame = self.survey.unlabelled[draw(self._unlabelled_area, rng)]
+    def _without_labels(self, rng: np.random.Generator) -> tuple[Crop, NDArray[np.float16] | None]:
+        region = self.survey.unlabelled[draw(self._unlabelled_area, rng)]
+        frame = region.box
         box = Box(
             offset(rng, frame.row, frame.height, self.crop),
             offset(rng, frame.column, frame.width, self.crop),
             self.crop,
             self.crop,
         )
-        crop = keep_inside(self.collection.reader.read(scene, box), box, frame)
-        return self.augment(crop._replace(labels=np.full_like(crop.labels, IGNORE)), rng)
+        crop = self.collection.reader.read(region.scene, box)
+        return self._lay(crop._replace(labels=np.full_like(crop.labels, IGNORE)), region, box, rng)
+
+    def _lay(
+        self, crop: Crop, region: Region, box: Box, rng: np.random.Generator
+    ) -> tuple[Crop, NDArray[np.float16] | None]:
+        """A crop as the student sees it, and what the teacher says about it as it lies now."""
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+        laid = self.augment(keep_inside(crop, box, region.box), turns, flip, rng)
+        return laid, None if self.answers is None else self.answers.crop(region, box, turns, flip)
 
     def place(self, rng: np.random.Generator) -> tuple[int, Box]:
         """Draw where a labelled crop lies: (index of the train region, rectangle).
@@ -141,9 +159,8 @@ class Batches:
             self.crop,
         )
 
-    def augment(self, crop: Crop, rng: np.random.Generator) -> Crop:
-        """One of the eight flips and rotations, radiometric jitter, and nodata filled with the train mean."""
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    def augment(self, crop: Crop, turns: int, flip: bool, rng: np.random.Generator) -> Crop:
+        """One of the eight views, radiometric jitter, and nodata filled with the train mean."""
         gain, shift = 1 + self.jitter * rng.uniform(-1, 1, (2, 1 + len(crop.image)))
         image, valid, labels = (turn(array, turns, flip) for array in crop)
         mean = self.survey.mean.astype(np.float32)[:, None, None]
@@ -180,12 +197,6 @@ def keep_inside(crop: Crop, box: Box, region: Box) -> Crop:
     return Crop(
         np.where(inside, crop.image, 0), crop.valid & inside, np.where(inside, crop.labels, IGNORE).astype(np.uint8)
     )
-
-
-def turn(array: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
-    """Rotate the last two axes by `turns` quarter turns, then mirror: with both, the eight views of a square."""
-    turned = np.rot90(array, turns, axes=(-2, -1))
-    return turned[..., ::-1] if flip else turned
 
 
 def draw(running_sums: NDArray[np.float64], rng: np.random.Generator) -> int:

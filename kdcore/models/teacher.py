@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdcore.data.answers import VIEWS
 from kdcore.errors import CheckpointError
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters
@@ -22,11 +23,15 @@ class Teacher(nn.Module):
     Whatever is called on it, it stays in evaluation mode: batch-norm statistics do not drift and dropout is off. No
     gradient flows into it and nothing in it changes.
 
+    Args:
+        members: the networks.
+        flips: whether each of them is asked about all eight turned and mirrored views, and its answers averaged, too.
+
     Shape:
         forward: (N, bands, H, W) -> logits (N, K, H, W) float32.
     """
 
-    def __init__(self, members: Sequence[SegmentationNetwork | OnnxNetwork]) -> None:
+    def __init__(self, members: Sequence[SegmentationNetwork | OnnxNetwork], flips: bool = False) -> None:
         super().__init__()
         if not members:
             raise CheckpointError("a teacher needs at least one network.")
@@ -35,12 +40,18 @@ class Teacher(nn.Module):
                 f"an ensemble's networks must give the same maps, not {[member.logits for member in members]}."
             )
         self.members = nn.ModuleList(members)
+        self.flips = flips
         self.requires_grad_(False)
         self.train(False)
 
     @classmethod
     def load(
-        cls, paths: Sequence[Path], classes: tuple[str, ...], bands: int, band_numbers: tuple[int, ...] | None = None
+        cls,
+        paths: Sequence[Path],
+        classes: tuple[str, ...],
+        bands: int,
+        band_numbers: tuple[int, ...] | None = None,
+        flips: bool = False,
     ) -> Self:
         """Read the members: checkpoints, or ONNX files of any framework.
 
@@ -49,6 +60,7 @@ class Teacher(nn.Module):
             classes: of the collection; those of an ONNX file are matched to them by name.
             bands: how many the collection gives.
             band_numbers: their numbers in the image files, which tell an ONNX file its bands; None where only their count is known.
+            flips: average over the eight views.
 
         Raises:
             CheckpointError: missing, broken, or of other classes or bands.
@@ -61,7 +73,7 @@ class Teacher(nn.Module):
             network, info = load_network(path)
             check_fits(info, classes, bands, path)
             members.append(network)
-        return cls(members)
+        return cls(members, flips)
 
     @property
     def parameters_count(self) -> int:
@@ -76,22 +88,63 @@ class Teacher(nn.Module):
     def forward(self, image: Tensor, temperature: float = 1.0) -> Tensor:
         """Logits z with softmax(z / temperature) = the average of the members' probabilities at that temperature.
 
-        One member gives its own logits. For several, `z = T * log(mean_i softmax(z_i / T))`; with one map
-        `z = T * logit(mean_i sigmoid(z_i / T))`. Averaging probabilities (not logits) is what the distillation loss,
-        which is linear in them, asks for (Hinton, Vinyals & Dean 2015).
+        With `flips` each member counts eight times, once for each view. See `combine`.
         """
         self.train(False)  # a parent's .train() may have reached the members directly
-        logits: list[Tensor] = [member(image).float() for member in self.members]
-        if len(logits) == 1:
-            return logits[0]
-        stacked = torch.stack(logits) / temperature
-        if stacked.shape[2] > 1:
-            return temperature * (
-                torch.logsumexp(functional.log_softmax(stacked, dim=2), dim=0) - math.log(len(logits))
-            )
-        positive = torch.logsumexp(functional.logsigmoid(stacked), dim=0)
-        negative = torch.logsumexp(functional.logsigmoid(-stacked), dim=0)
-        return temperature * (positive - negative)
+        if self.flips:
+            answers = [
+                turn_back(member(turn(image, *view)).float(), *view) for member in self.members for view in VIEWS
+            ]
+        else:
+            answers = [member(image).float() for member in self.members]
+        return answers[0] if len(answers) == 1 else combine(torch.stack(answers), temperature)
+
+
+def combine(logits: Tensor, temperature: float) -> Tensor:
+    """One answer from several: (members, N, K, H, W) logits -> (N, K, H, W).
+
+    One member gives its own logits. For several, `z = T * log(mean_i softmax(z_i / T))`; with one map
+    `z = T * logit(mean_i sigmoid(z_i / T))`. Averaging probabilities (not logits) is what the distillation loss,
+    which is linear in them, asks for (Hinton, Vinyals & Dean 2015).
+    """
+    if len(logits) == 1:
+        return logits[0]
+    stacked = logits / temperature
+    if stacked.shape[2] > 1:
+        return temperature * (torch.logsumexp(functional.log_softmax(stacked, dim=2), dim=0) - math.log(len(logits)))
+    positive = torch.logsumexp(functional.logsigmoid(stacked), dim=0)
+    negative = torch.logsumexp(functional.logsigmoid(-stacked), dim=0)
+    return temperature * (positive - negative)
+
+
+def pack(logits: Tensor) -> Tensor:
+    """Logits (N, K, H, W) as float16 (N, channels, H, W), so that probabilities keep three digits however large the logits are.
+
+    Of several classes: the logarithms of their probabilities, which are finest where a probability is large, and in a last channel
+    what was taken away from the logits, for losses that compare positions and not classes. One map is kept as it is.
+    """
+    if logits.shape[1] > 1:
+        level = torch.logsumexp(logits, dim=1, keepdim=True)
+        logits = torch.cat([logits - level, level], dim=1)
+    largest = torch.finfo(torch.float16).max
+    return logits.clamp(-largest, largest).half()
+
+
+def unpack(answers: Tensor) -> Tensor:
+    """Undo `pack`: (..., channels, H, W) float16 -> (..., K, H, W) float32 logits."""
+    values = answers.float()
+    return values if values.shape[-3] == 1 else values[..., :-1, :, :] + values[..., -1:, :, :]
+
+
+def turn(image: Tensor, turns: int, flip: bool) -> Tensor:
+    """Rotate the last two axes by quarter turns, then mirror, as `kdcore.data.answers.turn` does with arrays."""
+    turned = torch.rot90(image, turns, (-2, -1))
+    return turned.flip(-1) if flip else turned
+
+
+def turn_back(image: Tensor, turns: int, flip: bool) -> Tensor:
+    """Undo `turn`."""
+    return torch.rot90(image.flip(-1) if flip else image, -turns, (-2, -1))
 
 
 def is_onnx(path: Path) -> bool:
