@@ -14,8 +14,10 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from kdcore.errors import DataError, RunError
+from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.compare import compare
 from kdcore.evaluation.scores import NODATA, Scores, decide
+from kdcore.runs.plan import asks_teacher
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import StudySettings, load
 
@@ -33,9 +35,11 @@ def arm_runs(study: Path) -> dict[str, list[RunDirectory]]:
         raise RunError(f"{study}: holds no study. Name the folder that was given to `kdcore study --out`.")
     settings = load(StudySettings, study / "study.yaml")
     runs = {run.path.name: run for run in list_runs(study / "runs")}
-    members = [name for name in runs if name.startswith("teacher-s")]
-    teacher = ["teacher"] if "teacher" in runs else members[:1]
-    names = {"teacher": teacher, **{arm: [f"{arm}-s{seed}" for seed in settings.seeds] for arm in ARMS[1:]}}
+    teacher = teacher_of(list(runs.values()))
+    names = {
+        "teacher": [] if teacher is None else [teacher.path.name],
+        **{arm: [f"{arm}-s{seed}" for seed in settings.seeds] for arm in ARMS[1:]},
+    }
     for arm, wanted in names.items():
         missing = [name for name in wanted if name not in runs or not runs[name].report.exists()]
         if missing or not wanted:
@@ -50,7 +54,8 @@ def study_report(study: Path) -> dict[str, Any]:
 
     Returns:
         `arms` (teacher, alone, distilled: parameters, steps, seconds, mean_ap, mean_iou, classes, seeds ...), `comparison`
-        (points with intervals, share of the gap closed, verdict), `settings`, `data` and `formula`; plain JSON values.
+        (points with intervals, share of the gap closed, verdict), `teacher_advantage` (on validation; None where no teacher is
+        asked), `settings`, `data` and `formula`; plain JSON values.
 
     Raises:
         RunError: the study is not finished.
@@ -76,10 +81,30 @@ def study_report(study: Path) -> dict[str, Any]:
     return {
         "arms": arms,
         "comparison": comparison.to_dict(),
+        "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
         "formula": FORMULA,
         "settings": settings.model_dump(mode="json"),
         "data": json.loads((study / "data.json").read_text(encoding="utf-8")),
     }
+
+
+def teacher_of(runs: Sequence[RunDirectory]) -> RunDirectory | None:
+    """Of a study's runs the one that stands for its teacher: the ensemble, or the only network; None where there is none yet."""
+    named = {run.path.name: run for run in runs if run.path.name.startswith("teacher")}
+    return named.get("teacher") or next(iter(named.values()), None)
+
+
+def advantage(
+    settings: StudySettings, teacher: RunDirectory | None, alone: Sequence[RunDirectory]
+) -> dict[str, Any] | None:
+    """How much better the teacher is on validation; None where no student asks it, or where the scores are not there any more."""
+    if teacher is None or not asks_teacher(settings):
+        return None
+    if not all(run.validation_scores.exists() for run in (teacher, *alone)):
+        return None
+    return teacher_advantage(
+        Scores.load(teacher.validation_scores), [Scores.load(run.validation_scores) for run in alone]
+    )
 
 
 def arm_report(reports: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from kdcore.errors import KdcoreError
 from kdcore.files import write_json
 from kdcore.runs.devices import kind_of
-from kdcore.runs.plan import PlannedRun, planned_runs
+from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs
 from kdcore.runs.progress import FORWARD_SHARE, pixels
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.workspace import Workspace
@@ -130,6 +130,10 @@ def forecast(settings: StudySettings, costs: Costs) -> Forecast | None:
         if plan.budget is None:
             continue
         cost, known = cost_of(settings, plan, device, costs)
+        if plan.arm == "alone" and settings.match == "seconds" and asks_teacher(settings):
+            # It trains for as long as the distilled student, with more steps.
+            taught, known = cost_of(settings, plan.model_copy(update={"arm": "distilled"}), device, costs)
+            cost = None if cost is None or taught is None else max(cost, taught)
         if cost is None:
             return None
         total += cost * pixels(plan.budget) * plan.steps * overhead
@@ -154,7 +158,7 @@ def cost_of(settings: StudySettings, plan: PlannedRun, device: Device, costs: Co
 
 def is_taught(settings: StudySettings, plan: PlannedRun) -> bool:
     """Whether a teacher is asked at each step of a run."""
-    return plan.arm == "distilled" and settings.control == "alone" and settings.recipe.alpha > 0
+    return plan.arm == "distilled" and asks_teacher(settings)
 
 
 def network_of(settings: StudySettings, plan: PlannedRun) -> NetworkSettings:

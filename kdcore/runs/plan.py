@@ -1,5 +1,9 @@
 """The runs of a study, in the order in which they are done."""
 
+import json
+from pathlib import Path
+
+from kdcore.errors import RunError
 from kdcore.settings import Arm, Budget, Frozen, StudySettings
 
 
@@ -9,7 +13,8 @@ class PlannedRun(Frozen):
     Attributes:
         name: of its directory under `runs/`.
         arm, seed: what it is.
-        budget: of its training; None for a teacher that is only scored (existing checkpoints, or an ensemble).
+        budget: of its training; None for a teacher that is only scored (existing checkpoints, an ensemble, or one that answers
+            with flips).
     """
 
     name: str
@@ -23,8 +28,13 @@ class PlannedRun(Frozen):
         return self.budget.steps if self.budget else 0
 
 
-def planned_runs(settings: StudySettings) -> tuple[PlannedRun, ...]:
-    """Teachers first, then for each seed the student alone and the distilled student."""
+def planned_runs(settings: StudySettings, alone_steps: int | None = None) -> tuple[PlannedRun, ...]:
+    """Teachers first, then for each seed the student alone and the distilled student.
+
+    Args:
+        settings: of the study.
+        alone_steps: of the student alone, where it is to train for as long as the distilled student; see `read_alone_steps`.
+    """
     teacher = settings.teacher
     runs = []
     if not teacher.checkpoints:
@@ -32,12 +42,48 @@ def planned_runs(settings: StudySettings) -> tuple[PlannedRun, ...]:
             PlannedRun(name=f"teacher-s{seed}", arm="teacher", seed=seed, budget=teacher.budget)
             for seed in teacher.seeds
         ]
-    if teacher.checkpoints or len(teacher.seeds) > 1:
+    if teacher.checkpoints or len(teacher.seeds) > 1 or teacher.flips:
         runs.append(PlannedRun(name="teacher", arm="teacher", seed=0, budget=None))
-    arms: tuple[Arm, Arm] = ("alone", "distilled")
+    budgets: dict[Arm, Budget] = {
+        "alone": settings.budget if alone_steps is None else with_steps(settings.budget, alone_steps),
+        "distilled": settings.budget,
+    }
     runs += [
-        PlannedRun(name=f"{arm}-s{seed}", arm=arm, seed=seed, budget=settings.budget)
+        PlannedRun(name=f"{arm}-s{seed}", arm=arm, seed=seed, budget=budget)
         for seed in settings.seeds
-        for arm in arms
+        for arm, budget in budgets.items()
     ]
     return tuple(runs)
+
+
+def asks_teacher(settings: StudySettings) -> bool:
+    """Whether the distilled student differs from the student alone at all."""
+    return settings.control == "alone" and settings.recipe.alpha > 0
+
+
+def with_steps(budget: Budget, steps: int) -> Budget:
+    """A budget of more or fewer steps and as many validations."""
+    every = max(1, round(budget.validate_every * steps / budget.steps))
+    return budget.model_copy(update={"steps": steps, "validate_every": every})
+
+
+def steps_file(study: Path) -> Path:
+    """Where a study keeps how many steps the student alone has, measured once with `match: seconds`."""
+    return study / "steps.json"
+
+
+def read_alone_steps(study: Path) -> int | None:
+    """Steps of the student alone as they were measured; None where they are those of the budget, or not measured yet.
+
+    Raises:
+        RunError: the file is broken.
+    """
+    file = steps_file(study)
+    try:
+        return int(json.loads(file.read_bytes())["alone"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RunError(
+            f"{file}: does not hold the steps of the student alone. Remove the file, then resume."
+        ) from error

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Literal
 
 from kdcore.errors import RunError
-from kdcore.runs.plan import PlannedRun, planned_runs
+from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Arm, Budget, Frozen, StudySettings
 
@@ -67,10 +67,13 @@ def measure_progress(settings: StudySettings, folder: Path, working: bool) -> St
 
     Args:
         settings: of the study.
-        folder: that holds the runs' directories.
+        folder: that holds the runs' directories, inside the study's.
         working: whether the study's process lives.
+
+    Raises:
+        RunError: `steps.json` is broken.
     """
-    planned = planned_runs(settings)
+    planned = planned_runs(settings, read_alone_steps(folder.parent))
     runs = tuple(read_run(plan, RunDirectory(folder / plan.name), working) for plan in planned)
     seconds_left, measured = estimate(settings, planned, runs, time.time())
     return StudyProgress(
@@ -154,7 +157,7 @@ def guessed_rate(arm: Arm, settings: StudySettings, rates: dict[Arm, float]) -> 
     """What an arm that has not run yet will cost, from the others."""
     teacher = rates.get("teacher")
     alone = rates.get("alone", teacher)
-    if arm != "distilled" or alone is None or settings.control == "same recipe" or settings.recipe.alpha == 0:
+    if arm != "distilled" or alone is None or not asks_teacher(settings):
         return alone
     members = len(settings.teacher.checkpoints or settings.teacher.seeds)
     return (1 + settings.recipe.unlabelled) * (alone + FORWARD_SHARE * members * (teacher or 0.0))

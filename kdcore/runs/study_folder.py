@@ -2,7 +2,8 @@
 
 Files: `study.yaml` (settings), `about.json` (title, data, archived or not), `job.json` (how far it is; replaced atomically),
 `alive.lock` (held while its process lives), `cancel` (asks the process to stop), `log.txt`, `data.json` (what the data are),
-`runs/` (a directory for each run), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
+`runs/` (a directory for each run), `advantage.json` (whether the teacher can teach), `steps.json` (of the student alone, with
+`match: seconds`), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
 """
 
 import json
@@ -128,6 +129,21 @@ class StudyFolder:
     def log_file(self) -> Path:
         """What the worker printed."""
         return self.path / "log.txt"
+
+    @property
+    def advantage_file(self) -> Path:
+        """Whether the teacher can teach: written once it and the student alone of the first seed are trained."""
+        return self.path / "advantage.json"
+
+    @property
+    def advantage(self) -> dict[str, Any] | None:
+        """How much better the teacher is than the student alone on validation (`kdcore.evaluation.advantage`); None until it is known.
+
+        Raises:
+            RunError: the file is broken.
+        """
+        values: dict[str, Any] | None = read_dict(self.advantage_file)
+        return values
 
     @property
     def layers(self) -> Path:

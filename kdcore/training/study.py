@@ -12,15 +12,17 @@ from typing import Any
 from kdcore.data.batches import check_unlabelled
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError, RunError, Stopped
-from kdcore.evaluation.report import study_report
+from kdcore.evaluation.report import advantage, study_report, teacher_of
 from kdcore.files import write_json
 from kdcore.inference.layers import write_layers
-from kdcore.runs.plan import PlannedRun, planned_runs
+from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, with_steps
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import Budget, Recipe, RunSettings, StudySettings, fingerprint, save
+from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.training.run import Reporter, evaluate_ensemble, execute, prepare
+from kdcore.training.timing import measure_alone_steps
 
+STUDENTS: tuple[Arm, ...] = ("alone", "distilled")
 OTHER_SEEDS = 100_000  # added to a seed for the second arm of an A/A study
 
 
@@ -58,7 +60,12 @@ def run_study(
     reporter.report("reading the data", 1, 1)
 
     checkpoints = list(settings.teacher.checkpoints)
-    for planned in planned_runs(settings):
+    measured = read_alone_steps(out)
+    for planned in planned_runs(settings, measured):
+        if planned.arm != "teacher" and settings.match == "seconds" and measured is None and asks_teacher(settings):
+            measured = match_seconds(out, settings, collection.path, checkpoints, reporter, should_stop)
+        if planned.arm == "alone" and measured is not None:
+            planned = planned.model_copy(update={"budget": with_steps(settings.budget, measured)})
         run_settings = settings_of(planned, settings, collection.path, checkpoints)
         if planned.arm == "teacher" and planned.budget is not None:
             reuse_teacher(out, planned.name, run_settings, collection.content_hash)
@@ -71,10 +78,47 @@ def run_study(
             raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
         if planned.arm == "teacher":
             checkpoints.append(run.best)
+        elif planned.arm == "alone" and planned.seed == settings.seeds[0]:
+            note_advantage(out, settings)
     write_layers(out, collection, reporter.stage("pictures for the map"))
     report = study_report(out)
     write_json(out / "report.json", report)
     return report
+
+
+def match_seconds(
+    out: Path,
+    settings: StudySettings,
+    collection: Path,
+    checkpoints: Sequence[Path],
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+) -> int:
+    """Measure, once for all seeds, how many steps the student alone does while the distilled student trains."""
+    seed = settings.seeds[0]
+    alone, distilled = (
+        settings_of(
+            PlannedRun(name=f"{arm}-s{seed}", arm=arm, seed=seed, budget=settings.budget),
+            settings,
+            collection,
+            checkpoints,
+        )
+        for arm in STUDENTS
+    )
+    steps = measure_alone_steps(out, alone, distilled, reporter, should_stop)
+    StudyFolder(out).log(
+        f"the student alone does {steps} steps in the time of the distilled student's {settings.budget.steps}"
+    )
+    return steps
+
+
+def note_advantage(out: Path, settings: StudySettings) -> None:
+    """Say, once a teacher and a student alone are there, whether the one can teach the other: in `advantage.json` and in the log."""
+    study = StudyFolder(out)
+    found = advantage(settings, teacher_of(study.runs()), [study.run(f"alone-s{settings.seeds[0]}")])
+    if found is not None and found != study.advantage:
+        write_json(study.advantage_file, found)
+        study.log(found["sentence"])
 
 
 def settings_of(
@@ -97,6 +141,7 @@ def settings_of(
         evaluation=study.evaluation,
         hardware=study.hardware,
         teacher=teacher,
+        teacher_flips=bool(teacher) and study.teacher.flips,
         labels=1.0 if planned.arm == "teacher" else study.labels,
     )
 

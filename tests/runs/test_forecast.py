@@ -69,6 +69,13 @@ def test_a_given_teacher_is_not_trained_and_alpha_zero_asks_none(tmp_path):
     assert forecast(settings(recipe=Recipe(alpha=0)), costs).seconds == pytest.approx(30 + 4 * 6)
 
 
+def test_with_equal_seconds_the_student_alone_takes_as_long_as_the_distilled_one(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    assert forecast(settings(match="seconds"), measured_costs([before])) == Forecast(pytest.approx(94), True, True)
+    nobody = settings(match="seconds", recipe=Recipe(alpha=0))
+    assert forecast(nobody, measured_costs([before])).seconds == pytest.approx(30 + 4 * 6)
+
+
 def test_what_ran_elsewhere_or_is_broken_does_not_count(tmp_path):
     before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
     assert not measured_costs([StudyFolder(before.path, read_only=True)]).alone

@@ -136,6 +136,26 @@ class TestAStudyWithAShareOfTheLabels:
         assert not runs_of(tmp_path / "study")
 
 
+class TestTheTeachersAdvantage:
+    def test_is_told_before_the_distilled_student_is_trained_and_in_the_report(self, begun, collection):
+        seen = []
+
+        def note(stage, done, total):
+            if stage == "distilled-s0: training" and not seen:
+                seen.append(json.loads((begun / "one/advantage.json").read_text()))
+
+        report = run_study(collection, study_settings(seeds=(0,)), begun / "one", Reporter(note))
+        teacher, alone = (report["arms"][arm]["seeds"][0]["validation_mean_ap"] for arm in ("teacher", "alone"))
+        assert seen == [report["teacher_advantage"]]
+        assert seen[0]["points"]["mean"] == pytest.approx(100 * (teacher - alone), abs=1e-3)
+        assert seen[0]["sentence"] in (begun / "one/log.txt").read_text()
+
+    def test_is_no_matter_where_nobody_asks_the_teacher(self, begun, collection):
+        report = run_study(collection, study_settings(seeds=(0,), recipe=Recipe(alpha=0)), begun / "zero")
+        assert report["teacher_advantage"] is None
+        assert not (begun / "zero/advantage.json").exists()
+
+
 class TestAFinishedStudy:
     def test_is_not_done_again_and_not_touched(self, begun, collection):
         study, listener = begun / "first", Listener()

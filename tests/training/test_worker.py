@@ -239,7 +239,7 @@ class TestFailing:
             raise ZeroDivisionError("of the unforeseen kind")
 
         monkeypatch.setattr("kdcore.training.study.study_report", surprise)
-        monkeypatch.setattr("kdcore.training.study.planned_runs", lambda settings: ())
+        monkeypatch.setattr("kdcore.training.study.planned_runs", lambda settings, alone_steps: ())
         with pytest.raises(ZeroDivisionError):
             work(study)
         assert (study.state, study.job.message) == ("failed", "ZeroDivisionError: of the unforeseen kind")
@@ -332,7 +332,7 @@ class TestItsProtocol:
             return make_collection()
 
         monkeypatch.setattr("kdcore.data.demo.write_demo", write_demo)
-        monkeypatch.setattr("kdcore.training.study.planned_runs", lambda settings: ())
+        monkeypatch.setattr("kdcore.training.study.planned_runs", lambda settings, alone_steps: ())
         study = launch.create(workspace, "demo", "demo", tiny_study(), "token", demo_seed=4)
         with pytest.raises(RunError, match="is not finished"):  # there are no runs to report on
             work(study)
