@@ -20,7 +20,7 @@ from kdcore.data.batches import Batch, Batches, read_ahead
 from kdcore.errors import SettingsError, TrainingDiverged
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.models.teacher import Teacher
+from kdcore.models.teacher import Teacher, combine, unpack
 from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget
 from kdcore.training.features import FeatureStudent, FeatureTeacher
@@ -69,7 +69,7 @@ def train(
         network: initial weights; it holds the last weights afterwards.
         info: what to write into checkpoints.
         batches: gives the batch of every step.
-        teacher: of a distilled student; not used with alpha = 0.
+        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its answers.
         fabric: device, precision and processes; already launched.
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.
@@ -138,7 +138,9 @@ def train(
         image = batch.image.contiguous(memory_format=layout)
 
         teacher_logits, features = None, None
-        if ask_teacher is not None:
+        if batch.teacher is not None:
+            teacher_logits = combine(unpack(batch.teacher).transpose(0, 1), recipe.temperature)
+        elif ask_teacher is not None:
             with fabric.autocast():
                 teacher_logits = ask_teacher(image, recipe.temperature)
         with enough_values(budget, labelled):

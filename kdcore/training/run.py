@@ -2,7 +2,8 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,20 +16,21 @@ from torch import nn
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import Survey, survey
-from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError
+from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, Stopped
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
 from kdcore.evaluation.scores import LEVELS, Scores
-from kdcore.files import remove_half_written, write_json
+from kdcore.files import remove_half_written, sha256, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.inference.speed import megapixels_per_second
-from kdcore.models.checkpoint import CheckpointInfo, load_network
-from kdcore.models.networks import build_network, count_parameters
+from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
+from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
 from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
 from kdcore.training.loop import make_fabric, train
 from kdcore.training.processes import GPU_FULL, launch
+from kdcore.training.teacher_cache import FOLDER, Served, open_answers, regions_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def execute(
     *,
     test: bool = True,
     on_score: Callable[[int, float], None] | None = None,
+    answers: Path | None = None,
 ) -> None:
     """Do what a run's settings say, from wherever it stands; a finished run is left as it is.
 
@@ -65,6 +68,7 @@ def execute(
         should_stop: asked after every step.
         test: whether the test split is scored, too; a search must not look at it.
         on_score: is told the step and mean AP of each validation; with several processes, in one of them.
+        answers: folder of the teachers' answers that runs share; beside the run if not given.
 
     Raises:
         KdcoreError: anything the user can mend; the run's status then says so too.
@@ -80,7 +84,7 @@ def execute(
         try:
             hardware = run.settings.hardware
             fabric = make_fabric(hardware.device, hardware.devices, hardware.precision)
-            work = partial(train_and_evaluate, test=test, on_score=on_score)
+            work = partial(train_and_evaluate, test=test, on_score=on_score, answers=answers)
             launch(fabric, work, run, reporter.report, should_stop)
         except KdcoreError as error:
             run.set_state("failed", str(error))
@@ -105,6 +109,7 @@ def train_and_evaluate(
     should_stop: Callable[[], bool],
     test: bool = True,
     on_score: Callable[[int, float], None] | None = None,
+    answers: Path | None = None,
 ) -> None:
     """The work of one process of a run."""
     settings, reporter = run.settings, Reporter(report)
@@ -114,21 +119,14 @@ def train_and_evaluate(
     network = build_network(
         settings.network, collection.bands, info.logits, found.mean.tolist(), found.std.tolist(), seed=settings.seed
     )
+    if settings.start is not None and not run.state.exists():
+        begin_from(settings.start, network, names)
+        if fabric.is_global_zero:
+            run.log(f"begins from the weights of {settings.start} (SHA-256 {sha256(settings.start)})")
     teacher = None
     if settings.recipe.alpha > 0:
-        teacher = Teacher.load(settings.teacher, names, collection.bands, collection.scenes[0].bands)
-    batches = Batches(
-        collection,
-        found,
-        seed=settings.seed,
-        batch_size=settings.budget.batch_size,
-        crop=settings.budget.crop,
-        rare_classes=settings.budget.rare_classes,
-        jitter=settings.budget.jitter,
-        unlabelled=round(settings.recipe.unlabelled * settings.budget.batch_size),
-        rank=fabric.global_rank,
-        ranks=fabric.world_size,
-    )
+        numbers = collection.scenes[0].bands
+        teacher = Teacher.load(settings.teacher, names, collection.bands, numbers, flips=settings.teacher_flips)
 
     def score(candidate: nn.Module, split: SplitName = "validation", maps: Path | None = None) -> Scores:
         return evaluate(
@@ -145,18 +143,36 @@ def train_and_evaluate(
             progress=reporter.stage(f"scoring {split}"),
         )
 
-    progress = train(
-        run,
-        network,
-        info,
-        batches,
-        teacher,
-        fabric=fabric,
-        validate=lambda candidate: quality(score(candidate), collection),
-        on_step=reporter.stage("training"),
-        on_score=on_score,
-        should_stop=should_stop,
-    )
+    try:
+        with answering(fabric, run, collection, found, teacher, answers, reporter, should_stop) as served:
+            batches = Batches(
+                collection,
+                found,
+                seed=settings.seed,
+                batch_size=settings.budget.batch_size,
+                crop=settings.budget.crop,
+                rare_classes=settings.budget.rare_classes,
+                jitter=settings.budget.jitter,
+                unlabelled=round(settings.recipe.unlabelled * settings.budget.batch_size),
+                rank=fabric.global_rank,
+                ranks=fabric.world_size,
+                answers=served.answers if served else None,
+            )
+            progress = train(
+                run,
+                network,
+                info,
+                batches,
+                None if served else teacher,
+                fabric=fabric,
+                validate=lambda candidate: quality(score(candidate), collection),
+                on_step=reporter.stage("training"),
+                on_score=on_score,
+                should_stop=should_stop,
+            )
+    except Stopped:  # before the first step
+        run.set_state("stopped", "stopped on request; resume to go on")
+        return
     if progress.step < settings.budget.steps:
         if fabric.is_global_zero:
             run.set_state("stopped", "stopped on request; resume to go on")
@@ -178,8 +194,59 @@ def train_and_evaluate(
             "labels": round(found.labels, 4),
             "device": device_name(fabric.device),
             "megapixels_per_second": measured_speed(best, collection, settings, fabric),
+            **({"teacher_answers": served.values} if served else {}),
         },
     )
+
+
+@contextmanager
+def answering(
+    fabric: Fabric,
+    run: RunDirectory,
+    collection: Collection,
+    found: Survey,
+    teacher: Teacher | None,
+    folder: Path | None,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+) -> Iterator[Served | None]:
+    """The teacher's answers about the scenes, ready; None where there is no teacher or where it sees the crops.
+
+    Raises:
+        Stopped: `should_stop` said so before they were ready.
+    """
+    settings = run.settings
+    if teacher is None or settings.recipe.teacher_sees == "crop":
+        yield None
+        return
+    teacher.to(fabric.device)
+    alone = fabric.world_size == 1
+    with open_answers(
+        folder or run.path.parent / FOLDER,
+        collection,
+        regions_of(found, settings.recipe.unlabelled > 0),
+        teacher,
+        settings.teacher,
+        settings.hardware,
+        device=fabric.device,
+        report=reporter.report,
+        log=run.log if fabric.is_global_zero else lambda text: None,
+        # Several processes agree to stop at the same moment, and here each has windows of its own.
+        should_stop=should_stop if alone else lambda: False,
+    ) as served:
+        fabric.barrier()
+        yield served
+
+
+def begin_from(start: Path, network: SegmentationNetwork, classes: tuple[str, ...]) -> None:
+    """Put the weights of a checkpoint, its normalisation included, into a network that is to be trained on.
+
+    Raises:
+        CheckpointError: missing, broken, or of another network, other classes or bands.
+    """
+    weights, about = load_network(start)
+    check_fits(about, classes, network.bands, start)
+    put_weights(network, dict(weights.state_dict()), start)
 
 
 def quality(scores: Scores, collection: Collection) -> float:
@@ -208,7 +275,8 @@ def evaluate_ensemble(
     with run.working():
         run.set_state("running", "scoring the teacher")
         names = collection.settings.class_names
-        teacher = Teacher.load(checkpoints, names, collection.bands, collection.scenes[0].bands)
+        numbers = collection.scenes[0].bands
+        teacher = Teacher.load(checkpoints, names, collection.bands, numbers, flips=settings.teacher_flips)
         fabric = make_fabric(settings.hardware.device, 1, settings.hardware.precision)
         teacher.to(fabric.device)
 
