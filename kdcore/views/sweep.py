@@ -148,7 +148,7 @@ def table_of(rows: Iterable[Mapping[str, Any]], text: Sequence[str], numbers: Se
         numbers: names of columns of numbers.
     """
     table = pd.DataFrame(list(rows), columns=[*text, *numbers])
-    return table.assign(**{name: table[name].fillna("").astype(str) for name in text}).assign(
+    return table.assign(**{name: table[name].astype(object).fillna("").astype(str) for name in text}).assign(
         **{name: table[name].astype("float64") for name in numbers}
     )
 

@@ -102,12 +102,15 @@ class Axis(NamedTuple):
 
 
 def parallel_coordinates(trials: Sequence[TrialRecord], settings: SweepSettings) -> Chart | str:
-    """One line a trial across what was searched and what it came to; the student alone has no temperature and is left out.
+    """One line a trial across what was searched and what it came to.
+
+    The student alone has no temperature and is left out, and so are other seeds, which would give the centre more chances.
 
     Returns:
         The chart, or a sentence why there is none.
     """
-    drawn = sorted((trial for trial in finished(trials) if trial.role != "baseline"), key=score)  # the best on top
+    drawn = [trial for trial in finished(trials) if trial.role != "baseline" and trial.seed == settings.seed]
+    drawn.sort(key=score)  # the best on top
     if not drawn:
         return "The lines appear when the first distilled student has finished."
     axes = [settings_axis(name, drawn, settings) for name in settings.space.searched]

@@ -62,7 +62,7 @@ def pareto(trials: Sequence[TrialRecord], settings: SweepSettings, cost: Cost = 
         The chart, or a sentence why there is none.
     """
     if cost not in costs_of(settings):
-        return f"This sweep has one student and does not weigh {COSTS[cost][2]}: the best trial is the whole front."
+        return f"There is no front: this sweep does not weigh {COSTS[cost][2]}."
     drawn = [t for t in finished(trials) if t.seed == settings.seed and t.values.get(cost, 0) > 0]
     if not drawn:
         return "The front appears when the first trial has finished."
