@@ -90,6 +90,7 @@ MEANINGS: dict[str, str] = {
     "TeacherSettings.budget": "of each of its trainings",
     "TeacherSettings.checkpoints": "files that teach, so that no teacher is trained: `.safetensors` written by kdcore, or any `.onnx` ([how](teachers.md))",
     "TeacherSettings.flips": "its answer is the average over the eight turned and mirrored views of an image",
+    "TeacherSettings.start": "`.safetensors` files of the same network that its trainings begin from, one for each seed",
     "NetworkSettings.architecture": "`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ...",
     "NetworkSettings.encoder": "`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ...",
     "NetworkSettings.depth": "stages of the encoder; each halves height and width",
@@ -104,7 +105,8 @@ MEANINGS: dict[str, str] = {
     "Recipe.features": "weight of the distance between the decoders' features, after a projection that is trained and thrown away",
     "Recipe.mix": "`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and teacher's answers follow, in every arm",
     "Recipe.teacher_sees": "`scene`: the teacher answers about the scene, with a crop's surroundings and without its jitter, and the answers are "
-    "kept; `crop`: about the student's very input, at every step",
+    "kept ([why](mathematics.md#what-the-teacher-sees)); `crop`: about the student's very input, at every step, which is the default with "
+    "`features` or `mixup`",
     "Budget.steps": "corrections of the network",
     "Budget.batch_size": "labelled crops in a step",
     "Budget.crop": "height and width of a crop, pixels",
@@ -140,6 +142,7 @@ MEANINGS: dict[str, str] = {
     "RunSettings.teacher": "checkpoints whose average teaches; needed with alpha above 0",
     "RunSettings.teacher_flips": "as `teacher.flips`",
     "RunSettings.labels": "as the study's `labels`",
+    "RunSettings.start": "as one of `teacher.start`",
     "SweepSettings.space": "what is varied",
     "SweepSettings.objectives": "`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this "
     "device); the last two need several students",

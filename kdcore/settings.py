@@ -252,7 +252,15 @@ class Recipe(Frozen):
     mix: Literal["none", "cutmix", "mixup"] = Field(
         default="none", description="crops of a batch mixed with each other, for student and teacher alike"
     )
-    teacher_sees: Literal["scene", "crop"] = "crop"
+    teacher_sees: Literal["scene", "crop"] = "scene"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sees(cls, values: Any) -> Any:
+        """Where nothing is said, a recipe that needs the teacher at every step has it."""
+        if isinstance(values, Mapping) and (values.get("features") or values.get("mix") == "mixup"):
+            return {"teacher_sees": "crop", **values}
+        return values
 
     @field_validator("distillation", mode="before")
     @classmethod
@@ -286,9 +294,7 @@ class Recipe(Frozen):
     @property
     def alone(self) -> "Recipe":
         """The same without the teacher: that of the student alone."""
-        return self.model_copy(
-            update={"alpha": 0.0, "unlabelled": 0.0, "channels": 0.0, "features": 0.0, "teacher_sees": "crop"}
-        )
+        return self.model_copy(update={"alpha": 0.0, "unlabelled": 0.0, "channels": 0.0, "features": 0.0})
 
 
 RECIPES: dict[str, Recipe] = {
@@ -395,6 +401,7 @@ class RunSettings(Frozen):
     teacher: tuple[Path, ...] = ()
     teacher_flips: bool = False
     labels: float = Field(default=1.0, gt=0, le=1, description="share of the train part whose labels are used")
+    start: Path | None = Field(default=None, description="checkpoint whose weights the training begins from")
 
     @model_validator(mode="after")
     def _teacher(self) -> Self:
@@ -408,7 +415,8 @@ class RunSettings(Frozen):
 class TeacherSettings(Frozen):
     """The teacher: trained here from one seed, or from several as an ensemble, or existing checkpoints.
 
-    With `flips` its answer is the average over the eight turned and mirrored views of an image.
+    With `flips` its answer is the average over the eight turned and mirrored views of an image. With `start` the trainings begin
+    from these weights, one file for each seed, instead of random ones: a teacher that is trained on.
     """
 
     network: Network = PRESETS["base"]
@@ -416,6 +424,19 @@ class TeacherSettings(Frozen):
     budget: Budget = Budget()
     checkpoints: tuple[Path, ...] = ()
     flips: bool = False
+    start: tuple[Path, ...] = ()
+
+    @model_validator(mode="after")
+    def _started(self) -> Self:
+        if self.start and self.checkpoints:
+            raise ValueError(
+                "`checkpoints` teach as they are and `start` are trained on; name the files in one of the two"
+            )
+        if self.start and len(self.start) != len(self.seeds):
+            raise ValueError(
+                f"`start` names {len(self.start)} files for {len(self.seeds)} seeds; name one for each seed"
+            )
+        return self
 
 
 class StudySettings(Frozen):
@@ -464,6 +485,7 @@ STUDY_PRESETS: dict[str, StudySettings] = {
         student=PRESETS["tiny"],
         budget=Budget(steps=350, batch_size=4, crop=128, validate_every=70),
         seeds=(0,),
+        hardware=Hardware(cache_views="one"),  # eight would take longer than the student's training
     ),
     # Minutes on two CPU cores: enough to see the whole story, too short to judge a recipe.
     "quick": StudySettings(

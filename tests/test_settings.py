@@ -150,3 +150,12 @@ def test_unreadable_files(tmp_path, text, words):
 def test_a_fingerprint_changes_with_any_value():
     assert fingerprint(Recipe(), 1) == fingerprint(Recipe(), 1)
     assert fingerprint(Recipe(), 1) != fingerprint(Recipe(alpha=0.4), 1)
+
+
+def test_a_teacher_is_started_from_one_file_a_seed_or_given():
+    with pytest.raises(SettingsError, match="1 files for 2 seeds"):
+        validate(StudySettings, {"teacher": {"seeds": [0, 1], "start": ["a.safetensors"]}}, "study.yaml")
+    with pytest.raises(SettingsError, match="in one of the two"):
+        validate(
+            StudySettings, {"teacher": {"start": ["a.safetensors"], "checkpoints": ["b.safetensors"]}}, "study.yaml"
+        )

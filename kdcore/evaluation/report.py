@@ -17,6 +17,7 @@ from kdcore.errors import DataError, RunError
 from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.compare import compare
 from kdcore.evaluation.scores import NODATA, Scores, decide
+from kdcore.evaluation.teacher_parts import teacher_parts
 from kdcore.runs.plan import asks_teacher
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import StudySettings, load
@@ -75,6 +76,9 @@ def study_report(study: Path) -> dict[str, Any]:
         arms["teacher"]["members"] = [
             {"seed": r["seed"], "mean_ap": r["test"]["mean_ap"], "mean_iou": r["test"]["mean_iou"]} for r in reports
         ]
+    parts = teacher_parts([*members, *(run for run in runs["teacher"] if run.path.name == "teacher")])
+    if parts:
+        arms["teacher"]["parts"] = parts
     for arm in ARMS[1:]:
         shares = [agreement(run.maps, runs["teacher"][0].maps) for run in runs[arm]]
         arms[arm]["agreement_with_teacher"] = average(shares)

@@ -199,6 +199,7 @@ def without_place(settings: RunSettings) -> RunSettings:
         update={
             "collection": Path(settings.collection.name),
             "teacher": tuple(Path(path.parent.parent.name) for path in settings.teacher),
+            "start": settings.start and Path(settings.start.parent.parent.name),
             "hardware": settings.hardware.model_copy(update={"device": "auto", "readers": 1}),
         }
     )

@@ -179,6 +179,10 @@ def train_and_evaluate(
         return
     if not fabric.is_global_zero:
         return
+    last = {}
+    if settings.budget.ema:
+        averaged = [line["validation_mean_ap"] for line in run.read_metrics() if "validation_mean_ap" in line][-1]
+        last = {"last_weights": {"as_they_are": quality(score(network), collection), "averaged": averaged}}
     best, _ = load_network(run.best)
     best.to(fabric.device)
     finish(
@@ -195,6 +199,7 @@ def train_and_evaluate(
             "device": device_name(fabric.device),
             "megapixels_per_second": measured_speed(best, collection, settings, fabric),
             **({"teacher_answers": served.values} if served else {}),
+            **last,
         },
     )
 
@@ -234,6 +239,8 @@ def answering(
         # Several processes agree to stop at the same moment, and here each has windows of its own.
         should_stop=should_stop if alone else lambda: False,
     ) as served:
+        if served.served == "cache":
+            teacher.cpu()  # a GPU's memory is the student's now
         fabric.barrier()
         yield served
 
@@ -267,7 +274,7 @@ def quality(scores: Scores, collection: Collection) -> float:
 def evaluate_ensemble(
     run: RunDirectory, checkpoints: list[Path], collection: Collection, reporter: Reporter | None = None
 ) -> None:
-    """Score a teacher of existing checkpoints as a run of its own, without training."""
+    """Score a teacher of existing checkpoints as a run of its own, without training; with flips also what they add."""
     if run.report.exists():
         return
     reporter = reporter or Reporter()
@@ -294,6 +301,11 @@ def evaluate_ensemble(
                 progress=reporter.stage(f"scoring {split}"),
             )
 
+        plain = {}
+        if settings.teacher_flips and len(checkpoints) > 1:
+            teacher.flips = False
+            plain = {"without_flips": quality(score("validation"), collection)}
+            teacher.flips = True
         finish(
             run,
             collection,
@@ -307,6 +319,7 @@ def evaluate_ensemble(
                 "device": device_name(fabric.device),
                 "megapixels_per_second": measured_speed(teacher, collection, settings, fabric),
                 "members": len(checkpoints),
+                **plain,
             },
         )
 

@@ -20,6 +20,7 @@ from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.training.run import Reporter, evaluate_ensemble, execute, prepare
+from kdcore.training.teacher_cache import FOLDER
 from kdcore.training.timing import measure_alone_steps
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled")
@@ -73,7 +74,7 @@ def run_study(
         if planned.budget is None:
             evaluate_ensemble(run, checkpoints, collection, named(reporter, planned.name))
             continue
-        execute(run, named(reporter, planned.name), should_stop)
+        execute(run, named(reporter, planned.name), should_stop, answers=out.parent / FOLDER)
         if not run.report.exists():
             raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
         if planned.arm == "teacher":
@@ -125,9 +126,11 @@ def settings_of(
     planned: PlannedRun, study: StudySettings, collection: Path, checkpoints: Sequence[Path]
 ) -> RunSettings:
     """What one run of a study is to do; `checkpoints` are its teacher's networks."""
-    recipe, seed, teacher = study.recipe, planned.seed, tuple(checkpoints)
+    recipe, seed, teacher, start = study.recipe, planned.seed, tuple(checkpoints), None
     if planned.arm == "teacher":
         recipe, teacher = Recipe(alpha=0), () if planned.budget else teacher
+        if planned.budget and study.teacher.start:
+            start = study.teacher.start[study.teacher.seeds.index(seed)]
     elif planned.arm == "alone" or study.control == "same recipe":
         recipe, teacher = recipe.alone, ()
         seed += OTHER_SEEDS if planned.arm == "distilled" else 0
@@ -143,6 +146,7 @@ def settings_of(
         teacher=teacher,
         teacher_flips=bool(teacher) and study.teacher.flips,
         labels=1.0 if planned.arm == "teacher" else study.labels,
+        start=start,
     )
 
 
@@ -225,6 +229,7 @@ def teacher_fingerprint(settings: RunSettings, data_hash: str) -> str:
         settings.recipe,
         settings.seed,
         settings.hardware.precision,
+        str(settings.start),
         data_hash,
     )
 

@@ -4,12 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kdcore.data.collection import FILE_NAME, list_files
+from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.errors import KdcoreError
 from kdcore.runs.library import Known
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import PRESETS, STUDY_PRESETS, NetworkSettings, StudySettings, validate
+from kdcore.settings import (
+    PRESETS,
+    RECIPES,
+    STUDY_PRESETS,
+    CollectionSettings,
+    NetworkSettings,
+    Recipe,
+    StudySettings,
+    load,
+    validate,
+)
 
 DEMO: Literal["demo"] = "demo"
+OWN: Literal["own"] = "own"  # a recipe that is none of the named ones
 AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
@@ -37,10 +50,13 @@ class Choices:
         teacher: a network's name, or the path of an earlier teacher's checkpoint in `reused`.
         reused: an earlier study's teacher: its checkpoint and its network; None to train one.
         steps, teacher_steps: of each student's and the teacher's training.
-        seeds: how many.
+        seeds, teacher_seeds: how many.
+        recipe: key of `RECIPES`, where the rest of the recipe comes from, or `OWN`: then `unlabelled`, `channels` and `mix` count.
+        labels: percent of the train part's labels.
     """
 
     preset: str
+    recipe: str
     temperature: float
     alpha: float
     teacher: str
@@ -53,6 +69,13 @@ class Choices:
     learning_rate: float
     task: str
     distillation: str
+    unlabelled: float
+    channels: float
+    mix: str
+    labels: int
+    match: str
+    teacher_seeds: int
+    teacher_flips: bool
     reused: "EarlierTeacher | None" = None
 
     def settings(self) -> StudySettings:
@@ -62,17 +85,15 @@ class Choices:
             SettingsError: what does not fit together.
         """
         values = STUDY_PRESETS[self.preset].model_dump(mode="json")
-        recipe = {
-            "temperature": self.temperature,
-            "alpha": self.alpha,
-            "task": self.task,
-            "distillation": self.distillation,
-        }
-        values["recipe"] |= recipe | ({"unlabelled": 0.0} if self.alpha == 0 else {})
+        values["recipe"] = self.recipe_values()
         budget = {"batch_size": self.batch_size, "crop": self.crop, "learning_rate": self.learning_rate}
         for place, steps in ((values, self.steps), (values["teacher"], self.teacher_steps)):
             place["budget"] |= budget | {"steps": steps}
         values["seeds"] = list(range(self.seeds))
+        values |= {"labels": self.labels / 100, "match": self.match}
+        values["teacher"]["flips"] = self.teacher_flips
+        if self.teacher_seeds != len(values["teacher"]["seeds"]):
+            values["teacher"]["seeds"] = list(range(self.teacher_seeds))
         if self.student != AS_PRESET:
             values["student"] = PRESETS[self.student].model_dump(mode="json")
         if self.reused is not None:
@@ -84,6 +105,20 @@ class Choices:
         elif self.teacher != AS_PRESET:
             values["teacher"]["network"] = PRESETS[self.teacher].model_dump(mode="json")
         return validate(StudySettings, values, "the study's settings")
+
+    def recipe_values(self) -> dict[str, Any]:
+        """The recipe: that which was named, with what was set otherwise; alpha 0 leaves the teacher out altogether."""
+        base = RECIPES.get(self.recipe, STUDY_PRESETS[self.preset].recipe)
+        values = base.model_dump(mode="json") | {
+            "temperature": self.temperature,
+            "alpha": self.alpha,
+            "task": self.task,
+            "distillation": self.distillation,
+        }
+        if self.recipe == OWN:
+            values |= {"unlabelled": self.unlabelled, "channels": self.channels, "mix": self.mix}
+            values["teacher_sees"] = "crop" if self.mix == "mixup" else base.teacher_sees  # it must see what is blended
+        return values | ({"unlabelled": 0.0, "channels": 0.0, "features": 0.0} if self.alpha == 0 else {})
 
 
 @dataclass(frozen=True)
@@ -144,12 +179,17 @@ def known_data(library: list[Known], studies: list[StudyFolder]) -> dict[str, st
     return {DEMO: "Demo area (made on this machine)"} | named
 
 
+def recipe_name(recipe: Recipe) -> str:
+    """The name of a recipe among `RECIPES`, or `OWN`."""
+    return next((name for name, known in RECIPES.items() if known == recipe), OWN)
+
+
 def preset_values(name: str) -> dict[str, Any]:
     """What the widgets show for a preset."""
     preset = STUDY_PRESETS[name]
     return {
-        "temperature": nearest(preset.recipe.temperature, TEMPERATURES),
-        "alpha": nearest(preset.recipe.alpha, ALPHAS),
+        "recipe": recipe_name(preset.recipe),
+        **recipe_values(preset.recipe),
         "teacher": network_name(preset.teacher.network),
         "student": network_name(preset.student),
         "steps": preset.budget.steps,
@@ -158,9 +198,42 @@ def preset_values(name: str) -> dict[str, Any]:
         "batch_size": preset.budget.batch_size,
         "crop": preset.budget.crop,
         "learning_rate": preset.budget.learning_rate,
-        "task": preset.recipe.task,
-        "distillation": preset.recipe.distillation,
+        "labels": round(100 * preset.labels),
+        "match": preset.match,
+        "teacher_seeds": len(preset.teacher.seeds),
+        "teacher_flips": preset.teacher.flips,
     }
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """What the widgets show for a recipe."""
+    return {
+        "temperature": nearest(recipe.temperature, TEMPERATURES),
+        "alpha": nearest(recipe.alpha, ALPHAS),
+        "task": recipe.task,
+        "distillation": recipe.distillation,
+        "unlabelled": recipe.unlabelled,
+        "channels": recipe.channels,
+        "mix": recipe.mix,
+    }
+
+
+def has_unlabelled(data: str) -> bool:
+    """Whether data have imagery without labels.
+
+    Args:
+        data: 'demo' or the path of a collection; one that cannot be read has none.
+    """
+    if data == DEMO:
+        return True  # the demo area has a district without labels
+    path = Path(data)
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        settings = load(CollectionSettings, file)
+        root = file.parent / settings.root.expanduser() if settings.root else file.parent
+        return bool(list_files(root / settings.unlabelled, IMAGE_SUFFIXES))
+    except (KdcoreError, OSError):
+        return False
 
 
 def nearest(value: float, options: tuple[float, ...] | tuple[int, ...]) -> float:

@@ -13,7 +13,7 @@ from kdcore.ui.study_picker import workspace
 
 
 def launch_button(label: str, form: str, **options: Any) -> str | None:
-    """A primary button that gives a launch's token when it was clicked.
+    """A button, a primary one unless its type is among the options, that gives a launch's token when it was clicked.
 
     A form keeps its token until it is shown again after a launch. So the second click of a double click carries the first
     one's token, and `start_study` makes one study of each token.
@@ -24,7 +24,7 @@ def launch_button(label: str, form: str, **options: Any) -> str | None:
         options: of `st.button`.
     """
     token_key, used_key = f"launch token of {form}", f"launch token of {form} was used"
-    clicked = st.button(label, type="primary", key=f"launch {form}", **options)
+    clicked = st.button(label, **({"type": "primary"} | options), key=f"launch {form}")
     if not clicked and st.session_state.pop(used_key, False):
         st.session_state.pop(token_key, None)
     token: str = st.session_state.setdefault(token_key, uuid4().hex)
@@ -34,12 +34,21 @@ def launch_button(label: str, form: str, **options: Any) -> str | None:
     return token
 
 
-def start_study(token: str, title: str, collection: Path | Literal["demo"], settings: StudySettings) -> StudyFolder:
+def start_study(
+    token: str, title: str, collection: Path | Literal["demo"], settings: StudySettings, demo_seed: int = 0
+) -> StudyFolder:
     """Make a study of a token, or find the one that was made of it, and start its worker.
+
+    Args:
+        token: from `launch_button`.
+        title: any text.
+        collection: a collection, or 'demo'.
+        settings: of the study.
+        demo_seed: of the demo area.
 
     Raises:
         KdcoreError: it cannot be made or started; says why.
     """
-    study = launch.create(workspace(), title, collection, settings, token)
+    study = launch.create(workspace(), title, collection, settings, token, demo_seed)
     launch.start(study)
     return study

@@ -8,12 +8,13 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.runs.library import Library
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import PRESETS, STUDY_PRESETS
+from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.address import select_in_address, take_once
 from kdcore.ui.choices import (
     AS_PRESET,
     DEMO,
+    OWN,
     PARAMETERS,
     SEEDS,
     STUDENTS,
@@ -23,10 +24,14 @@ from kdcore.ui.choices import (
     earlier_teachers,
     known_data,
     preset_values,
+    recipe_values,
 )
+from kdcore.ui.earlier_students import warn_before
 from kdcore.ui.formatting import parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
 from kdcore.ui.launching import launch_button, start_study
+from kdcore.ui.more_settings import more_settings
+from kdcore.ui.recipe_choice import choose_recipe
 from kdcore.ui.study_picker import PARAMETER, example_study, workspace
 from kdcore.ui.timing import tell_time
 
@@ -38,18 +43,21 @@ def show_form() -> None:
     studies = workspace().studies()
     remember_defaults()
     data, title = choose_data_and_preset(studies)
-    usual = preset_values(st.session_state["preset"])
+    recipe = choose_recipe(data, preset_values(st.session_state["preset"])["recipe"])
+    usual = usual_values()
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
         temperature = temperature_knob(example_study(studies), usual["temperature"])
     with right.container(border=True, height="stretch"):
         alpha = alpha_knob(temperature, usual["alpha"])
-    choices = choose_networks_and_budget(temperature, alpha, earlier_teachers(studies, data), usual)
+    choices = choose_networks_and_budget(recipe, temperature, alpha, earlier_teachers(studies, data), usual)
     try:
         settings = choices.settings()
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
+    if choices.reused is not None:
+        warn_before(choices.reused, settings, studies, data)
     with st.bottom.container(horizontal=True, vertical_alignment="center"):
         tell_time(settings)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
@@ -73,10 +81,20 @@ def remember_defaults() -> None:
     if "preset" not in st.session_state:
         named = st.query_params.get("preset", "").lower()
         st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
-    for key in ("teacher", "task", "distillation"):
+    if "recipe" not in st.session_state:
+        named = st.query_params.get("recipe", "").lower()
+        usual = preset_values(st.session_state["preset"])["recipe"]
+        st.session_state["recipe"] = named if named in (*RECIPES, OWN) else usual
+    for key in ("teacher", "task", "distillation", "match", "mix"):
         take_once(key)
-    for key, value in preset_values(st.session_state["preset"]).items():
+    for key, value in usual_values().items():
         st.session_state.setdefault(key, value)
+
+
+def usual_values() -> dict[str, Any]:
+    """What the chosen preset and recipe say: the widgets' own defaults."""
+    recipe = RECIPES.get(st.session_state["recipe"])
+    return preset_values(st.session_state["preset"]) | ({} if recipe is None else recipe_values(recipe))
 
 
 def take_preset() -> None:
@@ -117,9 +135,9 @@ def suggest_title(data: str) -> str:
 
 
 def choose_networks_and_budget(
-    temperature: float, alpha: float, earlier: list[EarlierTeacher], usual: dict[str, Any]
+    recipe: str, temperature: float, alpha: float, earlier: list[EarlierTeacher], usual: dict[str, Any]
 ) -> Choices:
-    """Teacher, student, steps and seeds, and what hardly anyone needs to change; `usual` are the preset's values."""
+    """Teacher, student, steps and seeds, and what hardly anyone needs to change; `usual` are the preset's and recipe's values."""
     by_path = {str(teacher.checkpoint): teacher for teacher in earlier}
     teachers = with_current(TEACHERS, st.session_state["teacher"], by_path) + list(by_path)
     if st.session_state["teacher"] not in teachers:
@@ -167,48 +185,10 @@ def choose_networks_and_budget(
         )
         if seeds < 3:
             st.caption("With fewer than three seeds the verdict is weak: one training's luck looks like an effect.")
-        with st.expander("More settings", icon=":material/tune:"):
-            a, b, c = st.columns(3)
-            teacher_steps = a.number_input(
-                "Steps of the teacher",
-                10,
-                1_000_000,
-                usual["teacher_steps"],
-                step=100,
-                key="teacher_steps",
-                bind="query-params",
-                disabled=teacher in by_path,
-            )
-            batch_size = b.number_input(
-                "Crops in a batch", 1, 256, usual["batch_size"], key="batch_size", bind="query-params"
-            )
-            crop = c.number_input(
-                "Side of a crop, pixels", 32, 2048, usual["crop"], step=32, key="crop", bind="query-params"
-            )
-            learning_rate = a.number_input(
-                "Learning rate",
-                1e-6,
-                1.0,
-                usual["learning_rate"],
-                step=1e-4,
-                format="%.4f",
-                key="learning_rate",
-                bind="query-params",
-            )
-            task = b.selectbox(
-                "Task loss", list(words.TASKS), key="task", format_func=words.TASKS.__getitem__, persist_state="session"
-            )
-            distillation = c.selectbox(
-                "Distillation loss",
-                list(words.DISTILLATIONS),
-                key="distillation",
-                format_func=words.DISTILLATIONS.__getitem__,
-                persist_state="session",
-            )
+        rest = more_settings(usual, recipe, teacher in by_path)
     return Choices(
-        preset=st.session_state["preset"], temperature=temperature, alpha=alpha, teacher=teacher, student=student, steps=int(steps),
-        teacher_steps=int(teacher_steps), seeds=seeds, batch_size=int(batch_size), crop=int(crop), learning_rate=float(learning_rate),
-        task=task, distillation=distillation, reused=by_path.get(teacher),
+        preset=st.session_state["preset"], recipe=recipe, temperature=temperature, alpha=alpha, teacher=teacher, student=student,
+        steps=int(steps), seeds=seeds, reused=by_path.get(teacher), **rest,
     )  # fmt: skip
 
 

@@ -128,6 +128,7 @@ def train_address(settings: SweepSettings, trial: TrialRecord, steps: int, data:
     return {
         "data": data,
         "preset": "Quick",
+        "recipe": "Classic",  # what a sweep varies stands in the address; the rest of its recipe is the classic one's
         "temperature": f"{trial.params.get('temperature', Recipe().temperature):g}",
         "alpha": f"{trial.params['alpha']:g}",
         "student": str(trial.params["student"]),

@@ -67,6 +67,18 @@ def show_verdict(report: dict[str, Any]) -> None:
         st.markdown(f":{colour}-badge[{icon} {comparison['verdict'].capitalize()}] {plain(comparison['sentence'])}")
 
 
+def warn_of_teacher(advantage: dict[str, Any] | None) -> bool:
+    """Say that the teacher can hardly teach, where it cannot; gives whether there was anything to say.
+
+    Args:
+        advantage: see `kdcore.evaluation.advantage`; None where it is not known.
+    """
+    if advantage is None or advantage["clear"]:
+        return False
+    st.warning(plain(advantage["sentence"]), icon=":material/school:")
+    return True
+
+
 def show_arms(report: dict[str, Any]) -> None:
     """The three arms with what they reached and how large they are."""
     import pandas as pd  # a third of a second, after the numbers are on screen
@@ -76,6 +88,29 @@ def show_arms(report: dict[str, Any]) -> None:
         for name, arm in report["arms"].items()
     }
     st.table(pd.DataFrame(rows).T, border="horizontal", alt="Mean average precision and size of the three arms")
+
+
+def show_teacher_parts(report: dict[str, Any]) -> None:
+    """What made the teacher stronger, step by step; nothing where it is one network as it is."""
+    parts = report["arms"]["teacher"].get("parts")
+    if not parts:
+        return
+    import pandas as pd
+
+    with st.expander("What made the teacher stronger", icon=":material/fitness_center:"):
+        rows = {
+            part["name"]: {
+                "Mean AP": f"{100 * part['mean_ap']:.1f}",
+                "Points more": "–" if part["points"] is None else f"{part['points']:+.2f}",
+            }
+            for part in parts
+        }
+        st.table(
+            pd.DataFrame(rows).T,
+            border="horizontal",
+            alt="What each step added to the teacher's mean average precision",
+        )
+        st.caption("On the validation part. Each step with what it added to the one before.")
 
 
 def ratio(over: float | None, under: float | None) -> float | None:

@@ -17,8 +17,9 @@ from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.ui import words
 from kdcore.ui.formatting import count, duration, plain, sentence, when
+from kdcore.ui.longer_teacher import offer_longer_teacher
 from kdcore.ui.study_picker import PARAMETER, workspace
-from kdcore.ui.verdict import show_numbers, show_verdict
+from kdcore.ui.verdict import show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.charts import learning_chart, learning_table
 
@@ -52,6 +53,7 @@ def draw_study(study: StudyFolder, job: JobStatus) -> None:
         draw_result(study)
     else:
         draw_state(study, job, progress)
+        warn_of_teacher(study.advantage)
     draw_controls(study, job)
     draw_curves(study, progress)
     draw_runs(study, progress)
@@ -83,7 +85,10 @@ def draw_result(study: StudyFolder) -> None:
     """What a finished study came to."""
     report = study.report()
     show_verdict(report)
+    if warn_of_teacher(report.get("teacher_advantage")) and not study.read_only:
+        offer_longer_teacher(study)
     show_numbers(report)
+    show_teacher_parts(report)
 
 
 def state_sentence(study: StudyFolder, job: JobStatus) -> str:

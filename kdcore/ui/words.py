@@ -89,6 +89,13 @@ TERMS = {
     "points": "A difference of percentages is given in points: from 80 % to 82 % is 2 points.",
     "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
+    "recipe": "A recipe: what the distilled student listens to, and how much.",
+    "labels": "The share of the labels that the students may use, in blocks that are the same for all of them. The teacher has all labels; "
+    "imagery without labels is then taken from the whole train part.",
+    "teacher seeds": "Several teachers, whose answers are averaged, are usually better than one and cost as many times the time.",
+    "teacher flips": "The teacher looks at each place in eight turned and mirrored views, and its answers are averaged: usually better, eight "
+    "times as slow.",
+    "match": "The teacher's answers cost time. With the same time for both, the student alone takes more steps.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
     "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands.",
     "validation": "The part of the imagery that decides which weights are kept. The test part is read once, at the end.",
@@ -122,6 +129,27 @@ PRESETS = {
     "standard": "About an hour a seed on two cores, minutes on a GPU.",
     "thorough": "Large networks and five seeds. For a GPU.",
 }
+# The recipes of `kdcore.settings.RECIPES`: what each does, and what speaks for it.
+RECIPES = {
+    "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
+    "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
+    "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
+    "features": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
+    "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
+}
+EVIDENCE = {
+    "classic": "Not measured yet on real imagery here. In published comparisons it closes about a quarter of the gap to the teacher.",
+    "patient": "Not measured yet on real imagery here. In its paper it needs many times the usual steps to pay.",
+    "unlabelled": "Not measured yet on real imagery here. It can only help where the teacher is clearly better than the student alone.",
+    "features": "Not measured yet on real imagery here. In its paper it gains a little over the classic recipe with many classes.",
+    "own": "Nobody has measured it: compare it with a named recipe on the same data.",
+}
+NO_UNLABELLED = (
+    "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data, or let the students "
+    "use only a share of the labels under **More settings**."
+)
+MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup": "Blend two crops"}
+MATCHES = {"steps": "as many steps as the distilled one", "seconds": "as much time as the distilled one"}
 TASKS = {"cross_entropy": "Cross entropy", "cross_entropy+dice": "Cross entropy and Dice"}
 DISTILLATIONS = {"pixel": "Pixel by pixel", "channel": "Channel by channel"}
 

@@ -1,6 +1,7 @@
 """Train: presets, knobs and their pictures, launching, watching."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from kdcore.runs.library import Library
 from kdcore.runs.locks import holding
 from kdcore.runs.study_folder import About, JobStatus, StudyFolder
 from kdcore.runs.workspace import Workspace
-from kdcore.settings import PRESETS, STUDY_PRESETS
+from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
+from kdcore.ui import words
+from kdcore.ui.choices import network_name
 from tests.pages.conftest import primary_buttons, text_of, words_of
 
 
@@ -94,6 +97,56 @@ class TestForm:
         at.number_input(key="crop").set_value(100).run()
         assert "multiple of 32" in at.error[0].value
         assert "Launch" not in [button.label for button in at.button]
+
+
+class TestRecipe:
+    def test_sets_temperature_and_alpha_and_says_what_speaks_for_it(self, workspace, open_page):
+        at = open_page("train")
+        assert at.segmented_control(key="recipe").value == "classic"
+        at.segmented_control(key="recipe").set_value("patient").run()
+        assert not at.exception
+        assert (at.select_slider(key="temperature").value, at.select_slider(key="alpha").value) == (1, 1)
+        assert words.RECIPES["patient"] in text_of(at)
+        assert words.EVIDENCE["patient"] in text_of(at)
+
+    def test_is_launched_as_a_whole(self, workspace, open_page, started):
+        at = open_page("train", recipe="Unlabelled")
+        button(at, "Launch").click().run()
+        assert Workspace().study(started[0]).settings.recipe == RECIPES["unlabelled"]
+
+    def test_that_needs_unlabelled_imagery_is_offered_where_there_is_some(self, workspace, open_page):
+        town = str(StudyFolder(workspace / "town").collection)
+        at = open_page("train", data=town)
+        assert "Unlabelled" not in at.segmented_control(key="recipe").options
+        assert "needs imagery without labels" in words_of(at)
+        at.number_input(key="labels").set_value(25).run()
+        assert "Unlabelled" in at.segmented_control(key="recipe").options
+        assert "needs imagery without labels" not in words_of(at)
+
+    def test_that_is_not_offered_any_more_gives_way_to_the_preset_s(self, workspace, open_page):
+        at = open_page("train", recipe="unlabelled")
+        assert at.segmented_control(key="recipe").value == "unlabelled"
+        at.selectbox(key="data").set_value(str(StudyFolder(workspace / "town").collection)).run()
+        assert not at.exception
+        assert at.segmented_control(key="recipe").value == "classic"
+        assert at.select_slider(key="alpha").value == 0.5
+
+    def test_of_one_s_own_has_a_knob_for_each_part(self, workspace, open_page, started):
+        at = open_page("train")
+        assert "Mix crops" not in [box.label for box in at.selectbox]
+        at.segmented_control(key="recipe").set_value("own").run()
+        at.number_input(key="channels").set_value(2.5)
+        at.selectbox(key="mix").set_value("cutmix")
+        button(at, "Launch").click().run()
+        recipe = Workspace().study(started[0]).settings.recipe
+        assert (recipe.channels, recipe.mix, recipe.alpha) == (2.5, "cutmix", 0.5)
+
+    def test_settings_of_the_address_are_launched(self, workspace, open_page, started):
+        at = open_page("train", labels="10", teacher_seeds="2", teacher_flips="true", match="seconds")
+        button(at, "Launch").click().run()
+        settings = Workspace().study(started[0]).settings
+        assert (settings.labels, settings.match) == (0.1, "seconds")
+        assert (settings.teacher.seeds, settings.teacher.flips) == ((0, 1), True)
 
 
 class TestLaunch:
@@ -219,3 +272,72 @@ class TestWatch:
             at = open_page("train")
         assert "A running study" in words_of(at)
         assert "Watch" in [link.value for link in at.page_link]
+
+
+class TestATeacherThatCanHardlyTeach:
+    SENTENCE = "The teacher is only 0.8 points better than the student alone on validation (-0.5 to +2.1): it can hardly teach anything."
+
+    def report(self, workspace, clear):
+        file = workspace / "town/report.json"
+        report = json.loads(file.read_text())
+        report["teacher_advantage"] = {"clear": clear, "sentence": self.SENTENCE}
+        file.write_text(json.dumps(report))
+
+    def test_is_told_while_the_distilled_student_is_trained(self, workspace, open_page):
+        study = begin_study(workspace, "running", stage="distilled-s0: training", done=1, total=300)
+        study.advantage_file.write_text(json.dumps({"clear": False, "sentence": self.SENTENCE}))
+        with holding(study.path / "alive.lock", "taken"):
+            at = open_page("train", study="begun")
+        assert self.SENTENCE in words_of(at)
+        assert [found.label for found in at.button] == ["Stop training"]
+
+    def test_can_be_trained_on_once_the_study_is_finished(self, workspace, open_page, started):
+        self.report(workspace, clear=False)
+        best = workspace / "town/runs/teacher-s0/checkpoints/best.safetensors"
+        best.parent.mkdir(parents=True)
+        best.touch()
+        at = open_page("train", study="town")
+        assert self.SENTENCE in words_of(at)
+        assert primary_buttons(at) == ["See the map"]
+        button(at, "Train the teacher on").click().run()
+        assert not at.exception
+        assert started == ["town-first-try-teacher-trained-on"]
+        before, after = StudyFolder(workspace / "town"), Workspace().study(started[0])
+        assert after.collection == before.collection
+        assert after.settings.teacher.start == (best,)
+        assert after.settings.teacher.budget.steps == 2 * before.settings.teacher.budget.steps
+        assert after.settings.student == before.settings.student
+        assert at.query_params["study"] == started[0]
+
+    def test_whose_weights_are_gone_gets_a_sentence(self, workspace, open_page, started):
+        self.report(workspace, clear=False)
+        at = open_page("train", study="town")
+        button(at, "Train the teacher on").click().run()
+        assert started == []
+        assert "weights are not there any more" in words_of(at)
+
+    def test_a_clearly_better_teacher_needs_no_word(self, workspace, open_page):
+        self.report(workspace, clear=True)
+        at = open_page("train", study="town")
+        assert self.SENTENCE not in words_of(at)
+        assert "Train the teacher on" not in [found.label for found in at.button]
+
+    def test_is_told_before_it_is_reused(self, workspace, open_page):
+        """The teacher's scores are those of the student alone, so it cannot be better."""
+        runs = workspace / "town/runs"
+        checkpoint = runs / "teacher-s0/checkpoints/best.safetensors"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        shutil.copy(runs / "alone-s0/scores-validation.npz", runs / "teacher-s0/scores-validation.npz")
+        for run in runs.iterdir():
+            report = json.loads((run / "report.json").read_text())
+            (run / "report.json").write_text(json.dumps(report | {"data": "the same"}))
+        town = StudyFolder(workspace / "town")
+        at = open_page("train", data=str(town.collection), student=network_name(town.settings.student))
+        assert "it can hardly teach anything" not in words_of(at)
+        at.selectbox(key="teacher").set_value(str(checkpoint)).run()
+        assert not at.exception
+        assert "it can hardly teach anything" in words_of(at)
+        assert "The student alone is that of \u201cTown, first try\u201d." in words_of(at)
+        at.select_slider(key="student").set_value("medium").run()  # of which no study tells anything
+        assert "it can hardly teach anything" not in words_of(at)

@@ -1,5 +1,6 @@
 """A study: a controlled experiment that can be interrupted, is never overwritten, and does not find what is not there."""
 
+import hashlib
 import itertools
 import json
 import shutil
@@ -154,6 +155,61 @@ class TestTheTeachersAdvantage:
         report = run_study(collection, study_settings(seeds=(0,), recipe=Recipe(alpha=0)), begun / "zero")
         assert report["teacher_advantage"] is None
         assert not (begun / "zero/advantage.json").exists()
+
+
+class TestAStrongTeacher:
+    def test_has_its_flips_averaged_weights_and_members_scored(self, begun, collection):
+        budget = TEACHER_BUDGET.model_copy(update={"steps": 4, "validate_every": 2, "ema": 0.5})
+        teacher = TeacherSettings(network=TEACHER, budget=budget, seeds=(0, 1), flips=True)
+        report = run_study(collection, study_settings(seeds=(0,), teacher=teacher), begun / "strong")
+        runs = runs_of(begun / "strong")
+        opened = Collection.open(collection)
+        names, files = opened.settings.class_names, [runs[f"teacher-s{seed}"].best for seed in (0, 1)]
+        steps = {step["name"]: step["mean_ap"] for step in report["arms"]["teacher"]["parts"]}
+        for name, flips in (
+            ("Answers of 2 networks averaged", False),
+            ("Answers to eight turned and mirrored views averaged", True),
+        ):
+            asked = Teacher.load(files, names, 3, flips=flips)
+            scores = evaluate(asked, opened, "validation", study_settings().evaluation, fill=fill_values(asked))
+            assert steps[name] == pytest.approx(summarise(scores)["mean_ap"], abs=1e-6)
+        members = [runs[f"teacher-s{seed}"] for seed in (0, 1)]
+        ends = [
+            [line["validation_mean_ap"] for line in run.read_metrics() if "validation_mean_ap" in line][-1]
+            for run in members
+        ]
+        assert steps["Weights averaged over the last steps (EMA)"] == pytest.approx(np.mean(ends))
+        assert 0 < steps["Last weights"] < 1
+        assert runs["distilled-s0"].settings.teacher_flips
+
+
+class TestATeacherThatIsTrainedOn:
+    def test_begins_from_the_weights_it_had_and_says_which(self, begun, collection):
+        before = runs_of(begun / "first")["teacher-s0"]
+        crawl = TEACHER_BUDGET.model_copy(update={"steps": 1, "learning_rate": 1e-12})
+        teacher = TeacherSettings(network=TEACHER, budget=crawl, start=(before.best,))
+        run_study(collection, study_settings(seeds=(0,), teacher=teacher), begun / "on")
+        after = runs_of(begun / "on")["teacher-s0"]
+        assert after.settings.start == before.best
+        assert f"SHA-256 {hashlib.sha256(before.best.read_bytes()).hexdigest()}" in (after.path / "log.txt").read_text()
+        learnt = {
+            name for name, value in weights(before).items() if value.is_floating_point() and "running" not in name
+        }
+        assert all(torch.allclose(weights(before)[name], weights(after)[name], atol=1e-7) for name in learnt)
+
+    def test_is_not_taken_for_one_that_began_from_nothing(self, begun, collection):
+        """The study beside it has the same network, budget, seed and data."""
+        before = runs_of(begun / "first")["teacher-s0"]
+        listener = Listener()
+        teacher = TeacherSettings(network=TEACHER, budget=TEACHER_BUDGET, start=(before.best,))
+        run_study(collection, study_settings(seeds=(0,), teacher=teacher), begun / "on", listener.reporter())
+        assert listener.trained[0] == "teacher-s0"
+
+    def test_must_be_the_same_network(self, begun, collection):
+        student = runs_of(begun / "first")["alone-s0"].best
+        teacher = TeacherSettings(network=TEACHER, budget=TEACHER_BUDGET, start=(student,))
+        with pytest.raises(KdcoreError, match=r"best\.safetensors: does not fit the network"):
+            run_study(collection, study_settings(teacher=teacher), begun / "on")
 
 
 class TestAFinishedStudy:

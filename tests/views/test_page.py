@@ -97,6 +97,32 @@ def test_it_tells_the_verdict_and_the_numbers(written, page):
     assert "with T = 2.0 and alpha = 0.5" in page.text
 
 
+def test_it_warns_of_a_teacher_that_can_hardly_teach(tiny_study, written, tmp_path):
+    study = shutil.copytree(tiny_study, tmp_path / "study")
+    sentence = "The teacher is only 0.8 points better than the student alone: it can hardly teach anything."
+    for clear in (False, True):
+        advantage = {"clear": clear, "sentence": sentence}
+        text = Page(write_page(study, written[0] | {"teacher_advantage": advantage})).text
+        assert (sentence in text) is not clear
+
+
+def test_it_tells_what_made_the_teacher_stronger_and_what_the_students_had(tiny_study, written, tmp_path):
+    study = shutil.copytree(tiny_study, tmp_path / "study")
+    parts = [
+        {"name": "Best checkpoint", "mean_ap": 0.8, "points": None},
+        {"name": "Eight views", "mean_ap": 0.823, "points": 2.3},
+    ]
+    arms = {name: dict(arm) for name, arm in written[0]["arms"].items()}
+    arms["teacher"]["parts"] = parts
+    arms["alone"] |= {"labels": 0.1, "steps": 1234}
+    arms["distilled"]["labels"] = 0.1
+    text = Page(write_page(study, written[0] | {"arms": arms})).text
+    assert "Best checkpoint 80.0 –" in text
+    assert "Eight views 82.3 +2.30" in text
+    assert "The students had 10.0 % of the train part's labels" in text
+    assert "The student alone took 1,234 steps and the distilled student 6" in text
+
+
 def test_it_shows_masks_beside_the_truth(written, page):
     """Three places, each with imagery, truth and three arms; every picture has a text for those who do not see it."""
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]

@@ -1,0 +1,122 @@
+"""What hardly anyone needs to change on the Train page."""
+
+from typing import Any
+
+import streamlit as st
+
+from kdcore.ui import words
+from kdcore.ui.choices import OWN
+
+
+def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str, Any]:
+    """The expander with the rest of the knobs; gives their values by the names that `Choices` has for them.
+
+    Args:
+        usual: what the preset and the recipe say, which are the widgets' own defaults.
+        recipe: the chosen one; the parts of a recipe can be set where it is one's own.
+        reused: whether the teacher exists already.
+    """
+    with st.expander("More settings", icon=":material/tune:"):
+        a, b, c = st.columns(3)
+        values = {
+            "teacher_steps": a.number_input(
+                "Steps of the teacher",
+                10,
+                1_000_000,
+                usual["teacher_steps"],
+                step=100,
+                key="teacher_steps",
+                bind="query-params",
+                disabled=reused,
+            ),
+            "batch_size": b.number_input(
+                "Crops in a batch", 1, 256, usual["batch_size"], key="batch_size", bind="query-params"
+            ),
+            "crop": c.number_input(
+                "Side of a crop, pixels", 32, 2048, usual["crop"], step=32, key="crop", bind="query-params"
+            ),
+            "learning_rate": a.number_input(
+                "Learning rate",
+                1e-6,
+                1.0,
+                usual["learning_rate"],
+                step=1e-4,
+                format="%.4f",
+                key="learning_rate",
+                bind="query-params",
+            ),
+            "task": b.selectbox(
+                "Task loss", list(words.TASKS), key="task", format_func=words.TASKS.__getitem__, persist_state="session"
+            ),
+            "distillation": c.selectbox(
+                "Distillation loss",
+                list(words.DISTILLATIONS),
+                key="distillation",
+                format_func=words.DISTILLATIONS.__getitem__,
+                persist_state="session",
+            ),
+            "labels": a.number_input(
+                "Labels that the students may use, %",
+                1,
+                100,
+                usual["labels"],
+                key="labels",
+                bind="query-params",
+                help=words.TERMS["labels"],
+            ),
+            "match": b.selectbox(
+                "The student alone gets",
+                list(words.MATCHES),
+                key="match",
+                format_func=words.MATCHES.__getitem__,
+                persist_state="session",
+                help=words.TERMS["match"],
+            ),
+            "teacher_seeds": c.number_input(
+                "Teachers, averaged",
+                1,
+                10,
+                usual["teacher_seeds"],
+                key="teacher_seeds",
+                bind="query-params",
+                disabled=reused,
+                help=words.TERMS["teacher seeds"],
+            ),
+            "teacher_flips": c.toggle(
+                "Teacher looks at eight views",
+                usual["teacher_flips"],
+                key="teacher_flips",
+                bind="query-params",
+                help=words.TERMS["teacher flips"],
+            ),
+        }
+        own = own_recipe(usual) if recipe == OWN else {name: usual[name] for name in ("unlabelled", "channels", "mix")}
+    return values | own
+
+
+def own_recipe(usual: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a recipe beside temperature, alpha and the two losses."""
+    a, b, c = st.columns(3)
+    return {
+        "unlabelled": a.number_input(
+            "Crops without labels for each with",
+            0.0,
+            4.0,
+            usual["unlabelled"],
+            step=0.5,
+            key="unlabelled",
+            bind="query-params",
+        ),
+        "channels": b.number_input(
+            "Weight of the channel-wise loss",
+            0.0,
+            100.0,
+            usual["channels"],
+            step=0.5,
+            key="channels",
+            bind="query-params",
+        ),
+        "mix": c.selectbox(
+            "Mix crops", list(words.MIXES), key="mix", format_func=words.MIXES.__getitem__, persist_state="session"
+        ),
+    }
