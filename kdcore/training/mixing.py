@@ -61,9 +61,11 @@ def mix(batch: Batch, kind: Mix, labelled: int, seed: int, step: int, rank: int 
     """
     if kind == "none":
         return batch
+    # What concerns labelled crops is drawn first, so that crops without labels change nothing in them.
     rng = np.random.default_rng([seed, step, MIX_STREAM, rank])
     if kind == "mixup":
-        return blend(batch, choose_partners(len(batch.image), labelled, rng), float(rng.random()), labelled)
+        share = float(rng.random())
+        return blend(batch, choose_partners(len(batch.image), labelled, rng), share, labelled)
     _, height, width = batch.labels.shape
     rectangles = [draw_rectangle(height, width, rng) for _ in range(labelled)]
     partners = choose_partners(len(batch.image), labelled, rng)

@@ -14,12 +14,13 @@ from shapely import box
 from typer.testing import CliRunner
 
 from kdcore.cli import app
+from kdcore.cli.choices import flags_of
 from kdcore.cli.choices import study_settings as chosen_settings
 from kdcore.evaluation.scores import Scores
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import ClassSettings, save
+from kdcore.settings import RECIPES, ClassSettings, save
 from tests.conftest import write_collection, write_raster
 from tests.disks import mounted, small_disk
 from tests.onnx_files import write_pixelwise
@@ -108,6 +109,21 @@ class TestAStudy:
         assert chosen.recipe.temperature == 5
         assert chosen.budget.steps == 11
         assert chosen.recipe.alpha == chosen_settings("quick", None, {}).recipe.alpha
+
+    def test_takes_a_recipe_as_a_whole_and_the_flags_over_it(self, tmp_path):
+        """What the file's recipe says does not get mixed up with another one; only flags change it."""
+        file = tmp_path / "settings.yaml"
+        file.write_text("recipe: {temperature: 3, task: cross_entropy+dice}\nbudget: {steps: 11}\n")
+        flags = flags_of(None, None, 0.8, None, None, None, recipe="patient")
+        chosen = chosen_settings("quick", file, flags)
+        assert chosen.recipe == RECIPES["patient"].model_copy(update={"alpha": 0.8})
+        assert chosen.budget.steps == 11
+
+    def test_knows_its_recipes(self, study, tmp_path):
+        path = write_collection(tmp_path / "collection")
+        assert study(path, "--recipe", "best") == (
+            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, features."
+        )
 
     def test_whose_data_was_mended_can_be_started_again(self, tmp_path, settings):
         """Nothing was trained on the wrong data, so the same command must do."""

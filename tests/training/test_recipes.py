@@ -1,0 +1,176 @@
+"""Every recipe on two and on five classes: it learns, leaves its teacher alone, and goes on exactly where it was stopped."""
+
+import itertools
+
+import pytest
+import torch
+
+from kdcore.errors import SettingsError
+from kdcore.models.checkpoint import load_network, load_tensors
+from kdcore.models.networks import build_network
+from kdcore.models.teacher import Teacher
+from kdcore.runs.store import RunDirectory
+from kdcore.settings import RECIPES, Budget, Hardware, NetworkSettings, Recipe
+from kdcore.training.run import execute
+from tests.conftest import run_settings, write_collection
+from tests.training.test_loop import Training, same, snapshot
+
+BUDGET = Budget(steps=20, batch_size=2, crop=64, validate_every=20, save_every=20, learning_rate=5e-3)
+TEACHER = NetworkSettings(encoder="tu-test_resnet", depth=3, decoder_channels=(24, 16, 12))
+OTHERS = {
+    "decoder features": Recipe(features=1.0, mix="cutmix"),
+    "mixup": Recipe(alpha=0.5, mix="mixup", unlabelled=1.0, task="cross_entropy+dice"),
+    "channels alone": Recipe(distillation="channel", temperature=4, mix="cutmix"),
+}
+TERMS = {
+    "features": {"channels"},
+    "decoder features": {"features"},
+}
+
+
+@pytest.fixture(scope="module", params=[2, 5], ids=["one logit", "five classes"])
+def collection(request, tmp_path_factory):
+    """Scenes of two or five classes, and one without labels."""
+    return write_collection(tmp_path_factory.mktemp("recipes") / "collection", classes=request.param, unlabelled=True)
+
+
+def make_teacher(collection):
+    logits = 1 if "name: road" not in collection.read_text() else 5
+    return Teacher([build_network(TEACHER, 3, logits, [100.0] * 3, [50.0] * 3, seed=9)])
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *OTHERS])
+def test_a_recipe_learns_and_resumes_exactly(collection, tmp_path, name):
+    recipe = (RECIPES | OTHERS)[name]
+    teacher = make_teacher(collection)
+    before = snapshot(teacher)
+
+    whole = Training(collection, tmp_path, teacher=teacher, recipe=recipe, budget=BUDGET)
+    whole.go()
+    assert same(snapshot(teacher), before)
+    lines = [line for line in whole.run.read_metrics() if "loss" in line]
+    assert [line["step"] for line in lines] == [1, 10, 20]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert lines[0].keys() - {"step", "seconds", "lr", "loss", "task", "distillation"} == TERMS.get(name, set())
+    # The student is the network alone: what served to compare features is thrown away.
+    best, _ = load_network(whole.run.best)
+    assert snapshot(best).keys() == whole.first_weights.keys()
+
+    calls = itertools.count(1)
+    first = Training(collection, tmp_path, teacher=teacher, recipe=recipe, budget=BUDGET)
+    assert first.go(should_stop=lambda: next(calls) == 7).step == 7
+    second = Training(collection, tmp_path, teacher=teacher, recipe=recipe, budget=BUDGET, run=first.run)
+    torch.manual_seed(99)
+    second.go()
+    assert same(snapshot(second.network), snapshot(whole.network))
+    ours, theirs = (load_tensors(training.run.state)[0] for training in (second, whole))
+    assert same(ours, theirs)
+    assert {"projection/weight", "projection/bias"} <= ours.keys() or not recipe.features
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup"])
+def test_the_student_alone_sees_the_mixed_images_of_the_distilled_one(collection, tmp_path, mix):
+    recipe = Recipe(alpha=0.5, mix=mix, unlabelled=1.0)
+    seen = []
+    for values in ({"teacher": make_teacher(collection), "recipe": recipe}, {"recipe": recipe.alone}):
+        training = Training(collection, tmp_path, budget=BUDGET.model_copy(update={"steps": 5}), **values)
+        images = []
+        training.network.register_forward_pre_hook(
+            lambda module, inputs, images=images: images.append(inputs[0].clone())
+        )
+        training.go()
+        seen.append(images)
+        plain = training.batches.batch(0).image
+        assert not torch.equal(images[0][:2], plain[:2])
+    assert all(torch.equal(distilled[:2], alone) for distilled, alone in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize("mix", ["none", "cutmix", "mixup"])
+def test_the_teacher_sees_the_mixed_images_of_the_student(collection, tmp_path, mix):
+    teacher = make_teacher(collection)
+    training = Training(collection, tmp_path, teacher=teacher, recipe=Recipe(mix=mix), budget=BUDGET)
+    seen = {"student": [], "teacher": []}
+    teacher.register_forward_pre_hook(lambda module, inputs: seen["teacher"].append(inputs[0].clone()))
+    training.network.register_forward_pre_hook(lambda module, inputs: seen["student"].append(inputs[0].clone()))
+    training.go()
+    assert len(seen["student"]) == BUDGET.steps
+    assert all(torch.equal(a, b) for a, b in zip(seen["student"], seen["teacher"], strict=True))
+
+
+@pytest.mark.slow  # two processes have to start and to import torch
+def test_two_processes_train_the_projection_together(tmp_path):
+    """The convolution is a part of what the processes share: its gradients are averaged as the network's are."""
+    collection = write_collection(tmp_path / "collection")
+    teacher = Training(collection, tmp_path, budget=BUDGET.model_copy(update={"steps": 2}))
+    teacher.go()
+    settings = run_settings(
+        collection,
+        "distilled",
+        recipe=Recipe(features=1.0, mix="cutmix"),
+        teacher=(teacher.run.best,),
+        budget=Budget(steps=3, batch_size=4, crop=64, validate_every=3, save_every=3),
+        hardware=Hardware(device="cpu", devices=2),
+    )
+    run = RunDirectory.create(tmp_path / "run", settings)
+    execute(run)
+    assert run.status.state == "finished"
+    (line, *_) = run.read_metrics()
+    assert line["features"] > 0
+    state, _ = load_tensors(run.state)
+    first = Training(collection, tmp_path).network.feature_channels
+    assert state["projection/weight"].shape == (first, first, 1, 1)
+
+
+class TestRefusedBeforeAnythingIsTrained:
+    def test_one_crop_cannot_be_mixed(self, collection, tmp_path):
+        budget = BUDGET.model_copy(update={"batch_size": 1})
+        training = Training(collection, tmp_path, recipe=Recipe(alpha=0, mix="cutmix"), budget=budget)
+        with pytest.raises(SettingsError, match=r"has 1 only\. Raise budget\.batch_size, or set mix: none"):
+            training.go()
+
+    def test_a_teacher_that_is_an_average_has_no_features(self, collection, tmp_path):
+        teacher = make_teacher(collection)
+        several = Teacher([*teacher.members, *teacher.members])
+        training = Training(collection, tmp_path, teacher=several, recipe=Recipe(features=1.0), budget=BUDGET)
+        with pytest.raises(SettingsError, match="this teacher is an average or an ONNX file"):
+            training.go()
+        assert not training.run.state.exists()
+
+    def test_a_single_value_per_channel_cannot_be_normalised(self, tmp_path):
+        """A crop of 32 pixels is one value at a stride of 32. With two crops there are two."""
+        collection = write_collection(tmp_path / "collection")
+        deep = NetworkSettings(encoder="tu-test_resnet", depth=5, decoder_channels=(8, 8, 8, 8, 8))
+        for crops in (1, 2):
+            budget = Budget(steps=1, batch_size=crops, crop=32)
+            training = Training(collection, tmp_path, budget=budget)
+            training.network = build_network(deep, 3, 3, seed=0)
+            if crops == 2:
+                assert training.go().step == 1
+                continue
+            with pytest.raises(SettingsError, match=r"1 crop of 32 x 32 px .* Raise budget.batch_size \(2 crops"):
+                training.go()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_term_on_a_gpu_in_bfloat16(collection, tmp_path, compiled):
+    """Compiled or not, channels last and in bfloat16: every term is told, and the loss falls."""
+    hardware = Hardware(device="cuda", precision="bf16-mixed", channels_last=True, compile=compiled)
+    teacher = RunDirectory.create(
+        tmp_path / "teacher", run_settings(collection, "teacher", budget=BUDGET, hardware=hardware)
+    )
+    execute(teacher)
+    settings = run_settings(
+        collection,
+        "distilled",
+        recipe=Recipe(features=1.0, channels=3.0, mix="mixup"),
+        teacher=(teacher.best,),
+        budget=BUDGET,
+        hardware=hardware,
+    )
+    run = RunDirectory.create(tmp_path / "run", settings)
+    execute(run)
+    lines = [line for line in run.read_metrics() if "loss" in line]
+    assert {"task", "distillation", "channels", "features"} <= lines[0].keys()
+    assert lines[-1]["loss"] < lines[0]["loss"]
