@@ -20,7 +20,7 @@ from kdcore.data.survey import survey
 from kdcore.models.networks import SegmentationNetwork, count_parameters
 from kdcore.models.onnx_info import EXAMPLE, ForeignNetwork
 from kdcore.models.teacher import Teacher
-from kdcore.settings import PRESETS, ClassSettings, CollectionSettings, SplitSettings, StudySettings, validate
+from kdcore.settings import PRESETS, RECIPES, ClassSettings, CollectionSettings, SplitSettings, StudySettings, validate
 from tests.conftest import UTM, write_raster
 
 ROOT = Path(__file__).parents[1]
@@ -209,6 +209,15 @@ def test_unlabelled_imagery_of_the_example_is_found(tmp_path):
 def test_numbers_of_the_mathematics_are_what_the_code_gives():
     failed, tried = doctest.testfile(str(DOCS / "mathematics.md"), module_relative=False)
     assert (failed, tried > 15) == (0, True)
+
+
+def test_recipes_of_the_mathematics_are_those_that_can_be_chosen():
+    """Name, T and alpha of each line of the table."""
+    table = sections((DOCS / "mathematics.md").read_text(encoding="utf-8"))["Recipes"]
+    found = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", table, re.MULTILINE)
+    assert {name: (float(t), float(alpha)) for name, t, alpha in found} == {
+        name: (recipe.temperature, recipe.alpha) for name, recipe in RECIPES.items()
+    }
 
 
 def test_demo_script_names_what_is_on_screen():
