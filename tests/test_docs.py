@@ -272,7 +272,7 @@ def test_the_teacher_of_the_page_can_teach(tmp_path, monkeypatch):
     """Its Python block writes a file, its YAML block says what the channels mean, and the command's message says the same lines."""
     monkeypatch.chdir(tmp_path)
     (python,) = blocks(TEACHERS, "python")
-    settings, described, *others = blocks(TEACHERS, "yaml")
+    settings, started, described, *others = blocks(TEACHERS, "yaml")
     exec(python, {})
     Path("buildings.yaml").write_text(described, encoding="utf-8")
     teacher = Teacher.load([Path("buildings.onnx")], ("background", "building"), 4, band_numbers=(4, 1, 2, 3))
@@ -283,3 +283,4 @@ def test_the_teacher_of_the_page_can_teach(tmp_path, monkeypatch):
     for text in others:
         validate(ForeignNetwork, yaml.safe_load(text), "docs/teachers.md")
     assert validate(StudySettings, yaml.safe_load(settings), "docs/teachers.md").teacher.network.encoder == "buildings"
+    assert len(validate(StudySettings, yaml.safe_load(started), "docs/teachers.md").teacher.start) == 1

@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.runs.locks import held, holding
+from kdcore.runs.plan import read_alone_steps
 from kdcore.runs.progress import StudyProgress, measure_progress
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import SLUG, Frozen, StudySettings, load, save
@@ -250,6 +251,7 @@ class StudyFolder:
             )
         try:
             _ = self.settings, self.about, read_json(JobStatus, self.job_file), self.data
+            _ = self.advantage, read_alone_steps(self.path)
         except KdcoreError as error:
             return str(error)
         return ""
@@ -321,6 +323,7 @@ class StudyFolder:
 
         Raises:
             SettingsError: `study.yaml` is broken.
+            RunError: `steps.json` is broken.
         """
         return measure_progress(self.settings, self.path / "runs", working=self.alive)
 

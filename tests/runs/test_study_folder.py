@@ -20,6 +20,13 @@ class TestTheStateOfItsJob:
             study.write_job(JobStatus(state=state, message="a sentence"))
             assert (study.job.state, study.job.message) == (state, "a sentence")
 
+    @pytest.mark.parametrize("file", ["steps.json", "advantage.json"])
+    def test_is_broken_where_a_file_that_every_look_reads_is(self, study, file):
+        (study.path / file).write_text("[")
+        assert study.state == "broken"
+        assert file in study.job.message
+        assert "emove the file" in study.job.message
+
     def test_running_is_true_while_a_process_lives(self, study):
         study.write_job(JobStatus(state="running"))
         with study.working():
