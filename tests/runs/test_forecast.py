@@ -17,6 +17,7 @@ def settings(**values) -> StudySettings:
     base = {
         "teacher": TeacherSettings(network=PRESETS["base"], budget=SMALL),
         "student": PRESETS["tiny"],
+        "recipe": Recipe(teacher_sees="crop"),  # it is asked at every step
         "budget": SMALL,
         "seeds": (0, 1),
         "hardware": CPU,
