@@ -100,7 +100,8 @@ MEANINGS: dict[str, str] = {
     "Recipe.alpha": "the teacher's share of the loss: 0 is labels only (the student alone, bit for bit), 1 the teacher only",
     "Recipe.task": "loss on the labels, in both students; `+dice` adds the soft Dice loss",
     "Recipe.distillation": "`pixel`: each pixel's probabilities are compared; `channel`: where in the crop each class is",
-    "Recipe.unlabelled": "crops of `unlabelled/`, and with `labels` below 1 of the whole train part, added to a batch for each labelled one; they only serve the distillation term",
+    "Recipe.unlabelled": "crops of `unlabelled/`, and with `labels` below 1 of the whole train part, added to a batch for each labelled one; "
+    "they only serve the distillation term",
     "Recipe.channels": "weight of a channel-wise loss on the logits beside the pixel-wise one",
     "Recipe.features": "weight of the distance between the decoders' features, after a projection that is trained and thrown away",
     "Recipe.mix": "`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and teacher's answers follow, in every arm",

@@ -25,7 +25,7 @@ class Costs:
 
     Attributes:
         alone: seconds for each step and pixel of a network that learns from labels, by device and network.
-        taught: the same for a student with a teacher, by device, student, teacher and number of teachers.
+        taught: the same for a student with a teacher, by device, student, teacher and answers asked for at each step.
         overhead: elapsed time over the time of the steps, of finished runs: reading, validation and scoring.
     """
 
@@ -39,14 +39,14 @@ class Probe(Frozen):
 
     Attributes:
         device: 'cpu' or 'cuda'.
-        teacher, student: the networks; members: how many teachers answered.
+        teacher, student: the networks; members: how many answers a teacher gave at each step, 0 where they are kept.
         teacher_cost, alone_cost, taught_cost: of a step of the teacher, the student alone, the distilled student.
     """
 
     device: str
     teacher: NetworkSettings
     student: NetworkSettings
-    members: int = Field(ge=1)
+    members: int = Field(ge=0)
     teacher_cost: float = Field(gt=0)
     alone_cost: float = Field(gt=0)
     taught_cost: float = Field(gt=0)
@@ -167,5 +167,7 @@ def network_of(settings: StudySettings, plan: PlannedRun) -> NetworkSettings:
 
 
 def members(settings: StudySettings) -> int:
-    """How many teachers answer at each step."""
-    return len(settings.teacher.checkpoints or settings.teacher.seeds)
+    """How often a teacher's networks are asked at each step: not at all where their answers about the scenes are kept."""
+    if settings.recipe.teacher_sees == "scene":
+        return 0
+    return len(settings.teacher.checkpoints or settings.teacher.seeds) * (8 if settings.teacher.flips else 1)

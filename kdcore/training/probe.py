@@ -15,12 +15,13 @@ from statistics import median
 
 import torch
 
+from kdcore.data.answers import channels
 from kdcore.data.batches import Batch
 from kdcore.errors import KdcoreError, RunError
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher
+from kdcore.models.teacher import Teacher, combine, unpack
 from kdcore.runs.devices import take
-from kdcore.runs.forecast import Probe, save_probe
+from kdcore.runs.forecast import Probe, members, save_probe
 from kdcore.runs.progress import pixels
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, load
@@ -50,21 +51,26 @@ def probe(settings: StudySettings, locks: Path, tell: Callable[[str], None]) -> 
     try:
         devices.show_only_these()
         teacher, student = settings.teacher.network, settings.student
-        members = len(settings.teacher.checkpoints or settings.teacher.seeds)
+        networks = len(settings.teacher.checkpoints or settings.teacher.seeds)
         tell("measuring the teacher")
         teacher_cost = cost_of_step(make(teacher), None, settings.teacher.budget, settings.hardware)
         tell("measuring the student alone")
         alone_cost = cost_of_step(make(student), None, settings.budget, settings.hardware)
         tell("measuring the distilled student")
-        teachers = Teacher([make(teacher) for _ in range(members)])
-        taught_cost = cost_of_step(make(student), teachers, settings.budget, settings.hardware)
+        flips = settings.teacher.flips
+        if settings.recipe.teacher_sees == "scene":
+            served = networks * (8 if flips else 1)
+            taught_cost = cost_of_step(make(student), None, settings.budget, settings.hardware, served=served)
+        else:
+            teachers = Teacher([make(teacher) for _ in range(networks)], flips)
+            taught_cost = cost_of_step(make(student), teachers, settings.budget, settings.hardware)
     finally:
         devices.release()
     return Probe(
         device=devices.kind,
         teacher=teacher,
         student=student,
-        members=members,
+        members=members(settings),
         teacher_cost=teacher_cost,
         alone_cost=alone_cost,
         taught_cost=taught_cost,
@@ -76,8 +82,18 @@ def make(network: NetworkSettings) -> SegmentationNetwork:
     return build_network(network, BANDS, CLASSES, seed=0)
 
 
-def cost_of_step(network: SegmentationNetwork, teacher: Teacher | None, budget: Budget, hardware: Hardware) -> float:
-    """Seconds for each step and pixel: the median of five bare steps, without clipping, averaging or compilation."""
+def cost_of_step(
+    network: SegmentationNetwork, teacher: Teacher | None, budget: Budget, hardware: Hardware, *, served: int = 0
+) -> float:
+    """Seconds for each step and pixel: the median of five bare steps, without clipping, averaging or compilation.
+
+    Args:
+        network: that learns.
+        teacher: that is asked at each step, if any.
+        budget: batch and crop.
+        hardware: device and precision.
+        served: answers that come with each crop, where they are kept and no teacher is asked.
+    """
     fabric = make_fabric(hardware.device, 1, hardware.precision)
     fabric.launch()
     generator = torch.Generator().manual_seed(0)
@@ -87,7 +103,10 @@ def cost_of_step(network: SegmentationNetwork, teacher: Teacher | None, budget: 
         torch.randint(CLASSES, shape, generator=generator, dtype=torch.uint8),
         torch.ones(shape, dtype=torch.bool),
     ).map(fabric.to_device)
-    recipe = Recipe(alpha=0.5 if teacher is not None else 0.0)
+    recipe = Recipe(alpha=0.5 if teacher is not None or served else 0.0)
+    if served:
+        size = (budget.batch_size, served, channels(CLASSES), budget.crop, budget.crop)
+        batch.teacher = torch.randn(size, generator=generator).half().to(fabric.device)
     if teacher is not None:
         teacher.to(fabric.device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate)
@@ -97,7 +116,9 @@ def cost_of_step(network: SegmentationNetwork, teacher: Teacher | None, budget: 
     for _ in range(STEPS + 1):
         started = time.perf_counter()
         answers = None
-        if teacher is not None:
+        if batch.teacher is not None:
+            answers = combine(unpack(batch.teacher).transpose(0, 1), recipe.temperature)
+        elif teacher is not None:
             with fabric.autocast():
                 answers = teacher(batch.image, recipe.temperature)
         fabric.backward(compute_loss(model(batch.image), answers, batch, recipe)["loss"])

@@ -25,8 +25,10 @@ from kdcore.runs.sweep_claims import Claim, Claims
 from kdcore.runs.sweep_confirm import planned_confirmation
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.settings import Budget, Objective, Range, Recipe, RunSettings, SweepSettings, parse_network
+from kdcore.training.loop import make_fabric
 from kdcore.training.probe import cost_of_step, make
 from kdcore.training.run import Reporter, execute, prepare
+from kdcore.training.teacher_cache import FOLDER, open_answers, regions_of
 
 ASK_EVERY = 0.3  # seconds between looks whether it is our turn
 
@@ -96,7 +98,37 @@ def prepare_for_all(sweep: SweepFolder, tell: Tell, should_stop: Callable[[], bo
             measure_steps(sweep, tell)
     finally:
         turn.release()
+    if checkpoints:
+        keep_answers(sweep, collection.path, checkpoints, tell, should_stop)
     return collection.path, checkpoints
+
+
+def keep_answers(
+    sweep: SweepFolder, data: Path, checkpoints: Sequence[Path], tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    """Compute the teacher's answers about the scenes for all trials; workers share the windows.
+
+    Raises:
+        Stopped: `should_stop` said so.
+    """
+    settings, hardware = sweep.settings, sweep.settings.hardware
+    collection, found = prepare(data, settings.budget.crop)
+    names, numbers = collection.settings.class_names, collection.scenes[0].bands
+    teacher = Teacher.load(checkpoints, names, collection.bands, numbers, flips=settings.teacher.flips)
+    device = make_fabric(hardware.device, 1, hardware.precision).device
+    with open_answers(
+        sweep.path.parent / FOLDER,
+        collection,
+        regions_of(found, unlabelled=False),
+        teacher.to(device),
+        checkpoints,
+        hardware,
+        device=device,
+        report=lambda stage, done, total: tell(None, stage, done, total),
+        log=sweep.log,
+        should_stop=should_stop,
+    ):
+        pass
 
 
 def check_same_data(sweep: SweepFolder, collection: Collection) -> None:
@@ -164,8 +196,9 @@ def measure_steps(sweep: SweepFolder, tell: Tell) -> None:
     for student in settings.space.student:
         tell(None, f"measuring {student}", 0, 1)
         for taught in (False, True):
-            teacher = Teacher([make(settings.teacher.network) for _ in range(members)]) if taught else None
-            cost = cost_of_step(make(parse_network(student)), teacher, settings.budget, settings.hardware)
+            served = members * (8 if settings.teacher.flips else 1) if taught else 0
+            network = make(parse_network(student))
+            cost = cost_of_step(network, None, settings.budget, settings.hardware, served=served)
             steps[steps_key(student, taught)] = max(1, round(settings.seconds / (cost * pixels(settings.budget))))
     write_json(file, steps)
 
@@ -204,6 +237,7 @@ def run_settings(
         evaluation=settings.evaluation,
         hardware=settings.hardware,
         teacher=tuple(checkpoints) if alpha > 0 else (),
+        teacher_flips=settings.teacher.flips and alpha > 0,
     )
 
 
@@ -234,7 +268,8 @@ def work_on_trial(
         budget = settings.budget
         run = RunDirectory.create(sweep.run(claim.number).path, settings)
         reporter = staged(tell, claim.number, f"trial {claim.number}")
-        execute(run, reporter, lambda: hopeless or should_stop(), test=False, on_score=note)
+        answers = sweep.path.parent / FOLDER
+        execute(run, reporter, lambda: hopeless or should_stop(), test=False, on_score=note, answers=answers)
     except RunError as error:  # a diverged training, a full GPU: the next setting may do better
         claims.fail(claim, str(error))
         sweep.log(f"trial {claim.number} failed: {error}")
@@ -291,7 +326,8 @@ def confirm(
     }
     for (name, seed), run in runs.items():
         try:
-            execute(run, staged(tell, None, f"confirmation, {name}, seed {seed}"), should_stop)
+            reporter = staged(tell, None, f"confirmation, {name}, seed {seed}")
+            execute(run, reporter, should_stop, answers=sweep.path.parent / FOLDER)
         except TakenError:
             continue  # another worker does it
         if not run.report.exists():

@@ -121,6 +121,7 @@ def open_answers(
     ]
     size = sum(store.bytes for store in stores)
     windows = len(stores) * sum(len(tiles_of(region)) for region in regions)
+    reason = ""
     with ExitStack() as stack:
         try:
             missing = make_room(folder, stores, hardware.cache_gb, stack)
@@ -139,8 +140,10 @@ def open_answers(
                 source.open()
         except (NoRoomError, OSError) as error:
             reason = why(error)
+        if reason:
             for store in stores:
                 store.give_up()
+            stack.close()
             log(f"the teacher's answers are computed live, which is slower and changes no result: {reason}")
             live = [LiveSource(witness, regions) for witness in witnesses]
             answers = SceneAnswers(regions, live, views, teacher.flips)

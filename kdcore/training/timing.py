@@ -11,6 +11,7 @@ from kdcore.runs.store import RunDirectory
 from kdcore.settings import RunSettings
 from kdcore.training.loop import LOG_EVERY
 from kdcore.training.run import Reporter, execute
+from kdcore.training.teacher_cache import FOLDER
 
 ROUNDS = 2  # of each kind, in turn; the shortest counts, because whatever else a machine does only makes steps longer
 MANY = 1_000_000  # steps: never reached, so nothing is validated
@@ -75,7 +76,7 @@ def seconds_of_step(folder: Path, settings: RunSettings, should_stop: Callable[[
     def enough() -> bool:
         return any(line["step"] >= LOG_EVERY for line in run.read_metrics())
 
-    execute(run, should_stop=lambda: should_stop() or enough())
+    execute(run, should_stop=lambda: should_stop() or enough(), answers=folder.parent.parent / FOLDER)
     if not enough():
         raise Stopped(f"{folder.parent}: was stopped while steps were timed. Start it again to go on.")
     first, *_, last = run.read_metrics()

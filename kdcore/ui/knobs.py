@@ -97,7 +97,7 @@ def alpha_knob(temperature: float, usual: float) -> float:
 
 def formula(temperature: float, alpha: float) -> str:
     """The loss of the distilled student with its numbers, as LaTeX."""
-    return rf"\text{{loss}} = {1 - alpha:.1f} \times \text{{task}} + {alpha:.1f} \times {temperature**2:g} \times \text{{KL}}"
+    return rf"\text{{loss}} = {1 - alpha:.4g} \times \text{{task}} + {alpha:.4g} \times {temperature**2:.4g} \times \text{{KL}}"
 
 
 def alpha_sentence(temperature: float, alpha: float) -> str:
@@ -110,7 +110,7 @@ def alpha_sentence(temperature: float, alpha: float) -> str:
     balance = "labels and teacher count the same" if alpha == 0.5 else louder
     return (
         f"Task is the student's error against the labels, KL its distance from the teacher's softened answer; {balance}. "
-        f"The factor {temperature**2:g} is the temperature squared: it makes up for softening, which weakens the teacher's voice."
+        f"The factor {temperature**2:.4g} is the temperature squared: it makes up for softening, which weakens the teacher's voice."
     )
 
 

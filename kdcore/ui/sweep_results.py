@@ -21,6 +21,7 @@ from kdcore.views.sweep_map import temperature_alpha_map
 from kdcore.views.sweep_settings import importance_bars, parallel_coordinates
 from kdcore.views.sweep_tradeoffs import COSTS, costs_of, pareto, spread_strip
 
+NARROWEST = 480  # pixels that a figure needs for its legend
 TRIAL = "trial"  # in the address: the one that is looked at
 LOOKS = {
     "matter": ("green", ":material/trending_up:"),
@@ -55,7 +56,7 @@ def show_headline(sweep: SweepFolder, found: Found) -> None:
         second,
         "Student alone",
         alone,
-        "not finished yet" if gain is None else f"the best trial is {points(gain, 2)} points away",
+        "not finished yet" if gain is None else f"the best trial has {points(gain, 2)} points",
         "The same student with alpha 0, under the same budget.",
     )
     teacher = teacher_quality(sweep)
@@ -122,21 +123,19 @@ def show_confirmation(found: Found) -> None:
 def show_figures(sweep: SweepFolder, found: Found) -> None:
     """All figures, each with a sentence on how to read it; a click on a trial opens it beside the map."""
     settings, trials = sweep.settings, found.trials
-    left, right = st.columns((3, 2))
-    with left:
+    cells = st.grid(2, min_column_width=NARROWEST)  # one below the other where the window is narrow
+    with cells.cell():
         draw("Temperature and alpha", temperature_alpha_map(trials, settings))
-    with right:
+    with cells.cell():
         show_trial(sweep, found)
-    left, right = st.columns(2)
-    with left:
-        draw("Settings or luck?", spread_strip(trials, settings, found.report))
-    with right:
-        draw("Importance", importance_bars(found.report), clickable=False)
-    left, right = st.columns(2)
-    with left:
-        draw("History", history(trials, settings))
-    with right:
-        draw("Learning curves", learning_curves(trials, settings))
+    for title, chart, clickable in (
+        ("Settings or luck?", spread_strip(trials, settings, found.report), True),
+        ("Importance", importance_bars(found.report), False),
+        ("History", history(trials, settings), True),
+        ("Learning curves", learning_curves(trials, settings), True),
+    ):
+        with cells.cell():
+            draw(title, chart, clickable)
     draw("All settings at once", parallel_coordinates(trials, settings))
     for cost in costs_of(settings):
         draw(f"Quality against {NAMES.get(cost, COSTS[cost][1]).lower()}", pareto(trials, settings, cost))
@@ -154,7 +153,9 @@ def draw(title: str, chart: Chart | str, clickable: bool = True) -> None:
         chart.spec,
         key=key,
         alt=chart.alt,
-        on_select=pick_from_chart(key) if chart.selects else "ignore",  # told of zooms, too: others are reset by new data
+        on_select=pick_from_chart(key)
+        if chart.selects
+        else "ignore",  # told of zooms, too: others are reset by new data
     )
     st.caption(plain(chart.reading))
 

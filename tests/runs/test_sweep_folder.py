@@ -171,7 +171,9 @@ class TestTrials:
         assert trials[0].params["alpha"] == 0
         assert "temperature" not in trials[0].params  # it means nothing there
         assert trials[1].params == trials[2].params
-        assert trials[1].params["temperature"] == 3.162  # the root of 10 with the four digits that are shown and trained with
+        assert (
+            trials[1].params["temperature"] == 3.162
+        )  # the root of 10 with the four digits that are shown and trained with
         assert len({trial.params["alpha"] for trial in trials[3:]}) == 3
         assert all(1 <= trial.params["temperature"] <= 10 for trial in trials[3:])
 
