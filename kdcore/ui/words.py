@@ -138,7 +138,8 @@ RECIPES = {
     "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
 }
 EVIDENCE = {
-    "classic": "Not measured yet on real imagery here. In published comparisons it closes about a quarter of the gap to the teacher.",
+    "classic": "Measured on buildings and land cover with a few hundred steps: no difference to the student alone could be detected. In "
+    "published comparisons it closes about a quarter of the gap to the teacher.",
     "patient": "Not measured yet on real imagery here. In its paper it needs many times the usual steps to pay.",
     "unlabelled": "Not measured yet on real imagery here. It can only help where the teacher is clearly better than the student alone.",
     "features": "Not measured yet on real imagery here. In its paper it gains a little over the classic recipe with many classes.",

@@ -9,7 +9,7 @@ from kdcore.errors import RunError
 from kdcore.runs.devices import take
 from kdcore.runs.forecast import forecast, measured_costs, read_probes
 from kdcore.runs.workspace import Workspace
-from kdcore.settings import Hardware, save
+from kdcore.settings import Hardware, Recipe, save
 from kdcore.training.probe import probe
 from tests.training.studies import study_settings
 
@@ -27,11 +27,22 @@ def test_a_probe_in_a_process_lets_the_study_be_forecast(tmp_path):
 
 
 def test_an_ensemble_of_teachers_costs_more_than_no_teacher(tmp_path):
-    """Four teachers larger than the student: more than noise between steps."""
-    settings = study_settings(teacher=study_settings().teacher.model_copy(update={"seeds": (0, 1, 2, 3)}))
+    """Four teachers larger than the student, asked at each step: more than noise between steps."""
+    teacher = study_settings().teacher.model_copy(update={"seeds": (0, 1, 2, 3)})
+    settings = study_settings(teacher=teacher, recipe=Recipe(teacher_sees="crop"))
     found = probe(settings, tmp_path, lambda text: None)
     assert found.members == 4
     assert found.taught_cost > found.alone_cost > 0
+
+
+def test_kept_answers_are_not_asked_for_at_each_step(tmp_path):
+    settings = study_settings(recipe=Recipe(teacher_sees="scene"))
+    found = probe(settings, tmp_path, lambda text: None)
+    assert found.members == 0
+    assert forecast(settings, measured_costs([], [found])).measured
+    assert not forecast(
+        settings.model_copy(update={"recipe": Recipe(teacher_sees="crop")}), measured_costs([], [found])
+    ).measured
 
 
 def test_a_device_at_work_is_not_measured(tmp_path):
