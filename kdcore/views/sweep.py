@@ -123,7 +123,7 @@ def where(*kinds: str) -> list[Spec]:
 
 def legend_for(field: str, values: Mapping[str, Any], channel: str = "shape") -> Spec:
     """An encoding that gives each value of a field its shape, colour or dash, with a legend above the chart."""
-    legend: Spec = {"orient": "top", "title": None, "columns": 0, "labelLimit": 260}
+    legend: Spec = {"orient": "top", "title": None, "columns": 3, "labelLimit": 260}
     if channel == "shape":
         legend |= {
             "symbolStrokeColor": GREY,
