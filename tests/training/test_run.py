@@ -337,7 +337,8 @@ class TestArmsOfOneSeed:
                 assert torch.equal(ours.image, theirs.image)
                 assert torch.equal(ours.labels, theirs.labels)
             assert alone[2] is None
-            assert distilled[2] is not None
+            assert all(batch.teacher is None for batch in alone[1])
+            assert all(batch.teacher is not None for batch in distilled[1])
 
     def test_with_unlabelled_crops_share_the_labelled_ones(self, tmp_path, given):
         path = write_collection(tmp_path / "collection", unlabelled=True)
