@@ -92,7 +92,7 @@ def open_journal(file: Path, name: str) -> BaseStorage:
     except Exception as error:  # a journal is replayed without checks, so anything can come out of a strange one
         raise RunError(
             f"{file}: cannot be read as a journal of Optuna {optuna.__version__} ({type(error).__name__}: {str(error)[:80]}). "
-            "It is broken or of another version; begin a new sweep, or go on with the version that wrote it."
+            "It is broken or of another version; begin again with another --out, or with the version that wrote it."
         ) from error
     if names and name not in names:
         raise RunError(

@@ -44,14 +44,22 @@ TRIAL_STATES = {
 }
 
 
+# What the command says, and the page in its place; the longer ones first.
+ON_THE_PAGE = {
+    "leave --storage away": "leave the field empty",
+    "--storage": "Database URL",
+    "begin again with another --out": "start another sweep",
+    "choose another --out": "start another sweep",
+    "Choose another --out": "Start another sweep",
+}
+
+
 def shown_error(error: KdcoreError | str) -> str:
     """A sentence of the command as the page says it, as Markdown: fields in place of options."""
-    text = str(error).replace("--storage", "Database URL").replace("leave Database URL away", "leave the field empty")
-    return plain(
-        text.replace("choose another --out", "start another sweep").replace(
-            "Choose another --out", "Start another sweep"
-        )
-    )
+    text = str(error)
+    for said, shown in ON_THE_PAGE.items():
+        text = text.replace(said, shown)
+    return plain(text)
 
 
 def say_neighbours(studies: Sequence[StudyFolder]) -> None:
