@@ -33,7 +33,7 @@ from kdcore.data.demo import CLASSES, area_settings, write_demo
 from kdcore.data.survey import survey
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
-from kdcore.models.teacher import Teacher, combine, unpack
+from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.settings import PRESETS, ClassSettings, Hardware, Recipe, SplitSettings, save
 from kdcore.training.objective import compute_loss
 from kdcore.training.teacher_cache import open_answers, regions_of
@@ -173,7 +173,7 @@ def stepper(student: SegmentationNetwork, batch: Batch, teacher: Teacher | None)
         if teacher is not None:
             answers = teacher(batch.image, recipe.temperature)
         elif batch.teacher is not None:
-            answers = combine(unpack(batch.teacher).transpose(0, 1), recipe.temperature)
+            answers = kept_logits(batch.teacher, recipe.temperature)
         compute_loss(network(batch.image), answers, batch, recipe)["loss"].backward()
         optimiser.step()
         optimiser.zero_grad()

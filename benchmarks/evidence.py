@@ -25,6 +25,7 @@ from kdcore.evaluation.curves import precision_recall
 from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
 from kdcore.runs.locks import TakenError
+from kdcore.runs.plan import with_steps
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, Frozen, Network, Recipe, RunSettings, TeacherSettings, load
 from kdcore.training.run import Reporter, evaluate_ensemble, execute
@@ -107,9 +108,7 @@ class Experiment:
             steps = self.steps_in_same_seconds()
             if steps is None:
                 return None
-            budget = budget.model_copy(
-                update={"steps": steps, "validate_every": round(budget.validate_every * steps / budget.steps)}
-            )
+            budget = with_steps(budget, steps)
         settings = self.run_settings(arm, seed, budget, checkpoints if recipe is not None else None, recipe)
         return RunDirectory.create(self.folder(arm, seed), settings)
 

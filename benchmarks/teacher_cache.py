@@ -28,7 +28,7 @@ from kdcore.data.demo import write_demo
 from kdcore.data.survey import Survey, survey
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher, combine, unpack
+from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe
 from kdcore.training.objective import compute_loss
 from kdcore.training.teacher_cache import Served, open_answers, regions_of
@@ -77,7 +77,7 @@ def stepper(
         batch = batches.batch(next(steps))
         said = None
         if batch.teacher is not None:
-            said = combine(unpack(batch.teacher).transpose(0, 1), recipe.temperature)
+            said = kept_logits(batch.teacher, recipe.temperature)
         elif teacher is not None:
             said = teacher(batch.image, recipe.temperature)
         compute_loss(student(batch.image), said, batch, recipe)["loss"].backward()

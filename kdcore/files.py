@@ -67,9 +67,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there was no room left: on the disk, in a quota, or below the largest size of a file."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def explain_write_error(path: Path, error: OSError) -> KdcoreError:
     """Say in a sentence why `path` could not be written and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         return KdcoreError(
             f"{path}: the disk is full or the size limit is reached ({error.strerror}). Free space, then resume."
         )

@@ -32,6 +32,7 @@ COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 
 Arm = Literal["teacher", "alone", "distilled"]
 SplitName = Literal["train", "validation", "test"]
+Mix = Literal["none", "cutmix", "mixup"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -249,7 +250,7 @@ class Recipe(Frozen):
     unlabelled: float = Field(default=0.0, ge=0, le=4)
     channels: float = Field(default=0.0, ge=0, le=100, description="weight of an added channel-wise loss on the logits")
     features: float = Field(default=0.0, ge=0, le=100, description="weight of an added loss on the decoders' features")
-    mix: Literal["none", "cutmix", "mixup"] = Field(
+    mix: Mix = Field(
         default="none", description="crops of a batch mixed with each other, for student and teacher alike"
     )
     teacher_sees: Literal["scene", "crop"] = "scene"

@@ -114,13 +114,7 @@ class Batches:
 
     def _without_labels(self, rng: np.random.Generator) -> tuple[Crop, NDArray[np.float16] | None]:
         region = self.survey.unlabelled[draw(self._unlabelled_area, rng)]
-        frame = region.box
-        box = Box(
-            offset(rng, frame.row, frame.height, self.crop),
-            offset(rng, frame.column, frame.width, self.crop),
-            self.crop,
-            self.crop,
-        )
+        box = anywhere(rng, region.box, self.crop)
         crop = self.collection.reader.read(region.scene, box)
         return self._lay(crop._replace(labels=np.full_like(crop.labels, IGNORE)), region, box, rng)
 
@@ -151,13 +145,7 @@ class Batches:
                 self.crop,
             )
         region = draw(self._area, rng)
-        frame = self.survey.regions[region].box
-        return region, Box(
-            offset(rng, frame.row, frame.height, self.crop),
-            offset(rng, frame.column, frame.width, self.crop),
-            self.crop,
-            self.crop,
-        )
+        return region, anywhere(rng, self.survey.regions[region].box, self.crop)
 
     def augment(self, crop: Crop, turns: int, flip: bool, rng: np.random.Generator) -> Crop:
         """One of the eight views, radiometric jitter, and nodata filled with the train mean."""
@@ -202,6 +190,11 @@ def keep_inside(crop: Crop, box: Box, region: Box) -> Crop:
 def draw(running_sums: NDArray[np.float64], rng: np.random.Generator) -> int:
     """An index drawn with the weights whose running sums are given."""
     return int(min(np.searchsorted(running_sums, rng.random() * running_sums[-1], side="right"), len(running_sums) - 1))
+
+
+def anywhere(rng: np.random.Generator, frame: Box, crop: int) -> Box:
+    """A crop anywhere inside a rectangle; centred along an axis along which it does not fit."""
+    return Box(offset(rng, frame.row, frame.height, crop), offset(rng, frame.column, frame.width, crop), crop, crop)
 
 
 def offset(rng: np.random.Generator, start: int, length: int, crop: int) -> int:

@@ -132,7 +132,7 @@ def read_window(reader: SceneReader, scene: Scene, box: Box, halo: int) -> tuple
 
 
 def inside_of(around: Box, box: Box) -> tuple[slice, slice]:
-    """Rows and columns of a window in what was read with its halo."""
+    """Rows and columns of a rectangle in the one around it."""
     row, column = box.row - around.row, box.column - around.column
     return slice(row, row + box.height), slice(column, column + box.width)
 

@@ -136,6 +136,11 @@ def unpack(answers: Tensor) -> Tensor:
     return values if values.shape[-3] == 1 else values[..., :-1, :, :] + values[..., -1:, :, :]
 
 
+def kept_logits(answers: Tensor, temperature: float) -> Tensor:
+    """What a teacher says whose answers were kept: (N, answers, channels, H, W) float16 -> (N, K, H, W), as `forward` averages them."""
+    return combine(unpack(answers).transpose(0, 1), temperature)
+
+
 def turn(image: Tensor, turns: int, flip: bool) -> Tensor:
     """Rotate the last two axes by quarter turns, then mirror, as `kdcore.data.answers.turn` does with arrays."""
     turned = torch.rot90(image, turns, (-2, -1))

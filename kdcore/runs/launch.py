@@ -3,8 +3,6 @@
 A worker is a detached process: it survives the end, however it comes, of the server or terminal that started it.
 """
 
-import secrets
-import shutil
 import subprocess
 import threading
 import time
@@ -16,7 +14,7 @@ from kdcore.files import explain_write_error
 from kdcore.runs.detached import start_detached
 from kdcore.runs.devices import host, kind_of
 from kdcore.runs.locks import TakenError, held, holding
-from kdcore.runs.naming import appear, clean_title, once
+from kdcore.runs.naming import appear, clean_title, hide, once, remove_hidden
 from kdcore.runs.study_folder import LAUNCH_SECONDS, About, JobStatus, StudyFolder
 from kdcore.runs.workspace import RESERVED, Workspace
 from kdcore.settings import StudySettings
@@ -158,16 +156,14 @@ def delete(study: StudyFolder) -> None:
         KdcoreError: the workspace cannot be written to.
     """
     check_deletable(study)
-    hidden = study.path.with_name(f".deleted-{secrets.token_hex(8)}")
     try:
         with study.working():  # so that no worker comes to life in it
-            study.path.rename(hidden)
+            hide(study.path)
     except TakenError as error:
         raise still_alive(study) from error
     except OSError as error:
         raise explain_write_error(study.path, error) from error
-    for remains in study.path.parent.glob(".deleted-*"):  # also of a deletion that was killed
-        shutil.rmtree(remains, ignore_errors=True)
+    remove_hidden(study.path.parent)
 
 
 def check_deletable(study: StudyFolder) -> None:

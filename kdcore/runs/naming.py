@@ -108,6 +108,21 @@ def appear(parent: Path, title: str, fallback: str, reserved: Collection[str], f
     raise RunError(f"{parent}: holds too many folders called {slug}. Choose another title.")
 
 
+def hide(folder: Path) -> None:
+    """Take a folder that is to be deleted out of sight, in one step; `remove_hidden` does the rest.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    folder.rename(folder.with_name(f".deleted-{secrets.token_hex(8)}"))
+
+
+def remove_hidden(parent: Path) -> None:
+    """Delete what `hide` took out of sight, also where an earlier deletion was killed."""
+    for remains in parent.glob(".deleted-*"):
+        shutil.rmtree(remains, ignore_errors=True)
+
+
 def clean_title(title: str, what: str = "study") -> str:
     """One line of at most 200 characters.
 

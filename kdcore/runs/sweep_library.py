@@ -1,7 +1,5 @@
 """The sweeps of a workspace: make, find, extend, confirm and delete them. Never imports torch."""
 
-import secrets
-import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Literal
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error
 from kdcore.runs.locks import TakenError, holding
-from kdcore.runs.naming import appear, clean_title, once
+from kdcore.runs.naming import appear, clean_title, hide, once, remove_hidden
 from kdcore.runs.study_folder import About
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.runs.workspace import Workspace
@@ -97,16 +95,14 @@ def delete(sweep: SweepFolder) -> None:
     running = f"{sweep.id}: is running. Stop it first."
     if sweep.alive:
         raise RunError(running)
-    hidden = sweep.path.with_name(f".deleted-{secrets.token_hex(8)}")
     try:
         with ExitStack() as locks:  # so that no worker comes to life in it
             locks.enter_context(holding(sweep.path / "launch.lock", running))
             for index in sweep.workers():
                 locks.enter_context(holding(sweep.worker_lock(index), running))
-            sweep.path.rename(hidden)
+            hide(sweep.path)
     except TakenError as error:
         raise RunError(running) from error
     except OSError as error:
         raise explain_write_error(sweep.path, error) from error
-    for remains in sweep.path.parent.glob(".deleted-*"):  # also of a deletion that was killed
-        shutil.rmtree(remains, ignore_errors=True)
+    remove_hidden(sweep.path.parent)

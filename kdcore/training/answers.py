@@ -19,16 +19,14 @@ from kdcore.data.answers import channels as channels_of
 from kdcore.data.batches import keep_inside
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box, Crop, SceneReader
-from kdcore.inference.evaluate import fill_values
+from kdcore.inference.evaluate import fill_values, inside_of
 from kdcore.inference.tiling import make_grid
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.models.teacher import pack
 
-WINDOW, HALO = (
-    512,
-    64,
-)  # pixels: what is looked at at once, and imagery seen around the pixels that a window answers for
+WINDOW = 512  # pixels: what is looked at at once
+HALO = 64  # pixels: imagery seen around those that a window answers for
 MEMORY_BYTES = 1_000_000_000  # of answers that are kept in memory where they are not kept on the disk
 
 Answer = NDArray[np.float16]
@@ -86,8 +84,7 @@ class Witness:
         turned = np.ascontiguousarray(turn(image, turns, flip))
         logits = self.network(torch.from_numpy(turned)[None].to(self.device)).float()
         answer: Answer = turn_back(pack(logits)[0].cpu().numpy(), turns, flip)
-        row, column = tile.kept.row - tile.window.row, tile.kept.column - tile.window.column
-        return answer[:, row : row + tile.kept.height, column : column + tile.kept.width]
+        return answer[:, *inside_of(tile.window, tile.kept)]
 
 
 class Source(Protocol):
@@ -121,11 +118,7 @@ class LiveSource:
             if part is None:
                 continue
             answer = self._answer(index, number, view)
-            row, column = part.row - box.row, part.column - box.column
-            top, left = part.row - tile.kept.row, part.column - tile.kept.column
-            found[:, row : row + part.height, column : column + part.width] = answer[
-                :, top : top + part.height, left : left + part.width
-            ]
+            found[:, *inside_of(box, part)] = answer[:, *inside_of(tile.kept, part)]
         return found
 
     def _answer(self, index: int, number: int, view: int) -> Answer:
@@ -175,8 +168,7 @@ class SceneAnswers:
         inside = box.intersection(frame)
         if inside is not None:
             lying = turn_back(served, turns, flip)  # the same memory, as the scene lies
-            row, column = inside.row - box.row, inside.column - box.column
             part = inside._replace(row=inside.row - frame.row, column=inside.column - frame.column)
             for answer, (source, view) in zip(lying, asked, strict=True):
-                answer[:, row : row + inside.height, column : column + inside.width] = source.read(index, part, view)
+                answer[:, *inside_of(box, inside)] = source.read(index, part, view)
         return served

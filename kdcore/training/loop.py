@@ -20,7 +20,7 @@ from kdcore.data.batches import Batch, Batches, read_ahead
 from kdcore.errors import SettingsError, TrainingDiverged
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.models.teacher import Teacher, combine, unpack
+from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget
 from kdcore.training.features import FeatureStudent, FeatureTeacher
@@ -139,7 +139,7 @@ def train(
 
         teacher_logits, features = None, None
         if batch.teacher is not None:
-            teacher_logits = combine(unpack(batch.teacher).transpose(0, 1), recipe.temperature)
+            teacher_logits = kept_logits(batch.teacher, recipe.temperature)
         elif ask_teacher is not None:
             with fabric.autocast():
                 teacher_logits = ask_teacher(image, recipe.temperature)

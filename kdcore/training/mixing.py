@@ -10,7 +10,6 @@ are mixed with any and gain no labels by it: otherwise a distilled student would
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from torch import Tensor
 from kdcore.data.batches import Batch
 from kdcore.data.labels import IGNORE
 from kdcore.errors import SettingsError
+from kdcore.settings import Mix
 
 MIX_STREAM = 1_000_033  # keeps these random numbers apart from those that place the crops
-Mix = Literal["none", "cutmix", "mixup"]
 Rectangle = tuple[slice, slice]
 
 

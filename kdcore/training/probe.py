@@ -19,7 +19,7 @@ from kdcore.data.answers import channels
 from kdcore.data.batches import Batch
 from kdcore.errors import KdcoreError, RunError
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher, combine, unpack
+from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.runs.devices import take
 from kdcore.runs.forecast import Probe, members, save_probe
 from kdcore.runs.progress import pixels
@@ -117,7 +117,7 @@ def cost_of_step(
         started = time.perf_counter()
         answers = None
         if batch.teacher is not None:
-            answers = combine(unpack(batch.teacher).transpose(0, 1), recipe.temperature)
+            answers = kept_logits(batch.teacher, recipe.temperature)
         elif teacher is not None:
             with fabric.autocast():
                 answers = teacher(batch.image, recipe.temperature)

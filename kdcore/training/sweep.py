@@ -18,6 +18,7 @@ from kdcore.evaluation.sweep_report import confirmation, sweep_report
 from kdcore.files import write_json
 from kdcore.models.teacher import Teacher
 from kdcore.runs.locks import TakenError
+from kdcore.runs.plan import with_steps
 from kdcore.runs.progress import pixels
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import read_dict
@@ -210,12 +211,8 @@ def steps_key(student: str, taught: bool) -> str:
 
 def budget_of(settings: SweepSettings, params: Mapping[str, Any], steps: Mapping[str, int]) -> Budget:
     """A trial's budget: its own learning rate and, where the budget is in seconds, the steps that fit."""
-    changes: dict[str, Any] = {"learning_rate": params["learning_rate"]}
-    if steps:
-        count = steps[steps_key(params["student"], params["alpha"] > 0)]
-        every = round(settings.budget.validate_every * count / settings.budget.steps)
-        changes |= {"steps": count, "validate_every": max(1, every)}
-    return settings.budget.model_copy(update=changes)
+    budget = settings.budget.model_copy(update={"learning_rate": params["learning_rate"]})
+    return with_steps(budget, steps[steps_key(params["student"], params["alpha"] > 0)]) if steps else budget
 
 
 def run_settings(

@@ -4,7 +4,6 @@ They lie in `.teacher-answers/` beside the studies, in a folder for each network
 fit on the disk is computed when it is asked for: slower, with the same numbers.
 """
 
-import errno
 import shutil
 import time
 import uuid
@@ -22,7 +21,7 @@ from kdcore.data.answers import outermost
 from kdcore.data.collection import Collection, Region
 from kdcore.data.survey import Survey
 from kdcore.errors import Stopped
-from kdcore.files import sha256
+from kdcore.files import is_full, sha256
 from kdcore.models.teacher import Teacher
 from kdcore.runs.locks import held
 from kdcore.settings import Hardware, fingerprint
@@ -120,7 +119,7 @@ def open_answers(
         for key, witness in zip(keys(checkpoints, collection, views, device), witnesses, strict=True)
     ]
     size = sum(store.bytes for store in stores)
-    windows = len(stores) * sum(len(tiles_of(region)) for region in regions)
+    windows = Windows(stores, size, report, should_stop)
     reason = ""
     with ExitStack() as stack:
         try:
@@ -128,11 +127,11 @@ def open_answers(
             if missing:
                 text = f"{in_words(missing)} of {in_words(size)} are still to be computed"
                 log(
-                    f"the teacher's answers to {windows} windows of the scenes, {views} views each: {text}, in {folder}"
+                    f"the teacher's answers to {windows.total} windows of the scenes, {views} views each: {text}, in {folder}"
                 )
-            build(stores, witnesses, hardware.readers, Windows(stores, size, report, should_stop))
+            build(stores, witnesses, hardware.readers, windows)
             if not check(stores, witnesses, log):
-                build(stores, witnesses, hardware.readers, Windows(stores, size, report, should_stop))
+                build(stores, witnesses, hardware.readers, windows)
                 if not check(stores, witnesses, log):
                     raise NoRoomError("what is written and what the network says differ again and again")
             kept = [StoredSource(store) for store in stores]
@@ -348,7 +347,7 @@ def why(error: Exception) -> str:
     """The reason for which answers are not kept, in words."""
     if not isinstance(error, OSError):
         return f"{error}."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         return f"the disk is full ({error.strerror})."
     return f"{error.filename or FOLDER} cannot be written to ({error.strerror or error})."
 

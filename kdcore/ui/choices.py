@@ -20,6 +20,7 @@ from kdcore.settings import (
     load,
     validate,
 )
+from kdcore.ui.formatting import told_apart
 
 DEMO: Literal["demo"] = "demo"
 OWN: Literal["own"] = "own"  # a recipe that is none of the named ones
@@ -97,11 +98,7 @@ class Choices:
         if self.student != AS_PRESET:
             values["student"] = PRESETS[self.student].model_dump(mode="json")
         if self.reused is not None:
-            values["teacher"] |= {
-                "checkpoints": [str(self.reused.checkpoint)],
-                "network": self.reused.network.model_dump(mode="json"),
-                "seeds": [self.reused.seed],
-            }
+            values["teacher"] |= self.reused.settings()
         elif self.teacher != AS_PRESET:
             values["teacher"]["network"] = PRESETS[self.teacher].model_dump(mode="json")
         return validate(StudySettings, values, "the study's settings")
@@ -130,6 +127,11 @@ class EarlierTeacher:
     network: NetworkSettings
     seed: int
     mean_ap: float | None
+
+    def settings(self) -> dict[str, Any]:
+        """What `TeacherSettings` say where it teaches, as plain values."""
+        network = self.network.model_dump(mode="json")
+        return {"checkpoints": [str(self.checkpoint)], "network": network, "seeds": [self.seed]}
 
 
 def network_name(network: NetworkSettings) -> str:
@@ -174,9 +176,7 @@ def known_data(library: list[Known], studies: list[StudyFolder]) -> dict[str, st
             continue
         if data is not None and key != DEMO and Path(key).exists():
             names.setdefault(key, data["name"])
-    repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
-    named = {key: f"{name} ({key})" if name in repeated else name for key, name in names.items()}
-    return {DEMO: "Demo area (made on this machine)"} | named
+    return {DEMO: "Demo area (made on this machine)"} | told_apart(names)
 
 
 def recipe_name(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from kdcore.ui import words
+from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import count, percent, plain
 from kdcore.views.charts import share_chart, split_chart
 
@@ -58,9 +59,6 @@ def show_facts(found: Found) -> None:
     types = Counter(image["dtype"] for image in images)
     seen = collection["bands"] if collection else images[0]["bands"]
     bands.metric("Bands", f"{seen}", delta=", ".join(types), **CARD)
-
-
-CARD: dict[str, Any] = {"border": True, "height": "stretch", "delta_color": "off", "delta_arrow": "off"}
 
 
 def show_problems(found: Found) -> None:

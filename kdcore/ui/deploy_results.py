@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kdcore.deploy.record import Deployment
+from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import count, plain
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.deploy import Headline, factor, headline, inside, quality, variant_rows, where_lost
@@ -95,12 +96,9 @@ def card(place: st.delta_generator.DeltaGenerator, name: str, value: str, detail
     place.metric(
         name,
         value,
-        border=True,
-        height="stretch",
         help=explained,
         delta=detail,
-        delta_color="off",
-        delta_arrow="off",
+        **CARD,
     )
 
 

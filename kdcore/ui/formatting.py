@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections import Counter
+from collections.abc import Mapping
 
 NO_BREAK = "\u00a0"  # between a number and its unit: no line break there
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
@@ -35,6 +37,12 @@ def count(number: float, unit: str) -> str:
         else unit + ("es" if unit.endswith("s") else "s")
     )
     return f"{number:,.0f} {unit if number == 1 else plural}"
+
+
+def told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Names by id as they are, and those that several have with their id."""
+    times_used = Counter(names.values())
+    return {id: f"{name} ({id})" if times_used[name] > 1 else name for id, name in names.items()}
 
 
 def parameters(number: float) -> str:

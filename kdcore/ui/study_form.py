@@ -1,5 +1,6 @@
 """The form of the Train page: presets first, knobs second, then name and launch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +151,7 @@ def choose_networks_and_budget(
             key="teacher",
             persist_state="session",
             help=words.TERMS["teacher"],
-            format_func=lambda name: (
-                reuse_label(by_path[name]) if name in by_path else f"Train one: {network_label(name)}"
-            ),
+            format_func=lambda name: teacher_label(name, by_path),
         )
         with second:
             sizes = with_current(STUDENTS, st.session_state["student"], {})
@@ -207,7 +206,10 @@ def network_label(name: str) -> str:
     return f"{name}, {parameters(PARAMETERS[name])} parameters" if name in PARAMETERS else name
 
 
-def reuse_label(teacher: EarlierTeacher) -> str:
-    """An earlier teacher, with the study it comes from and how good it was."""
+def teacher_label(name: str, earlier: Mapping[str, EarlierTeacher]) -> str:
+    """A network that is to be trained, or an earlier teacher with the study it comes from and how good it was."""
+    if name not in earlier:
+        return f"Train one: {network_label(name)}"
+    teacher = earlier[name]
     quality = "" if teacher.mean_ap is None else f" (mean AP {100 * teacher.mean_ap:.1f})"
     return f"Reuse that of “{teacher.study}”, seed {teacher.seed}{quality}"

@@ -8,7 +8,7 @@ from kdcore.errors import RunError
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.workspace import Workspace
 from kdcore.ui import words
-from kdcore.ui.formatting import plain
+from kdcore.ui.formatting import plain, told_apart
 
 PARAMETER = "study"  # in the address
 REMEMBERED = (
@@ -47,7 +47,7 @@ def choose_study(title: str, icon: str) -> StudyFolder | None:
     ids = [study.id for study in finished]
     chosen = wanted.id if wanted is not None and wanted.finished else remembered if remembered in ids else ids[0]
     st.session_state[WIDGET] = chosen
-    names = labels(finished)
+    names = told_apart({study.id: study.title for study in finished})
     head.selectbox("Study", ids, key=WIDGET, format_func=names.__getitem__, on_change=follow_widget, width=400)
     remember(chosen)
     return next(study for study in finished if study.id == chosen)
@@ -81,14 +81,6 @@ def remember(study_id: str) -> None:
 def follow_widget() -> None:
     """Put what was picked into the address."""
     st.query_params[PARAMETER] = st.session_state[WIDGET]
-
-
-def labels(studies: Sequence[StudyFolder]) -> dict[str, str]:
-    """A name for each study; those with the same title are told apart by their id."""
-    titles = [study.title for study in studies]
-    return {
-        study.id: study.title if titles.count(study.title) == 1 else f"{study.title} ({study.id})" for study in studies
-    }
 
 
 def say_unfinished(study: StudyFolder) -> None:

@@ -6,12 +6,11 @@ from typing import Any
 
 from kdcore.runs.sweep_trials import TrialRecord
 from kdcore.settings import PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
+from kdcore.ui import words
 from kdcore.ui.choices import EarlierTeacher, network_name
 
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-TASKS = ("cross_entropy", "cross_entropy+dice")
-DISTILLATIONS = ("pixel", "channel")
 MORE = {"learning_rate": "Learning rate", "task": "Task loss", "distillation": "Distillation loss"}
 OBJECTIVES = {"quality": "Quality", "size": "Size", "latency": "Latency"}
 CONFIRMATIONS = (0, 2, 3, 5, 10)
@@ -46,7 +45,7 @@ class Space:
         }
         if "learning_rate" in self.more:
             space["learning_rate"] = range_or_value(self.learning_rate, log=True)
-        lists = {"task": TASKS, "distillation": DISTILLATIONS}
+        lists = {"task": words.TASKS, "distillation": words.DISTILLATIONS}
         return space | {name: list(values) for name, values in lists.items() if name in self.more}
 
 
@@ -84,11 +83,7 @@ class SweepChoices:
         budget = {"batch_size": self.batch_size, "crop": self.crop}
         teacher: dict[str, Any] = {"network": self.teacher, "budget": budget_of(self.teacher_steps, budget)}
         if self.reused is not None:
-            teacher |= {
-                "checkpoints": [str(self.reused.checkpoint)],
-                "network": self.reused.network.model_dump(mode="json"),
-                "seeds": [self.reused.seed],
-            }
+            teacher |= self.reused.settings()
         values = {
             "space": self.space.values(),
             "objectives": list(self.objectives),

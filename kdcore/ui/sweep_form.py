@@ -17,7 +17,7 @@ from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import ALPHAS, DEMO, STUDENTS, TEACHERS, earlier_teachers, known_data
 from kdcore.ui.formatting import count, duration, plain
 from kdcore.ui.launching import launch_button
-from kdcore.ui.study_form import network_label, reuse_label
+from kdcore.ui.study_form import teacher_label
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_choices import (
     CONFIRMATIONS,
@@ -162,9 +162,7 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
             key="sweep teacher",
             persist_state="session",
             help=words.TERMS["teacher"],
-            format_func=lambda name: (
-                reuse_label(by_path[name]) if name in by_path else f"Train one: {network_label(name)}"
-            ),
+            format_func=lambda name: teacher_label(name, by_path),
         )
         with st.expander("More settings", icon=":material/tune:"):
             a, b, c = st.columns(3)

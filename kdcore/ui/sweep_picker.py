@@ -1,13 +1,11 @@
 """Which sweep the page shows; the address names it."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from kdcore.errors import KdcoreError, RunError
 from kdcore.runs.sweep_folder import SweepFolder, list_sweeps
 from kdcore.runs.sweep_library import NEW, find
-from kdcore.ui.formatting import plain
+from kdcore.ui.formatting import plain, told_apart
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_form import PARAMETER, show_form
 from kdcore.ui.sweep_words import INTRODUCTION
@@ -32,7 +30,7 @@ def choose_sweep(title: str, icon: str) -> SweepFolder | None:
     remembered = st.session_state.get(REMEMBERED)
     chosen = wanted.id if wanted is not None else remembered if remembered in ids else ids[0]
     st.session_state[WIDGET] = chosen
-    names = labels(sweeps)
+    names = told_apart({sweep.id: title_of(sweep) for sweep in sweeps})
     head.selectbox("Sweep", ids, key=WIDGET, format_func=names.__getitem__, on_change=follow_widget, width=360)
     head.button("New sweep", icon=":material/add:", on_click=go_to_form)
     st.session_state[REMEMBERED] = chosen
@@ -63,13 +61,6 @@ def go_to_form() -> None:
     """Name the form in the address."""
     st.query_params.clear()
     st.query_params[PARAMETER] = NEW
-
-
-def labels(sweeps: Sequence[SweepFolder]) -> dict[str, str]:
-    """A name for each sweep; those with the same title are told apart by their id."""
-    titles = {sweep.id: title_of(sweep) for sweep in sweeps}
-    repeated = {title for title in titles.values() if list(titles.values()).count(title) > 1}
-    return {id: f"{title} ({id})" if title in repeated else title for id, title in titles.items()}
 
 
 def title_of(sweep: SweepFolder) -> str:

@@ -8,6 +8,7 @@ import streamlit as st
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.runs.sweep_trials import TrialRecord
 from kdcore.settings import SweepSettings
+from kdcore.ui.cards import CARD
 from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, plain, points
 from kdcore.ui.sweep_choices import fits_train, train_address
@@ -46,7 +47,7 @@ def show_headline(sweep: SweepFolder, found: Found) -> None:
     card(
         first,
         "Best so far" if sweep.alive else "Best trial",
-        best,
+        quality_of(best),
         "–" if best is None else f"trial {best.number}: {settings_in_words(best, sweep.settings)}",
         "The highest mean AP on validation among the trials with the sweep's own seed. The best of many trials is partly luck: "
         "confirm it with fresh seeds.",
@@ -55,35 +56,34 @@ def show_headline(sweep: SweepFolder, found: Found) -> None:
     card(
         second,
         "Student alone",
-        alone,
+        quality_of(alone),
         "not finished yet" if gain is None else f"the best trial has {points(gain, 2)} points",
         "The same student with alpha 0, under the same budget.",
     )
     teacher = teacher_quality(sweep)
-    third.metric(
+    card(
+        third,
         "Teacher",
-        "–" if teacher is None else f"{100 * teacher:.2f}",
-        border=True,
-        height="stretch",
-        help="Mean AP on validation of the teacher that all trials share.",
-        delta="mean AP on validation" if teacher is not None else "not measured here",
-        delta_color="off",
-        delta_arrow="off",
+        teacher,
+        "mean AP on validation" if teacher is not None else "not measured here",
+        "Mean AP on validation of the teacher that all trials share.",
     )
 
 
-def card(place: Any, name: str, trial: TrialRecord | None, detail: str, explained: str) -> None:
-    """A trial's mean AP in a card."""
+def card(place: Any, name: str, quality: float | None, detail: str, explained: str) -> None:
+    """A mean AP in a card."""
     place.metric(
         name,
-        "–" if trial is None else f"{100 * trial.values['quality']:.2f}",
-        border=True,
-        height="stretch",
+        "–" if quality is None else f"{100 * quality:.2f}",
         help=explained,
         delta=detail,
-        delta_color="off",
-        delta_arrow="off",
+        **CARD,
     )
+
+
+def quality_of(trial: TrialRecord | None) -> float | None:
+    """A finished trial's mean AP; None where there is no such trial."""
+    return None if trial is None else trial.values["quality"]
 
 
 def chosen_best(found: Found) -> TrialRecord | None:

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from kdcore.ui import words
+from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import parameters, percent, plain, times
 from kdcore.views.arms import ARM_NAMES
 
@@ -23,22 +24,16 @@ def show_numbers(report: dict[str, Any]) -> None:
     quality.metric(
         "Quality kept",
         "–" if kept is None else percent(kept, 0),
-        border=True,
-        height="stretch",
         help=words.TERMS["quality kept"],
         delta=f"mean AP {score(student)} of {score(teacher)}",
-        delta_color="off",
-        delta_arrow="off",
+        **CARD,
     )
     size.metric(
         "Size",
         f"{times(teacher['parameters'] / student['parameters'])} smaller",
-        border=True,
-        height="stretch",
         help="Parameters are the numbers that a network has learnt; they decide how much memory it needs.",
         delta=f"{parameters(student['parameters'])} instead of {parameters(teacher['parameters'])} parameters",
-        delta_color="off",
-        delta_arrow="off",
+        **CARD,
     )
     faster = ratio(student.get("megapixels_per_second"), teacher.get("megapixels_per_second"))
     speed.metric(
@@ -48,14 +43,11 @@ def show_numbers(report: dict[str, Any]) -> None:
         else f"{times(faster)} faster"
         if faster >= 1
         else f"{times(1 / faster)} slower",
-        border=True,
-        height="stretch",
         help="Megapixels of imagery that a network marks in a second, without reading and writing files.",
         delta=None
         if faster is None
         else f"{student['megapixels_per_second']:.2g} instead of {teacher['megapixels_per_second']:.2g} megapixels a second",
-        delta_color="off",
-        delta_arrow="off",
+        **CARD,
     )
 
 
