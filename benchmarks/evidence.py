@@ -27,7 +27,7 @@ from kdcore.files import write_json
 from kdcore.runs.locks import TakenError
 from kdcore.runs.plan import with_steps
 from kdcore.runs.store import RunDirectory
-from kdcore.settings import Budget, Frozen, Network, Recipe, RunSettings, TeacherSettings, load
+from kdcore.settings import Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
 from kdcore.training.run import Reporter, evaluate_ensemble, execute
 
 ALONE, SAME_SECONDS = "alone", "alone, same seconds"
@@ -51,6 +51,7 @@ class Evidence(Frozen):
     student: Network
     budget: Budget
     recipes: dict[str, Recipe]
+    hardware: Hardware = Hardware()
 
 
 class Experiment:
@@ -96,6 +97,7 @@ class Experiment:
             network=self.settings.teacher.network if teaching else self.settings.student,
             recipe=recipe or Recipe(alpha=0).alone,
             budget=budget,
+            hardware=self.settings.hardware,
             teacher=tuple(checkpoints or ()),
             teacher_flips=bool(checkpoints) and self.settings.teacher.flips,
             labels=1.0 if teaching else self.settings.labels,

@@ -352,7 +352,7 @@ class Hardware(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    channels_last: bool = False
+    channels_last: bool = True
     compile: bool = False
     readers: int = Field(default=2, ge=1, description="threads that read crops ahead of the network")
     cache_gb: float = Field(
@@ -506,7 +506,7 @@ STUDY_PRESETS: dict[str, StudySettings] = {
         ),
         budget=Budget(steps=20000, batch_size=16, validate_every=500),
         seeds=(0, 1, 2, 3, 4),
-        hardware=Hardware(precision="bf16-mixed", channels_last=True, compile=True, readers=8),
+        hardware=Hardware(precision="bf16-mixed", compile=True, readers=8),
     ),
 }
 

@@ -56,7 +56,8 @@ class SegmentationNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std if std is not None else [1.0] * inputs, dtype=torch.float32))
         self.register_buffer("band_order", torch.tensor(order, dtype=torch.int64))
         self._reorder = order != list(range(bands))
-        self.inner = build_inner(settings, inputs, logits)
+        # The layout that convolutions are faster in, here and on a GPU; the numbers are the same but for their rounding.
+        self.inner = build_inner(settings, inputs, logits).to(memory_format=torch.channels_last)
         self.stride = 2**settings.depth
 
     def forward(self, image: Tensor) -> Tensor:
