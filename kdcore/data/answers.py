@@ -15,6 +15,8 @@ from kdcore.data.scene import Box
 VIEWS = tuple((turns, flip) for flip in (False, True) for turns in range(4))
 """The eight ways in which a crop can lie: quarter turns, then mirrored or not. The first is upright."""
 FLOAT16_BYTES = 2
+WINDOW = 512  # pixels: what a teacher looks at at once
+HALO = 64  # pixels: imagery seen around those that a window answers for
 
 
 class Answers(Protocol):
@@ -71,5 +73,9 @@ def size_of(regions: Iterable[Region], logits: int, views: int = 8, members: int
         views: 8, or 1.
         members: networks of the teacher.
     """
-    pixels = sum(region.box.area for region in outermost(regions))
+    return bytes_of(sum(region.box.area for region in outermost(regions)), logits, views, members)
+
+
+def bytes_of(pixels: int, logits: int, views: int, members: int) -> int:
+    """Bytes that the answers about so many pixels take; see `size_of`."""
     return pixels * channels(logits) * views * members * FLOAT16_BYTES

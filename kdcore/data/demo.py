@@ -18,6 +18,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
+from kdcore.data.kept_answers import Extent
 from kdcore.data.procedural.bodies import paint_boxes, paint_buildings, paint_trees
 from kdcore.data.procedural.buildings import Builder
 from kdcore.data.procedural.canvas import METRES, Canvas, burn
@@ -134,6 +135,11 @@ def area_settings(seed: int) -> CollectionSettings:
         class_field="class",
         split=SplitSettings(train=names("train"), validation=names("validation"), test=names("test")),
     )
+
+
+def extent(size: int = SIZE) -> Extent:
+    """How much a teacher can be asked about, known before the area is made."""
+    return Extent(len(names("train")) * size**2, len(names("unlabelled")) * size**2, len(CLASSES))
 
 
 def names(part: Part) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kdcore.data.answers import HALO as HALO
 from kdcore.data.answers import VIEWS, find, turn, turn_back
+from kdcore.data.answers import WINDOW as WINDOW
 from kdcore.data.answers import channels as channels_of
 from kdcore.data.batches import keep_inside
 from kdcore.data.collection import Region
@@ -25,8 +27,6 @@ from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.models.teacher import pack
 
-WINDOW = 512  # pixels: what is looked at at once
-HALO = 64  # pixels: imagery seen around those that a window answers for
 MEMORY_BYTES = 1_000_000_000  # of answers that are kept in memory where they are not kept on the disk
 
 Answer = NDArray[np.float16]

@@ -54,6 +54,7 @@ class Choices:
         seeds, teacher_seeds: how many.
         recipe: key of `RECIPES`, where the rest of the recipe comes from, or `OWN`: then `unlabelled`, `channels` and `mix` count.
         labels: percent of the train part's labels.
+        views: for which the teacher's answers are kept, 'eight' or 'one'.
     """
 
     preset: str
@@ -77,6 +78,7 @@ class Choices:
     match: str
     teacher_seeds: int
     teacher_flips: bool
+    views: str
     reused: "EarlierTeacher | None" = None
 
     def settings(self) -> StudySettings:
@@ -93,6 +95,7 @@ class Choices:
         values["seeds"] = list(range(self.seeds))
         values |= {"labels": self.labels / 100, "match": self.match}
         values["teacher"]["flips"] = self.teacher_flips
+        values["hardware"]["cache_views"] = self.views
         if self.teacher_seeds != len(values["teacher"]["seeds"]):
             values["teacher"]["seeds"] = list(range(self.teacher_seeds))
         if self.student != AS_PRESET:
@@ -202,6 +205,7 @@ def preset_values(name: str) -> dict[str, Any]:
         "match": preset.match,
         "teacher_seeds": len(preset.teacher.seeds),
         "teacher_flips": preset.teacher.flips,
+        "views": preset.hardware.cache_views,
     }
 
 

@@ -82,7 +82,15 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 disabled=reused,
                 help=words.TERMS["teacher seeds"],
             ),
-            "teacher_flips": c.toggle(
+            "views": a.selectbox(
+                "The teacher's answers are kept",
+                list(words.VIEWS),
+                key="views",
+                format_func=words.VIEWS.__getitem__,
+                persist_state="session",
+                help=words.TERMS["views"],
+            ),
+            "teacher_flips": b.toggle(
                 "Teacher looks at eight views",
                 usual["teacher_flips"],
                 key="teacher_flips",

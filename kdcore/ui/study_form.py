@@ -60,7 +60,7 @@ def show_form() -> None:
     if choices.reused is not None:
         warn_before(choices.reused, settings, studies, data)
     with st.bottom.container(horizontal=True, vertical_alignment="center"):
-        tell_time(settings)
+        tell_time(settings, data)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
     if token is None:
         return
@@ -86,7 +86,7 @@ def remember_defaults() -> None:
         named = st.query_params.get("recipe", "").lower()
         usual = preset_values(st.session_state["preset"])["recipe"]
         st.session_state["recipe"] = named if named in (*RECIPES, OWN) else usual
-    for key in ("teacher", "task", "distillation", "match", "mix"):
+    for key in ("teacher", "task", "distillation", "match", "mix", "views"):
         take_once(key)
     for key, value in usual_values().items():
         st.session_state.setdefault(key, value)

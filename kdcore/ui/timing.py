@@ -5,20 +5,33 @@ from pathlib import Path
 
 import streamlit as st
 
+from kdcore.data import demo
+from kdcore.data.collection import Collection
+from kdcore.data.kept_answers import Extent, KeptAnswers, kept_answers
 from kdcore.errors import KdcoreError
 from kdcore.runs.forecast import Costs, forecast, measured_costs, read_probes
 from kdcore.settings import StudySettings, save
 from kdcore.ui.asking import ask
-from kdcore.ui.formatting import count, duration, plain
+from kdcore.ui.choices import DEMO
+from kdcore.ui.formatting import count, duration, megabytes, plain
 from kdcore.ui.study_picker import workspace
 
 PROBE = "kdcore.training.probe"
 
 
-def tell_time(settings: StudySettings) -> None:
-    """Say how long the study would take; where nothing was measured, offer to measure."""
-    costs = costs_of(workspace().path)
-    st.caption(time_sentence(settings, costs), width="stretch")
+def tell_time(settings: StudySettings, data: str) -> None:
+    """Say how long the study would take and what it keeps on the disk; where nothing was measured, offer to measure.
+
+    Args:
+        settings: of the study.
+        data: 'demo' or the path of a collection.
+    """
+    costs, extent = costs_of(workspace().path), extent_of(data, settings.budget.crop)
+    kept = None if extent is None else kept_answers(settings, extent, costs)
+    sentences = [time_sentence(settings, costs, kept)]
+    if kept is not None:
+        sentences.append(answers_sentence(kept, settings.hardware.cache_gb))
+    st.caption(" ".join(sentences), width="stretch")
     if forecast(settings, costs) is not None:
         return
     if st.button(
@@ -27,13 +40,24 @@ def tell_time(settings: StudySettings) -> None:
         measure(settings)
 
 
+@st.cache_data(ttl=60, max_entries=16, show_spinner=False)
+def extent_of(data: str, crop: int) -> Extent | None:
+    """How much there is to ask a teacher about; None where the data cannot be read."""
+    if data == DEMO:
+        return demo.extent()
+    try:
+        return Extent.of(Collection.open(Path(data)), crop)
+    except KdcoreError:
+        return None
+
+
 @st.cache_data(ttl=20, max_entries=4, show_spinner=False)
 def costs_of(path: Path) -> Costs:
     """What steps cost on this machine, read from the workspace at most every 20 seconds."""
     return measured_costs(workspace().studies(), read_probes(workspace()))
 
 
-def time_sentence(settings: StudySettings, costs: Costs) -> str:
+def time_sentence(settings: StudySettings, costs: Costs, kept: KeptAnswers | None = None) -> str:
     """How long it will take, from measurements; or that there are none yet."""
     given = bool(settings.teacher.checkpoints)
     trainings = count((0 if given else len(settings.teacher.seeds)) + 2 * len(settings.seeds), "training")
@@ -42,7 +66,22 @@ def time_sentence(settings: StudySettings, costs: Costs) -> str:
         return f"{trainings}. These networks were not measured on this machine yet, so the time is not known before it runs."
     about = "About" if expected.measured else "Roughly"
     scoring = "" if expected.scoring else " Reading and scoring come on top."
-    return f"{trainings}. {about} {duration(expected.seconds)}, from steps that were measured on this machine.{scoring}"
+    seconds = expected.seconds + ((kept and kept.seconds) or 0)
+    return f"{trainings}. {about} {duration(seconds)}, from steps that were measured on this machine.{scoring}"
+
+
+def answers_sentence(kept: KeptAnswers, limit_gb: float) -> str:
+    """What keeping the teacher's answers takes."""
+    if kept.bytes > limit_gb * 1e9:
+        return (
+            f"The teacher's answers would take {megabytes(kept.bytes)}, more than the {limit_gb:g} GB allowed: they are computed at "
+            "each step instead."
+        )
+    seconds = "" if kept.seconds is None else f" and about {duration(kept.seconds)} of that time"
+    views = "for eight views each" if kept.views > 1 else "for one view each"
+    return (
+        f"The teacher's answers {views} are kept once for all students: {megabytes(kept.bytes)} on the disk{seconds}."
+    )
 
 
 def measure(settings: StudySettings) -> None:

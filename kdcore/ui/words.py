@@ -95,6 +95,8 @@ TERMS = {
     "teacher seeds": "Several teachers, whose answers are averaged, are usually better than one and cost as many times the time.",
     "teacher flips": "The teacher looks at each place in eight turned and mirrored views, and its answers are averaged: usually better, eight "
     "times as slow.",
+    "views": "Students see crops turned and mirrored. With all eight views kept, the teacher answers for the very view; one view takes an eighth of "
+    "the space and is turned to fit, so that it is a little off wherever the teacher contradicts itself. How much is measured and told.",
     "match": "The teacher's answers cost time. With the same time for both, the student alone takes more steps.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
     "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands.",
@@ -150,6 +152,7 @@ NO_UNLABELLED = (
     "use only a share of the labels under **More settings**."
 )
 MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup": "Blend two crops"}
+VIEWS = {"eight": "for eight views", "one": "for one view, turned to fit"}
 MATCHES = {"steps": "as many steps as the distilled one", "seconds": "as much time as the distilled one"}
 TASKS = {"cross_entropy": "Cross entropy", "cross_entropy+dice": "Cross entropy and Dice"}
 DISTILLATIONS = {"pixel": "Pixel by pixel", "channel": "Channel by channel"}

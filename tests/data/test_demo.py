@@ -12,7 +12,8 @@ import rasterio
 from scipy import ndimage
 
 from kdcore.data.collection import Collection, hash_file
-from kdcore.data.demo import CLASSES, MARKER, lay_out, make_district, place, write_demo
+from kdcore.data.demo import CLASSES, MARKER, extent, lay_out, make_district, place, write_demo
+from kdcore.data.kept_answers import Extent
 from kdcore.data.procedural.canvas import METRES, Canvas
 from kdcore.data.procedural.light import cast_shadows
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS
@@ -42,6 +43,10 @@ def test_it_is_a_collection_split_by_district(area):
     assert not owners["validation"] & (owners["train"] | owners["test"])
     for name in SPLITS:
         assert owners[name] == {district.name for district in DISTRICTS if district.part == name}
+
+
+def test_its_extent_is_known_before_it_is_made(area):
+    assert extent(SIZE) == Extent.of(Collection.open(area), crop=64)
 
 
 def test_no_ground_is_shown_twice(area):

@@ -78,6 +78,14 @@ class TestForm:
         assert "were not measured on this machine yet" in words_of(at)
         assert "Measure" in [button.label for button in at.button]
 
+    def test_space_for_the_teacher_s_answers_is_told_before_they_are_computed(self, empty_workspace, open_page):
+        at = open_page("train")
+        assert "answers for eight views each are kept once for all students: 308.3 MB on the disk" in words_of(at)
+        at.selectbox(key="views").set_value("one").run()
+        assert "for one view each are kept once for all students: 38.5 MB" in words_of(at)
+        at.select_slider(key="alpha").set_value(0.0).run()
+        assert "are kept once" not in words_of(at)
+
     def test_measuring_is_asked_for_and_what_goes_wrong_is_said(self, empty_workspace, open_page, monkeypatch):
         def fail(module, arguments, progress):
             raise RunError("A study uses the device now.")
@@ -142,9 +150,10 @@ class TestRecipe:
         assert (recipe.channels, recipe.mix, recipe.alpha) == (2.5, "cutmix", 0.5)
 
     def test_settings_of_the_address_are_launched(self, workspace, open_page, started):
-        at = open_page("train", labels="10", teacher_seeds="2", teacher_flips="true", match="seconds")
+        at = open_page("train", labels="10", teacher_seeds="2", teacher_flips="true", match="seconds", views="one")
         button(at, "Launch").click().run()
         settings = Workspace().study(started[0]).settings
+        assert settings.hardware.cache_views == "one"
         assert (settings.labels, settings.match) == (0.1, "seconds")
         assert (settings.teacher.seeds, settings.teacher.flips) == ((0, 1), True)
 
