@@ -4,8 +4,10 @@
 
 Trains one teacher, then for each seed the student alone, each recipe, and the student alone with as many steps as fit into the
 seconds of the dearest recipe. The same command goes on where it was stopped, and started several times the processes share the
-trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then. With `--save` the
-table goes to `benchmarks/results/evidence_NAME.md`.
+trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then.
+
+`--labels 0.25` gives the students another share of the labels than the file says, and `--seeds 0 1 2` other seeds; the teacher is
+the same. With `--save` the table goes to `benchmarks/results/evidence_NAME_PERCENT.md`.
 """
 
 import json
@@ -29,6 +31,7 @@ from kdcore.runs.plan import with_steps
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
 from kdcore.training.run import Reporter, evaluate_ensemble, execute
+from kdcore.training.teacher_cache import FOLDER
 
 ALONE, SAME_SECONDS = "alone", "alone, same seconds"
 RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
@@ -57,14 +60,21 @@ class Evidence(Frozen):
 class Experiment:
     """The runs of one evidence file in one folder."""
 
-    def __init__(self, file: Path, out: Path) -> None:
+    def __init__(self, file: Path, out: Path, labels: float | None = None, seeds: tuple[int, ...] = ()) -> None:
         self.name, self.settings, self.out = file.stem, load(Evidence, file), out.absolute()
         self.collection = (file.parent / self.settings.collection).resolve()
+        other = {"labels": labels} if labels is not None and labels != self.settings.labels else {}
+        self.students = self.out / f"labels-{100 * labels:g}" if labels is not None and other else self.out
+        self.settings = self.settings.model_copy(update=other | ({"seeds": seeds} if seeds else {}))
+        spare = self.settings.labels < 1 or bool(Collection.open(self.collection).unlabelled)
+        self.recipes = {
+            name: recipe for name, recipe in self.settings.recipes.items() if spare or not recipe.unlabelled
+        }
 
     @property
     def arms(self) -> tuple[str, ...]:
         """Every arm, the student alone first."""
-        return (ALONE, *self.settings.recipes, SAME_SECONDS)
+        return (ALONE, *self.recipes, SAME_SECONDS)
 
     def teacher(self, reporter: Reporter) -> tuple[list[Path], Path]:
         """Train the teacher's networks if they are not there, and score what teaches.
@@ -105,7 +115,7 @@ class Experiment:
 
     def student(self, arm: str, seed: int, checkpoints: list[Path]) -> RunDirectory | None:
         """One student's run; None where the seconds that it gets are not measured yet."""
-        budget, recipe = self.settings.budget, self.settings.recipes.get(arm)
+        budget, recipe = self.settings.budget, self.recipes.get(arm)
         if arm == SAME_SECONDS:
             steps = self.steps_in_same_seconds()
             if steps is None:
@@ -116,15 +126,15 @@ class Experiment:
 
     def folder(self, arm: str, seed: int) -> Path:
         """Where a student's run lies."""
-        return self.out / f"{arm.replace(', ', '-').replace(' ', '-')}-s{seed}"
+        return self.students / f"{arm.replace(', ', '-').replace(' ', '-')}-s{seed}"
 
     def steps_in_same_seconds(self) -> int | None:
         """Steps of the student alone in the seconds of the dearest recipe, from the first seed's runs; kept once known."""
-        file = self.out / "same-seconds.json"
+        file = self.students / "same-seconds.json"
         if file.exists():
             return int(json.loads(file.read_text(encoding="utf-8"))["steps"])
         seed = self.settings.seeds[0]
-        runs = {arm: RunDirectory(self.folder(arm, seed)) for arm in (ALONE, *self.settings.recipes)}
+        runs = {arm: RunDirectory(self.folder(arm, seed)) for arm in (ALONE, *self.recipes)}
         if not all(run.report.exists() for run in runs.values()):
             return None
         seconds = {arm: run.read_report()["seconds"] for arm, run in runs.items()}
@@ -144,7 +154,7 @@ class Experiment:
                     later.append((arm, seed))
                 elif not run.report.exists():
                     try:
-                        execute(run, Reporter(report))
+                        execute(run, Reporter(report), answers=self.out / FOLDER)
                     except TakenError:
                         later.append((arm, seed))
             if len(later) == len(waiting):
@@ -166,18 +176,38 @@ class Experiment:
                   "points of AP against alone with the same seconds", "steps", "seconds")  # fmt: skip
         curves = [precision_row("teacher", [teacher])]
         curves += [precision_row(arm, list(found.values())) for arm, found in scores.items()]
-        settings = self.settings
         return "\n\n".join(
             [
+                self.in_words(RunDirectory(teacher_folder), scores),
                 table(header, rows),
                 "Means over the seeds, test split, read once; the best checkpoint comes from validation. In brackets 95 % intervals of "
                 "the paired bootstrap over 128-px tiles and seeds; 'gap closed' is the share of the teacher's lead over the student alone.",
                 table(("mean precision at a recall of", *(f"{100 * recall:g} %" for recall in RECALLS)), curves),
-                "Recipes: "
-                + "; ".join(f"{name}: {in_words(recipe)}" for name, recipe in settings.recipes.items())
-                + ".",
+                "Recipes: " + "; ".join(f"{name}: {in_words(recipe)}" for name, recipe in self.recipes.items()) + ".",
             ]
         )
+
+    def in_words(self, teacher: RunDirectory, finished: Mapping[str, Mapping[int, Scores]]) -> str:
+        """What was trained on what."""
+        wanted, budget = self.settings.teacher, self.settings.budget
+        trained = [RunDirectory(self.out / f"teacher-s{seed}").read_report() for seed in wanted.seeds]
+        student = RunDirectory(self.folder(ALONE, next(iter(finished[ALONE])))).read_report() if finished else None
+        parameters = teacher.read_report()["parameters"]
+        teacher_budget = wanted.budget
+        sentences = [
+            f"Teacher: {wanted.network.architecture} with {wanted.network.encoder}, {parameters:,} parameters, {teacher_budget.steps} steps of "
+            f"{teacher_budget.batch_size} crops of {teacher_budget.crop} px with all labels, {sum(report['seconds'] for report in trained):.0f} "
+            f"seconds{', averaged over the eight turned and mirrored views' if wanted.flips else ''}."
+        ]
+        if student is not None:
+            sentences.append(
+                f"Student: {self.settings.student.architecture} with {self.settings.student.encoder}, {student['parameters']:,} parameters, "
+                f"1/{parameters / student['parameters']:.0f} of the teacher's; {100 * student['labels']:.1f} % of the labels; {budget.steps} steps "
+                f"of {budget.batch_size} labelled crops of {budget.crop} px, best of {budget.steps // budget.validate_every} checkpoints."
+            )
+        hardware = self.settings.hardware
+        sentences.append(f"{hardware.precision}, random first weights.")
+        return " ".join(sentences)
 
     def finished(self, arm: str) -> dict[int, Scores]:
         """Scores of an arm's finished runs by seed."""
@@ -236,10 +266,10 @@ def best_at(precision: np.ndarray, recall: np.ndarray, least: float) -> float:
 
 
 def in_words(recipe: Recipe) -> str:
-    """What differs from the defaults of a recipe."""
+    """Temperature, alpha, and what differs from the defaults of a recipe."""
+    said = {"temperature": recipe.temperature, "alpha": recipe.alpha} | recipe.model_dump(exclude_defaults=True)
     return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in recipe.model_dump(exclude_defaults=True).items()
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in said.items()
     )
 
 
@@ -254,18 +284,26 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("file", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--labels", type=float)
+    arguments.add_argument("--seeds", type=int, nargs="*", default=())
     arguments.add_argument("--only", nargs="*", default=())
     arguments.add_argument("--table", action="store_true", help="of what has finished, without training")
     given = arguments.parse_args()
     try:
-        experiment = Experiment(given.file, given.out)
+        experiment = Experiment(given.file, given.out, given.labels, tuple(given.seeds))
         if not given.table:
             experiment.work(tuple(given.only))
         body = experiment.page()
     except KdcoreError as error:
         sys.exit(str(error))
-    title = f"Evidence: {experiment.name}, {100 * experiment.settings.labels:g} % of the labels"
-    publish("evidence", title, body, given.save, f"evidence_{experiment.name}")
+    percent = f"{100 * experiment.settings.labels:g}"
+    publish(
+        "evidence",
+        f"Evidence: {experiment.name}, {percent} % of the labels",
+        body,
+        given.save,
+        f"evidence_{experiment.name}_{percent}",
+    )
 
 
 if __name__ == "__main__":
