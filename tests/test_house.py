@@ -15,6 +15,7 @@ ROOMS = [
     "errors",
     "files",
     "settings",
+    "recipes",
     "runs",
     "data",
     "models",
@@ -30,6 +31,7 @@ ROOMS = [
 ]
 WITHOUT_TORCH = [
     "kdcore.settings",
+    "kdcore.recipes",
     "kdcore.runs.store",
     "kdcore.runs.workspace",
     "kdcore.runs.launch",

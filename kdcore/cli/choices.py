@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdcore.cli.output import errors
 from kdcore.errors import SettingsError
-from kdcore.settings import RECIPES, STUDY_PRESETS, StudySettings, read_yaml, validate
+from kdcore.recipes import EVIDENCE, name_of, recommended
+from kdcore.settings import RECIPES, STUDY_PRESETS, Recipe, StudySettings, read_yaml, validate
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
@@ -41,13 +43,16 @@ TeacherOption = Annotated[
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 
 
-def study_settings(preset: str, file: Path | None, flags: dict[str, Any]) -> StudySettings:
+def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabelled: bool = False) -> StudySettings:
     """A preset, then a file's settings, then the command's flags.
+
+    Where neither the file nor a flag says anything about the recipe, it is the recommended one.
 
     Args:
         preset: key of `STUDY_PRESETS`.
         file: a YAML file of settings.
         flags: values by the setting's dotted name; None where the flag was not given.
+        unlabelled: whether the data have imagery without labels.
 
     Raises:
         SettingsError: no such preset, or a setting that is unknown or out of range.
@@ -55,8 +60,13 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any]) -> Stu
     if preset not in STUDY_PRESETS:
         raise SettingsError(f"--preset {preset}: there is no such preset; choose one of {', '.join(STUDY_PRESETS)}.")
     values = STUDY_PRESETS[preset].model_dump(mode="json")
-    if file is not None:
-        replace(values, read_yaml(file), str(file))
+    given = {} if file is None else read_yaml(file)
+    said = {name for name, value in flags.items() if value is not None}
+    if "recipe" not in given and not any(name.partition(".")[0] == "recipe" for name in said):
+        labels = flags.get("labels") or given.get("labels") or values["labels"]
+        spare = unlabelled or (isinstance(labels, int | float) and labels < 1)
+        values["recipe"] = RECIPES.get(recommended(preset, spare), STUDY_PRESETS[preset].recipe).model_dump(mode="json")
+    replace(values, given, str(file))
     for name, value in flags.items():
         if value is not None:
             *path, last = name.split(".")
@@ -65,6 +75,12 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any]) -> Stu
                 place = place[part]
             place[last] = value
     return validate(StudySettings, values, str(file) if file else "settings")
+
+
+def tell_recipe(recipe: Recipe) -> None:
+    """Say which recipe is used and what speaks for it."""
+    name = name_of(recipe)
+    errors.print(f"Recipe: {name}. {EVIDENCE[name]}", soft_wrap=True, highlight=False)
 
 
 def replace(values: dict[str, Any], others: dict[str, Any], where: str) -> None:

@@ -24,6 +24,7 @@ from kdcore.cli.choices import (
     check_teacher,
     flags_of,
     study_settings,
+    tell_recipe,
 )
 from kdcore.cli.output import JsonOption, console, duration, explained, print_json, say
 from kdcore.errors import KdcoreError
@@ -130,11 +131,10 @@ def start(
     as_json: JsonOption = False,
 ) -> None:
     """Start a study in the background, in the order of the queue of its device."""
-    chosen = study_settings(
-        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
-    )
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
     place, token = Workspace(workspace), secrets.token_hex(16)
     if data == "demo":
+        chosen = study_settings(preset, settings, flags, unlabelled=True)
         name = title or f"Demo area {demo_seed}"
         study = launch.create(place, name, "demo", chosen, token, demo_seed)
     else:
@@ -142,9 +142,11 @@ def start(
 
         collection = Collection.open(Path(data))
         assert collection.path is not None
+        chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
         check_teacher(chosen, collection)
         study = launch.create(place, title or collection.settings.name, collection.path, chosen, token)
     launch.start(study)
+    tell_recipe(chosen.recipe)
     if as_json:
         print_json(describe(study))
         return

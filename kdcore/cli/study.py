@@ -23,6 +23,7 @@ from kdcore.cli.choices import (
     check_teacher,
     flags_of,
     study_settings,
+    tell_recipe,
 )
 from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json
 from kdcore.files import write_json
@@ -76,12 +77,12 @@ def study(
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
     """
-    chosen = study_settings(
-        preset, settings, flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
-    )
     from kdcore.data.collection import Collection
 
     collection = Collection.open(folder)  # a wrong folder is told before anything is written
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
+    chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
+    tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from kdcore.data.collection import FILE_NAME, list_files
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.errors import KdcoreError
+from kdcore.recipes import OWN, name_of
 from kdcore.runs.library import Known
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import (
@@ -23,7 +24,6 @@ from kdcore.settings import (
 from kdcore.ui.formatting import told_apart
 
 DEMO: Literal["demo"] = "demo"
-OWN: Literal["own"] = "own"  # a recipe that is none of the named ones
 AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
@@ -182,16 +182,11 @@ def known_data(library: list[Known], studies: list[StudyFolder]) -> dict[str, st
     return {DEMO: "Demo area (made on this machine)"} | told_apart(names)
 
 
-def recipe_name(recipe: Recipe) -> str:
-    """The name of a recipe among `RECIPES`, or `OWN`."""
-    return next((name for name, known in RECIPES.items() if known == recipe), OWN)
-
-
 def preset_values(name: str) -> dict[str, Any]:
     """What the widgets show for a preset."""
     preset = STUDY_PRESETS[name]
     return {
-        "recipe": recipe_name(preset.recipe),
+        "recipe": name_of(preset.recipe),
         **recipe_values(preset.recipe),
         "teacher": network_name(preset.teacher.network),
         "student": network_name(preset.student),

@@ -4,8 +4,8 @@ from typing import Any
 
 import streamlit as st
 
+from kdcore.recipes import OWN
 from kdcore.ui import words
-from kdcore.ui.choices import OWN
 
 
 def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str, Any]:

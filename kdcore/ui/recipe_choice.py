@@ -2,31 +2,36 @@
 
 import streamlit as st
 
+from kdcore.recipes import EVIDENCE, OWN, UNLABELLED, recommended
 from kdcore.settings import RECIPES, STUDY_PRESETS
 from kdcore.ui import words
-from kdcore.ui.choices import OWN, has_unlabelled, recipe_values
+from kdcore.ui.choices import has_unlabelled, recipe_values
 
-UNLABELLED = "unlabelled"
+FOLLOWED = "recipe that was recommended"
 
 
-def choose_recipe(data: str, usual: str) -> str:
+def choose_recipe(data: str) -> str:
     """Named recipes, what each does and what speaks for it; choosing one sets temperature, alpha and the rest.
+
+    The recommended one is chosen until a person chooses another one, and follows the data until then.
 
     Args:
         data: 'demo' or a collection's path: without imagery that has no labels, a recipe that needs it is not offered.
-        usual: the preset's recipe.
     """
-    spare = st.session_state["labels"] < 100 or has_unlabelled(data)
+    spare = has_spare(data)
     offered = [name for name in (*RECIPES, OWN) if spare or name != UNLABELLED]
-    if st.session_state["recipe"] not in offered:
-        st.session_state["recipe"] = usual if usual in offered else offered[0]
+    usual = recommended(st.session_state["preset"], spare)
+    chosen, followed = st.session_state["recipe"], st.session_state.get(FOLLOWED, usual)
+    if chosen not in offered or (chosen == followed and chosen != usual):
+        st.session_state["recipe"] = usual
         take_recipe()
+    st.session_state[FOLLOWED] = usual
     with st.container(border=True):
         recipe: str = (
             st.segmented_control(
                 "Recipe",
                 offered,
-                default=usual if usual in offered else offered[0],
+                default=usual,
                 key="recipe",
                 bind="query-params",
                 required=True,
@@ -37,8 +42,13 @@ def choose_recipe(data: str, usual: str) -> str:
             or offered[0]
         )
         st.markdown(words.RECIPES[recipe])
-        st.caption(words.EVIDENCE[recipe] + ("" if spare else f" {words.NO_UNLABELLED}"))
+        st.caption(EVIDENCE[recipe] + ("" if spare else f" {words.NO_UNLABELLED}"))
     return recipe
+
+
+def has_spare(data: str) -> bool:
+    """Whether there is imagery whose labels the students do not have: without any, or with labels that are not used."""
+    return bool(st.session_state["labels"] < 100) or has_unlabelled(data)
 
 
 def take_recipe() -> None:

@@ -7,15 +7,14 @@ from typing import Any
 import streamlit as st
 
 from kdcore.errors import KdcoreError
+from kdcore.recipes import OWN, recommended
 from kdcore.runs.library import Library
-from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
-from kdcore.ui.address import select_in_address, take_once
+from kdcore.ui.address import select_in_address, take_from_address, take_once
 from kdcore.ui.choices import (
     AS_PRESET,
     DEMO,
-    OWN,
     PARAMETERS,
     SEEDS,
     STUDENTS,
@@ -32,7 +31,7 @@ from kdcore.ui.formatting import parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.more_settings import more_settings
-from kdcore.ui.recipe_choice import choose_recipe
+from kdcore.ui.recipe_choice import choose_recipe, has_spare, take_recipe
 from kdcore.ui.study_picker import PARAMETER, example_study, workspace
 from kdcore.ui.timing import tell_time
 
@@ -42,9 +41,11 @@ DEFAULT_PRESET = "quick"
 def show_form() -> None:
     """Everything that a study needs, with safe values from the start."""
     studies = workspace().studies()
-    remember_defaults()
-    data, title = choose_data_and_preset(studies)
-    recipe = choose_recipe(data, preset_values(st.session_state["preset"])["recipe"])
+    known = known_data(Library(workspace()).known(), studies)
+    take_from_address("data", known, DEMO)
+    remember_defaults(st.session_state["data"])
+    data, title = choose_data_and_preset(known)
+    recipe = choose_recipe(data)
     usual = usual_values()
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
@@ -73,7 +74,7 @@ def show_form() -> None:
     st.rerun()
 
 
-def remember_defaults() -> None:
+def remember_defaults(data: str) -> None:
     """Give every widget its preset's value where neither a person nor the address has given one.
 
     The widgets are given the same values once more as their own defaults: what is not in the address falls back to those when a
@@ -82,9 +83,10 @@ def remember_defaults() -> None:
     if "preset" not in st.session_state:
         named = st.query_params.get("preset", "").lower()
         st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
+    st.session_state.setdefault("labels", preset_values(st.session_state["preset"])["labels"])
     if "recipe" not in st.session_state:
         named = st.query_params.get("recipe", "").lower()
-        usual = preset_values(st.session_state["preset"])["recipe"]
+        usual = recommended(st.session_state["preset"], has_spare(data))
         st.session_state["recipe"] = named if named in (*RECIPES, OWN) else usual
     for key in ("teacher", "task", "distillation", "match", "mix", "views"):
         take_once(key)
@@ -99,13 +101,14 @@ def usual_values() -> dict[str, Any]:
 
 
 def take_preset() -> None:
-    """Put a preset's values into all widgets."""
+    """Put a preset's values into all widgets, and the recipe's that goes with it and the data."""
     st.session_state.update(preset_values(st.session_state["preset"]))
+    st.session_state["recipe"] = recommended(st.session_state["preset"], has_spare(st.session_state["data"]))
+    take_recipe()
 
 
-def choose_data_and_preset(studies: list[StudyFolder]) -> tuple[str, str]:
+def choose_data_and_preset(known: dict[str, str]) -> tuple[str, str]:
     """Data, preset and title; gives the data's key and the title."""
-    known = known_data(Library(workspace()).known(), studies)
     with st.container(border=True):
         left, middle, right = st.columns((4, 5, 4))
         with left:

@@ -131,21 +131,13 @@ PRESETS = {
     "standard": "About an hour a seed on two cores, minutes on a GPU.",
     "thorough": "Large networks and five seeds. For a GPU.",
 }
-# The recipes of `kdcore.settings.RECIPES`: what each does, and what speaks for it.
+# What each of the recipes of `kdcore.settings.RECIPES` does; what speaks for it says `kdcore.recipes`.
 RECIPES = {
     "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
     "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
     "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
     "features": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
     "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
-}
-EVIDENCE = {
-    "classic": "Measured on buildings and land cover with a few hundred steps: no difference to the student alone could be detected. In "
-    "published comparisons it closes about a quarter of the gap to the teacher.",
-    "patient": "Not measured yet on real imagery here. In its paper it needs many times the usual steps to pay.",
-    "unlabelled": "Not measured yet on real imagery here. It can only help where the teacher is clearly better than the student alone.",
-    "features": "Not measured yet on real imagery here. In its paper it gains a little over the classic recipe with many classes.",
-    "own": "Nobody has measured it: compare it with a named recipe on the same data.",
 }
 NO_UNLABELLED = (
     "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data, or let the students "

@@ -119,6 +119,18 @@ class TestAStudy:
         assert chosen.recipe == RECIPES["patient"].model_copy(update={"alpha": 0.8})
         assert chosen.budget.steps == 11
 
+    def test_without_a_word_about_the_recipe_takes_the_recommended_one(self, tmp_path):
+        """Any word about it, in the file or as a flag, is about the preset's own."""
+        assert chosen_settings("quick", None, {}).recipe == RECIPES["classic"]
+        assert chosen_settings("quick", None, {}, unlabelled=True).recipe == RECIPES["unlabelled"]
+        assert chosen_settings("quick", None, {"labels": 0.1}).recipe == RECIPES["unlabelled"]
+        assert chosen_settings("quick", None, {"recipe.alpha": 0.0}, unlabelled=True).recipe.unlabelled == 0
+        file = tmp_path / "settings.yaml"
+        file.write_text("labels: 0.1\n")
+        assert chosen_settings("quick", file, {}).recipe == RECIPES["unlabelled"]
+        file.write_text("labels: 0.1\nrecipe: {temperature: 3}\n")
+        assert chosen_settings("quick", file, {}).recipe == RECIPES["classic"].model_copy(update={"temperature": 3})
+
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
         assert study(path, "--recipe", "best") == (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kdcore.errors import RunError
+from kdcore.recipes import EVIDENCE
 from kdcore.runs.library import Library
 from kdcore.runs.locks import holding
 from kdcore.runs.study_folder import About, JobStatus, StudyFolder
@@ -80,9 +81,9 @@ class TestForm:
 
     def test_space_for_the_teacher_s_answers_is_told_before_they_are_computed(self, empty_workspace, open_page):
         at = open_page("train")
-        assert "answers for eight views each are kept once for all students: 308.3 MB on the disk" in words_of(at)
+        assert "answers for eight views each are kept once for all students: 385.4 MB on the disk" in words_of(at)
         at.selectbox(key="views").set_value("one").run()
-        assert "for one view each are kept once for all students: 38.5 MB" in words_of(at)
+        assert "for one view each are kept once for all students: 48.2 MB" in words_of(at)
         at.select_slider(key="alpha").set_value(0.0).run()
         assert "are kept once" not in words_of(at)
 
@@ -110,12 +111,13 @@ class TestForm:
 class TestRecipe:
     def test_sets_temperature_and_alpha_and_says_what_speaks_for_it(self, workspace, open_page):
         at = open_page("train")
-        assert at.segmented_control(key="recipe").value == "classic"
+        assert at.segmented_control(key="recipe").value == "unlabelled"  # the demo area has a district without labels
+        assert EVIDENCE["unlabelled"] in text_of(at)
         at.segmented_control(key="recipe").set_value("patient").run()
         assert not at.exception
         assert (at.select_slider(key="temperature").value, at.select_slider(key="alpha").value) == (1, 1)
         assert words.RECIPES["patient"] in text_of(at)
-        assert words.EVIDENCE["patient"] in text_of(at)
+        assert EVIDENCE["patient"] in text_of(at)
 
     def test_is_launched_as_a_whole(self, workspace, open_page, started):
         at = open_page("train", recipe="Unlabelled")
@@ -130,6 +132,23 @@ class TestRecipe:
         at.number_input(key="labels").set_value(25).run()
         assert "Unlabelled" in at.segmented_control(key="recipe").options
         assert "needs imagery without labels" not in words_of(at)
+
+    def test_that_is_recommended_follows_the_data_until_another_is_chosen(self, workspace, open_page):
+        town = str(StudyFolder(workspace / "town").collection)
+        at = open_page("train", data=town)
+        recipe = at.segmented_control(key="recipe")
+        assert (recipe.value, at.select_slider(key="alpha").value) == ("classic", RECIPES["classic"].alpha)
+        at.number_input(key="labels").set_value(25).run()
+        assert at.segmented_control(key="recipe").value == "unlabelled"
+        assert at.select_slider(key="alpha").value == RECIPES["unlabelled"].alpha
+        at.segmented_control(key="recipe").set_value("features").run()
+        at.number_input(key="labels").set_value(100).run()
+        assert at.segmented_control(key="recipe").value == "features"
+
+    def test_that_is_recommended_leaves_the_knobs_of_the_address_alone(self, workspace, open_page):
+        at = open_page("train", temperature="6", alpha="0.3")
+        assert at.segmented_control(key="recipe").value == "unlabelled"
+        assert (at.select_slider(key="temperature").value, at.select_slider(key="alpha").value) == (6, 0.3)
 
     def test_that_is_not_offered_any_more_gives_way_to_the_preset_s(self, workspace, open_page):
         at = open_page("train", recipe="unlabelled")

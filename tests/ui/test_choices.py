@@ -7,6 +7,7 @@ import pytest
 
 from kdcore.errors import SettingsError
 from kdcore.models.networks import build_network, count_parameters
+from kdcore.recipes import name_of
 from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import choices
 from kdcore.ui.choices import AS_PRESET, Choices, EarlierTeacher, has_unlabelled
@@ -44,7 +45,7 @@ def test_what_is_chosen_arrives():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_named_recipe_left_alone_is_that_recipe(name):
     assert chosen(recipe=name, **choices.recipe_values(RECIPES[name])).settings().recipe == RECIPES[name]
-    assert choices.recipe_name(RECIPES[name]) == name
+    assert name_of(RECIPES[name]) == name
 
 
 def test_a_named_recipe_brings_what_has_no_knob_and_the_knobs_come_over_it():
@@ -55,7 +56,7 @@ def test_a_named_recipe_brings_what_has_no_knob_and_the_knobs_come_over_it():
 def test_one_s_own_recipe_is_what_every_knob_says():
     recipe = chosen(recipe="own", alpha=0.8, unlabelled=2.0, channels=3.0, mix="cutmix").settings().recipe
     assert (recipe.alpha, recipe.unlabelled, recipe.channels, recipe.mix) == (0.8, 2, 3, "cutmix")
-    assert choices.recipe_name(recipe) == "own"
+    assert name_of(recipe) == "own"
     assert chosen(recipe="own", mix="mixup").settings().recipe.teacher_sees == "crop"
 
 
