@@ -29,6 +29,7 @@ from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
 from kdcore.training.loop import make_fabric, train
+from kdcore.training.memory import keep_freed_memory
 from kdcore.training.processes import GPU_FULL, launch
 from kdcore.training.teacher_cache import FOLDER, Served, open_answers, regions_of
 
@@ -113,6 +114,8 @@ def train_and_evaluate(
 ) -> None:
     """The work of one process of a run."""
     settings, reporter = run.settings, Reporter(report)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     collection, found = prepare(settings.collection, settings.budget.crop, settings.labels)
     names = collection.settings.class_names
     info = checkpoint_info(settings, collection)
