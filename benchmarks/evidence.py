@@ -6,8 +6,8 @@ Trains one teacher, then for each seed the student alone, each recipe, and the s
 seconds of the dearest recipe. The same command goes on where it was stopped, and started several times the processes share the
 trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then.
 
-`--labels 0.25` gives the students another share of the labels than the file says, and `--seeds 0 1 2` other seeds; the teacher is
-the same. With `--save` the table goes to `benchmarks/results/evidence_NAME_PERCENT.md`.
+`--labels 0.25` gives the students another share of the labels than the file says, `--steps 1500` another budget, and `--seeds 0 1 2`
+other seeds; the teacher is the same. With `--save` the table goes to `benchmarks/results/evidence_NAME_PERCENT_STEPS.md`.
 """
 
 import json
@@ -60,12 +60,20 @@ class Evidence(Frozen):
 class Experiment:
     """The runs of one evidence file in one folder."""
 
-    def __init__(self, file: Path, out: Path, labels: float | None = None, seeds: tuple[int, ...] = ()) -> None:
-        self.name, self.settings, self.out = file.stem, load(Evidence, file), out.absolute()
-        self.collection = (file.parent / self.settings.collection).resolve()
-        other = {"labels": labels} if labels is not None and labels != self.settings.labels else {}
-        self.students = self.out / f"labels-{100 * labels:g}" if labels is not None and other else self.out
-        self.settings = self.settings.model_copy(update=other | ({"seeds": seeds} if seeds else {}))
+    def __init__(
+        self, file: Path, out: Path, labels: float | None = None, steps: int | None = None, seeds: tuple[int, ...] = ()
+    ) -> None:
+        written, self.name, self.out = load(Evidence, file), file.stem, out.absolute()
+        self.collection = (file.parent / written.collection).resolve()
+        changed = {
+            "labels": labels or written.labels,
+            "budget": with_steps(written.budget, steps) if steps else written.budget,
+            "seeds": seeds or written.seeds,
+        }
+        self.settings = written.model_copy(update=changed)
+        self.key = f"{100 * self.settings.labels:g}_{self.settings.budget.steps}"
+        as_written = (self.settings.labels, self.settings.budget) == (written.labels, written.budget)
+        self.students = self.out if as_written else self.out / self.key
         spare = self.settings.labels < 1 or bool(Collection.open(self.collection).unlabelled)
         self.recipes = {
             name: recipe for name, recipe in self.settings.recipes.items() if spare or not recipe.unlabelled
@@ -285,25 +293,21 @@ def main() -> None:
     arguments.add_argument("file", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--labels", type=float)
+    arguments.add_argument("--steps", type=int)
     arguments.add_argument("--seeds", type=int, nargs="*", default=())
     arguments.add_argument("--only", nargs="*", default=())
     arguments.add_argument("--table", action="store_true", help="of what has finished, without training")
     given = arguments.parse_args()
     try:
-        experiment = Experiment(given.file, given.out, given.labels, tuple(given.seeds))
+        experiment = Experiment(given.file, given.out, given.labels, given.steps, tuple(given.seeds))
         if not given.table:
             experiment.work(tuple(given.only))
         body = experiment.page()
     except KdcoreError as error:
         sys.exit(str(error))
-    percent = f"{100 * experiment.settings.labels:g}"
-    publish(
-        "evidence",
-        f"Evidence: {experiment.name}, {percent} % of the labels",
-        body,
-        given.save,
-        f"evidence_{experiment.name}_{percent}",
-    )
+    settings = experiment.settings
+    title = f"Evidence: {experiment.name}, {100 * settings.labels:g} % of the labels, {settings.budget.steps} steps"
+    publish("evidence", title, body, given.save, f"evidence_{experiment.name}_{experiment.key}")
 
 
 if __name__ == "__main__":
