@@ -29,6 +29,7 @@ def compute_loss(
         `loss`, `task` and, with a teacher, `distillation` (which contains T^2); where the recipe has them also `channels` (with
         T^2) and `features`, without their weights.
     """
+    logits = logits.contiguous()  # class by class, as the teacher's answers lie: mixed layouts make each operation slow
     if recipe.alpha == 1:
         task = logits.new_zeros((), dtype=torch.float32)
     else:
