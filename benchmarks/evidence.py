@@ -7,7 +7,9 @@ seconds of the dearest recipe. The same command goes on where it was stopped, an
 trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then.
 
 `--labels 0.25` gives the students another share of the labels than the file says, `--steps 1500` another budget, and `--seeds 0 1 2`
-other seeds; the teacher is the same. With `--save` the table goes to `benchmarks/results/evidence_NAME_PERCENT_STEPS.md`.
+other seeds; the teacher is the same. `--curves FILE.html --only NAME` draws an arm's precision-recall curves beside those of the
+student alone and the teacher, from what has finished. With `--save` the table goes to
+`benchmarks/results/evidence_NAME_PERCENT_STEPS.md`.
 """
 
 import json
@@ -22,6 +24,7 @@ from measuring import parser, publish, table
 
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError
+from kdcore.evaluation.bands import study_curves
 from kdcore.evaluation.compare import Comparison, Difference, compare
 from kdcore.evaluation.curves import precision_recall
 from kdcore.evaluation.scores import Scores
@@ -32,6 +35,7 @@ from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
 from kdcore.training.run import Reporter, evaluate_ensemble, execute
 from kdcore.training.teacher_cache import FOLDER
+from kdcore.views.curves import precision_recall_figure
 
 ALONE, SAME_SECONDS = "alone", "alone, same seconds"
 RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
@@ -217,6 +221,20 @@ class Experiment:
         sentences.append(f"{hardware.precision}, random first weights.")
         return " ".join(sentences)
 
+    def draw(self, arm: str, file: Path) -> None:
+        """Write a page with the curves of the teacher, the student alone and an arm, over the seeds that both have finished."""
+        _, teacher = self.teacher(Reporter(report))
+        seeds = sorted(self.finished(ALONE).keys() & self.finished(arm).keys())
+        runs = {
+            "teacher": [RunDirectory(teacher)],
+            "alone": [RunDirectory(self.folder(ALONE, seed)) for seed in seeds],
+            "distilled": [RunDirectory(self.folder(arm, seed)) for seed in seeds],
+        }
+        test = {name: [Scores.load(run.scores) for run in found] for name, found in runs.items()}
+        validation = {name: [Scores.load(run.validation_scores) for run in found] for name, found in runs.items()}
+        curves = study_curves(test, validation)
+        precision_recall_figure(curves, curves.views[-1]).write_html(file, config={"displayModeBar": False})
+
     def finished(self, arm: str) -> dict[int, Scores]:
         """Scores of an arm's finished runs by seed."""
         runs = {seed: RunDirectory(self.folder(arm, seed)) for seed in self.settings.seeds}
@@ -296,10 +314,14 @@ def main() -> None:
     arguments.add_argument("--steps", type=int)
     arguments.add_argument("--seeds", type=int, nargs="*", default=())
     arguments.add_argument("--only", nargs="*", default=())
+    arguments.add_argument("--curves", type=Path, help="draw the first of --only, without training")
     arguments.add_argument("--table", action="store_true", help="of what has finished, without training")
     given = arguments.parse_args()
     try:
         experiment = Experiment(given.file, given.out, given.labels, given.steps, tuple(given.seeds))
+        if given.curves:
+            experiment.draw(given.only[0], given.curves)
+            return
         if not given.table:
             experiment.work(tuple(given.only))
         body = experiment.page()
