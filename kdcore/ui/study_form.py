@@ -33,7 +33,7 @@ from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.more_settings import more_settings
 from kdcore.ui.recipe_choice import choose_recipe, has_spare, take_recipe
 from kdcore.ui.study_picker import PARAMETER, example_study, workspace
-from kdcore.ui.timing import tell_time
+from kdcore.ui.timing import offer_to_measure, tell_time
 
 DEFAULT_PRESET = "quick"
 
@@ -60,8 +60,11 @@ def show_form() -> None:
         return
     if choices.reused is not None:
         warn_before(choices.reused, settings, studies, data)
-    with st.bottom.container(horizontal=True, vertical_alignment="center"):
+    told, buttons = st.bottom.columns((3, 1), vertical_alignment="center")
+    with told:
         tell_time(settings, data)
+    with buttons.container(horizontal=True, horizontal_alignment="right"):
+        offer_to_measure(settings)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
     if token is None:
         return

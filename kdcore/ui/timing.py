@@ -20,7 +20,7 @@ PROBE = "kdcore.training.probe"
 
 
 def tell_time(settings: StudySettings, data: str) -> None:
-    """Say how long the study would take and what it keeps on the disk; where nothing was measured, offer to measure.
+    """Say how long the study would take and what it keeps on the disk.
 
     Args:
         settings: of the study.
@@ -31,10 +31,12 @@ def tell_time(settings: StudySettings, data: str) -> None:
     sentences = [time_sentence(settings, costs, kept)]
     if kept is not None:
         sentences.append(answers_sentence(kept, settings.hardware.cache_gb))
-    st.caption(" ".join(sentences), width="stretch")
-    if forecast(settings, costs) is not None:
-        return
-    if st.button(
+    st.caption(" ".join(sentences))
+
+
+def offer_to_measure(settings: StudySettings) -> None:
+    """A button that measures networks of which no step was measured yet; none where all were."""
+    if forecast(settings, costs_of(workspace().path)) is None and st.button(
         "Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops: less than a minute."
     ):
         measure(settings)
@@ -77,11 +79,9 @@ def answers_sentence(kept: KeptAnswers, limit_gb: float) -> str:
             f"The teacher's answers would take {megabytes(kept.bytes)}, more than the {limit_gb:g} GB allowed: they are computed at "
             "each step instead."
         )
-    seconds = "" if kept.seconds is None else f" and about {duration(kept.seconds)} of that time"
-    views = "for eight views each" if kept.views > 1 else "for one view each"
-    return (
-        f"The teacher's answers {views} are kept once for all students: {megabytes(kept.bytes)} on the disk{seconds}."
-    )
+    seconds = "" if kept.seconds is None else f", and about {duration(kept.seconds)} of that time"
+    views = "eight views" if kept.views > 1 else "one view"
+    return f"The teacher's answers to {views} take {megabytes(kept.bytes)} on the disk{seconds}."
 
 
 def measure(settings: StudySettings) -> None:

@@ -81,11 +81,11 @@ class TestForm:
 
     def test_space_for_the_teacher_s_answers_is_told_before_they_are_computed(self, empty_workspace, open_page):
         at = open_page("train")
-        assert "answers for eight views each are kept once for all students: 385.4 MB on the disk" in words_of(at)
+        assert "answers to eight views take 385.4 MB on the disk" in words_of(at)
         at.selectbox(key="views").set_value("one").run()
-        assert "for one view each are kept once for all students: 48.2 MB" in words_of(at)
+        assert "answers to one view take 48.2 MB" in words_of(at)
         at.select_slider(key="alpha").set_value(0.0).run()
-        assert "are kept once" not in words_of(at)
+        assert "on the disk" not in words_of(at)
 
     def test_measuring_is_asked_for_and_what_goes_wrong_is_said(self, empty_workspace, open_page, monkeypatch):
         def fail(module, arguments, progress):
