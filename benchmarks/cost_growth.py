@@ -35,6 +35,7 @@ from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
 from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.settings import PRESETS, ClassSettings, Hardware, Recipe, SplitSettings, save
+from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
 from kdcore.training.teacher_cache import open_answers, regions_of
 
@@ -208,6 +209,7 @@ def main() -> None:
     arguments.add_argument("--size", type=int, default=384, help="of a district of the demo area, in pixels")
     arguments.add_argument("--only", nargs="+", choices=GROWING, default=list(GROWING))
     chosen = arguments.parse_args()
+    keep_freed_memory()  # as a training on a CPU does
     torch.set_num_threads(1)
     costs: dict[Point, Cost] = {}
     with tempfile.TemporaryDirectory() as name:

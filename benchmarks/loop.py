@@ -39,6 +39,7 @@ from kdcore.models.networks import build_network
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
 from kdcore.training.loop import make_fabric, train
+from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
 
 LIMIT = 1.05
@@ -172,6 +173,7 @@ def main() -> None:
     arguments.add_argument("--students", nargs="+", default=["tiny", "small"])
     arguments.add_argument("--area", type=Path, help="where the demo area lies or is to be made; else it is temporary")
     chosen = arguments.parse_args()
+    keep_freed_memory()  # as a training on a CPU does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = write_demo(chosen.area or folder / "area", size=384)

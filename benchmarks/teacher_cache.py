@@ -30,6 +30,7 @@ from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network
 from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe
+from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
 from kdcore.training.teacher_cache import Served, open_answers, regions_of
 from kdcore.training.teacher_cache import in_words as size_in_words
@@ -122,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--students", nargs="+", default=["tiny", "small"])
     arguments.add_argument("--teacher", default="light")
     chosen = arguments.parse_args()
+    keep_freed_memory()  # as a training on a CPU does
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         collection = Collection.open(write_demo(folder / "area", 0))
