@@ -484,6 +484,7 @@ STUDY_PRESETS: dict[str, StudySettings] = {
             network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128, validate_every=100)
         ),
         student=PRESETS["tiny"],
+        recipe=RECIPES["unlabelled"],  # the area has a district without labels
         budget=Budget(steps=350, batch_size=4, crop=128, validate_every=70),
         seeds=(0,),
         hardware=Hardware(cache_views="one"),  # eight would take longer than the student's training

@@ -35,17 +35,19 @@ class Batch:
         valid: (N, height, width) bool, False on nodata.
         teacher: (N, answers, channels, height, width) float16, what a teacher was found to say about these very views; see
             `kdcore.models.teacher.pack`. None where nothing is kept.
+        complete: whether every pixel is known to be valid, so that nothing has to be masked.
     """
 
     image: Tensor
     labels: Tensor
     valid: Tensor
     teacher: Tensor | None = None
+    complete: bool = False
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same batch with each tensor changed, for example moved to a device."""
         teacher = None if self.teacher is None else change(self.teacher)
-        return Batch(change(self.image), change(self.labels), change(self.valid), teacher)
+        return Batch(change(self.image), change(self.labels), change(self.valid), teacher, self.complete)
 
 
 class Batches:
@@ -105,7 +107,13 @@ class Batches:
         crops, served = zip(*made, strict=True)
         image, valid, labels = (np.stack(arrays) for arrays in zip(*crops, strict=True))
         teacher = None if self.answers is None else torch.from_numpy(np.stack(served))
-        return Batch(torch.from_numpy(image), torch.from_numpy(labels), torch.from_numpy(valid), teacher)
+        return Batch(
+            torch.from_numpy(image),
+            torch.from_numpy(labels),
+            torch.from_numpy(valid),
+            teacher,
+            complete=bool(valid.all()),
+        )
 
     def _labelled(self, rng: np.random.Generator) -> tuple[Crop, NDArray[np.float16] | None]:
         index, box = self.place(rng)

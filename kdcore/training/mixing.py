@@ -138,6 +138,7 @@ def blend(batch: Batch, partners: list[int], share: float, labelled: int) -> Ble
         image=share * batch.image + (1 - share) * batch.image[chosen],
         labels=batch.labels,
         valid=batch.valid & batch.valid[chosen],
+        complete=batch.complete,
         other_labels=other_labels,
         share=share,
     )

@@ -29,29 +29,30 @@ def compute_loss(
         `loss`, `task` and, with a teacher, `distillation` (which contains T^2); where the recipe has them also `channels` (with
         T^2) and `features`, without their weights.
     """
+    valid = None if batch.complete else batch.valid
     logits = logits.contiguous()  # class by class, as the teacher's answers lie: mixed layouts make each operation slow
     if recipe.alpha == 1:
         task = logits.new_zeros((), dtype=torch.float32)
     else:
-        task = task_loss(logits, batch.labels, batch.valid, recipe)
+        task = task_loss(logits, batch.labels, valid, recipe)
         if isinstance(batch, Blend):
-            other = task_loss(logits, batch.other_labels, batch.valid, recipe)
+            other = task_loss(logits, batch.other_labels, valid, recipe)
             task = batch.share * task + (1 - batch.share) * other
     if teacher_logits is None:
         return {"loss": task, "task": task}
     loss = losses.channel_kl if recipe.distillation == "channel" else losses.distillation
-    terms = {"distillation": loss(logits, teacher_logits, recipe.temperature, batch.valid)}
+    terms = {"distillation": loss(logits, teacher_logits, recipe.temperature, valid)}
     distilled = terms["distillation"]
     if recipe.channels:
-        terms["channels"] = losses.channel_kl(logits, teacher_logits, recipe.temperature, batch.valid)
+        terms["channels"] = losses.channel_kl(logits, teacher_logits, recipe.temperature, valid)
         distilled = distilled + recipe.channels * terms["channels"]
     if features is not None:
-        terms["features"] = losses.feature_mse(*features, batch.valid)
+        terms["features"] = losses.feature_mse(*features, valid)
         distilled = distilled + recipe.features * terms["features"]
     return {"loss": losses.combine(task, distilled, recipe.alpha), "task": task, **terms}
 
 
-def task_loss(logits: Tensor, labels: Tensor, valid: Tensor, recipe: Recipe) -> Tensor:
+def task_loss(logits: Tensor, labels: Tensor, valid: Tensor | None, recipe: Recipe) -> Tensor:
     """Cross-entropy over the pixels that are valid and labelled, and Dice where the recipe adds it."""
     loss = losses.binary_cross_entropy if logits.shape[1] == 1 else losses.cross_entropy
     task = loss(logits, labels, valid)

@@ -102,6 +102,7 @@ def cost_of_step(
         torch.randn(budget.batch_size, BANDS, budget.crop, budget.crop, generator=generator),
         torch.randint(CLASSES, shape, generator=generator, dtype=torch.uint8),
         torch.ones(shape, dtype=torch.bool),
+        complete=True,
     ).map(fabric.to_device)
     recipe = Recipe(alpha=0.5 if teacher is not None or served else 0.0)
     if served:

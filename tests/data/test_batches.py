@@ -65,6 +65,7 @@ def test_unlabelled_crops_come_on_top_and_leave_the_others_alone(make_collection
     assert torch.equal(plain.image, more.image[:4])
     assert (more.labels[4:] == 255).all()
     assert more.valid[4:].all()
+    assert more.complete
 
 
 def test_unlabelled_crops_need_unlabelled_imagery(make_collection):
@@ -139,6 +140,7 @@ def test_nodata_is_filled_with_the_train_mean(make_collection):
     made = batches(Collection.open(path), crop=96)
     batch = made.batch(0)
     assert (~batch.valid).any()
+    assert not batch.complete
     mean = torch.tensor(made.survey.mean, dtype=torch.float32)
     for image, valid in zip(batch.image, batch.valid, strict=True):
         torch.testing.assert_close(image[:, ~valid], mean[:, None].expand(3, int((~valid).sum())))

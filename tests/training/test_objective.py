@@ -4,6 +4,7 @@ At T = 1 the student's probabilities are (1/2, 1/2). Pixel by pixel the teacher'
 KL(3/4 to 1/2) = 0.1308. Over the two positions the teacher's are (3/4, 1/4): the channel-wise term is 0.1308.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -53,6 +54,19 @@ def test_both_terms_together_at_alpha_1_leave_labels_out():
     terms = compute_loss(torch.zeros(1, 1, 1, 2), TEACHER, BATCH, recipe, features)
     assert float(terms["task"]) == 0
     assert float(terms["loss"]) == pytest.approx(KL / 2 + 2 * KL + 0.1 * (1 + 9) / 2)
+
+
+@pytest.mark.parametrize("classes", [1, 5])
+def test_a_batch_without_nodata_is_not_masked_and_costs_the_same(classes):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, classes, 8, 8, generator=generator) for _ in range(2))
+    labels = torch.randint(max(2, classes), (2, 8, 8), generator=generator, dtype=torch.uint8)
+    labels[0, :3] = 255
+    recipe = Recipe(temperature=2, alpha=0.5, channels=1, task="cross_entropy+dice")
+    masked = Batch(torch.zeros(2, 3, 8, 8), labels, torch.ones(2, 8, 8, dtype=torch.bool))
+    without = dataclasses.replace(masked, valid=torch.zeros(2, 8, 8, dtype=torch.bool), complete=True)  # not looked at
+    for name, value in compute_loss(student, teacher, masked, recipe).items():
+        torch.testing.assert_close(compute_loss(student, teacher, without, recipe)[name], value)
 
 
 @pytest.mark.parametrize("classes", [1, 5])
