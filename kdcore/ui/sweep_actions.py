@@ -91,6 +91,8 @@ def confirm_deletion(sweep: SweepFolder) -> None:
     size = megabytes(sum(file.stat().st_size for file in sweep.path.rglob("*") if file.is_file()))
     trials = sum(path.is_dir() for path in (sweep.path / "trials").glob("*"))
     st.markdown(f"{plain(sweep.id)}: {count(trials, 'trial')} with weights and report, {size}. This cannot be undone.")
+    if sweep.settings.storage is not None:
+        st.caption("What the database holds of it stays there.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:"):
             try:

@@ -400,5 +400,13 @@ class TestActions:
         at = open_page("sweep", sweep="first")
         button(at, "Delete …").click().run()
         assert "This cannot be undone." in words_of(at)
+        assert "database" not in words_of(at)
         assert {"Delete", "Keep"} <= {button.label for button in at.button}
         assert sweep.path.exists()
+
+    def test_what_a_database_holds_is_said_to_stay(self, empty_workspace, open_page):
+        url = f"sqlite:///{empty_workspace}/trials.db"
+        finish(begin(empty_workspace, storage=url))
+        at = open_page("sweep", sweep="first")
+        button(at, "Delete …").click().run()
+        assert "What the database holds of it stays there" in words_of(at)
