@@ -6,11 +6,16 @@ OWN = "own"  # a recipe that is none of the named ones
 UNLABELLED = "unlabelled"
 
 EVIDENCE = {
-    "classic": "Measured on buildings and land cover with a few hundred steps: no difference to the student alone could be detected. In "
-    "published comparisons it closes about a quarter of the gap to the teacher.",
-    "patient": "Not measured yet on real imagery here. In its paper it needs many times the usual steps to pay.",
-    "unlabelled": "Not measured yet on real imagery here. It can only help where the teacher is clearly better than the student alone.",
-    "features": "Not measured yet on real imagery here. In its paper it gains a little over the classic recipe with many classes.",
+    "classic": "With a tenth of the labels of real imagery no difference to the student alone could be detected (buildings +1.2 points of AP, "
+    "-0.1 to +2.5). In published comparisons it closes about a quarter of the gap to the teacher. Begin with it where all imagery has labels: "
+    "no other recipe did detectably better there.",
+    "patient": "With a tenth of the labels of real imagery and short trainings no difference to the student alone could be detected (buildings "
+    "+1.9 points of AP, -1.2 to +5.2). In its paper it needs many times the usual steps to pay.",
+    UNLABELLED: "With a tenth of the labels, and the rest as imagery without labels, buildings came out 6.9 points of AP above the student alone "
+    "(+3.6 to +10.5), half of the way to the teacher; on land cover no difference could be detected. So it is the one to begin with where there "
+    "is imagery without labels.",
+    "features": "With a tenth of the labels of real imagery no difference to the student alone could be detected (buildings +1.0 points of AP, "
+    "-2.4 to +4.2). In its paper it gains a little over the classic recipe with many classes.",
     OWN: "Nobody has measured it: compare it with a named recipe on the same data.",
 }
 """What was measured of the recipes of `kdcore.settings.RECIPES`, for people."""
