@@ -46,7 +46,12 @@ MODELS: dict[type[Frozen], tuple[str, str]] = {
         "A preset's name (`student: tiny`), a pair of names (`student: unet/resnet34`), or these fields. Architectures and encoders "
         "are those of segmentation-models-pytorch; encoders of timm begin with `tu-`.",
     ),
-    Recipe: ("`recipe:`", f"How the distilled student learns: `{FORMULA}`. [What that means](mathematics.md)."),
+    Recipe: (
+        "`recipe:`",
+        f"How the distilled student learns: `{FORMULA}`. [What that means](mathematics.md). `kdcore study` and `kdcore runs start` take the "
+        "preset's only where something is said about the recipe, else the one that [the evidence](studies.md) supports: `unlabelled` for data "
+        "with imagery without labels, or labels that are not used, else `classic`.",
+    ),
     Budget: (
         "`budget:` and `teacher.budget:`",
         "What each training may spend. Student alone and distilled student share one, with the same first weights and the same crops.",

@@ -74,6 +74,8 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
             for part in path:
                 place = place[part]
             place[last] = value
+    if flags.get("recipe.alpha") == 0:  # nobody asks the teacher then, whatever the recipe is
+        values["recipe"] |= {"unlabelled": 0.0, "channels": 0.0, "features": 0.0}
     return validate(StudySettings, values, str(file) if file else "settings")
 
 

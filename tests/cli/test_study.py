@@ -131,6 +131,11 @@ class TestAStudy:
         file.write_text("labels: 0.1\nrecipe: {temperature: 3}\n")
         assert chosen_settings("quick", file, {}).recipe == RECIPES["classic"].model_copy(update={"temperature": 3})
 
+    @pytest.mark.parametrize("name", RECIPES)
+    def test_with_alpha_zero_every_recipe_leaves_the_teacher_out(self, name):
+        recipe = chosen_settings("demo", None, flags_of(None, None, 0.0, None, None, None, recipe=name)).recipe
+        assert (recipe.alpha, recipe.unlabelled, recipe.channels, recipe.features) == (0, 0, 0, 0)
+
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
         assert study(path, "--recipe", "best") == (
