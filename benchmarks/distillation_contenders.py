@@ -186,13 +186,14 @@ def measure(path: Path, teacher: str, student: str, chosen: Any, folder: Path) -
         pays = (
             f"paid back after {answers / saved:.0f} steps against *live*, of all seeds and students of a study together"
         )
+    judged = f", aim {ONLINE_LIMIT:g}: {verdict(ONLINE_LIMIT, online)}" if teacher == "large" else ""
     return "\n\n".join(
         [
             f"Teacher {teacher} ({millions:.1f} M parameters), student {student}; medians of {chosen.steps} steps in turns of {chosen.turn}; "
             "ratios of the thread's processor time with 95 % intervals.",
             table(header, rows),
             f"Cached over alone: {cached:.3f}, limit {CACHED_LIMIT}: {verdict(cached, CACHED_LIMIT)}. Slowest advantage over an online way: "
-            f"{online:.2f}, aim {ONLINE_LIMIT:g}: {verdict(ONLINE_LIMIT, online)}.",
+            f"{online:.2f}{judged}.",
             f"Computing the answers ({chosen.views} view(s)): {answers:.0f} s of {building:.0f} s from starting Python to the first step "
             f"(stages: {stages}), {building_mb:.0f} MB at most; {pays}.",
         ]
