@@ -243,7 +243,7 @@ def answering(
         should_stop=should_stop if alone else lambda: False,
     ) as served:
         if served.served == "cache":
-            teacher.cpu()  # a GPU's memory is the student's now
+            teacher.to("meta")  # nobody asks it again: its memory is the student's now
         fabric.barrier()
         yield served
 

@@ -12,6 +12,7 @@ from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network
 from kdcore.models.networks import build_network
+from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Hardware, Recipe
 from kdcore.training.run import Reporter, execute
@@ -152,6 +153,22 @@ class TestRuns:
         assert not any(stage == "training" for stage, *_ in stages)
         execute(run, test=False)
         assert run.report.exists()
+
+    @pytest.mark.parametrize(("limit", "stays"), [(20.0, False), (0.0, True)])
+    def test_its_weights_leave_the_memory_once_its_answers_are_kept(
+        self, path, checkpoint, tmp_path, monkeypatch, limit, stays
+    ):
+        loaded = []
+        load = Teacher.load
+
+        def remember(*arguments, **options):
+            loaded.append(load(*arguments, **options))
+            return loaded[-1]
+
+        monkeypatch.setattr(Teacher, "load", remember)
+        run = run_in(tmp_path, path, checkpoint, hardware=Hardware(device="cpu", cache_gb=limit))
+        execute(run, test=False)
+        assert {tensor.is_meta for tensor in loaded[0].state_dict().values()} == {not stays}
 
     def test_the_student_alone_asks_nobody(self, path, tmp_path):
         run = RunDirectory.create(tmp_path / "run", run_settings(path, "alone"))
