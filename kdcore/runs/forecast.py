@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from kdcore.errors import KdcoreError
 from kdcore.files import write_json
 from kdcore.runs.devices import kind_of
-from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs
+from kdcore.runs.plan import PlannedRun, asks_teacher, members, planned_runs
 from kdcore.runs.progress import FORWARD_SHARE, pixels
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.workspace import Workspace
@@ -25,7 +25,7 @@ class Costs:
 
     Attributes:
         alone: seconds for each step and pixel of a network that learns from labels, by device and network.
-        taught: the same for a student with a teacher, by device, student, teacher and answers asked for at each step.
+        taught: the same for a student with a teacher, of all its crops, by device, student, teacher and answers asked for at each step.
         overhead: elapsed time over the time of the steps, of finished runs: reading, validation and scoring.
     """
 
@@ -114,7 +114,7 @@ def add_costs(costs: Costs, study: StudyFolder) -> None:
         cost = run.seconds / run.step / pixels(plan.budget)
         if is_taught(settings, plan):
             key = (device, settings.student, settings.teacher.network, members(settings))
-            costs.taught.setdefault(key, []).append(cost)
+            costs.taught.setdefault(key, []).append(cost / (1 + settings.recipe.unlabelled))
         else:
             costs.alone.setdefault((device, network_of(settings, plan)), []).append(cost)
         if run.state == "finished":
@@ -145,18 +145,19 @@ def forecast(settings: StudySettings, costs: Costs) -> Forecast | None:
 
 
 def cost_of(settings: StudySettings, plan: PlannedRun, device: Device, costs: Costs) -> tuple[float | None, bool]:
-    """Seconds for each step and pixel of a run, and whether that very kind of run was measured."""
+    """Seconds for each step and labelled pixel of a run, and whether that very kind of run was measured."""
     if not is_taught(settings, plan):
         found = costs.alone.get((device, network_of(settings, plan)))
         return (mean(found), True) if found else (None, False)
+    crops = 1 + settings.recipe.unlabelled  # for each labelled one
     taught = costs.taught.get((device, settings.student, settings.teacher.network, members(settings)))
     if taught:
-        return mean(taught), True
+        return crops * mean(taught), True
     alone = costs.alone.get((device, settings.student))
     teacher = costs.alone.get((device, settings.teacher.network))
     if not alone or not teacher:
         return None, False
-    return mean(alone) + FORWARD_SHARE * members(settings) * mean(teacher), False
+    return crops * (mean(alone) + FORWARD_SHARE * members(settings) * mean(teacher)), False
 
 
 def is_taught(settings: StudySettings, plan: PlannedRun) -> bool:
@@ -167,10 +168,3 @@ def is_taught(settings: StudySettings, plan: PlannedRun) -> bool:
 def network_of(settings: StudySettings, plan: PlannedRun) -> NetworkSettings:
     """The network that a run trains."""
     return settings.teacher.network if plan.arm == "teacher" else settings.student
-
-
-def members(settings: StudySettings) -> int:
-    """How often a teacher's networks are asked at each step: not at all where their answers about the scenes are kept."""
-    if settings.recipe.teacher_sees == "scene":
-        return 0
-    return len(settings.teacher.checkpoints or settings.teacher.seeds) * (8 if settings.teacher.flips else 1)

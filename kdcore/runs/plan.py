@@ -61,6 +61,13 @@ def asks_teacher(settings: StudySettings) -> bool:
     return settings.control == "alone" and settings.recipe.alpha > 0
 
 
+def members(settings: StudySettings) -> int:
+    """How often a teacher's networks are asked at each step: not at all where their answers about the scenes are kept."""
+    if settings.recipe.teacher_sees == "scene":
+        return 0
+    return len(settings.teacher.checkpoints or settings.teacher.seeds) * (8 if settings.teacher.flips else 1)
+
+
 def with_steps(budget: Budget, steps: int) -> Budget:
     """A budget of more or fewer steps and as many validations."""
     every = max(1, round(budget.validate_every * steps / budget.steps))

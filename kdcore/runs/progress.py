@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Literal
 
 from kdcore.errors import RunError
-from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps
+from kdcore.runs.plan import PlannedRun, asks_teacher, members, planned_runs, read_alone_steps
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Arm, Budget, Frozen, StudySettings
 
@@ -159,5 +159,4 @@ def guessed_rate(arm: Arm, settings: StudySettings, rates: dict[Arm, float]) -> 
     alone = rates.get("alone", teacher)
     if arm != "distilled" or alone is None or not asks_teacher(settings):
         return alone
-    members = len(settings.teacher.checkpoints or settings.teacher.seeds)
-    return (1 + settings.recipe.unlabelled) * (alone + FORWARD_SHARE * members * (teacher or 0.0))
+    return (1 + settings.recipe.unlabelled) * (alone + FORWARD_SHARE * members(settings) * (teacher or 0.0))

@@ -21,7 +21,8 @@ from kdcore.errors import KdcoreError, RunError
 from kdcore.models.networks import SegmentationNetwork, build_network
 from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.runs.devices import take
-from kdcore.runs.forecast import Probe, members, save_probe
+from kdcore.runs.forecast import Probe, save_probe
+from kdcore.runs.plan import members
 from kdcore.runs.progress import pixels
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, load

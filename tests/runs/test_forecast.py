@@ -106,3 +106,15 @@ def test_probes_are_kept_and_broken_ones_ignored(tmp_path):
     save_probe(workspace, a_probe(alone_cost=2.0))  # the same networks again
     (tmp_path / ".probes/broken.json").write_text("{")
     assert read_probes(workspace) == [a_probe(alone_cost=2.0)]
+
+
+def test_crops_without_labels_take_their_time_too(tmp_path):
+    """A study that had none tells what one with as many as labelled crops takes, and the other way round."""
+    more = Recipe(alpha=0.9, unlabelled=1, teacher_sees="crop")
+    before = measured(tmp_path / "a", {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    assert forecast(settings(recipe=more), measured_costs([before])).seconds == pytest.approx(30 + 12 + 64)
+    before = measured(tmp_path / "b", {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 32}, recipe=more)
+    assert forecast(settings(), measured_costs([before])).seconds == pytest.approx(74)
+    assert forecast(settings(recipe=more), measured_costs([before])).seconds == pytest.approx(30 + 12 + 64)
+    unknown = measured(tmp_path / "c", {"teacher-s0": 30, "alone-s0": 6})
+    assert forecast(settings(recipe=more), measured_costs([unknown])).seconds == pytest.approx(30 + 12 + 64)

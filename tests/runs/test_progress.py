@@ -15,7 +15,8 @@ STEPS = Budget(steps=100, batch_size=2, crop=64)
 
 @pytest.fixture
 def settings():
-    return tiny_study(budget=STEPS, teacher=TeacherSettings(network=TINY, budget=STEPS))
+    asked_at_each_step = Recipe(teacher_sees="crop")
+    return tiny_study(budget=STEPS, teacher=TeacherSettings(network=TINY, budget=STEPS), recipe=asked_at_each_step)
 
 
 @pytest.fixture
@@ -66,9 +67,15 @@ def test_the_distilled_student_is_guessed_from_the_other_two(measure):
     assert progress.seconds_left == pytest.approx(100 * (1.0 + 3.0 / 3))
 
 
+def test_a_teacher_whose_answers_are_kept_is_not_asked_at_each_step(measure, settings):
+    kept = settings.model_copy(update={"recipe": Recipe(teacher_sees="scene", unlabelled=1.0)})
+    progress = measure(of=kept, teacher_s0=finished(300.0, 300.0), alone_s0=finished(100.0, 100.0))
+    assert progress.seconds_left == pytest.approx(2 * 100)
+
+
 def test_unlabelled_crops_and_ensembles_make_it_dearer(measure, settings):
     members = settings.teacher.model_copy(update={"seeds": (0, 1)})
-    recipe = Recipe(alpha=0.5, unlabelled=1.0)
+    recipe = Recipe(alpha=0.5, unlabelled=1.0, teacher_sees="crop")
     progress = measure(
         of=settings.model_copy(update={"teacher": members, "recipe": recipe}),
         teacher_s0=finished(300.0, 300.0),
