@@ -137,7 +137,6 @@ def measure(path: Path, teacher: str, student: str, chosen: Any, folder: Path) -
     started = time.perf_counter()
     builder = start("build")
     building, building_mb = time.perf_counter() - started, builder.first["peak_mb"]
-    stages = {name: round(seconds, 1) for name, seconds in builder.first["stages"].items()}
     builder.end()
     peers = [start(name) for name in names]
     times = {name: Times() for name in names}
@@ -194,8 +193,8 @@ def measure(path: Path, teacher: str, student: str, chosen: Any, folder: Path) -
             table(header, rows),
             f"Cached over alone: {cached:.3f}, limit {CACHED_LIMIT}: {verdict(cached, CACHED_LIMIT)}. Slowest advantage over an online way: "
             f"{online:.2f}{judged}.",
-            f"Computing the answers ({chosen.views} view(s)): {answers:.0f} s of {building:.0f} s from starting Python to the first step "
-            f"(stages: {stages}), {building_mb:.0f} MB at most; {pays}.",
+            f"Computing the answers to {chosen.views} view{'s' if chosen.views == 'eight' else ''}: {answers:.0f} s of {building:.0f} s from "
+            f"starting Python to the first step, {building_mb:.0f} MB at most; {pays}.",
         ]
     )
 
