@@ -25,7 +25,7 @@ from measuring import parser, publish, table, verdict
 
 from kdcore.data.demo import SIZE, write_demo
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.settings import STUDY_PRESETS, Budget, Hardware, StudySettings
+from kdcore.settings import RECIPES, STUDY_PRESETS, Budget, Hardware, StudySettings
 from kdcore.training.run import Reporter
 from kdcore.training.study import run_study
 
@@ -62,7 +62,7 @@ def settings_of(preset: str, seeds: int, share: float, views: str) -> StudySetti
     teacher = plain.teacher.model_copy(update={"budget": shortened(plain.teacher.budget, share)})
     return plain.model_copy(
         update={
-            "recipe": plain.recipe.model_copy(update={"teacher_sees": "scene"}),
+            "recipe": RECIPES["classic"],  # as many crops in a step as the student alone has
             "teacher": teacher,
             "budget": shortened(plain.budget, share),
             "seeds": tuple(range(seeds)),
