@@ -72,7 +72,7 @@ def test_a_sweep_from_a_folder_to_its_sentences_and_on_with_more_trials(make_col
 def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(make_collection, tmp_path, out):
     collection = make_collection()
     save(
-        tiny_sweep(trials=4, budget=BUDGET.model_copy(update={"steps": 60, "validate_every": 20})), tmp_path / "s.yaml"
+        tiny_sweep(trials=4, budget=BUDGET.model_copy(update={"steps": 240, "validate_every": 80})), tmp_path / "s.yaml"
     )
     words = ["sweep", str(collection), "--out", str(out), "--settings", str(tmp_path / "s.yaml"), "--workers", "1"]
     command = [sys.executable, "-c", "from kdcore.cli import main; main()", *words]
