@@ -7,9 +7,9 @@ seconds of the dearest recipe. The same command goes on where it was stopped, an
 trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then.
 
 `--labels 0.25` gives the students another share of the labels than the file says, `--steps 1500` another budget, and `--seeds 0 1 2`
-other seeds; the teacher is the same. `--curves FILE.html --only NAME` draws an arm's precision-recall curves beside those of the
-student alone and the teacher, from what has finished. With `--save` the table goes to
-`benchmarks/results/evidence_NAME_PERCENT_STEPS.md`.
+other seeds; the teacher is the same. Another length is set against the student alone of the file's own length, or of `--against` steps.
+`--curves FILE.html --only NAME` draws an arm's precision-recall curves beside those of the student alone and the teacher, from what has
+finished. With `--save` the table goes to `benchmarks/results/evidence_NAME_PERCENT_STEPS.md`, with `_against_STEPS` where that is given.
 """
 
 import json
@@ -65,7 +65,13 @@ class Experiment:
     """The runs of one evidence file in one folder."""
 
     def __init__(
-        self, file: Path, out: Path, labels: float | None = None, steps: int | None = None, seeds: tuple[int, ...] = ()
+        self,
+        file: Path,
+        out: Path,
+        labels: float | None = None,
+        steps: int | None = None,
+        seeds: tuple[int, ...] = (),
+        against: int | None = None,
     ) -> None:
         written, self.name, self.out = load(Evidence, file), file.stem, out.absolute()
         self.collection = (file.parent / written.collection).resolve()
@@ -75,12 +81,18 @@ class Experiment:
             "seeds": seeds or written.seeds,
         }
         self.settings = written.model_copy(update=changed)
-        self.key = f"{100 * self.settings.labels:g}_{self.settings.budget.steps}"
-        as_written = (self.settings.labels, self.settings.budget) == (written.labels, written.budget)
-        self.students = self.out if as_written else self.out / self.key
-        # Another length is set against the student alone of the file's own length, too: its better one may be that.
-        same_labels = self.settings.labels == written.labels
-        self.as_written = f"{ALONE}, {written.budget.steps} steps" if same_labels and not as_written else None
+        own, other = self.settings.budget.steps, against or written.budget.steps
+
+        def key(steps: int) -> str:
+            return f"{100 * self.settings.labels:g}_{steps}"
+
+        def place(steps: int) -> Path:
+            as_written = (self.settings.labels, steps) == (written.labels, written.budget.steps)
+            return self.out if as_written else self.out / key(steps)
+
+        self.key, self.students = key(own) + (f"_against_{against}" if against else ""), place(own)
+        # The student alone of another length is a rival, too: its better length may be that.
+        self.rivals, self.rival = place(other), f"{ALONE}, {other} steps" if other != own else None
         spare = self.settings.labels < 1 or bool(Collection.open(self.collection).unlabelled)
         self.recipes = {
             name: recipe for name, recipe in self.settings.recipes.items() if spare or not recipe.unlabelled
@@ -141,8 +153,8 @@ class Experiment:
 
     def folder(self, arm: str, seed: int) -> Path:
         """Where a student's run lies."""
-        if arm == self.as_written:
-            return self.out / f"{ALONE}-s{seed}"
+        if arm == self.rival:
+            return self.rivals / f"{ALONE}-s{seed}"
         return self.students / f"{arm.replace(', ', '-').replace(' ', '-')}-s{seed}"
 
     def steps_in_same_seconds(self) -> int | None:
@@ -182,9 +194,9 @@ class Experiment:
         """The results so far."""
         _, teacher_folder = self.teacher(Reporter(report))
         teacher = Scores.load(RunDirectory(teacher_folder).scores)
-        scores = {arm: self.finished(arm) for arm in (*self.arms, self.as_written) if arm is not None}
+        scores = {arm: self.finished(arm) for arm in (*self.arms, self.rival) if arm is not None}
         scores = {arm: found for arm, found in scores.items() if found}
-        rival = self.as_written or SAME_SECONDS
+        rival = self.rival or SAME_SECONDS
         rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None)]
         for arm, found in scores.items():
             runs = [RunDirectory(self.folder(arm, seed)) for seed in found]
@@ -318,13 +330,14 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--labels", type=float)
     arguments.add_argument("--steps", type=int)
+    arguments.add_argument("--against", type=int, help="steps of the student alone that another length is set against")
     arguments.add_argument("--seeds", type=int, nargs="*", default=())
     arguments.add_argument("--only", nargs="*", default=())
     arguments.add_argument("--curves", type=Path, help="draw the first of --only, without training")
     arguments.add_argument("--table", action="store_true", help="of what has finished, without training")
     given = arguments.parse_args()
     try:
-        experiment = Experiment(given.file, given.out, given.labels, given.steps, tuple(given.seeds))
+        experiment = Experiment(given.file, given.out, given.labels, given.steps, tuple(given.seeds), given.against)
         if given.curves:
             experiment.draw(given.only[0], given.curves)
             return

@@ -232,6 +232,10 @@ NOT_OFFERED = {
 }
 
 
+# The parts of a recipe that only a teacher gives, as they are where nobody asks one.
+FROM_THE_TEACHER = {"unlabelled": 0.0, "channels": 0.0, "features": 0.0}
+
+
 class Recipe(Frozen):
     """How a student learns: `loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + features * F + channels * C)`.
 
@@ -295,7 +299,7 @@ class Recipe(Frozen):
     @property
     def alone(self) -> "Recipe":
         """The same without the teacher: that of the student alone."""
-        return self.model_copy(update={"alpha": 0.0, "unlabelled": 0.0, "channels": 0.0, "features": 0.0})
+        return self.model_copy(update={"alpha": 0.0, **FROM_THE_TEACHER})
 
 
 RECIPES: dict[str, Recipe] = {

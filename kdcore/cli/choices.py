@@ -8,7 +8,7 @@ import typer
 from kdcore.cli.output import errors
 from kdcore.errors import SettingsError
 from kdcore.recipes import EVIDENCE, name_of, recommended
-from kdcore.settings import RECIPES, STUDY_PRESETS, Recipe, StudySettings, read_yaml, validate
+from kdcore.settings import FROM_THE_TEACHER, RECIPES, STUDY_PRESETS, Recipe, StudySettings, read_yaml, validate
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
@@ -75,7 +75,7 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
                 place = place[part]
             place[last] = value
     if flags.get("recipe.alpha") == 0:  # nobody asks the teacher then, whatever the recipe is
-        values["recipe"] |= {"unlabelled": 0.0, "channels": 0.0, "features": 0.0}
+        values["recipe"] |= FROM_THE_TEACHER
     return validate(StudySettings, values, str(file) if file else "settings")
 
 

@@ -11,6 +11,7 @@ from kdcore.recipes import OWN, name_of
 from kdcore.runs.library import Known
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import (
+    FROM_THE_TEACHER,
     PRESETS,
     RECIPES,
     STUDY_PRESETS,
@@ -118,7 +119,7 @@ class Choices:
         if self.recipe == OWN:
             values |= {"unlabelled": self.unlabelled, "channels": self.channels, "mix": self.mix}
             values["teacher_sees"] = "crop" if self.mix == "mixup" else base.teacher_sees  # it must see what is blended
-        return values | ({"unlabelled": 0.0, "channels": 0.0, "features": 0.0} if self.alpha == 0 else {})
+        return values | (FROM_THE_TEACHER if self.alpha == 0 else {})
 
 
 @dataclass(frozen=True)

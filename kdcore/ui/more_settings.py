@@ -1,8 +1,10 @@
 """What hardly anyone needs to change on the Train page."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.recipes import OWN
 from kdcore.ui import words
@@ -45,16 +47,8 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 key="learning_rate",
                 bind="query-params",
             ),
-            "task": b.selectbox(
-                "Task loss", list(words.TASKS), key="task", format_func=words.TASKS.__getitem__, persist_state="session"
-            ),
-            "distillation": c.selectbox(
-                "Distillation loss",
-                list(words.DISTILLATIONS),
-                key="distillation",
-                format_func=words.DISTILLATIONS.__getitem__,
-                persist_state="session",
-            ),
+            "task": select(b, "Task loss", "task", words.TASKS),
+            "distillation": select(c, "Distillation loss", "distillation", words.DISTILLATIONS),
             "labels": a.number_input(
                 "Labels that the students may use, %",
                 1,
@@ -64,14 +58,7 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 bind="query-params",
                 help=words.TERMS["labels"],
             ),
-            "match": b.selectbox(
-                "The student alone gets",
-                list(words.MATCHES),
-                key="match",
-                format_func=words.MATCHES.__getitem__,
-                persist_state="session",
-                help=words.TERMS["match"],
-            ),
+            "match": select(b, "The student alone gets", "match", words.MATCHES, words.TERMS["match"]),
             "teacher_seeds": c.number_input(
                 "Teachers, averaged",
                 1,
@@ -82,14 +69,7 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 disabled=reused,
                 help=words.TERMS["teacher seeds"],
             ),
-            "views": a.selectbox(
-                "The teacher's answers are kept",
-                list(words.VIEWS),
-                key="views",
-                format_func=words.VIEWS.__getitem__,
-                persist_state="session",
-                help=words.TERMS["views"],
-            ),
+            "views": select(a, "The teacher's answers are kept", "views", words.VIEWS, words.TERMS["views"]),
             "teacher_flips": b.toggle(
                 "Teacher looks at eight views",
                 usual["teacher_flips"],
@@ -100,6 +80,14 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
         }
         own = own_recipe(usual) if recipe == OWN else {name: usual[name] for name in ("unlabelled", "channels", "mix")}
     return values | own
+
+
+def select(place: DeltaGenerator, label: str, key: str, names: Mapping[str, str], explained: str | None = None) -> str:
+    """A select box that keeps its value in the session; `names` are the values and what is shown for them."""
+    chosen: str = place.selectbox(
+        label, list(names), key=key, format_func=names.__getitem__, persist_state="session", help=explained
+    )
+    return chosen
 
 
 def own_recipe(usual: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +112,5 @@ def own_recipe(usual: dict[str, Any]) -> dict[str, Any]:
             key="channels",
             bind="query-params",
         ),
-        "mix": c.selectbox(
-            "Mix crops", list(words.MIXES), key="mix", format_func=words.MIXES.__getitem__, persist_state="session"
-        ),
+        "mix": select(c, "Mix crops", "mix", words.MIXES),
     }
