@@ -13,7 +13,7 @@ from kdcore.errors import SettingsError
 from kdcore.files import write_text
 
 if TYPE_CHECKING:
-    from kdcore.data.inspect import Inspection
+    from kdcore.data.facts import Inspection
 
 app = typer.Typer(help="Look at imagery and labels before a study.", no_args_is_help=True)
 
@@ -57,7 +57,7 @@ def write_proposal(found: "Inspection", folder: Path, out: Path | None) -> Path 
     """Write the proposal where it can be written, with `root:` where that is not the folder itself."""
     if found.proposal is None:
         return None
-    from kdcore.data.inspect import proposal_text
+    from kdcore.data.propose import proposal_text
 
     target = out
     if target is None:

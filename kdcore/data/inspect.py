@@ -1,22 +1,27 @@
 """What a folder holds, what is wrong with it, and a `collection.yaml` that would read it."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, hash_file, list_files
-from kdcore.data.labels import pack_colours, read_polygons
-from kdcore.data.palette import PALETTE
-from kdcore.data.rasters import DTYPES, IMAGE_SUFFIXES, colour_bands, ground_resolution, open_raster
-from kdcore.data.survey import spread, survey
+from kdcore.data.facts import (
+    MOST_CODES,
+    Inspection,
+    RasterFacts,
+    mask_colours,
+    mask_facts,
+    note_raster,
+    polygon_facts,
+    raster_facts,
+)
+from kdcore.data.propose import propose
+from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
+from kdcore.data.survey import survey
 from kdcore.errors import DataError, KdcoreError
-from kdcore.settings import SPLITS, ClassSettings, CollectionSettings, SplitSettings, to_yaml
+from kdcore.settings import SPLITS
 
 FOLDERS = {
     "images": ("images", "image", "img", "imgs", "imagery", "tiles", "scenes"),
@@ -24,75 +29,6 @@ FOLDERS = {
     "labels": ("labels", "label", "polygons", "vectors", "annotations"),
     "unlabelled": ("unlabelled", "unlabeled"),
 }
-CLASS_FIELDS = ("class", "label", "category", "type", "landcover", "land_cover", "class_name")
-MOST_BLOCKS = 1000  # of a mask that are counted
-MOST_CODES = 60  # values or colours; more means that a file is imagery or was compressed with loss
-
-
-@dataclass
-class RasterFacts:
-    """The header of one raster."""
-
-    file: str
-    width: int
-    height: int
-    bands: int
-    dtype: str
-    driver: str
-    crs: str | None
-    metres_per_pixel: float | None
-    nodata: float | None
-    alpha: bool = False
-
-
-@dataclass
-class MaskFacts:
-    """What one mask holds: pixels by value, or by colour."""
-
-    file: str
-    kind: Literal["index", "palette", "rgb"]
-    pixels: dict[str, int]
-
-
-@dataclass
-class PolygonFacts:
-    """What one vector file holds."""
-
-    file: str
-    polygons: int
-    crs: str
-    fields: list[str]
-    class_field: str | None
-    values: dict[str, int]
-
-
-@dataclass
-class Inspection:
-    """Everything that was found.
-
-    Attributes:
-        problems: sentences that each say what is wrong and how to mend it.
-        notes: sentences that are good to know.
-        class_pixels: labelled pixels of each class in each part of the split, read through the proposed or existing settings.
-        proposal: a `collection.yaml`, or None where there is one already or nothing to propose.
-    """
-
-    path: str
-    images: list[RasterFacts] = field(default_factory=list)
-    unlabelled: list[RasterFacts] = field(default_factory=list)
-    masks: list[MaskFacts] = field(default_factory=list)
-    polygons: list[PolygonFacts] = field(default_factory=list)
-    scenes: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    class_pixels: dict[str, dict[str, int]] = field(default_factory=dict)
-    proposal: CollectionSettings | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        values = asdict(self)
-        values["proposal"] = None if self.proposal is None else self.proposal.model_dump(mode="json", exclude_none=True)
-        return values
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -249,86 +185,6 @@ def usable(
     return facts
 
 
-def raster_facts(path: Path) -> RasterFacts:
-    """Read a raster's header."""
-    with open_raster(path) as dataset:
-        resolution = ground_resolution(dataset.crs, dataset.transform, dataset.width, dataset.height)
-        return RasterFacts(
-            file=path.name,
-            width=dataset.width,
-            height=dataset.height,
-            bands=dataset.count,
-            dtype=dataset.dtypes[0],
-            driver=dataset.driver,
-            crs=None if dataset.crs is None else dataset.crs.to_string(),
-            metres_per_pixel=None if resolution is None else round(float(np.sqrt(resolution[0] * resolution[1])), 4),
-            nodata=None if dataset.nodata is None or np.isnan(dataset.nodata) else float(dataset.nodata),
-            alpha=len(colour_bands(dataset)) < dataset.count,
-        )
-
-
-def note_raster(found: Inspection, facts: RasterFacts) -> None:
-    """What a person should know about a raster before using it."""
-    if facts.dtype not in DTYPES:
-        found.problems.append(
-            f"{facts.file}: has values of type {facts.dtype}; supported are {', '.join(DTYPES)}. Convert it with `gdal_translate -ot`."
-        )
-    if facts.driver == "JPEG" and facts.file.lower().endswith((".tif", ".tiff")):
-        found.notes.append(f"{facts.file}: is a JPEG file in spite of its name; it is read as what it is.")
-    if facts.driver == "JPEG" and facts.crs is not None:
-        found.notes.append(
-            f"{facts.file}: its CRS comes from a file beside it (.aux.xml or world file); keep the two together."
-        )
-    if facts.alpha:
-        found.notes.append(
-            f"{facts.file}: its last band is transparency; it marks nodata and is not given to networks."
-        )
-    if facts.metres_per_pixel is None:
-        found.notes.append(
-            f"{facts.file}: has no georeference; areas are counted in pixels unless `native_metres_per_pixel` is set in collection.yaml."
-        )
-
-
-def mask_facts(path: Path) -> MaskFacts:
-    """Count the values or colours of a mask; of large ones in evenly spread blocks."""
-    with open_raster(path) as dataset:
-        try:
-            palette = dataset.colormap(1) if dataset.count == 1 else None
-        except ValueError:
-            palette = None
-        if dataset.dtypes[0] not in ("uint8", "uint16", "int16", "int8", "int32", "uint32"):
-            raise DataError(
-                f"{path}: a mask must hold whole numbers or colours, not {dataset.dtypes[0]}. Convert it with `gdal_translate -ot Byte`."
-            )
-        counts: Counter[int] = Counter()
-        for _, window in spread(list(dataset.block_windows(1)), MOST_BLOCKS):
-            coloured = dataset.count >= 3
-            codes = pack_colours(dataset.read([1, 2, 3], window=window)) if coloured else dataset.read(1, window=window)
-            values, pixels = np.unique(codes, return_counts=True)
-            counts.update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
-            if len(counts) > 100 * MOST_CODES:
-                break
-        kind: Literal["index", "palette", "rgb"] = "rgb" if dataset.count >= 3 else "palette" if palette else "index"
-    if kind == "rgb":
-        return MaskFacts(path.name, kind, {f"#{code:06X}": pixels for code, pixels in counts.most_common()})
-    if palette:
-        return MaskFacts(
-            path.name,
-            kind,
-            {f"{code} #{bytes(palette[code][:3]).hex().upper()}": n for code, n in counts.most_common()},
-        )
-    return MaskFacts(path.name, kind, {str(code): pixels for code, pixels in counts.most_common()})
-
-
-def polygon_facts(path: Path) -> PolygonFacts:
-    """Read polygons and look for a field that may hold classes."""
-    frame = read_polygons(path)
-    names = [str(name) for name in frame.columns.drop("geometry")]
-    class_field = next((name for wanted in CLASS_FIELDS for name in names if name.lower() == wanted), None)
-    values = {} if class_field is None else {str(key): int(n) for key, n in frame[class_field].value_counts().items()}
-    return PolygonFacts(path.name, len(frame), frame.crs.to_string(), names, class_field, values)
-
-
 def check_pairs(
     found: Inspection, images: list[tuple[Path, RasterFacts]], masks: list[Path], polygons: list[Path], root: Path
 ) -> None:
@@ -381,167 +237,3 @@ def side_file_notes(found: Inspection, root: Path) -> list[str]:
                     "trust the masks and check the names by eye."
                 )
     return notes
-
-
-def mask_colours(masks: list[MaskFacts]) -> dict[str, int]:
-    """Pixels of each colour over palette and RGB masks."""
-    total: Counter[str] = Counter()
-    for mask in masks:
-        if mask.kind != "index":
-            total.update({key.split()[-1]: pixels for key, pixels in mask.pixels.items()})
-    return dict(total.most_common())
-
-
-def propose(found: Inspection, root: Path, folders: dict[str, str], stems: list[str]) -> CollectionSettings:
-    """Settings that would read this folder, with placeholder names where the files tell none.
-
-    Raises:
-        DataError: masks that are no masks.
-    """
-    classes, ignore = propose_classes_from_masks(found, root) if found.masks else propose_classes_from_polygons(found)
-    pattern = propose_scene_pattern(stems)
-    groups = sorted({re.fullmatch(pattern, stem)["scene"] for stem in stems}) if pattern else sorted(stems)  # type: ignore[index]
-    return CollectionSettings(
-        name=re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "collection",
-        images=folders["images"],
-        masks=folders.get("masks", "masks"),
-        labels=folders.get("labels", "labels"),
-        unlabelled=folders.get("unlabelled", "unlabelled"),
-        classes=tuple(classes),
-        class_field=found.polygons[0].class_field if not found.masks else None,
-        ignore=tuple(ignore),
-        scene=pattern,
-        split=propose_split(groups),
-    )
-
-
-def propose_classes_from_masks(found: Inspection, root: Path) -> tuple[list[ClassSettings], list[int | str]]:
-    """Classes and ignored values from what the masks hold."""
-    kinds = {mask.kind for mask in found.masks}
-    names = published_names(root)
-    ignore: list[int | str] = []
-    if kinds == {"index"} or kinds == {"palette"}:
-        totals: Counter[str] = Counter()
-        for mask in found.masks:
-            totals.update(mask.pixels)
-        refuse_many(len(totals))
-        values = sorted((int(key.split()[0]), key.partition(" ")[2]) for key in totals)
-        ignore = [
-            value for value, _ in values if value < 0 or (value == 255 and max(v for v, _ in values if v != 255) < 100)
-        ]
-        kept = [(value, colour) for value, colour in values if value not in ignore]
-        classes = [
-            ClassSettings(
-                name=names.get(colour, "background" if value == 0 else f"class-{value}"),
-                value=value,
-                colour=colour
-                if colour and len({c for _, c in kept}) == len(kept)
-                else PALETTE[index % len(PALETTE)]
-                if len(kept) <= len(PALETTE)
-                else None,
-            )
-            for index, (value, colour) in enumerate(kept)
-        ]
-    else:
-        if "index" in kinds:
-            odd = next(mask.file for mask in found.masks if mask.kind == "index")
-            raise DataError(f"{odd}: holds plain values while other masks hold colours. Bring all masks to one kind.")
-        colours = mask_colours(found.masks)
-        refuse_many(len(colours))
-        total = sum(colours.values())
-        neutral = [colour for colour in colours if len({colour[1:3], colour[3:5], colour[5:7]}) == 1]
-        if len(colours) - len(neutral) >= 2:
-            ignore = [colour for colour in neutral if colours[colour] < 0.05 * total]
-        classes = [
-            ClassSettings(name=names.get(colour, f"class-{colour[1:]}"), colour=colour)
-            for colour in colours
-            if colour not in ignore
-        ]
-        found.notes.append(
-            "colours in the masks: "
-            + ", ".join(f"{colour} {100 * pixels / total:.2f} %" for colour, pixels in colours.items())
-        )
-    if ignore:
-        found.notes.append(
-            f"{', '.join(map(str, ignore))} in the masks is taken as 'ignore', not as a class; correct this if it is one."
-        )
-    if any(entry.name.startswith("class-") for entry in classes):
-        found.notes.append("the files tell no names of classes; give them names in collection.yaml.")
-    return classes, ignore
-
-
-def refuse_many(codes: int) -> None:
-    """More values than classes can have: not a mask, or one that was saved with loss."""
-    if codes > MOST_CODES:
-        raise DataError(
-            f"the masks hold {codes} different values or colours; they are imagery or were saved with loss (JPEG). Export them as PNG or GeoTIFF."
-        )
-
-
-def published_names(root: Path) -> dict[str, str]:
-    """Names of colours from a JSON file beside the data: {'#RRGGBB': name}."""
-    names: dict[str, str] = {}
-    for file in sorted(root.glob("*.json")):
-        try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
-            continue
-        entries = entries.get("classes", []) if isinstance(entries, dict) else entries
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict):
-                colour = str(entry.get("color") or entry.get("colour") or "").upper()
-                name = entry.get("title") or entry.get("name")
-                if re.fullmatch(r"#[0-9A-F]{6}", colour) and name:
-                    names[colour] = str(name)[:60]
-    return names
-
-
-def propose_classes_from_polygons(found: Inspection) -> tuple[list[ClassSettings], list[int | str]]:
-    """Background and the polygons' classes."""
-    first = found.polygons[0]
-    if first.class_field is None:
-        name = "building" if "building" in first.fields else "object"
-        names = ["background", name]
-    else:
-        names = ["background", *sorted({value for facts in found.polygons for value in facts.values} - {"background"})]
-    return [ClassSettings(name=name, colour=PALETTE[index % len(PALETTE)]) for index, name in enumerate(names)], []
-
-
-def propose_scene_pattern(stems: list[str]) -> str | None:
-    """A pattern that groups files such as `tile3_part007`, where every stem fits and groups have several files."""
-    matches = [re.fullmatch(r"(.+?)([_-][A-Za-z]*)(\d+)", stem) for stem in stems]
-    if len(stems) < 4 or not all(matches):
-        return None
-    joints = {match[2] for match in matches if match}
-    groups = {match[1] for match in matches if match}
-    if len(joints) != 1 or not 2 < len(groups) <= len(stems) / 2:
-        return None
-    return rf"(?P<scene>.+){joints.pop()}\d+"
-
-
-def propose_split(groups: list[str]) -> SplitSettings:
-    """Whole scenes where there are three or more, otherwise blocks of each scene."""
-    if len(groups) < 3:
-        return SplitSettings(
-            by="block", grid=(4, 6), train=("r[1-3]c[1-4]",), validation=("r4c[1-4]",), test=("r*c[56]",)
-        )
-    tests = max(1, round(0.2 * len(groups)))
-    validations = max(1, round(0.15 * len(groups)))
-    rest = len(groups) - tests - validations
-    return SplitSettings(
-        train=tuple(groups[:rest]),
-        validation=tuple(groups[rest : rest + validations]),
-        test=tuple(groups[rest + validations :]),
-    )
-
-
-def proposal_text(inspection: Inspection) -> str:
-    """The proposed `collection.yaml` with what was noticed as comments above."""
-    assert inspection.proposal is not None
-    lines = ["# Proposed by `kdcore data inspect`. Read it, name the classes, check the split.", "#"]
-    lines += [
-        f"# {kind}: {text}"
-        for kind, texts in (("Problem", inspection.problems), ("Note", inspection.notes))
-        for text in texts
-    ]
-    return "\n".join(lines) + "\n" + to_yaml(inspection.proposal)

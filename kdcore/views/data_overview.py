@@ -17,8 +17,10 @@ import numpy as np
 
 from kdcore.data.collection import Collection, Region
 from kdcore.data.demo import write_demo
-from kdcore.data.inspect import Inspection, inspect, proposal_text
+from kdcore.data.facts import Inspection
+from kdcore.data.inspect import inspect
 from kdcore.data.palette import class_colours
+from kdcore.data.propose import proposal_text
 from kdcore.data.scene import Box, Scene
 from kdcore.errors import KdcoreError
 from kdcore.settings import SPLITS

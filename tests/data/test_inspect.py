@@ -11,7 +11,8 @@ from PIL import Image
 from shapely import box
 
 from kdcore.data.collection import Collection
-from kdcore.data.inspect import inspect, proposal_text, propose_scene_pattern, propose_split
+from kdcore.data.inspect import inspect
+from kdcore.data.propose import proposal_text, propose_scene_pattern, propose_split
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings, load
 from tests.conftest import paint, write_collection, write_raster

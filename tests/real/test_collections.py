@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import ndimage
 
 from kdcore.data.collection import Collection
-from kdcore.data.inspect import inspect_folder, mask_facts
+from kdcore.data.facts import mask_facts
+from kdcore.data.inspect import inspect_folder
 from kdcore.data.scene import Box
 from kdcore.data.survey import survey
 from kdcore.settings import CollectionSettings, load
