@@ -9,8 +9,10 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from kdcore.data.collection import Collection
+from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.levels import quantise
 from kdcore.evaluation.report import study_report
-from kdcore.evaluation.scores import Scores, ScoresBuilder, quantise
+from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
 from kdcore.inference.layers import add_overviews, write_layers
 from kdcore.settings import (
@@ -23,6 +25,7 @@ from kdcore.settings import (
     TeacherSettings,
     save,
 )
+from tests.log_odds import log_odds
 from tests.synthetic_study import write_run
 
 UTM = "EPSG:32645"
@@ -97,7 +100,7 @@ def make_map_study(
 def score(classes: Sequence[str], levels: np.ndarray, labels: np.ndarray) -> Scores:
     """Scores of a map against its labels."""
     builder = ScoresBuilder(classes, (1,) if len(classes) == 2 else tuple(range(len(classes))), tile=128)
-    builder.add_window("test_area", 0, 0, levels, labels, 2)
+    builder.add_window("test_area", 0, 0, log_odds(levels), labels, 2)
     return builder.build()
 
 

@@ -7,11 +7,11 @@ holds the noise of the imagery only: single seeds are drawn beside it. The inter
 In a simulation of 40 tiles a band of 95 % held the true curve 94.5 % of the time between recalls of 10 and 95 %, nowhere
 there less than 90 %. At recalls of a few percent a few pixels decide, and it is too narrow (tests/evaluation/test_bands.py).
 
-Scores of large test splits are big (256 counts for each tile and class), so they are taken one after another, and only
+Scores of large test splits are big (hundreds of counts for each tile and class), so they are taken one after another, and only
 sums and summaries are kept.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +29,10 @@ from kdcore.evaluation.compare import (
     widening,
 )
 from kdcore.evaluation.curves import Floats, average_precision, prevalence
+from kdcore.evaluation.levels import GRID, regroup
 from kdcore.evaluation.operating import MEAN, OperatingPoint, chosen_level, operating_point, view_curve
 from kdcore.evaluation.recalls import precision_between, precision_in_steps
-from kdcore.evaluation.scores import BINS, Scores
+from kdcore.evaluation.scores import Scores
 
 RECALLS: Floats = np.linspace(0.01, 1, 100)
 """Recalls at which bands are known."""
@@ -46,7 +47,8 @@ class ArmCurves:
     """One arm: S seeds, K scored classes. Where classes are rows, the mean over them is one more: the last.
 
     Attributes:
-        positives, negatives: (S, K, 256) pixels of the test split per level.
+        positives, negatives: (S, K, 255) pixels of the test split per level of a map, for thresholds.
+        fine: the same two in the levels of `kdcore.evaluation.levels.GRID`, (S, K, G), for curves and calibration.
         validation: the same two of the validation split, for choosing thresholds.
         ap: (K + 1, 3) average precision, mean over seeds, with its interval; nan where it cannot be known.
         band: (K + 1, 2, 100) lower and upper precision at `RECALLS` of all seeds together.
@@ -54,9 +56,15 @@ class ArmCurves:
 
     positives: Counts
     negatives: Counts
+    fine: tuple[Counts, Counts]
     validation: tuple[Counts, Counts]
     ap: Floats
     band: Floats
+
+    @property
+    def pooled(self) -> tuple[Counts, Counts]:
+        """The pixels of all seeds together in the levels of `GRID`, two of (K, G)."""
+        return summed(self.fine)
 
 
 @dataclass(frozen=True)
@@ -118,14 +126,15 @@ class StudyCurves:
 class _Replicates:
     """What is kept of an arm while its seeds are read: sums over seeds, and AP of each seed and resample."""
 
-    positives: list[Counts]
-    negatives: list[Counts]
+    on_map: list[tuple[Counts, Counts]]
+    on_grid: list[tuple[Counts, Counts]]
+    full: list[Floats]  # AP of each seed on all tiles, (K + 1,)
     ap: list[Floats]  # (resamples, K + 1) each
-    drawn: NDArray[np.float32]  # (BAND_RESAMPLES, 2, K, 256)
+    drawn: NDArray[np.float32]  # (BAND_RESAMPLES, 2, K, G)
 
     @classmethod
     def none(cls, classes: int, resamples: int) -> "_Replicates":
-        return cls([], [], [], np.zeros((resamples, 2, classes, BINS), dtype=np.float32))
+        return cls([], [], [], [], np.zeros((resamples, 2, classes, len(GRID)), dtype=np.float32))
 
 
 def study_curves(
@@ -177,8 +186,8 @@ def study_curves(
         bootstrap = Bootstrap(tiles, noise[len(again.ap)], confidence)
         full, drawn = _average_precisions(again)
         arms[arm] = ArmCurves(
-            np.stack(again.positives),
-            np.stack(again.negatives),
+            *stacked(again.on_map),
+            stacked(again.on_grid),
             _totals(validation.get(arm, ()), reference, NAMES[arm]),
             np.clip([_as_row(bootstrap.difference(full[:, view], drawn[..., view])) for view in views], 0, 1),
             np.stack([np.clip(_interval_along(*both, tiles, confidence)[1:], 0, 1) for both in passes[arm]]),
@@ -206,41 +215,41 @@ def study_curves(
 
 def _add(again: _Replicates, scores: Scores, weights: NDArray[np.uint16]) -> None:
     """Count one seed, and count it again on every resample of the tiles."""
-    positives, negatives = scores.total()
-    again.positives.append(positives)
-    again.negatives.append(negatives)
-    tiles, classes = len(scores.tiles), len(scores.scored)
-    histograms = np.empty((tiles, 2, classes * BINS), dtype=np.float32)
-    histograms[:, 0], histograms[:, 1] = scores.positives.reshape(tiles, -1), scores.negatives.reshape(tiles, -1)
+    again.on_map.append(scores.on_map())
+    again.on_grid.append(scores.on_grid())
+    again.full.append(_with_mean(average_precision(*scores.total(), scores.ties)))
+    both = np.stack([scores.positives, scores.negatives], axis=1)
+    coarse = regroup(both, scores.levels, GRID).astype(np.float32)
+    fine = both.astype(np.float32)
+    tiles = len(scores.tiles)
     ap = []
     for start in range(0, len(weights), CHUNK):
         part = weights[start : start + CHUNK].astype(np.float32)
-        drawn = (part @ histograms.reshape(tiles, -1)).reshape(len(part), 2, classes, BINS)
-        ap.append(_with_mean(average_precision(drawn[:, 0], drawn[:, 1])))
+        drawn = (part @ fine.reshape(tiles, -1)).reshape(len(part), *fine.shape[1:])
+        ap.append(_with_mean(average_precision(drawn[:, 0], drawn[:, 1], scores.ties)))
         kept = again.drawn[start : start + CHUNK]
-        kept += drawn[: len(kept)]
+        kept += (part[: len(kept)] @ coarse.reshape(tiles, -1)).reshape(len(kept), *coarse.shape[1:])
     again.ap.append(np.concatenate(ap))
 
 
 def _average_precisions(again: _Replicates) -> tuple[Floats, Floats]:
     """AP of each seed on all tiles, (S, K + 1), and on every resample, (S, resamples, K + 1)."""
-    full = average_precision(np.stack(again.positives), np.stack(again.negatives))
-    return _with_mean(full), np.stack(again.ap)
+    return np.stack(again.full), np.stack(again.ap)
 
 
 def _passes(again: _Replicates, view: int) -> tuple[Floats, Floats]:
     """Precision at `RECALLS` of all seeds together: on all tiles, (100,), and on the resamples, (BAND_RESAMPLES, 100)."""
-    whole = view_curve(np.sum(again.positives, axis=0), np.sum(again.negatives, axis=0), view)
+    whole = view_curve(*summed(stacked(again.on_grid)), view)
     full = precision_in_steps(whole[0][None], whole[1][None], RECALLS)[0]
     return full, precision_in_steps(*view_curve(again.drawn[:, 0], again.drawn[:, 1], view), RECALLS)
 
 
 def _at_recalls(again: _Replicates) -> tuple[Floats, Floats]:
     """The same without steps, of every class and their mean: (K + 1, 100) and (BAND_RESAMPLES, K + 1, 100)."""
-    full = precision_between(np.sum(again.positives, axis=0), np.sum(again.negatives, axis=0), RECALLS)
-    resamples, _, classes, _ = again.drawn.shape
+    full = precision_between(*summed(stacked(again.on_grid)), RECALLS)
+    resamples, _, classes, levels = again.drawn.shape
     drawn = precision_between(
-        again.drawn[:, 0].reshape(-1, BINS), again.drawn[:, 1].reshape(-1, BINS), RECALLS
+        again.drawn[:, 0].reshape(-1, levels), again.drawn[:, 1].reshape(-1, levels), RECALLS
     ).reshape(resamples, classes, -1)
     return _with_mean(full.T).T, np.moveaxis(_with_mean(np.moveaxis(drawn, 1, -1)), -1, 1)
 
@@ -256,17 +265,27 @@ def _interval_along(full: Floats, again: Floats, tiles: int, confidence: float) 
 
 
 def _totals(parts: Iterable[Scores], reference: Scores, name: str) -> tuple[Counts, Counts]:
-    """Histograms of each seed over all tiles, two of (S, K, 256)."""
+    """Histograms of each seed over all tiles in the levels of a map, two of (S, K, 255)."""
     totals = []
     for scores in parts:
         if (scores.classes, scores.scored) != (reference.classes, reference.scored):
             raise DataError(
                 f"{name}: the validation scores are of other classes than the test scores. Evaluate the run again."
             )
-        totals.append(scores.total())
+        totals.append(scores.on_map())
     if not totals:
         raise DataError(f"{name}: there are no validation scores to choose a threshold with. Evaluate the run again.")
-    return np.stack([positives for positives, _ in totals]), np.stack([negatives for _, negatives in totals])
+    return stacked(totals)
+
+
+def summed(pair: tuple[Counts, Counts]) -> tuple[Counts, Counts]:
+    """Positives and negatives summed over the first axis."""
+    return pair[0].sum(axis=0), pair[1].sum(axis=0)
+
+
+def stacked(pairs: Sequence[tuple[Counts, Counts]]) -> tuple[Counts, Counts]:
+    """Positives and negatives of several seeds as two arrays."""
+    return np.stack([positives for positives, _ in pairs]), np.stack([negatives for _, negatives in pairs])
 
 
 def _with_mean(values: Floats) -> Floats:

@@ -31,7 +31,7 @@ from kdcore.evaluation.curves import (
     iou_from_confusion,
     prevalence,
 )
-from kdcore.evaluation.scores import BINS, Scores
+from kdcore.evaluation.scores import Scores
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.integer[Any]] | Values
@@ -182,12 +182,12 @@ def summarise(scores: Scores) -> dict[str, Any]:
     positives, negatives = scores.total()
     confusion, scored = scores.confusion.sum(axis=0), list(scores.scored)
     columns = {
-        "ap": average_precision(positives, negatives),
+        "ap": average_precision(positives, negatives, scores.ties),
         "iou": iou_from_confusion(confusion)[scored],
         "f1": f1_from_confusion(confusion)[scored],
         "boundary_iou": boundary_iou(scores.boundary.sum(axis=0))[scored],
         "prevalence": prevalence(positives, negatives),
-        "ece": expected_calibration_error(positives, negatives),
+        "ece": expected_calibration_error(positives, negatives, scores.probability),
     }
     return {
         **{name: known(float(value)) for name, value in means(scores).items()},
@@ -203,7 +203,7 @@ def means(scores: Scores) -> dict[str, Values]:
     positives, negatives = scores.total()
     confusion, boundary = scores.confusion.sum(axis=0), scores.boundary.sum(axis=0)
     return {
-        "mean_ap": mean_of_known(average_precision(positives, negatives)),
+        "mean_ap": mean_of_known(average_precision(positives, negatives, scores.ties)),
         **mean_overlaps(confusion, boundary, scores.scored),
     }
 
@@ -232,9 +232,9 @@ def tile_weights(tiles: int, resamples: int, rng: np.random.Generator) -> NDArra
 
 def replicates(scores: Scores, weights: NDArray[np.uint16]) -> Values:
     """The three means on every resample of the tiles, (3, resamples); the histograms are sums weighted by draws."""
-    tiles, classes = len(scores.tiles), len(scores.scored)
+    tiles, classes, levels = scores.positives.shape
     # float32 halves the time; rounding in sums beyond 2^24 pixels moves an AP by 1e-6 at most.
-    histograms = np.empty((tiles, 2, classes * BINS), dtype=np.float32)
+    histograms = np.empty((tiles, 2, classes * levels), dtype=np.float32)
     histograms[:, 0], histograms[:, 1] = scores.positives.reshape(tiles, -1), scores.negatives.reshape(tiles, -1)
     confusion, boundary = (
         scores.confusion.reshape(tiles, -1).astype(float),
@@ -243,13 +243,13 @@ def replicates(scores: Scores, weights: NDArray[np.uint16]) -> Values:
     result = np.empty((len(METRICS), len(weights)))
     for start in range(0, len(weights), CHUNK):
         part = weights[start : start + CHUNK]
-        drawn = (part.astype(np.float32) @ histograms.reshape(tiles, -1)).reshape(len(part), 2, classes, BINS)
+        drawn = (part.astype(np.float32) @ histograms.reshape(tiles, -1)).reshape(len(part), 2, classes, levels)
         overlaps = mean_overlaps(
             (part @ confusion).reshape(-1, *scores.confusion.shape[1:]),
             (part @ boundary).reshape(-1, *scores.boundary.shape[1:]),
             scores.scored,
         )
-        mean_ap = mean_of_known(average_precision(drawn[:, 0], drawn[:, 1]))
+        mean_ap = mean_of_known(average_precision(drawn[:, 0], drawn[:, 1], scores.ties))
         result[:, start : start + CHUNK] = mean_ap, *overlaps.values()
     return result
 

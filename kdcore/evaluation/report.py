@@ -16,7 +16,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from kdcore.errors import DataError, RunError
 from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.compare import compare
-from kdcore.evaluation.scores import NODATA, Scores, decide
+from kdcore.evaluation.levels import NODATA, decide
+from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.teacher_parts import teacher_parts
 from kdcore.runs.plan import asks_teacher
 from kdcore.runs.store import RunDirectory, list_runs

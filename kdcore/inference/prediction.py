@@ -24,7 +24,7 @@ from kdcore.data.palette import class_colours
 from kdcore.data.scene import Scene
 from kdcore.data.writing import writing_raster
 from kdcore.errors import DataError, RunError
-from kdcore.evaluation.scores import NODATA
+from kdcore.evaluation.levels import NODATA
 from kdcore.files import remove_half_written, sha256, write_json, write_text
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions

@@ -19,7 +19,8 @@ from kdcore.data.survey import Survey, survey
 from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, Stopped
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
-from kdcore.evaluation.scores import LEVELS, Scores
+from kdcore.evaluation.levels import LEVELS
+from kdcore.evaluation.scores import Scores
 from kdcore.files import remove_half_written, sha256, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.inference.speed import megapixels_per_second
@@ -368,8 +369,8 @@ def finish(
 
 def at_thresholds(validation: Scores, test: Scores) -> dict[str, dict[str, float]]:
     """For each scored class the threshold that is best on validation, and what it gives on the test split."""
-    positives, negatives = test.total()
-    levels = best_level(*validation.total())
+    positives, negatives = test.on_map()
+    levels = best_level(*validation.on_map())
     thresholds = {}
     for index, class_index in enumerate(test.scored):
         level = int(levels[index])

@@ -256,7 +256,7 @@ def show_calibration(study: str, files: Stamp, view: int) -> None:
     """Whether probabilities can be trusted: a reliability diagram, and each arm's error in a sentence."""
     curves = load_curves(study, files)
     shown = MEAN if view == SIDE_BY_SIDE else view
-    arms = {arm: calibration(a.positives, a.negatives, shown) for arm, a in curves.arms.items()}
+    arms = {arm: calibration(*a.fine, shown) for arm, a in curves.arms.items()}
     left, right = st.columns([0.58, 0.42], gap="large")
     with left:
         said = "; ".join(f"{ARM_NAMES[arm].lower()} is off by {100 * a.error:.1f} points" for arm, a in arms.items())

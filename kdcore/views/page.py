@@ -17,8 +17,9 @@ from kdcore.data.palette import class_colours
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
-from kdcore.evaluation.scores import NODATA, Scores, decide
+from kdcore.evaluation.scores import Scores
 from kdcore.files import write_text
 from kdcore.runs.store import RunDirectory
 from kdcore.views.amounts import amounts_html

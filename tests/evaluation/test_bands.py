@@ -8,9 +8,12 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from kdcore.errors import DataError
 from kdcore.evaluation.bands import RECALLS, study_curves
 from kdcore.evaluation.compare import compare, tile_weights
+from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN
 from kdcore.evaluation.recalls import precision_between, precision_in_steps
-from kdcore.evaluation.scores import BINS, Scores, ScoresBuilder
+from kdcore.evaluation.scores import Scores
+from tests.log_odds import log_odds, map_table
 
 TILE = 8
 CLASSES = ("land", "road", "water")
@@ -28,7 +31,7 @@ def levels_of(rng, labels, skill, classes=3):
 
 def scores_of(levels, labels, classes=CLASSES):
     builder = ScoresBuilder(classes, range(len(classes)), tile=TILE)
-    builder.add_window("scene", 0, 0, levels, labels, 1)
+    builder.add_window("scene", 0, 0, log_odds(levels), labels, 1)
     return builder.build()
 
 
@@ -78,7 +81,7 @@ class TestPrecisionAtRecall:
 
     def test_between_thresholds_takes_ties_in_random_order(self):
         # 4 pixels at the upper level, 1 of them of the class; 12 at the lower, 3 of them of the class.
-        positives, negatives = np.zeros((2, 1, BINS))
+        positives, negatives = np.zeros((2, 1, LEVELS))
         positives[0, [254, 10]], negatives[0, [254, 10]] = (1, 3), (3, 9)
         # One in four everywhere, so precision is 1/4 at any recall.
         np.testing.assert_allclose(precision_between(positives, negatives, np.array([0.1, 0.25, 0.6, 1])), 0.25)
@@ -88,7 +91,7 @@ class TestPrecisionAtRecall:
         np.testing.assert_allclose(found, [[1, 1, 2.5 / 7, 4 / 13]])
 
     def test_between_thresholds_meets_the_steps_at_every_threshold(self, rng):
-        positives, negatives = rng.integers(0, 9, size=(2, 5, BINS))
+        positives, negatives = rng.integers(0, 9, size=(2, 5, LEVELS))
         positives[:, -1] = negatives[:, -1] = 0
         true = np.cumsum(positives[:, 254::-1], axis=1)
         marked = true + np.cumsum(negatives[:, 254::-1], axis=1)
@@ -98,7 +101,7 @@ class TestPrecisionAtRecall:
             np.testing.assert_allclose(precision_between(positives[[row]], negatives[[row]], wanted), steps)
 
     def test_between_thresholds_without_positives_is_unknown(self):
-        nothing = np.zeros((2, BINS))
+        nothing = np.zeros((2, LEVELS))
         assert np.isnan(precision_between(nothing, nothing + 1, RECALLS)).all()
 
 
@@ -132,7 +135,7 @@ class TestBand:
         # Tiles differ in how hard they are. The truth is the curve of 5,000 tiles; each study sees 40 of them.
         rng = np.random.default_rng(3)
         ease = rng.normal(60, 25, size=5000)
-        tiles = np.zeros((2, 5000, BINS), dtype=np.int64)
+        tiles = np.zeros((2, 5000, LEVELS), dtype=np.int64)
         for side, offset in ((0, 1), (1, 0)):
             levels = np.clip(90 + offset * ease[:, None] + rng.normal(0, 40, (5000, 40)), 0, 254).astype(int)
             rows = np.repeat(np.arange(5000), 40)
@@ -154,7 +157,17 @@ class TestBand:
                 "teacher",
             ):  # three samples at once, that have nothing to do with each other
                 drawn = tiles[:, rng.integers(5000, size=40)]
-                samples[arm] = [Scores(("a", "b"), (1,), corners, *drawn[:, :, None], confusion, boundary)]
+                samples[arm] = [
+                    Scores(
+                        ("a", "b"),
+                        (1,),
+                        corners,
+                        *map_table(),
+                        *drawn[:, :, None].astype(np.uint16),
+                        confusion,
+                        boundary,
+                    )
+                ]
             for curves in measure(samples, resamples=300).arms.values():
                 low, high = curves.band[0]
                 inside.append((low <= truth) & (truth <= high))
@@ -226,7 +239,7 @@ class TestIntervals:
     def test_gain_along_the_curve_is_the_difference_of_precisions(self, arms):
         found = measure(arms, resamples=50)
         at = {
-            arm: precision_between(*(np.sum([s.total()[side] for s in arms[arm]], axis=0) for side in (0, 1)), RECALLS)
+            arm: precision_between(*(np.sum([s.on_grid()[side] for s in arms[arm]], axis=0) for side in (0, 1)), RECALLS)
             for arm in ("alone", "distilled")
         }
         expected = 100 * (at["distilled"] - at["alone"])

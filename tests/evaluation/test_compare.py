@@ -21,7 +21,9 @@ from kdcore.evaluation.compare import (
     summarise,
     tile_weights,
 )
-from kdcore.evaluation.scores import Scores, ScoresBuilder
+from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.scores import Scores
+from tests.log_odds import log_odds, map_table
 
 TILE = 8
 ROAD = ("background", "road")
@@ -30,7 +32,7 @@ ROAD = ("background", "road")
 def scores_from(levels, labels, classes=ROAD, scored=(1,)):
     """Scores of one image, (K, H, W) levels and (H, W) labels, in tiles of 8 px."""
     builder = ScoresBuilder(classes, scored, tile=TILE)
-    builder.add_window("scene", 0, 0, np.asarray(levels, np.uint8), np.asarray(labels, np.uint8), 1)
+    builder.add_window("scene", 0, 0, log_odds(np.asarray(levels, np.uint8)), np.asarray(labels, np.uint8), 1)
     return builder.build()
 
 
@@ -174,11 +176,18 @@ class TestResampling:
         assert not seed_noise(1, 10, rng).any()
 
     def test_stays_small_with_5000_tiles_of_6_classes(self, rng):
-        counts = rng.integers(20, size=(5000, 6, 256))
+        counts = rng.integers(20, size=(5000, 6, 255)).astype(np.uint16)
         confusion = np.zeros((5000, 6, 6), dtype=np.int64)
         names, tiles = tuple("abcdef"), tuple(("scene", 0, index) for index in range(5000))
         scores = Scores(
-            names, tuple(range(6)), tiles, counts, counts, confusion, np.zeros((5000, 6, 2), dtype=np.int64)
+            names,
+            tuple(range(6)),
+            tiles,
+            *map_table(6),
+            counts,
+            counts,
+            confusion,
+            np.zeros((5000, 6, 2), dtype=np.int64),
         )
         weights = tile_weights(5000, 300, rng)
         tracemalloc.start()

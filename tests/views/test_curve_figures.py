@@ -7,6 +7,7 @@ from sklearn.metrics import auc, average_precision_score
 
 from kdcore.evaluation.bands import RECALLS, study_curves
 from kdcore.evaluation.calibration import calibration
+from kdcore.evaluation.levels import GRID
 from kdcore.evaluation.operating import MEAN, OperatingPoint
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
@@ -88,16 +89,16 @@ class TestDrawnCurve:
     @pytest.mark.parametrize("view", [0, 2, 4])
     def test_has_average_precision_as_its_area(self, curves, view):
         for arm in curves.arms.values():
-            for positives, negatives in zip(arm.positives, arm.negatives, strict=True):
+            for positives, negatives in zip(*arm.fine, strict=True):
                 recall, precision, _ = drawn_curve(positives, negatives, view)
                 pixels = np.concatenate([positives[view], negatives[view]])
-                truth, levels = np.repeat([1, 0], 256), np.tile(np.arange(256), 2)
+                truth, levels = np.repeat([1, 0], len(GRID)), np.tile(np.arange(len(GRID)), 2)
                 ap = average_precision_score(truth, levels, sample_weight=pixels)
                 assert auc(recall, precision) == pytest.approx(ap, abs=0.005)
 
     def test_keeps_what_the_eye_can_see_and_drops_the_rest(self, curves):
         arm = curves.arms["teacher"]
-        recall, precision, threshold = drawn_curve(arm.positives[0], arm.negatives[0], 0)
+        recall, precision, threshold = drawn_curve(arm.fine[0][0], arm.fine[1][0], 0)
         assert recall[0] == 0
         assert recall[-1] == 1
         assert (np.diff(recall) >= 0).all()
@@ -106,8 +107,8 @@ class TestDrawnCurve:
         assert recall.dtype == precision.dtype == np.float32
 
     def test_of_a_few_surest_pixels_begins_with_a_step(self):
-        positives, negatives = np.zeros((2, 1, 256), dtype=np.int64)
-        positives[0, [254, 0]], negatives[0, [254, 0]] = (40, 60), (10, 90)
+        positives, negatives = np.zeros((2, 1, len(GRID)), dtype=np.int64)
+        positives[0, [-1, 0]], negatives[0, [-1, 0]] = (40, 60), (10, 90)
         recall, precision, threshold = drawn_curve(positives, negatives, 0)
         np.testing.assert_allclose(recall, [0, 0, 0.4, 0.4, 1], atol=1e-6)
         np.testing.assert_allclose(precision[[0, 2]], 0.8)
@@ -116,7 +117,7 @@ class TestDrawnCurve:
 
     def test_of_a_class_that_does_not_occur_is_empty(self, odd):
         arm = odd.arms["alone"]
-        assert all(len(part) == 0 for part in drawn_curve(arm.positives[0], arm.negatives[0], 2))
+        assert all(len(part) == 0 for part in drawn_curve(arm.fine[0][0], arm.fine[1][0], 2))
 
 
 class TestPrecisionRecall:
@@ -134,7 +135,7 @@ class TestPrecisionRecall:
             points = curves.points(view, curves.chosen_levels(view))
             found = markers(precision_recall_figure(curves, view, points))
             for arm, measured in curves.arms.items():
-                recall, precision, _ = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view)
+                recall, precision, _ = drawn_curve(*measured.pooled, view)
                 x, y = found[arm]
                 assert np.interp(x, recall, precision) == pytest.approx(y, abs=0.005)
 
@@ -310,7 +311,7 @@ class TestQuality:
 
 class TestCalibration:
     def test_shows_what_is_said_against_what_is_right(self, curves):
-        arms = {arm: calibration(a.positives, a.negatives, 2) for arm, a in curves.arms.items()}
+        arms = {arm: calibration(*a.fine, 2) for arm, a in curves.arms.items()}
         figure = reliability_figure(arms)
         (trace,) = traces(figure, name="Teacher")
         known = np.isfinite(arms["teacher"].probability)

@@ -48,7 +48,7 @@ def test_every_arm_has_its_curve_its_seeds_and_its_band(curves):
     option = moving_curves(curves, [2])
     for arm, measured in curves.arms.items():
         curve = series(option, "curve")[f"2 {arm}"]
-        recall, precision, threshold = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), 2)
+        recall, precision, threshold = drawn_curve(*measured.pooled, 2)
         np.testing.assert_allclose(curve["data"], 100 * np.stack([recall, precision, threshold], axis=1), atol=0.006)
         assert curve["lineStyle"]["color"] == ARM_COLOURS[arm]
         seeds = [name for name in series(option, "seed") if name.startswith(f"2 {arm}")]
