@@ -21,7 +21,6 @@ from kdcore.evaluation.scores import (
     Tile,
     check_classes,
     compact,
-    level_ties,
     stack_tables,
 )
 
@@ -156,10 +155,25 @@ class ScoresBuilder:
         codes = coding.encode(odds)
         positives, negatives = (np.bincount(codes[side], minlength=CODES) for side in (real, ~real))
         starts, lowest = choose_borders(positives, negatives, coding)
-        pixels = np.add.reduceat(positives + negatives, starts)
-        said = np.add.reduceat(np.bincount(codes, weights=expit(odds), minlength=CODES), starts)
+        table = _levels_of_codes(starts)
+        above = odds >= np.take(
+            lowest.astype(np.float32), np.take(table, codes)
+        )  # a code may hold the border of two levels
+        halves = 2 * codes.astype(np.int32) + above
+        level = np.repeat(table.astype(np.intp), 2)
+        level[2 * starts[1:]] -= 1
+        found = np.bincount(halves[real], minlength=2 * CODES)
+        pixels, said, positive, squares = (
+            np.bincount(level, weights=values, minlength=len(starts))
+            for values in (
+                np.bincount(halves, minlength=2 * CODES),
+                np.bincount(halves, weights=expit(odds), minlength=2 * CODES),
+                found,
+                found.astype(np.float64) ** 2,
+            )
+        )
         probability = np.divide(said, pixels, out=expit(lowest), where=pixels > 0)
-        return coding, starts, (lowest, probability, level_ties(positives, starts))
+        return coding, starts, (lowest, probability, squares / np.maximum(positive, 1) ** 2)
 
     def _count(self, log_odds: Singles, truth: Levels) -> Counts:
         """Positives and negatives of a window's tiles by level, (tiles, 2, K, L)."""
@@ -169,14 +183,18 @@ class ScoresBuilder:
         cuts = _cuts(truth.shape, self.tile)
         counts = np.empty((len(cuts), 2, len(log_odds), size), dtype=np.uint32)
         for index, (number, coding, starts) in enumerate(zip(self.scored, self._codings, self._starts, strict=True)):
-            table = np.repeat(np.arange(len(starts), dtype=np.uint16), np.diff(starts, append=CODES))
-            bins = np.take(table, coding.encode(log_odds[index]))
+            bins = np.take(_levels_of_codes(starts), coding.encode(log_odds[index]))
             bins -= log_odds[index] < np.take(lowest[index], bins)  # a code may hold the border of two levels
             bins += np.where(truth == number, np.uint16(0), sides)
             for place, cut in enumerate(cuts):  # tile by tile, so that everything stays in the processor's cache
                 found = np.bincount(bins[cut].ravel(), minlength=2 * size)[: 2 * size]
                 counts[place, :, index] = found.reshape(2, size)
         return compact(counts)
+
+
+def _levels_of_codes(starts: NDArray[np.intp]) -> NDArray[np.uint16]:
+    """The level of each of the 65,536 codes."""
+    return np.repeat(np.arange(len(starts), dtype=np.uint16), np.diff(starts, append=CODES))
 
 
 def _cuts(shape: tuple[int, ...], tile: int) -> list[tuple[slice, slice]]:

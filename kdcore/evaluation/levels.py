@@ -27,9 +27,7 @@ CODES = 65_536
 
 _HALF, _WIDEST, _FARTHEST = 32_767, 256.0, 1e6
 _PARTS = 256  # of a class's positives, and of its negatives, that get a level each
-_SHARES = (
-    np.append(0.5 ** np.arange(8, 0, -1), np.arange(1, _PARTS)) / _PARTS
-)  # the surest, where curves jump, in smaller ones
+_FIRST = 32  # pixels that get a level each: with few marked, precision jumps
 
 Levels = NDArray[np.uint8]
 Codes = NDArray[np.uint16]
@@ -155,7 +153,8 @@ def choose_borders(positives: NDArray[Any], negatives: NDArray[Any], coding: Cod
             above = np.cumsum(counts[::-1])
             heavy = np.flatnonzero(counts * _PARTS >= total)
             # A level ends with the pixel that fills it: the others of its kind lie above, at even steps.
-            found += [CODES - 1 - np.searchsorted(above, np.ceil(_SHARES * total)), heavy, heavy + 1]
+            ends = np.append(np.arange(1, _FIRST), np.ceil(np.arange(1, _PARTS) / _PARTS * total))
+            found += [CODES - 1 - np.searchsorted(above, ends[ends <= total]), heavy, heavy + 1]
     codes = np.unique(np.concatenate(found))
     codes = codes[(codes > 0) & (codes < CODES)]
     fixed = coding.encode(GRID).astype(np.intp)

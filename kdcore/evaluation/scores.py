@@ -239,14 +239,6 @@ def stack_tables(tables: Sequence[tuple[Floats, Floats, Floats]]) -> tuple[Singl
     return stacked[0], stacked[1], stacked[2]
 
 
-def level_ties(positives: NDArray[Any], starts: NDArray[np.intp]) -> Floats:
-    """The sum of squared shares of the codes in each level, from positives by code (65536,) and the levels' first codes."""
-    true = positives.astype(np.float64)
-    whole = np.add.reduceat(true, starts) ** 2
-    ties: Floats = np.divide(np.add.reduceat(true**2, starts), whole, out=np.zeros_like(whole), where=whole > 0)
-    return ties
-
-
 def _with_common_levels(parts: Sequence[Scores]) -> list[Scores]:
     """The same counts in the levels of all parts together: in each part those of the others are empty."""
     lowest, probability, ties = (np.concatenate([getattr(part, name) for part in parts], axis=1) for name in _TABLE)

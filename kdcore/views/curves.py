@@ -18,7 +18,7 @@ from kdcore.views.layout import GREY, add_band, style
 
 Points = Mapping[str, OperatingPoint]
 LINES_OF_F1 = (0.2, 0.4, 0.6, 0.8)
-FINENESS = 360  # steps of recall and of precision that a drawing can show
+FINENESS = 250  # steps of recall and of precision that a drawing can show
 LEGEND = {"orientation": "h", "x": 0, "xref": "container", "font_size": 14}
 SMALLEST = 0.005  # recall, from which on a curve is drawn
 STEP = 0.02  # of recall, from which on a curve is drawn with a corner

@@ -239,7 +239,9 @@ class TestIntervals:
     def test_gain_along_the_curve_is_the_difference_of_precisions(self, arms):
         found = measure(arms, resamples=50)
         at = {
-            arm: precision_between(*(np.sum([s.on_grid()[side] for s in arms[arm]], axis=0) for side in (0, 1)), RECALLS)
+            arm: precision_between(
+                *(np.sum([s.on_grid()[side] for s in arms[arm]], axis=0) for side in (0, 1)), RECALLS
+            )
             for arm in ("alone", "distilled")
         }
         expected = 100 * (at["distilled"] - at["alone"])
