@@ -325,7 +325,14 @@ class Budget(Frozen):
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
     ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the averaged weights")
-    validate_every: int = Field(default=100, ge=1)
+    validations: int = Field(
+        default=12,
+        ge=1,
+        description="validations, close together at first; the checkpoint with the best mean AP is kept",
+    )
+    validate_every: int | None = Field(
+        default=None, ge=1, description="steps between validations, instead of their number"
+    )
     save_every: int = Field(default=100, ge=1, description="steps between states to resume from")
     rare_classes: float = Field(
         default=0.5, ge=0, le=1, description="share of crops placed by class instead of by area"
@@ -333,6 +340,21 @@ class Budget(Frozen):
     jitter: float = Field(
         default=0.1, ge=0, le=1, description="radiometric jitter: gain and offset, in standard deviations"
     )
+
+    @property
+    def validation_steps(self) -> tuple[int, ...]:
+        """The steps after which a network is validated: evenly spaced, or in growing distances from early to the last.
+
+        A student with few labels is often best early, and one with many late, so that a fixed distance would give some
+        lengths of training few checkpoints to choose from.
+        """
+        if self.validate_every is not None:
+            return (*range(self.validate_every, self.steps, self.validate_every), self.steps)
+        first = max(1.0, self.steps / 24)
+        growth = (self.steps / first) ** (1 / max(1, self.validations - 1))
+        wanted = [round(first * growth**number) for number in range(self.validations - 1)]
+        steps = sorted({min(step, self.steps) for step in wanted} | {self.steps})
+        return tuple(steps)
 
 
 class EvaluationSettings(Frozen):
@@ -406,6 +428,11 @@ class RunSettings(Frozen):
     teacher: tuple[Path, ...] = ()
     teacher_flips: bool = False
     labels: float = Field(default=1.0, gt=0, le=1, description="share of the train part whose labels are used")
+    buffer: int | None = Field(
+        default=None,
+        ge=0,
+        description="pixels that validation keeps away from test; the crop unless the study has a larger one",
+    )
     start: Path | None = Field(default=None, description="checkpoint whose weights the training begins from")
 
     @model_validator(mode="after")
@@ -415,6 +442,11 @@ class RunSettings(Frozen):
         if self.recipe.features:
             check_features(len(self.teacher), self.teacher_flips, self.teacher)
         return self
+
+    @property
+    def scored_buffer(self) -> int:
+        """Pixels that validation keeps away from test where this run is scored."""
+        return self.budget.crop if self.buffer is None else self.buffer
 
 
 class TeacherSettings(Frozen):
@@ -484,32 +516,28 @@ class StudySettings(Frozen):
 STUDY_PRESETS: dict[str, StudySettings] = {
     # Less than five minutes on two CPU cores, on the demo area.
     "demo": StudySettings(
-        teacher=TeacherSettings(
-            network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128, validate_every=100)
-        ),
+        teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128)),
         student=PRESETS["tiny"],
         recipe=RECIPES["unlabelled"],  # the area has a district without labels
-        budget=Budget(steps=350, batch_size=4, crop=128, validate_every=70),
+        budget=Budget(steps=350, batch_size=4, crop=128),
         seeds=(0,),
         hardware=Hardware(cache_views="one"),  # eight would take longer than the student's training
     ),
     # Minutes on two CPU cores: enough to see the whole story, too short to judge a recipe.
     "quick": StudySettings(
-        teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128, validate_every=100)),
+        teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128)),
         student=PRESETS["tiny"],
-        budget=Budget(steps=400, crop=128, validate_every=100),
+        budget=Budget(steps=400, crop=128),
     ),
     # About an hour a seed on two CPU cores, minutes on a GPU.
     "standard": StudySettings(
-        teacher=TeacherSettings(budget=Budget(steps=2000, validate_every=250)),
-        budget=Budget(steps=2000, validate_every=250),
+        teacher=TeacherSettings(budget=Budget(steps=2000)),
+        budget=Budget(steps=2000),
     ),
     # For a GPU.
     "thorough": StudySettings(
-        teacher=TeacherSettings(
-            network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16, validate_every=500)
-        ),
-        budget=Budget(steps=20000, batch_size=16, validate_every=500),
+        teacher=TeacherSettings(network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16)),
+        budget=Budget(steps=20000, batch_size=16),
         seeds=(0, 1, 2, 3, 4),
         hardware=Hardware(precision="bf16-mixed", compile=True, readers=8),
     ),
@@ -627,7 +655,7 @@ class SweepSettings(Frozen):
     space: SearchSpace = SearchSpace()
     objectives: tuple[Objective, ...] = ("quality",)
     trials: int = Field(default=24, ge=1, le=10_000, description="in all, with baselines and repeats")
-    budget: Budget = Budget(steps=400, crop=128, validate_every=50)
+    budget: Budget = Budget(steps=400, crop=128)
     seconds: float | None = Field(
         default=None, gt=0, description="of training a trial; replaces the budget's steps by what was measured to fit"
     )
@@ -637,9 +665,7 @@ class SweepSettings(Frozen):
     confirm: int = Field(
         default=0, ge=0, le=50, description="fresh seeds with which the best setting meets the default; 0 = not at all"
     )
-    teacher: TeacherSettings = TeacherSettings(
-        network=PRESETS["light"], budget=Budget(steps=500, crop=128, validate_every=100)
-    )
+    teacher: TeacherSettings = TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128))
     evaluation: EvaluationSettings = EvaluationSettings()
     hardware: Hardware = Hardware()
     storage: str | None = Field(default=None, description="URL of a database; the folder's journal.log without one")

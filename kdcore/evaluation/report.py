@@ -107,9 +107,8 @@ def advantage(
         return None
     if not all(run.validation_scores.exists() for run in (teacher, *alone)):
         return None
-    return teacher_advantage(
-        Scores.load(teacher.validation_scores), [Scores.load(run.validation_scores) for run in alone]
-    )
+    students = [Scores.load(run.validation_scores) for run in alone]
+    return teacher_advantage(Scores.load(teacher.validation_scores).on(students[0].tiles), students)
 
 
 def arm_report(reports: list[dict[str, Any]]) -> dict[str, Any]:

@@ -123,6 +123,11 @@ class Scores:
         counts: dict[str, Any] = {name: getattr(self, name)[indices] for name in _COUNTS}
         return replace(self, tiles=tuple(self.tiles[index] for index in indices), **counts)
 
+    def on(self, tiles: Sequence[Tile]) -> "Scores":
+        """Those of these tiles that are scored here, in their order."""
+        place = {tile: index for index, tile in enumerate(self.tiles)}
+        return self.select([place[tile] for tile in tiles if tile in place])
+
     @staticmethod
     def merge(parts: Sequence["Scores"]) -> "Scores":
         """Put parts of one evaluation together, such as those of several processes.

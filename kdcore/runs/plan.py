@@ -70,7 +70,9 @@ def members(settings: StudySettings) -> int:
 
 def with_steps(budget: Budget, steps: int) -> Budget:
     """A budget of more or fewer steps and as many validations."""
-    every = max(1, round(budget.validate_every * steps / budget.steps))
+    every = budget.validate_every
+    if every is not None:
+        every = max(1, round(every * steps / budget.steps))
     return budget.model_copy(update={"steps": steps, "validate_every": every})
 
 

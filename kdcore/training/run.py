@@ -21,6 +21,7 @@ from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
 from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.validation import labelled_part
 from kdcore.files import remove_half_written, sha256, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.inference.speed import megapixels_per_second
@@ -133,7 +134,7 @@ def train_and_evaluate(
         teacher = Teacher.load(settings.teacher, names, collection.bands, numbers, flips=settings.teacher_flips)
 
     def score(candidate: nn.Module, split: SplitName = "validation", maps: Path | None = None) -> Scores:
-        return evaluate(
+        scores = evaluate(
             candidate,
             collection,
             split,
@@ -142,10 +143,11 @@ def train_and_evaluate(
             device=fabric.device,
             maps=maps,
             readers=settings.hardware.readers,
-            buffer=settings.budget.crop,
+            buffer=settings.scored_buffer,
             autocast=fabric.autocast,
             progress=reporter.stage(f"scoring {split}"),
         )
+        return scores if split == "test" else labelled_part(scores, settings.labels)
 
     try:
         with answering(fabric, run, collection, found, teacher, answers, reporter, should_stop) as served:
@@ -301,6 +303,7 @@ def evaluate_ensemble(
                 device=fabric.device,
                 maps=maps,
                 readers=settings.hardware.readers,
+                buffer=settings.scored_buffer,
                 autocast=fabric.autocast,
                 progress=reporter.stage(f"scoring {split}"),
             )

@@ -134,18 +134,21 @@ def settings_of(
     elif planned.arm == "alone" or study.control == "same recipe":
         recipe, teacher = recipe.alone, ()
         seed += OTHER_SEEDS if planned.arm == "distilled" else 0
+    budget = planned.budget or Budget(steps=1)
+    largest = max(study.budget.crop, 0 if study.teacher.checkpoints else study.teacher.budget.crop)
     return RunSettings(
         arm=planned.arm,
         seed=seed,
         collection=collection,
         network=study.teacher.network if planned.arm == "teacher" else study.student,
         recipe=recipe,
-        budget=planned.budget or Budget(steps=1),
+        budget=budget,
         evaluation=study.evaluation,
         hardware=study.hardware,
         teacher=teacher,
         teacher_flips=bool(teacher) and study.teacher.flips,
         labels=1.0 if planned.arm == "teacher" else study.labels,
+        buffer=None if largest == budget.crop else largest,  # all arms are scored on the same ground
         start=start,
     )
 
