@@ -88,6 +88,8 @@ MEANINGS: dict[str, str] = {
     "all labels, and the rest is unlabelled imagery",
     "StudySettings.match": "`steps`: both students take the same steps; `seconds`: the student alone takes as many more as the teacher's "
     "answers and the unlabelled crops cost time",
+    "StudySettings.upper_bound": "with `labels` below 1: also train the student with all labels and no teacher, for each seed, with the steps "
+    "of the student alone; the share of the gap is measured with it. `false` leaves it out; it may be changed afterwards",
     "StudySettings.evaluation": "see `evaluation:`",
     "StudySettings.hardware": "see `hardware:`",
     "TeacherSettings.network": "as `student`",

@@ -31,6 +31,13 @@ LabelsOption = Annotated[
         help="Share of the train part's labels that the students may use: above 0, up to 1. The teacher has all."
     ),
 ]
+UpperBoundOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--upper-bound/--no-upper-bound",
+        help="With fewer labels, also train the student with all labels and no teacher, for each seed. On unless it is left out.",
+    ),
+]
 TeacherStepsOption = Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)]
 TeacherOption = Annotated[
     list[Path] | None,
@@ -106,6 +113,7 @@ def flags_of(
     teachers: list[Path] | None = None,
     labels: float | None = None,
     recipe: str | None = None,
+    upper_bound: bool | None = None,
 ) -> dict[str, Any]:
     """The flags by the names of the settings that they set; a recipe comes before the flags that change it.
 
@@ -123,6 +131,7 @@ def flags_of(
         "teacher.budget.steps": teacher_steps,
         "hardware.device": device,
         "labels": labels,
+        "upper_bound": upper_bound,
     }
 
 

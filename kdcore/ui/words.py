@@ -73,6 +73,7 @@ ARM_SENTENCES = {
     "teacher": "The large, slow expert.",
     "alone": "The small, fast apprentice, taught by labels only.",
     "distilled": "The same apprentice, taught by labels and by the teacher's answers.",
+    "all_labels": "The same apprentice, taught by all labels and no teacher.",
 }
 
 # A term and the sentence that explains it to someone who does not program.
@@ -99,7 +100,10 @@ TERMS = {
     "the space and is turned to fit, so that it is a little off wherever the teacher contradicts itself. How much is measured and told.",
     "match": "The teacher's answers cost time. With the same time for both, the student alone takes more steps.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
-    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands.",
+    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands, or the student with all "
+    "labels where the students have fewer labels than the teacher.",
+    "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
+    "against. One more training for each seed.",
     "validation": "The part of the imagery that decides which weights are kept. The test part is read once, at the end.",
     "buffer": "Ground that belongs to no part, so that training crops do not reach into the ground that is used for testing.",
 }

@@ -17,6 +17,7 @@ from kdcore.data.palette import class_colours
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import NODATA, Scores, decide
 from kdcore.files import write_text
@@ -68,6 +69,7 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
         report=report,
         arms=report["arms"],
         comparison=report["comparison"],
+        gap=gap_sentence(report),
         names=ARM_NAMES,
         keys={arm: key_html(arm) for arm in ARM_NAMES},
         quality=quality_table(curves, difference_rows(report["comparison"], curves)[0]),
