@@ -70,6 +70,7 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
         arms=report["arms"],
         comparison=report["comparison"],
         gap=gap_sentence(report),
+        title=", ".join(ARM_NAMES[arm].lower() for arm in report["arms"]),
         names=ARM_NAMES,
         keys={arm: key_html(arm) for arm in ARM_NAMES},
         quality=quality_table(curves, difference_rows(report["comparison"], curves)[0]),
