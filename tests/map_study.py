@@ -57,9 +57,9 @@ def make_map_study(
     rng = np.random.default_rng(seed)
     root = workspace / ".areas" / name
     for index, scene in enumerate(("train", "validation", "test_area")):
-        labels = paint_labels(rng, len(classes))
-        write(root / f"images/{scene}.tif", paint_image(rng, labels), crs, WEST + 2000 * index)
-        write(root / f"masks/{scene}.tif", labels[None], crs, WEST + 2000 * index)
+        painted = paint_labels(rng, len(classes))
+        write(root / f"images/{scene}.tif", paint_image(rng, painted), crs, WEST + 2000 * index)
+        write(root / f"masks/{scene}.tif", painted[None], crs, WEST + 2000 * index)
     save(
         CollectionSettings(
             name=name,

@@ -17,7 +17,12 @@ from kdcore.settings import Budget, Recipe, RunSettings, StudySettings, TeacherS
 
 CLASSES = ("land", "water", "building", "vegetation", "road")
 SHARES = (0.52, 0.08, 0.13, 0.19, 0.08)
-SKILLS = {"teacher": 2.6, "alone": 2.0, "distilled": 2.12, "all_labels": 2.3}  # how far a class's logit stands out of noise of size 1
+SKILLS = {
+    "teacher": 2.6,
+    "alone": 2.0,
+    "distilled": 2.12,
+    "all_labels": 2.3,
+}  # how far a class's logit stands out of noise of size 1
 PARAMETERS = {"teacher": 24_400_000, "alone": 600_000, "distilled": 600_000, "all_labels": 600_000}
 SIDE, TILE = 256, 32
 

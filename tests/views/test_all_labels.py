@@ -87,7 +87,9 @@ class TestTheReport:
         with pytest.raises(RunError, match="other settings"):
             StudyFolder.begin(study, wanted.model_copy(update={"labels": 0.5}))
         folder = StudyFolder.begin(study, wanted)
-        assert [run.name for run in folder.progress().runs if run.state != "finished"] == []  # its status is still there
+        assert [
+            run.name for run in folder.progress().runs if run.state != "finished"
+        ] == []  # its status is still there
         with pytest.raises(RunError, match="all-labels-s0 is not finished"):
             study_report(study)
 
