@@ -310,7 +310,7 @@ RECIPES: dict[str, Recipe] = {
     # As many crops without labels as with labels in a batch. The teacher needs none, so it has most of the say.
     "unlabelled": Recipe(temperature=2.0, alpha=0.9, unlabelled=1.0),
     # Shu et al. 2021: the channel-wise loss beside the pixel-wise one, with the paper's weight for logits (temperature 1 to 4).
-    "features": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
+    "channel-wise": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
 }
 
 

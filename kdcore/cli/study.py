@@ -78,7 +78,7 @@ def study(
 
     With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out.
 
-    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --recipe features adds a channel-wise term.
+    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --recipe channel-wise adds a channel-wise term.
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
     """

@@ -140,12 +140,11 @@ RECIPES = {
     "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
     "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
     "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
-    "features": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
+    "channel-wise": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
     "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
 }
 NO_UNLABELLED = (
-    "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data, or let the students "
-    "use only a share of the labels under **More settings**."
+    "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data."
 )
 MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup": "Blend two crops"}
 VIEWS = {"eight": "for eight views", "one": "for one view, turned to fit"}

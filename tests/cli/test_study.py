@@ -134,13 +134,13 @@ class TestAStudy:
         """Any word about it, in the file or as a flag, is about the preset's own."""
         assert chosen_settings("quick", None, {}).recipe == RECIPES["classic"]
         assert chosen_settings("quick", None, {}, unlabelled=True).recipe == RECIPES["unlabelled"]
-        assert chosen_settings("quick", None, {"labels": 0.1}).recipe == RECIPES["unlabelled"]
+        # Labels that are left unused are no imagery without labels: using them is as good.
+        assert chosen_settings("quick", None, {"labels": 0.1}).recipe == RECIPES["classic"]
         assert chosen_settings("quick", None, {"recipe.alpha": 0.0}, unlabelled=True).recipe.unlabelled == 0
         file = tmp_path / "settings.yaml"
-        file.write_text("labels: 0.1\n")
-        assert chosen_settings("quick", file, {}).recipe == RECIPES["unlabelled"]
-        file.write_text("labels: 0.1\nrecipe: {temperature: 3}\n")
-        assert chosen_settings("quick", file, {}).recipe == RECIPES["classic"].model_copy(update={"temperature": 3})
+        file.write_text("recipe: {temperature: 3}\n")
+        chosen = chosen_settings("quick", file, {}, unlabelled=True).recipe
+        assert chosen == RECIPES["classic"].model_copy(update={"temperature": 3})
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_with_alpha_zero_every_recipe_leaves_the_teacher_out(self, name):
@@ -150,8 +150,16 @@ class TestAStudy:
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
         assert study(path, "--recipe", "best") == (
-            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, features."
+            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, channel-wise."
         )
+
+    def test_knows_the_former_name_of_a_recipe_and_says_the_present_one(self, capsys):
+        flags = flags_of(None, None, None, None, None, None, recipe="features")
+        assert chosen_settings("quick", None, flags).recipe == RECIPES["channel-wise"]
+        said = (
+            "The recipe 'features' is called 'channel-wise' now: it distils logits channel by channel, and no features."
+        )
+        assert said in capsys.readouterr().err
 
     def test_whose_data_was_mended_can_be_started_again(self, tmp_path, settings):
         """Nothing was trained on the wrong data, so the same command must do."""
