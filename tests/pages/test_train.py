@@ -146,7 +146,8 @@ class TestRecipe:
         assert at.segmented_control(key="recipe").value == "channel-wise"
 
     def test_that_is_recommended_is_not_to_leave_labels_unused(self, workspace, open_page):
-        at = open_page("train", data=str(StudyFolder(workspace / "town").collection), labels="25")
+        at = open_page("train", data=str(StudyFolder(workspace / "town").collection))
+        at.number_input(key="labels").set_value(25).run()
         assert "Unlabelled" in at.segmented_control(key="recipe").options
         assert at.segmented_control(key="recipe").value == "classic"
         assert "share of the labels under" not in words_of(at)
