@@ -88,7 +88,7 @@ def data_section(facts: CardFacts) -> str:
     rows = [(part, ", ".join(safe(name) for name in names) or "-") for part, names in facts.split.items()]
     sentence = (
         f"Collection {safe(str(data['name']))}, contents {data['hash']}. The parts of the split share no ground; thresholds and the "
-        "best step come from validation, and test was read once."
+        "best step come from validation; test chose nothing in this study."
     )
     return f"## Data\n\n{sentence}\n\n" + table(("Part", "Scenes or blocks"), rows)
 

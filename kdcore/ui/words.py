@@ -92,7 +92,8 @@ TERMS = {
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
     "labels": "The share of the labels that the students may use, in blocks that are the same for all of them. The teacher has all labels; "
-    "imagery without labels is then taken from the whole train part.",
+    "imagery without labels is then taken from the whole train part. It shows what a teacher is worth whose labels one does not have; whoever "
+    "has the labels uses them all.",
     "teacher seeds": "Several teachers, whose answers are averaged, are usually better than one and cost as many times the time.",
     "teacher flips": "The teacher looks at each place in eight turned and mirrored views, and its answers are averaged: usually better, eight "
     "times as slow.",
@@ -104,7 +105,7 @@ TERMS = {
     "labels where the students have fewer labels than the teacher.",
     "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
     "against. One more training for each seed.",
-    "validation": "The part of the imagery that decides which weights are kept. The test part is read once, at the end.",
+    "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
     "buffer": "Ground that belongs to no part, so that training crops do not reach into the ground that is used for testing.",
 }
 
