@@ -26,7 +26,7 @@ def gap_sentence(report: Mapping[str, Any]) -> str:
         said += f"; beside its size and its own budget, the teacher had {joined(extras)}"
     else:
         said += "; beside its size and its own budget, the teacher had nothing that the students did not have"
-    if upper is None and arms["distilled"]["labels"] < 1 and not report["settings"]["teacher"]["checkpoints"]:
+    if upper is None and arms["distilled"].get("labels", 1.0) < 1 and not report["settings"]["teacher"]["checkpoints"]:
         said += "; so the gap is partly that of the labels, because no student with all labels was trained"
     return f"{said}."
 
@@ -34,7 +34,7 @@ def gap_sentence(report: Mapping[str, Any]) -> str:
 def teacher_extras(report: Mapping[str, Any]) -> list[str]:
     """What the teacher had and the students did not: labels, weights to begin from, several networks, EMA, flips."""
     settings = report["settings"]
-    teacher, labels = settings["teacher"], report["arms"]["distilled"]["labels"]
+    teacher, labels = settings["teacher"], report["arms"]["distilled"].get("labels", 1.0)
     networks = len(teacher["checkpoints"] or teacher["seeds"])
     extras = []
     if teacher["checkpoints"]:
