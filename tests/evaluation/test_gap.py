@@ -1,10 +1,12 @@
 """What a gap is measured to, and what else the teacher had, in one sentence."""
 
 import copy
+import json
 
 import pytest
 
 from kdcore.evaluation.gap import gap_sentence, teacher_extras
+from kdcore.runs.workspace import EXAMPLE_FOLDER
 from kdcore.settings import PRESETS, Budget, StudySettings, TeacherSettings
 
 
@@ -70,3 +72,8 @@ def test_only_what_the_students_do_not_have_is_named(change, said):
 def test_numbers_that_are_not_known_are_not_made_up():
     said = gap_sentence(report(teacher=None))
     assert "the teacher (mean AP not known);" in said
+
+
+def test_the_bundled_example_which_is_older_has_one():
+    said = gap_sentence(json.loads((EXAMPLE_FOLDER / "report.json").read_text()))
+    assert said.startswith("The gap lies between the student alone (mean AP ")
