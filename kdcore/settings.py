@@ -30,7 +30,7 @@ from kdcore.files import write_text
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 
-Arm = Literal["teacher", "alone", "distilled"]
+Arm = Literal["teacher", "alone", "distilled", "all_labels"]
 SplitName = Literal["train", "validation", "test"]
 Mix = Literal["none", "cutmix", "mixup"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -310,7 +310,7 @@ RECIPES: dict[str, Recipe] = {
     # As many crops without labels as with labels in a batch. The teacher needs none, so it has most of the say.
     "unlabelled": Recipe(temperature=2.0, alpha=0.9, unlabelled=1.0),
     # Shu et al. 2021: the channel-wise loss beside the pixel-wise one, with the paper's weight for logits (temperature 1 to 4).
-    "features": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
+    "channel-wise": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
 }
 
 
@@ -484,6 +484,9 @@ class StudySettings(Frozen):
 
     `labels` is the share of the train part whose labels the students may use; the teacher has all of them, and the rest counts
     as unlabelled imagery. `match: seconds` gives the student alone as many more steps as the distilled student's take longer.
+
+    With fewer labels a study also trains the student with all labels and no teacher, for each seed and with the steps of the
+    student alone: what distillation has to be measured against. `upper_bound: false` leaves it out.
     """
 
     teacher: TeacherSettings = TeacherSettings()
@@ -494,8 +497,14 @@ class StudySettings(Frozen):
     control: Literal["alone", "same recipe"] = "alone"
     labels: float = Field(default=1.0, gt=0, le=1)
     match: Literal["steps", "seconds"] = "steps"
+    upper_bound: bool = True
     evaluation: EvaluationSettings = EvaluationSettings()
     hardware: Hardware = Hardware()
+
+    @property
+    def trains_all_labels(self) -> bool:
+        """Whether the student with all labels is one of the arms: where the students have fewer, and nobody left it out."""
+        return self.upper_bound and self.labels < 1
 
     @field_validator("seeds")
     @classmethod
@@ -759,6 +768,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def load(kind: type[Settings], path: Path) -> Settings:
     """Read settings of `kind` from a YAML file."""
     return validate(kind, read_yaml(path), str(path))
+
+
+def load_study(path: Path) -> StudySettings:
+    """Read the settings that a study was begun with; one from before there was a student with all labels has none."""
+    values = read_yaml(path)
+    few = isinstance(values.get("labels"), int | float) and values["labels"] < 1
+    return validate(StudySettings, ({"upper_bound": False} if few else {}) | values, str(path))
 
 
 def save(settings: Frozen, path: Path) -> None:

@@ -21,6 +21,7 @@ from kdcore.cli.choices import (
     TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    UpperBoundOption,
     check_teacher,
     flags_of,
     study_settings,
@@ -122,6 +123,7 @@ def start(
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
     labels: LabelsOption = None,
+    upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
@@ -131,7 +133,7 @@ def start(
     as_json: JsonOption = False,
 ) -> None:
     """Start a study in the background, in the order of the queue of its device."""
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound)
     place, token = Workspace(workspace), secrets.token_hex(16)
     if data == "demo":
         chosen = study_settings(preset, settings, flags, unlabelled=True)

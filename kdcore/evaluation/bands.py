@@ -37,7 +37,12 @@ from kdcore.evaluation.scores import Scores
 RECALLS: Floats = np.linspace(0.01, 1, 100)
 """Recalls at which bands are known."""
 BAND_RESAMPLES = 512  # enough for a drawing: an edge moves by less than its line's width
-NAMES = {"alone": "Student alone", "distilled": "Distilled student", "teacher": "Teacher"}
+NAMES = {
+    "alone": "Student alone",
+    "distilled": "Distilled student",
+    "teacher": "Teacher",
+    "all_labels": "Student with all labels",
+}
 
 Counts = NDArray[np.int64]
 
@@ -73,7 +78,7 @@ class StudyCurves:
 
     Attributes:
         classes: names of the K scored classes.
-        arms: teacher, alone, distilled.
+        arms: teacher, alone, distilled and, where it was trained, all_labels.
         gains: AP of the distilled student minus that of the student alone, in points, for each class and the mean.
         gain_band: (K + 1, 3, 100) precision of the distilled student minus that of the student alone at the same recall,
             in points, and its interval (imagery only); ties inside a level are drawn apart, the mean is that of classes.
@@ -145,10 +150,11 @@ def study_curves(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> StudyCurves:
-    """Measure the curves of three arms with their uncertainty.
+    """Measure the curves of the arms with their uncertainty.
 
     Args:
-        test: for `alone`, `distilled` and `teacher` the test scores of each seed; they are read one after another.
+        test: for `alone`, `distilled`, `teacher` and, where it was trained, `all_labels` the test scores of each seed; they are
+            read one after another.
         validation: the same of the validation split.
         resamples: draws of the bootstrap; with the defaults the gain in mean AP is that of the study's report.
         confidence: of bands and intervals, in (0, 1).
@@ -168,7 +174,7 @@ def study_curves(
             if arm not in found:
                 found[arm] = _Replicates.none(len(scores.scored), min(BAND_RESAMPLES, resamples))
             _add(found[arm], aligned(scores, reference, f"{name}, seed number {number}"), weights)
-        if arm not in found:
+        if arm not in found and arm != "all_labels":
             raise DataError(f"{name}: there are no scores of it. Finish the study first.")
     assert reference is not None
     seeds = len(found["alone"].ap)
@@ -178,7 +184,8 @@ def study_curves(
         )
 
     tiles = len(reference.tiles)
-    noise = {count: seed_noise(count, resamples, rng) for count in dict.fromkeys([seeds, len(found["teacher"].ap)])}
+    counts = dict.fromkeys([seeds, *(len(again.ap) for again in found.values())])
+    noise = {count: seed_noise(count, resamples, rng) for count in counts}
     views = [*range(len(reference.scored)), MEAN]
     passes = {arm: [_passes(again, view) for view in views] for arm, again in found.items()}
     arms = {}
@@ -204,7 +211,7 @@ def study_curves(
     ]
     return StudyCurves(
         tuple(reference.classes[index] for index in reference.scored),
-        {arm: arms[arm] for arm in ("teacher", "alone", "distilled")},
+        {arm: arms[arm] for arm in ("teacher", "alone", "distilled", "all_labels") if arm in arms},
         gains,
         np.stack(gain_band),
         prevalence(*reference.total()),

@@ -62,7 +62,8 @@ class Comparison:
         mean_ap_points: distilled minus alone, mean average precision over the classes that occur.
         mean_iou_points: the same for IoU at the arg-max.
         boundary_iou_points: the same for Boundary IoU.
-        share_of_gap_closed: (distilled - alone) / (teacher - alone) in mean AP; None below a gap of 0.1 points.
+        share_of_gap_closed: (distilled - alone) / (reference - alone) in mean AP; None below a gap of 0.1 points. The reference is
+            the student with all labels where there is one, else the teacher.
         share_of_gap_closed_interval: its interval; None unless the gap itself is surely positive.
         verdict: from the interval of mean AP; one seed never gives a verdict for either.
         sentence: the verdict for people who do not program.
@@ -71,6 +72,7 @@ class Comparison:
         confidence: of all intervals.
         covers_seeds: False with one seed: the intervals then hold the noise of the imagery only.
         distilled_minus_teacher: mean AP, points; None without a teacher.
+        distilled_minus_all_labels: mean AP, points; None without a student with all labels.
     """
 
     mean_ap_points: Difference
@@ -85,6 +87,7 @@ class Comparison:
     confidence: float
     covers_seeds: bool
     distilled_minus_teacher: Difference | None
+    distilled_minus_all_labels: Difference | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without NaN."""
@@ -99,6 +102,7 @@ def compare(
     distilled: Sequence[Scores],
     teacher: Scores | None = None,
     *,
+    all_labels: Sequence[Scores] | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -109,6 +113,8 @@ def compare(
         alone: scores of the student alone, one for each seed.
         distilled: scores of the distilled student, the same seeds in the same order.
         teacher: scores of the teacher, for the share of the gap.
+        all_labels: scores of the student with all labels, the same seeds in the same order: the gap is measured to it then, because
+            the teacher's lead is partly that of its labels.
         resamples: draws of the bootstrap.
         confidence: of the intervals, in (0, 1).
         seed: of the bootstrap; the same seed gives the same numbers.
@@ -119,10 +125,11 @@ def compare(
     Raises:
         DataError: an arm has no scores, the arms have different numbers of seeds, or classes, tiles or labels differ.
     """
-    if len(alone) != len(distilled) or not alone:
+    if len({len(alone), len(distilled), len(alone if all_labels is None else all_labels)}) > 1 or not alone:
         raise DataError(
-            f"The student alone has {len(alone)} seeds and the distilled student {len(distilled)}. "
-            "Train both arms with the same seeds, one at least."
+            f"The student alone has {len(alone)} seeds and the distilled student {len(distilled)}"
+            + (". " if all_labels is None else f", that with all labels {len(all_labels)}. ")
+            + "Train the arms with the same seeds, one at least."
         )
     reference = alone[0]
     if not reference.tiles:
@@ -145,16 +152,21 @@ def compare(
     )
     differences = [bootstrap.difference(full_d[i] - full_a[i], again_d[i] - again_a[i]) for i in range(len(METRICS))]
 
-    gap = share = share_interval = to_teacher = None
+    gap = share = share_interval = to_teacher = to_all_labels = reference_ap = None
     if teacher is not None:
         full_t, again_t = measure(teacher, "Teacher")
         to_teacher = bootstrap.difference(full_d[0] - full_t[0], again_d[0] - again_t[0])
-        gap = float(np.mean(full_t[0] - full_a[0]))
+        reference_ap = full_t[0], again_t[0]
+    if all_labels is not None:
+        full_u, again_u = measure_arm(all_labels, "Student with all labels")
+        to_all_labels = bootstrap.difference(full_d[0] - full_u[0], again_d[0] - again_u[0])
+        reference_ap = full_u[0], again_u[0]
+    if reference_ap is not None:
+        lead = reference_ap[0] - full_a[0], reference_ap[1] - again_a[0]
+        gap = float(np.mean(lead[0]))
         if gap >= SMALLEST_GAP:
             share = differences[0].mean / gap
-            share_interval = bootstrap.ratio(
-                (full_d[0] - full_a[0], again_d[0] - again_a[0]), (full_t[0] - full_a[0], again_t[0] - again_a[0])
-            )
+            share_interval = bootstrap.ratio((full_d[0] - full_a[0], again_d[0] - again_a[0]), lead)
     verdict = decide(differences[0], len(alone))
     return Comparison(
         mean_ap_points=differences[0],
@@ -163,12 +175,21 @@ def compare(
         share_of_gap_closed=share,
         share_of_gap_closed_interval=share_interval,
         verdict=verdict,
-        sentence=put_in_words(verdict, differences[0], len(alone), confidence, gap, share),
+        sentence=put_in_words(
+            verdict,
+            differences[0],
+            len(alone),
+            confidence,
+            gap,
+            share,
+            "teacher" if all_labels is None else "student with all labels",
+        ),
         seeds=len(alone),
         tiles=len(reference.tiles),
         confidence=confidence,
         covers_seeds=len(alone) > 1,
         distilled_minus_teacher=to_teacher,
+        distilled_minus_all_labels=to_all_labels,
     )
 
 
@@ -372,20 +393,27 @@ def decide(difference: Difference, seeds: int) -> Verdict:
 
 
 def put_in_words(
-    verdict: Verdict, difference: Difference, seeds: int, confidence: float, gap: float | None, share: float | None
+    verdict: Verdict,
+    difference: Difference,
+    seeds: int,
+    confidence: float,
+    gap: float | None,
+    share: float | None,
+    reference: str = "teacher",
 ) -> str:
-    """The verdict as a sentence; `gap` (points) and `share` are None without a teacher or without a gap."""
+    """The verdict as a sentence; `gap` (points) to `reference` and `share` are None without a reference or without a gap."""
     if np.isnan(difference.mean):
         return "No scored class occurs in the test tiles, so nothing can be compared: label more of the test split."
     if np.isnan(difference.low):
         return "One test tile is too few to compare anything: label more of the test split."
     gap_clause = ""
     if gap is not None and share is None:
-        nothing = "there is no gap to close" if verdict == "better" else "there was nothing to pass on"
-        gap_clause = f"; the teacher is not better than the student alone, so {nothing}"
+        nothing_passed = verdict != "better" and reference == "teacher"
+        nothing = "there was nothing to pass on" if nothing_passed else "there is no gap to close"
+        gap_clause = f"; the {reference} is not better than the student alone, so {nothing}"
     elif share is not None and verdict == "better":
         passing = ", and passes it" if share > 1 else ""
-        gap_clause = f"; it closes {100 * share:.0f} % of the gap to the teacher{passing}"
+        gap_clause = f"; it closes {100 * share:.0f} % of the gap to the {reference}{passing}"
     values = (difference.mean, difference.low, difference.high)
     digits = 2 if min(abs(value) for value in values) < 0.095 else 1
     size = f"{abs(difference.mean):.{digits}f} points of mean AP"

@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from kdcore.evaluation.gap import gap_sentence
 from kdcore.ui import words
 from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import parameters, percent, plain, times
@@ -59,6 +60,11 @@ def show_verdict(report: dict[str, Any]) -> None:
         st.markdown(f":{colour}-badge[{icon} {comparison['verdict'].capitalize()}] {plain(comparison['sentence'])}")
 
 
+def show_gap(report: dict[str, Any]) -> None:
+    """What the gap is measured to, and what else the teacher had."""
+    st.caption(plain(gap_sentence(report)))
+
+
 def warn_of_teacher(advantage: dict[str, Any] | None) -> bool:
     """Say that the teacher can hardly teach, where it cannot; gives whether there was anything to say.
 
@@ -72,14 +78,14 @@ def warn_of_teacher(advantage: dict[str, Any] | None) -> bool:
 
 
 def show_arms(report: dict[str, Any]) -> None:
-    """The three arms with what they reached and how large they are."""
+    """The arms with what they reached and how large they are."""
     import pandas as pd  # a third of a second, after the numbers are on screen
 
     rows = {
         ARM_NAMES[name]: {"Mean AP": score(arm), "Parameters": parameters(arm["parameters"])}
         for name, arm in report["arms"].items()
     }
-    st.table(pd.DataFrame(rows).T, border="horizontal", alt="Mean average precision and size of the three arms")
+    st.table(pd.DataFrame(rows).T, border="horizontal", alt="Mean average precision and size of the arms")
 
 
 def show_teacher_parts(report: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from kdcore.views.layout import GREY
 
 Option = dict[str, Any]
 Points = Mapping[str, OperatingPoint]
-SHAPES = {"circle": "circle", "square": "rect", "diamond": "diamond"}
-DASHES: dict[str, Any] = {"teacher": "solid", "alone": [7, 4], "distilled": [9, 3, 2, 3]}
+SHAPES = {"circle": "circle", "square": "rect", "diamond": "diamond", "triangle-up": "triangle"}
+DASHES: dict[str, Any] = {"teacher": "solid", "alone": [7, 4], "distilled": [9, 3, 2, 3], "all_labels": [2, 3]}
 GLIDE = 350  # milliseconds that a point takes to its new place
 ROW, HEAD, FOOT, COLUMNS = (
     290,

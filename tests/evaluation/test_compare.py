@@ -303,6 +303,35 @@ class TestShareOfTheGap:
         assert result.distilled_minus_teacher.mean == pytest.approx(100 * (ap["distilled"] - ap["teacher"]))
         assert result.distilled_minus_teacher.high < 0
 
+    def test_is_measured_with_the_student_that_had_all_labels_where_there_is_one(self, study, rng):
+        """The teacher's lead is partly that of its labels; its own difference is still there."""
+        alone, distilled, _ = study
+        labels = some_labels(np.random.default_rng(7))  # those of `study`
+        upper = [scores_from(network(rng, labels, skill), labels) for skill in (70, 71, 72, 73, 74)]
+        ap = {
+            name: np.mean([summarise(scores)["mean_ap"] for scores in arm])
+            for name, arm in (("alone", alone), ("distilled", distilled), ("all labels", upper))
+        }
+        result, before = compare(*study, all_labels=upper), compare(*study)
+        share = (ap["distilled"] - ap["alone"]) / (ap["all labels"] - ap["alone"])
+        assert result.share_of_gap_closed == pytest.approx(share)
+        assert share > before.share_of_gap_closed + 0.05
+        assert result.distilled_minus_all_labels.mean == pytest.approx(100 * (ap["distilled"] - ap["all labels"]))
+        assert f"{100 * share:.0f} % of the gap to the student with all labels" in result.sentence
+        assert result.distilled_minus_teacher == before.distilled_minus_teacher
+        assert result.mean_ap_points == before.mean_ap_points
+        assert before.distilled_minus_all_labels is None
+
+    def test_is_unknown_where_all_labels_help_nothing(self, study):
+        alone, distilled, teacher = study
+        result = compare(alone, distilled, teacher, all_labels=alone)
+        assert result.share_of_gap_closed is None
+        assert "the student with all labels is not better than the student alone" in result.sentence
+
+    def test_needs_as_many_seeds_of_the_student_with_all_labels(self, study):
+        with pytest.raises(DataError, match="that with all labels 2"):
+            compare(*study, all_labels=study[0][:2])
+
     def test_is_unknown_without_a_gap(self, study):
         alone, distilled, _ = study
         result = compare(alone, distilled, alone[0])

@@ -68,9 +68,9 @@ def markers(figure):
 class TestArms:
     def test_are_told_apart_by_colour_by_dash_and_by_marker(self):
         for look in (ARM_COLOURS, ARM_DASHES, ARM_SYMBOLS, ARM_NAMES):
-            assert look.keys() == {"teacher", "alone", "distilled"}
-            assert len(set(look.values())) == 3
-        assert len({key_html(arm).split(";", 4)[-1] for arm in ARM_NAMES}) == 3
+            assert look.keys() == {"teacher", "alone", "distilled", "all_labels"}
+            assert len(set(look.values())) == 4
+        assert len({key_html(arm).split(";", 4)[-1] for arm in ARM_NAMES}) == 4
 
     @pytest.mark.parametrize("ground", ["#FFFFFF", "#12151B"])
     def test_stand_out_on_a_light_and_on_a_dark_page(self, ground):
@@ -123,7 +123,7 @@ class TestDrawnCurve:
 class TestPrecisionRecall:
     def test_shows_each_arm_with_its_colour_dash_and_marker(self, curves):
         figure = precision_recall_figure(curves, 2, curves.points(2, curves.chosen_levels(2)))
-        for arm, name in ARM_NAMES.items():
+        for arm, name in ((arm, ARM_NAMES[arm]) for arm in curves.arms):
             (legend,) = traces(figure, name=name)
             (point,) = traces(figure, legendgroup=arm, mode="markers")
             assert legend.line.color == point.marker.color == ARM_COLOURS[arm]
@@ -302,7 +302,7 @@ class TestQuality:
 
     def test_figure_has_a_point_with_whiskers_for_every_arm_and_row(self, curves):
         figure = quality_figure(curves)
-        for arm, name in ARM_NAMES.items():
+        for arm, name in ((arm, ARM_NAMES[arm]) for arm in curves.arms):
             (trace,) = traces(figure, name=name)
             assert trace.x[0] == pytest.approx(100 * curves.arms[arm].ap[MEAN, 0])
             assert trace.x[0] - trace.error_x.arrayminus[0] == pytest.approx(100 * curves.arms[arm].ap[MEAN, 1])

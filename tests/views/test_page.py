@@ -120,7 +120,7 @@ def test_it_tells_what_made_the_teacher_stronger_and_what_the_students_had(tiny_
     text = Page(write_page(study, written[0] | {"arms": arms})).text
     assert "Best checkpoint 80.0 –" in text
     assert "Eight views 82.3 +2.30" in text
-    assert "The students had 10.0 % of the train part's labels" in text
+    assert "the teacher had all labels (the students 10.0 % of them)" in text
     assert "The student alone took 1,234 steps and the distilled student 6" in text
 
 
