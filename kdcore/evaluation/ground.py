@@ -129,7 +129,7 @@ class Ground:
 
     def _pairs(self, lengths: Values, nuggets: Values) -> Values:
         """Sum of the correlations of all pairs of tiles, for each model; of other scenes none."""
-        total = np.zeros(len(lengths))
+        total: Values = np.zeros(len(lengths))
         for scene in range(self.scenes):
             places = self.places[self.scene == scene]
             shape = 2 * (np.ptp(places, axis=0) + 1)
@@ -138,10 +138,12 @@ class Ground:
             counts = np.rint(np.fft.irfft2(np.abs(np.fft.rfft2(there)) ** 2, s=tuple(shape)))  # pairs at each lag
             lags = [np.minimum(np.arange(size), size - np.arange(size)) for size in shape]
             distance = np.hypot(lags[0][:, None], lags[1][None, :])
-            total += [
-                (counts * _correlation(distance, length, nugget)).sum()
-                for length, nugget in zip(lengths, nuggets, strict=True)
-            ]
+            total += np.array(
+                [
+                    (counts * _correlation(distance, float(length), float(nugget))).sum()
+                    for length, nugget in zip(lengths, nuggets, strict=True)
+                ]
+            )
         return total
 
 
@@ -167,8 +169,8 @@ def _inverses(places: tuple[tuple[int, int], ...], models: int) -> list[tuple[Va
     found = []
     for length, nugget in every[:models]:
         matrix = _correlation(distance, length, nugget)
-        inverse = np.linalg.inv(matrix)
-        found.append((inverse, inverse.sum(axis=0), float(np.linalg.slogdet(matrix)[1])))
+        inverse: Values = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+        found.append((inverse, np.asarray(inverse.sum(axis=0)), float(np.linalg.slogdet(matrix)[1])))
     return found
 
 
@@ -188,4 +190,3 @@ def _side(scene: NDArray[np.int64], corners: NDArray[np.int64]) -> int:
         order = np.concatenate([order, steps[steps[:, 0] == 0, 1]])
     steps = order[order > 0]
     return int(np.gcd.reduce(steps)) if len(steps) else 1
-

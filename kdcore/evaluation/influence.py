@@ -26,7 +26,8 @@ class Measured:
 
     Attributes:
         values: (K + 3,) on all tiles; nan for a class that does not occur in the labels.
-        fields: (K + 3, T) influence values of the tiles; nan likewise.
+        fields: (K + 3, T) influence values of the tiles; nan likewise, and for a class that one tile holds alone: how it
+            varies from place to place cannot be seen there.
     """
 
     values: Values
@@ -50,12 +51,19 @@ def measure(scores: Scores) -> Measured:
     ):
         values.append(value)
         rows.append(field)
+    for k in np.flatnonzero(holders(scores) < 2):
+        rows[k] = np.full_like(rows[k], np.nan)
     return Measured(100 * np.array(values), 100 * np.stack(rows))
 
 
 def class_ap(scores: Scores) -> Values:
     """AP of each scored class on all tiles together, (K,) in [0, 1]; nan without positives."""
     return average_precision(*scores.total())
+
+
+def holders(scores: Scores) -> NDArray[np.int64]:
+    """In how many tiles each scored class occurs, (K,)."""
+    return np.asarray(np.count_nonzero(scores.positives.any(axis=2), axis=0), dtype=np.int64)
 
 
 def ap_influence(positives: Counts, negatives: Counts) -> Values:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from kdcore.evaluation.ground import Ground
+from kdcore.evaluation.influence import Measured
 
 Values = NDArray[np.float64]
 MOST_SEEDS, MOST_AREA = 50, 20.0  # more than this nobody will pay for
@@ -109,21 +110,35 @@ def estimate(ground: Ground, values: Values, fields: Values) -> list[Estimate]:
         One estimate for each of the Q.
     """
     count = values.shape[1]
-    mean = fields.mean(axis=1)
-    both = ground.spread(mean)
+    together = fields.mean(axis=1)
+    both = ground.spread(together)
     scatter = values.var(axis=1, ddof=1) / count if count > 1 else np.zeros(len(values))
     own = np.zeros(len(values))
     if count > 1:
-        apart = (fields - mean[:, None]).reshape(-1, fields.shape[2])
+        apart = (fields - together[:, None]).reshape(-1, fields.shape[2])
         own = ground.spread(apart).variance.reshape(-1, count).sum(axis=1) / (count * (count - 1))
         own = np.minimum(own, np.minimum(scatter, both.variance))
     shared = both.variance - own
+    parts = (values.mean(axis=1), scatter, own, shared, both.blocks, both.freedom, both.length)
     return [
-        Estimate(*map(float, (m, s, o, v)), count, *map(float, (b, f, length)))
-        for m, s, o, v, b, f, length in zip(
-            values.mean(axis=1), scatter, own, shared, both.blocks, both.freedom, both.length, strict=True
-        )
+        Estimate(mean, seeds, own, shared, count, blocks, ground_freedom, length)
+        for mean, seeds, own, shared, blocks, ground_freedom, length in np.stack(parts, axis=1).tolist()
     ]
+
+
+def paired(ground: Ground, first: Sequence[Measured], second: Sequence[Measured]) -> list[Estimate]:
+    """The mean over seeds of second minus first, in points, of every class AP and of `OVERALL`."""
+    return estimate(ground, *stacked([difference(a, b) for a, b in zip(first, second, strict=True)]))
+
+
+def difference(first: Measured, second: Measured) -> Measured:
+    """Second minus first, tile by tile."""
+    return Measured(second.values - first.values, second.fields - first.fields)
+
+
+def stacked(seeds: Sequence[Measured]) -> tuple[Values, Values]:
+    """Values (Q, S) and influence values (Q, S, T) of some seeds."""
+    return np.stack([one.values for one in seeds], axis=1), np.stack([one.fields for one in seeds], axis=1)
 
 
 def freedom(seeds: float, seeds_freedom: int, shared: float, ground_freedom: float) -> float:
@@ -164,6 +179,11 @@ def family(estimates: Sequence[Estimate], confidence: float) -> list[Difference]
         one.interval(1 - (1 - confidence) * (one.p / after if after > 0 else 1 / len(estimates)))
         for one, after in zip(estimates, adjusted, strict=True)
     ]
+
+
+def with_classes(estimates: Sequence[Estimate], classes: int, confidence: float) -> list[Difference]:
+    """Intervals of K class APs, as a family, and of their mean."""
+    return [*family(estimates[:classes], confidence), estimates[classes].interval(confidence)]
 
 
 def fieller(over: Estimate, under: Estimate, covariance: float, confidence: float) -> tuple[float, float] | None:
