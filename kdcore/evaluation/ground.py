@@ -144,7 +144,7 @@ class Ground:
                     for length, nugget in zip(lengths, nuggets, strict=True)
                 ]
             )
-        return total
+        return np.asarray(total)
 
 
 def _models(tiles: int) -> tuple[Values, Values]:
