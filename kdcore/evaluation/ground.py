@@ -129,7 +129,7 @@ class Ground:
 
     def _pairs(self, lengths: Values, nuggets: Values) -> Values:
         """Sum of the correlations of all pairs of tiles, for each model; of other scenes none."""
-        total: Values = np.zeros(len(lengths))
+        total = np.zeros(len(lengths))
         for scene in range(self.scenes):
             places = self.places[self.scene == scene]
             shape = 2 * (np.ptp(places, axis=0) + 1)
@@ -156,7 +156,7 @@ def _models(tiles: int) -> tuple[Values, Values]:
 
 def _correlation(distance: Values, length: float, nugget: float) -> Values:
     if length == 0:
-        return (distance == 0).astype(np.float64)
+        return np.asarray(distance == 0, dtype=np.float64)
     return np.asarray(np.where(distance == 0, 1.0, (1 - nugget) * np.exp(-distance / length)))
 
 

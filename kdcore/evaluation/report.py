@@ -64,7 +64,10 @@ def study_report(study: Path) -> dict[str, Any]:
     runs = arm_runs(study)
     settings = load(StudySettings, study / "study.yaml")
     scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
-    comparison = compare(scores["alone"], scores["distilled"], scores["teacher"][0])
+    data = json.loads((study / "data.json").read_text(encoding="utf-8"))
+    comparison = compare(
+        scores["alone"], scores["distilled"], scores["teacher"][0], metres_per_pixel=data["metres_per_pixel"]
+    )
     arms = {arm: arm_report([run.read_report() for run in directories]) for arm, directories in runs.items()}
     members = [run for run in list_runs(study / "runs") if run.path.name.startswith("teacher-s")]
     if members and runs["teacher"][0].path.name == "teacher":
@@ -88,7 +91,7 @@ def study_report(study: Path) -> dict[str, Any]:
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
         "formula": FORMULA,
         "settings": settings.model_dump(mode="json"),
-        "data": json.loads((study / "data.json").read_text(encoding="utf-8")),
+        "data": data,
     }
 
 

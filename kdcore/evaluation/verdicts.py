@@ -132,7 +132,7 @@ def needed_in_words(needed: Needed) -> str:
     """What would decide."""
     area = None if needed.area is None else f"{needed.area:.3g} times the test area"
     if needed.seeds is None and area is None:
-        return "A difference as small as the measured one would need more than 50 seeds and 20 times the test area."
+        return "A difference as small as the measured one would need more than 50 seeds or 20 times the test area."
     if needed.seeds is None:
         return f"To detect a difference of the measured size takes {area}; more seeds alone would not do."
     if area is None:

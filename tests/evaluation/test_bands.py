@@ -6,8 +6,10 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from kdcore.errors import DataError
-from kdcore.evaluation.bands import RECALLS, study_curves
-from kdcore.evaluation.compare import compare, tile_weights
+from kdcore.evaluation.bands import RECALLS, block_weights, study_curves, widening
+from kdcore.evaluation.compare import compare
+from kdcore.evaluation.ground import Ground
+from kdcore.evaluation.influence import measure
 from kdcore.evaluation.operating import MEAN
 from kdcore.evaluation.recalls import precision_between, precision_in_steps
 from kdcore.evaluation.scores import BINS, Scores, ScoresBuilder
