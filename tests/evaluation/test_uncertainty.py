@@ -44,12 +44,13 @@ class TestEstimate:
     GROUND = Ground([(f"scene {number}", 0, 0) for number in range(30)])
 
     def test_what_the_ground_does_to_each_seed_in_its_own_way_counts_once(self):
-        # Only own errors: the variance of the mean is that of the seeds' scatter, not twice that.
+        # Only own errors: the variance of the mean is that of the seeds' scatter, not twice that. A little more, because
+        # neither part may be less than what is measured.
         rng = np.random.default_rng(0)
         own = rng.normal(size=(400, 4, 30))
         values = own.mean(axis=2)
         found = estimate(self.GROUND, values, (own - values[..., None]) / 30)
-        assert np.mean([one.variance for one in found]) == pytest.approx(1 / (30 * 4), rel=0.3)
+        assert 1 < 120 * np.mean([one.variance for one in found]) < 1.5
         assert np.mean([one.seeds + one.shared + one.own for one in found]) > 1.5 / (30 * 4)
 
     def test_what_it_does_to_all_alike_is_added_to_the_scatter(self):
