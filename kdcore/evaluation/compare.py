@@ -63,7 +63,7 @@ class ClassComparison:
 
     Attributes:
         points: the interval is widened for the number of classes (Holm), and leaves out 0 just where the verdict is given.
-        p: adjusted likewise; None where it cannot be known.
+        p: adjusted likewise; None with one seed, or where it cannot be known.
         verdict: of the interval.
         exploratory: True.
     """
@@ -95,7 +95,7 @@ class Comparison:
         verdicts: of each of `OVERALL`.
         equivalence_margin: points of mean AP within which the two are equivalent; None unless no difference was detectable.
         needed: what would decide; None likewise.
-        p: two-sided p-value of the difference in mean AP, for a family of comparisons (`holm`); None where unknown.
+        p: two-sided p-value of the difference in mean AP, for a family of comparisons (`holm`); None with one seed.
         classes: AP of each class where there are several.
         ground: what the interval is based on.
         basis: the same in words, with what the interval does not cover.
@@ -237,7 +237,7 @@ def judge(
         verdicts=verdicts,
         equivalence_margin=margin(points[0]) if verdict is Verdict.SAME else None,
         needed=open_question,
-        p=known(overall[0].p),
+        p=known(overall[0].p) if seeds > 1 else None,
         classes=class_comparisons(names, estimates[:classes], by_class, seeds) if classes > 1 else {},
         ground=facts,
         basis=basis_in_words(facts, seeds),
@@ -313,7 +313,7 @@ def class_comparisons(
     """A comparison of each class's AP, adjusted for their number."""
     adjusted = holm([one.p for one in estimates])
     return {
-        name: ClassComparison(one, known(p), decide(one, seeds))
+        name: ClassComparison(one, known(p) if seeds > 1 else None, decide(one, seeds))
         for name, one, p in zip(names, points, adjusted, strict=False)
     }
 
