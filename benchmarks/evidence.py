@@ -25,9 +25,10 @@ from measuring import parser, publish, table
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import study_curves
-from kdcore.evaluation.compare import Comparison, Difference, compare
+from kdcore.evaluation.compare import Comparison, compare
 from kdcore.evaluation.curves import precision_recall
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.uncertainty import Difference, holm
 from kdcore.files import write_json
 from kdcore.runs.locks import TakenError
 from kdcore.runs.plan import with_steps
@@ -197,12 +198,14 @@ class Experiment:
         scores = {arm: self.finished(arm) for arm in (*self.arms, self.rival) if arm is not None}
         scores = {arm: found for arm, found in scores.items() if found}
         rival = self.rival or SAME_SECONDS
-        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None)]
-        for arm, found in scores.items():
+        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None, "")]
+        against = {arm: [versus(scores, arm, other, teacher) for other in (ALONE, rival)] for arm in scores}
+        # One family: every recipe against the student alone.
+        adjusted = holm([found.p if found and found.p is not None else float("nan") for found, _ in against.values()])
+        for (arm, found), p in zip(scores.items(), adjusted, strict=True):
             runs = [RunDirectory(self.folder(arm, seed)) for seed in found]
-            against = [versus(scores, arm, other, teacher) for other in (ALONE, rival)]
-            rows.append(row_of(arm, runs, *against))
-        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "gap closed",
+            rows.append(row_of(arm, runs, *against[arm], "" if p != p else f"{p:.3f}"))
+        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "p (Holm)", "gap closed",
                   f"points of AP against {rival}", "steps", "seconds")  # fmt: skip
         curves = [precision_row("teacher", [teacher])]
         curves += [precision_row(arm, list(found.values())) for arm, found in scores.items()]
@@ -210,8 +213,8 @@ class Experiment:
             [
                 self.in_words(RunDirectory(teacher_folder), scores),
                 table(header, rows),
-                "Means over the seeds, test split, read once; the best checkpoint comes from validation. In brackets 95 % intervals of "
-                "the paired bootstrap over 128-px tiles and seeds; 'gap closed' is the share of the teacher's lead over the student alone.",
+                "Means over the seeds, test split, read once; the best checkpoint comes from validation. In brackets 95 % intervals "
+                "over seeds and ground; p is adjusted for the number of arms; 'gap closed' is the share of the teacher's lead over the student alone.",
                 table(("mean precision at a recall of", *(f"{100 * recall:g} %" for recall in RECALLS)), curves),
                 f"Recipes: {'; '.join(f'{name}: {in_words(recipe)}' for name, recipe in self.recipes.items() if name in scores)}.",
             ]
@@ -267,7 +270,7 @@ def versus(scores: Mapping[str, Mapping[int, Scores]], arm: str, other: str, tea
     return compare([scores[other][seed] for seed in seeds], [scores[arm][seed] for seed in seeds], teacher)
 
 
-def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None) -> list[str]:
+def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None, p: str) -> list[str]:
     """An arm's row of the table."""
     reports = [run.read_report() for run in runs]
     percents = [
@@ -282,6 +285,7 @@ def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: C
         str(len(runs)),
         *(f"{value:.1f}" for value in percents),
         points(alone and alone.mean_ap_points),
+        p,
         closed,
         points(same and same.mean_ap_points),
         f"{mean(report['steps'] for report in reports):.0f}",

@@ -72,6 +72,12 @@ def decide(difference: Difference, seeds: int, *, enough: bool = True) -> Verdic
     return Verdict.WORSE if round(difference.high, 2) < 0 else Verdict.SAME
 
 
+def among(verdict: Verdict, adjusted: float, level: float = 0.05) -> Verdict:
+    """The verdict of one of several comparisons that are looked at together; `adjusted` is its p-value after Holm."""
+    found = verdict in (Verdict.BETTER, Verdict.WORSE)
+    return Verdict.SAME if found and not adjusted < level else verdict
+
+
 def margin(difference: Difference) -> float:
     """Within how many points the two are equivalent: the end of the interval that is farther from 0."""
     return max(abs(difference.low), abs(difference.high))

@@ -15,7 +15,7 @@ from kdcore.evaluation import compare as module
 from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.scores import Scores, ScoresBuilder
 from kdcore.evaluation.uncertainty import Difference, Needed
-from kdcore.evaluation.verdicts import Lack, Verdict, decide, gap_in_words, put_in_words
+from kdcore.evaluation.verdicts import Lack, Verdict, among, decide, gap_in_words, put_in_words
 
 TILE = 8
 ROAD = ("background", "road")
@@ -206,6 +206,11 @@ class TestVerdict:
         assert decide(Difference(0.3, 0.006, 0.6), 3) is Verdict.BETTER
         assert decide(Difference(-0.3, -0.6, -0.006), 3) is Verdict.WORSE
         assert "interval 0.01 to 0.60" in put_in_words(Verdict.BETTER, Difference(0.3, 0.006, 0.6), 3, 0.95)
+
+    def test_among_others_needs_more_than_alone(self):
+        assert among(Verdict.BETTER, 0.06) is Verdict.SAME
+        assert among(Verdict.BETTER, 0.04) is Verdict.BETTER
+        assert among(Verdict.TOO_EARLY, 0.01) is Verdict.TOO_EARLY
 
     def test_of_no_difference_has_a_margin_and_says_what_would_decide(self, rng):
         labels = some_labels(rng, 40)
