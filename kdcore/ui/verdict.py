@@ -58,8 +58,12 @@ def show_verdict(report: dict[str, Any]) -> None:
     comparison = report["comparison"]
     verdicts = comparison.get("verdicts", {})  # a report of an earlier version has none
     badges = badge(comparison["verdict"], comparison["verdict"].capitalize())
-    for metric, name in METRIC_NAMES.items():
-        if verdicts.get(metric, comparison["verdict"]) != comparison["verdict"]:
+    for metric, points in (("mean_iou", "mean_iou_points"), ("mean_boundary_iou", "boundary_iou_points")):
+        name = METRIC_NAMES[metric]
+        if (
+            verdicts.get(metric, comparison["verdict"]) != comparison["verdict"]
+            and comparison[points]["low"] is not None
+        ):
             badges += f" {badge(verdicts[metric], f'{name}: {verdicts[metric]}')}"
     with st.container(border=True):
         st.markdown(f"{badges} {plain(comparison['sentence'])}")
