@@ -42,7 +42,7 @@ def stamp(study: StudyFolder) -> Stamp:
     return tuple((str(file), modified(file)) for file in [*files, study.path / "report.json"])
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing the test tiles again and again, to know how sure the curves are …")
+@st.cache_data(max_entries=8, show_spinner="Measuring how sure the curves are …")
 def load_curves(study: str, stamp: Stamp) -> StudyCurves:
     """Measure a study's curves with their bands; `stamp` tells one state of its files from the next."""
     runs = arm_runs(Path(study))
