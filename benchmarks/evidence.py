@@ -27,10 +27,11 @@ from measuring import parser, publish, table
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import study_curves
-from kdcore.evaluation.compare import Comparison, Difference, compare
+from kdcore.evaluation.compare import Comparison, compare
 from kdcore.evaluation.curves import precision_recall
 from kdcore.evaluation.gap import joined, teacher_extras
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.uncertainty import Difference, holm
 from kdcore.files import write_json
 from kdcore.runs.locks import TakenError
 from kdcore.runs.plan import with_steps
@@ -210,13 +211,18 @@ class Experiment:
         scores = {arm: self.finished(arm) for arm in (*self.arms, self.rival) if arm is not None}
         scores = {arm: found for arm, found in scores.items() if found}
         rival = self.rival or SAME_SECONDS
-        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None)]
-        for arm, found in scores.items():
+        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None, "")]
+        against = {arm: [versus(scores, arm, other, teacher, self.few) for other in (ALONE, rival)] for arm in scores}
+        # One family: every recipe against the student alone.
+        adjusted = holm([found.p if found and found.p is not None else float("nan") for found, _ in against.values()])
+        for (arm, found), p in zip(scores.items(), adjusted, strict=True):
             runs = [RunDirectory(self.folder(arm, seed)) for seed in found]
-            against = [versus(scores, arm, other, teacher, self.few) for other in (ALONE, rival)]
             to_all = versus(scores, arm, ALL_LABELS, teacher, self.few)
-            rows.append(row_of(arm, runs, *against) + ([points(to_all and to_all.mean_ap_points)] if self.few else []))
-        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "gap closed",
+            rows.append(
+                row_of(arm, runs, *against[arm], "" if p != p else f"{p:.3f}")
+                + ([points(to_all and to_all.mean_ap_points)] if self.few else [])
+            )
+        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "p (Holm)", "gap closed",
                   f"points of AP against {rival}", "steps", "seconds",
                   *(("points of AP against all labels",) if self.few else ()))  # fmt: skip
         rows[0] += [""] * (len(header) - len(rows[0]))
@@ -227,8 +233,8 @@ class Experiment:
             [
                 self.in_words(RunDirectory(teacher_folder), scores),
                 table(header, rows),
-                "Means over the seeds, test split; the best checkpoint comes from validation. In brackets 95 % intervals of the paired "
-                f"bootstrap over 128-px tiles and seeds; 'gap closed' is the share of the lead of {reference} over the student alone.",
+                "Means over the seeds, test split; the best checkpoint comes from validation. In brackets 95 % intervals over seeds and "
+                f"ground; p is adjusted for the number of arms; 'gap closed' is the share of the lead of {reference} over the student alone.",
                 table(("mean precision at a recall of", *(f"{100 * recall:g} %" for recall in RECALLS)), curves),
                 f"Recipes: {'; '.join(f'{name}: {in_words(recipe)}' for name, recipe in self.recipes.items() if name in scores)}.",
             ]
@@ -307,7 +313,7 @@ def versus(
     )
 
 
-def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None) -> list[str]:
+def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None, p: str) -> list[str]:
     """An arm's row of the table."""
     reports = [run.read_report() for run in runs]
     percents = [
@@ -322,6 +328,7 @@ def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: C
         str(len(runs)),
         *(f"{value:.1f}" for value in percents),
         points(alone and alone.mean_ap_points),
+        p,
         closed,
         points(same and same.mean_ap_points),
         f"{mean(report['steps'] for report in reports):.0f}",

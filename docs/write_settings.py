@@ -127,7 +127,7 @@ MEANINGS: dict[str, str] = {
     "Budget.save_every": "steps between saved states, from which an interrupted run goes on exactly",
     "Budget.rare_classes": "share of the crops that are placed on a class drawn evenly, so that rare ones are seen; the rest lies anywhere",
     "Budget.jitter": "change of brightness and contrast in training, in standard deviations of a band",
-    "EvaluationSettings.tile": "side of a tile, pixels: the unit of the bootstrap",
+    "EvaluationSettings.tile": "side of a tile, pixels: the unit of evaluation",
     "EvaluationSettings.window": "side of what a network sees at once, pixels; a multiple of `tile`",
     "EvaluationSettings.halo": "imagery around a window that is seen and not scored, pixels",
     "EvaluationSettings.boundary_metres": "width of the band that Boundary IoU looks at (pixels where the resolution is not known)",

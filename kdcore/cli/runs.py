@@ -106,7 +106,10 @@ def show(id: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption 
     if facts["state"] in ("failed", "interrupted"):
         say(study.log_tail(20))
     if study.finished:
-        say(f"Verdict: {study.report()['comparison']['sentence']}")
+        comparison = study.report()["comparison"]
+        say(f"Verdict: {comparison['sentence']}")
+        if comparison.get("basis"):
+            say(comparison["basis"])
         if study.page.exists():
             say(f"Page: {study.page}")
 

@@ -141,12 +141,17 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
             f"The student alone took {alone:,} steps and the distilled one {distilled:,}: both trained for the same time."
         )
     comparison = values["comparison"]
-    for key, name in (("mean_ap_points", "mean AP"), ("mean_iou_points", "mean IoU")):
+    for key, name in (
+        ("mean_ap_points", "mean AP"),
+        ("mean_iou_points", "mean IoU"),
+        ("boundary_iou_points", "Boundary IoU"),
+    ):
         points = comparison[key]
         mean, low, high = ("-" if points[key] is None else f"{points[key]:+.2f}" for key in ("mean", "low", "high"))
         console.print(f"Distilled minus alone, {name}: {mean} points (95 % interval {low} to {high})")
     console.print(f"[bold]{escape(comparison['sentence'])}[/]", soft_wrap=True, highlight=False)
     console.print(escape(gap_sentence(values)), soft_wrap=True, highlight=False)
+    console.print(escape(comparison["basis"]), soft_wrap=True, highlight=False)
     advantage = values["teacher_advantage"]
     if advantage is not None and not advantage["clear"]:
         console.print(f"[yellow]{escape(advantage['sentence'])}[/]", soft_wrap=True, highlight=False)

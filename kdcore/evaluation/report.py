@@ -69,8 +69,13 @@ def study_report(study: Path) -> dict[str, Any]:
     runs = arm_runs(study)
     settings = load_study(study / "study.yaml")
     scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
+    data = json.loads((study / "data.json").read_text(encoding="utf-8"))
     comparison = compare(
-        scores["alone"], scores["distilled"], scores["teacher"][0], all_labels=scores.get("all_labels")
+        scores["alone"],
+        scores["distilled"],
+        scores["teacher"][0],
+        all_labels=scores.get("all_labels"),
+        metres_per_pixel=data["metres_per_pixel"],
     )
     arms = {arm: arm_report([run.read_report() for run in directories]) for arm, directories in runs.items()}
     members = [run for run in list_runs(study / "runs") if run.path.name.startswith("teacher-s")]
@@ -95,7 +100,7 @@ def study_report(study: Path) -> dict[str, Any]:
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
         "formula": FORMULA,
         "settings": settings.model_dump(mode="json"),
-        "data": json.loads((study / "data.json").read_text(encoding="utf-8")),
+        "data": data,
     }
 
 

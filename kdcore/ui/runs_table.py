@@ -1,11 +1,14 @@
 """Rows of the Runs page's tables. No streamlit here."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.gap import gap_sentence
+from kdcore.evaluation.uncertainty import holm
+from kdcore.evaluation.verdicts import Verdict, among
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.formatting import duration, points
@@ -50,8 +53,9 @@ def overview_row(study: StudyFolder) -> dict[str, Any]:
 def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
     """Finished studies side by side: a column a study, a row a setting or result."""
     columns = {}
-    for study in studies:
-        report = study.report()
+    reports = [study.report() for study in studies]
+    adjusted = holm([nan_for_none(report["comparison"].get("p")) for report in reports])
+    for study, report, p in zip(studies, reports, adjusted, strict=True):
         settings, arms, compared = report["settings"], report["arms"], report["comparison"]
         gain = compared["mean_ap_points"]
         interval = "" if gain["low"] is None else f" ({points(gain['low'])} to {points(gain['high'])})"
@@ -70,8 +74,16 @@ def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
             "Share of the gap closed": "–" if closed is None else f"{100 * closed:.0f} %",
             "Verdict": compared["verdict"],
             "The gap": gap_sentence(report),
+            "Verdict among these studies (Holm, exploratory)": "–"
+            if math.isnan(p)
+            else among(Verdict(compared["verdict"]), p),
         }
     return pd.DataFrame(columns)
+
+
+def nan_for_none(value: float | None) -> float:
+    """A number, nan where there is none."""
+    return math.nan if value is None else value
 
 
 def scores(report: dict[str, Any]) -> dict[str, float | None]:

@@ -6,13 +6,14 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from kdcore.errors import DataError
-from kdcore.evaluation.bands import RECALLS, study_curves
-from kdcore.evaluation.compare import compare, tile_weights
+from kdcore.evaluation.bands import RECALLS, block_weights, study_curves
+from kdcore.evaluation.compare import compare
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN
 from kdcore.evaluation.recalls import precision_between, precision_in_steps
 from kdcore.evaluation.scores import Scores
+from tests.evaluation.test_compare import in_scenes
 from tests.log_odds import log_odds, map_table
 
 TILE = 8
@@ -92,7 +93,6 @@ class TestPrecisionAtRecall:
 
     def test_between_thresholds_meets_the_steps_at_every_threshold(self, rng):
         positives, negatives = rng.integers(0, 9, size=(2, 5, LEVELS))
-        positives[:, -1] = negatives[:, -1] = 0
         true = np.cumsum(positives[:, 254::-1], axis=1)
         marked = true + np.cumsum(negatives[:, 254::-1], axis=1)
         for row in range(5):
@@ -111,9 +111,9 @@ class TestBand:
         tiles, resamples = 9, 40
         labels = some_labels(rng, tiles)
         levels = levels_of(rng, labels, 60)
-        scores = [scores_of(levels, labels)]
+        scores = [in_scenes(scores_of(levels, labels))]  # so many scenes are the blocks
         band = measure(dict.fromkeys(("alone", "distilled", "teacher"), scores), resamples=resamples).arms["alone"].band
-        weights = tile_weights(tiles, resamples, np.random.default_rng(0))
+        weights = block_weights(np.arange(tiles), resamples, np.random.default_rng(0)).astype(int)
         widening = stats.t.ppf(0.975, tiles - 1) / stats.norm.ppf(0.975) * np.sqrt(tiles / (tiles - 1))
         for view in range(3):
             whole = self.read(labels == view, levels[view])
@@ -130,6 +130,13 @@ class TestBand:
     def repeat(truth, levels, draws):
         columns = np.repeat(np.arange(len(draws) * TILE).reshape(-1, TILE), draws, axis=0).ravel()
         return truth[:, columns], levels[:, columns]
+
+    def test_draws_whole_blocks(self, rng):
+        weights = block_weights(np.array([0, 0, 1, 2, 2, 2]), 500, rng)
+        assert (weights[:, 0] == weights[:, 1]).all()
+        assert (weights[:, 3:] == weights[:, [3]]).all()
+        assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
+        assert weights[:, 2].var() == pytest.approx(2 / 3, rel=0.2)  # binomial (3, 1/3)
 
     def test_of_95_percent_holds_the_curve_of_endless_imagery_95_times_in_100(self):
         # Tiles differ in how hard they are. The truth is the curve of 5,000 tiles; each study sees 40 of them.
@@ -194,7 +201,11 @@ class TestIntervals:
         found = measure(arms)
         report = compare(arms["alone"], arms["distilled"], arms["teacher"][0]).mean_ap_points
         gain = found.gains[MEAN]
-        assert (gain.mean, gain.low, gain.high) == pytest.approx((report.mean, report.low, report.high), abs=1e-9)
+        assert gain == report
+
+    def test_of_each_class_are_those_of_the_report(self, arms):
+        report = compare(arms["alone"], arms["distilled"], arms["teacher"][0])
+        assert measure(arms).gains[:MEAN] == [report.classes[name].points for name in CLASSES]
 
     def test_ap_is_the_mean_over_seeds_of_scikit_learns(self, rng):
         labels = some_labels(rng, 12)

@@ -206,7 +206,8 @@ class TestDifferences:
         [
             ((1.84, 0.61, 3.02), "+1.8 (0.6 to 3.0)"),
             ((-1.84, -3.02, 0.61), "−1.8 (−3.0 to 0.6)"),
-            ((-0.01, -0.04, 0.04), "+0.0 (0.0 to 0.0)"),
+            ((-0.01, -0.04, 0.04), "−0.01 (−0.04 to 0.04)"),
+            ((0.2, 0.004, 0.4), "+0.20 (0.00 to 0.40)"),
             ((1.84, float("nan"), float("nan")), "+1.8"),
             ((float("nan"),) * 3, "not known"),
         ],
@@ -220,6 +221,10 @@ class TestDifferences:
         colours = [t.marker.color for t in difference_figure(rows).data if t.mode == "markers"]
         assert symbols == ["diamond", "diamond", "circle"]
         assert colours == [ARM_COLOURS["distilled"], ARM_COLOURS["alone"], "#fff"]
+
+    def test_are_not_filled_where_the_interval_is_printed_with_0(self):
+        assert not Row("up", 0.2, 0.004, 0.4, True).sure
+        assert Row("up", 0.2, 0.006, 0.4, True).sure
 
     def test_of_one_seed_are_never_sure(self):
         figure = difference_figure([Row("up", 2, 1, 3, True)], covers_seeds=False)
