@@ -87,7 +87,11 @@ def remember_defaults(data: str) -> None:
     if "preset" not in st.session_state:
         named = st.query_params.get("preset", "").lower()
         st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
-    st.session_state.setdefault("labels", preset_values(st.session_state["preset"])["labels"])
+    share = st.query_params.get(
+        "labels", ""
+    )  # known before its widget is drawn: which recipes are offered follows from it
+    in_address = int(share) if share.isdecimal() and 1 <= int(share) <= 100 else None
+    st.session_state.setdefault("labels", in_address or preset_values(st.session_state["preset"])["labels"])
     if "recipe" not in st.session_state:
         st.session_state["recipe"] = recipe_of_address(recommended(st.session_state["preset"], has_unlabelled(data)))
     for key in ("teacher", "task", "distillation", "match", "mix", "views"):

@@ -152,6 +152,13 @@ class TestRecipe:
         assert at.segmented_control(key="recipe").value == "classic"
         assert "share of the labels under" not in words_of(at)
 
+    def test_of_an_address_with_a_share_of_the_labels_is_kept(self, workspace, open_page, started):
+        town = str(StudyFolder(workspace / "town").collection)
+        at = open_page("train", data=town, labels="25", recipe="Unlabelled")
+        button(at, "Launch").click().run()
+        settings = Workspace().study(started[0]).settings
+        assert (settings.labels, settings.recipe) == (0.25, RECIPES["unlabelled"])
+
     def test_of_an_old_address_is_found_under_its_new_name(self, workspace, open_page, started):
         at = open_page("train", recipe="Features")
         assert at.segmented_control(key="recipe").value == "channel-wise"
