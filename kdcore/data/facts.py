@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kdcore.data.labels import pack_colours, read_polygons
-from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
+from kdcore.data.rasters import DTYPES, colour_bands, georeference, open_raster
 from kdcore.data.survey import spread
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
@@ -87,7 +87,8 @@ class Inspection:
 def raster_facts(path: Path) -> RasterFacts:
     """Read a raster's header."""
     with open_raster(path) as dataset:
-        resolution = ground_resolution(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        place = georeference(dataset)
+        resolution = place.resolution
         return RasterFacts(
             file=path.name,
             width=dataset.width,
@@ -95,7 +96,7 @@ def raster_facts(path: Path) -> RasterFacts:
             bands=dataset.count,
             dtype=dataset.dtypes[0],
             driver=dataset.driver,
-            crs=None if dataset.crs is None else dataset.crs.to_string(),
+            crs=None if place.crs is None else place.crs.to_string(),
             metres_per_pixel=None if resolution is None else round(float(np.sqrt(resolution[0] * resolution[1])), 4),
             nodata=None if dataset.nodata is None or np.isnan(dataset.nodata) else float(dataset.nodata),
             alpha=len(colour_bands(dataset)) < dataset.count,

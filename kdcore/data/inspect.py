@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, hash_file, list_files
+from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, list_files
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
@@ -21,6 +21,7 @@ from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.survey import survey
 from kdcore.errors import DataError, KdcoreError
+from kdcore.files import hash_file
 from kdcore.settings import SPLITS
 
 FOLDERS = {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdcore.data.rasters import open_raster
+from kdcore.data.rasters import georeference, open_raster
 from kdcore.data.scene import Scene, SceneReader, describe_scene
 from kdcore.errors import DataError
 from kdcore.models.facts import Facts
@@ -51,7 +51,7 @@ def open_source(
         DataError: unreadable, or its bands, type or resolution are not what the network was trained on.
     """
     with open_raster(path, max_declared_gb) as dataset:
-        count, dtype, placed = dataset.count, dataset.dtypes[0], dataset.crs is not None
+        count, dtype, place = dataset.count, dataset.dtypes[0], georeference(dataset)
     numbers = bands or facts.band_numbers
     if len(numbers) != facts.bands:
         raise DataError(f"{path}: the network takes {facts.bands} bands, but --bands names {len(numbers)}.")
@@ -78,7 +78,7 @@ def open_source(
             max_declared_gb=max_declared_gb,
         )
 
-    trained = facts.metres_per_pixel if placed else None
+    trained = facts.metres_per_pixel if place.resolution else None
     if trained is not None and not resample:
         own = describe_scene(path, settings(None)).metres_per_pixel
         if own is not None and not SAME[0] <= own / trained <= SAME[1]:
