@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kdcore.data.leaks import check_split, check_unlabelled
+from kdcore.data.mixed import check_alike
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
 from kdcore.errors import DataError, SettingsError
@@ -52,7 +53,7 @@ class Collection:
             raise DataError(
                 f"{root / settings.images}: holds no images ({', '.join(IMAGE_SUFFIXES)}). See docs/data-format.md for the layout."
             )
-        self._check_bands()
+        check_alike((*self.scenes, *self.unlabelled), resampled=settings.metres_per_pixel is not None)
         self._assignment = self._assign()
         used = [
             (scene, self._assignment[scene.id]) for scene in self.scenes if any(self._assignment[scene.id].values())
@@ -156,15 +157,6 @@ class Collection:
             yield describe_scene(
                 image, settings, mask, polygons.get(image.stem) if use_polygons and mask is None else None, group
             )
-
-    def _check_bands(self) -> None:
-        first = self.scenes[0]
-        for scene in (*self.scenes, *self.unlabelled):
-            if len(scene.bands) != len(first.bands):
-                raise DataError(
-                    f"{scene.image}: has {len(scene.bands)} bands but {first.image.name} has {len(first.bands)}. "
-                    "Set `bands` in collection.yaml to those that all scenes have."
-                )
 
     def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
         split = self.settings.split

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kdcore.data.labels import pack_colours, read_polygons
-from kdcore.data.rasters import DTYPES, colour_bands, georeference, open_raster
+from kdcore.data.rasters import DTYPES, colour_bands, describe_points, georeference, open_raster
 from kdcore.data.survey import spread
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
@@ -32,6 +32,7 @@ class RasterFacts:
     metres_per_pixel: float | None
     nodata: float | None
     alpha: bool = False
+    points_off: float = 0.0  # pixels by which its ground control points miss its grid
 
 
 @dataclass
@@ -100,6 +101,7 @@ def raster_facts(path: Path) -> RasterFacts:
             metres_per_pixel=None if resolution is None else round(float(np.sqrt(resolution[0] * resolution[1])), 4),
             nodata=None if dataset.nodata is None or np.isnan(dataset.nodata) else float(dataset.nodata),
             alpha=len(colour_bands(dataset)) < dataset.count,
+            points_off=round(place.off, 2),
         )
 
 
@@ -119,6 +121,8 @@ def note_raster(found: Inspection, facts: RasterFacts) -> None:
         found.notes.append(
             f"{facts.file}: its last band is transparency; it marks nodata and is not given to networks."
         )
+    if text := describe_points(facts.points_off):
+        found.notes.append(f"{facts.file}: {text}")
     if facts.metres_per_pixel is None:
         found.notes.append(
             f"{facts.file}: has no georeference; areas are counted in pixels unless `native_metres_per_pixel` is set in collection.yaml."

@@ -35,7 +35,7 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 LARGEST_RATIO = 5000  # bytes declared per byte on disk; real imagery, sparse files aside, stays far below
 FINEST, COARSEST = 1e-4, 1e6  # metres of a pixel's side that imagery can have
-ASSIGN = "Give it the CRS that its numbers are in, for example with `gdal_edit.py -a_srs EPSG:32633 FILE`."
+ASSIGN = "Give it the CRS that its numbers are in, for example with `gdal_edit.py -a_srs EPSG:NUMBER FILE`."
 CRS_NAME = re.compile(r'"([^"]*)')
 
 GEOD = Geod(ellps="WGS84")
@@ -123,6 +123,16 @@ def georeference(dataset: rasterio.DatasetReader) -> Georeference:
                 f"{ASSIGN}"
             )
     return Georeference(crs, transform, resolution, off)
+
+
+def describe_points(off: float) -> str:
+    """What to tell about ground control points that fit no grid well, or an empty text."""
+    if off <= 1:
+        return ""
+    return (
+        f"Its ground control points miss the grid that fits them best by up to {off:.1f} px, so its place is no better than that. "
+        "Warp it first, for example with `gdalwarp -tps`, where that matters."
+    )
 
 
 def check_place(dataset: rasterio.DatasetReader, crs: CRS, transform: Affine) -> None:

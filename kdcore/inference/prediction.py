@@ -174,7 +174,7 @@ def plan_prediction(
     """
     if polygons.format == "geojson" and not source.scene.on_earth:
         raise DataError(
-            f"{raster}: does not say where on Earth it lies, so its polygons have no longitude and latitude. Choose --polygons gpkg."
+            f"{raster}: does not say where it lies on Earth, so its polygons have no longitude and latitude. Choose --polygons gpkg."
         )
     if source.scene.metres_per_pixel is None and (polygons.min_area or polygons.simplify):
         raise DataError(
