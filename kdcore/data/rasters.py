@@ -1,6 +1,7 @@
 """Opening files that strangers made: which formats, how large, and where on the ground."""
 
 import math
+import os
 import re
 import warnings
 from functools import lru_cache
@@ -14,10 +15,11 @@ from affine import Affine
 from pyproj import Geod, Transformer
 from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_gcps
 
+from kdcore.data.side_files import check_overviews, check_side_files
 from kdcore.errors import DataError
 
 # Formats that hold pixels themselves. VRT and friends may point anywhere (other files, addresses) and are left out.
@@ -33,6 +35,7 @@ MAGIC = {
 }
 IMAGE_SUFFIXES = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2")
 DTYPES = ("uint8", "uint16", "int16", "float32")
+LARGEST_PIECE = 1 << 30  # bytes of a tile or strip, which GDAL reads as a whole
 LARGEST_RATIO = 5000  # bytes declared per byte on disk; real imagery, sparse files aside, stays far below
 FINEST, COARSEST = 1e-4, 1e6  # metres of a pixel's side that imagery can have
 ASSIGN = "Give it the CRS that its numbers are in, for example with `gdal_edit.py -a_srs EPSG:NUMBER FILE`."
@@ -47,8 +50,15 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
     Raises:
         DataError: missing, unreadable, of another format, or declaring far more pixels than its file can hold.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(path).decode(errors="backslashreplace")
+        raise DataError(f"{name}: this name is not written in UTF-8. Rename the file or folder.") from error
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        what = "is no regular file but a folder, pipe or device" if path.exists() else "there is no such file"
+        raise DataError(f"{path}: {what}.")
+    check_side_files(path)
     driver = None
     mend = "Convert it, for example with `gdal_translate -of GTiff`."
     try:
@@ -63,17 +73,37 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
     except (RasterioError, OSError) as error:
         reason = " ".join(str(error).split())[:150]
         raise DataError(f"{path}: looks like {driver or 'an image'} but cannot be read ({reason}). {mend}") from error
+    try:
+        check_overviews(path, dataset)
+        check_size(path, dataset, max_declared_gb)
+    except DataError:
+        dataset.close()
+        raise
+    return dataset
+
+
+def check_size(path: Path, dataset: rasterio.DatasetReader, max_declared_gb: float) -> None:
+    """Refuse a raster that declares far more than its file can hold, or whose pixels cannot be read piece by piece.
+
+    Raises:
+        DataError: says how large it would be.
+    """
     itemsize = max(bytes_per_pixel(name) for name in dataset.dtypes)
     declared = dataset.width * dataset.height * dataset.count * itemsize
     on_disk = max(1, path.stat().st_size)
     if declared > max_declared_gb * 1e9 and declared / on_disk > LARGEST_RATIO:
         shape = f"{dataset.width} x {dataset.height} px x {dataset.count} bands"
-        dataset.close()
         raise DataError(
             f"{path}: its header declares {shape} ({declared / 1e9:.0f} GB) but the file has {on_disk / 1e6:.1f} MB; "
             "it is broken or sparse. Make the file anew, or raise `max_declared_gb` in collection.yaml if you trust it."
         )
-    return dataset
+    together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    piece = max(height * width for height, width in dataset.block_shapes) * itemsize * together
+    if piece > LARGEST_PIECE:
+        raise DataError(
+            f"{path}: is stored in pieces of {piece / 1e9:.1f} GB, each of which must be read as a whole. "
+            "Store it in tiles: `gdal_translate -co TILED=YES -co COMPRESS=DEFLATE`."
+        )
 
 
 def bytes_per_pixel(dtype: str) -> int:

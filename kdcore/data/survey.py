@@ -4,6 +4,7 @@ Statistics for normalisation come from the train split only. Every label that wi
 wrong colour or value is found before hours of training and not after.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -192,6 +193,15 @@ def blocks(regions: list[Region]) -> list[tuple[int, Box]]:
                 if part is not None:
                     found.append((index, part))
     return found
+
+
+def count_blocks(regions: list[Region]) -> int:
+    """How many pieces `blocks` would give."""
+    spans = [
+        [(start, start + size) for start, size in ((box.row, box.height), (box.column, box.width))]
+        for _, box in regions
+    ]
+    return sum(math.prod((end - 1) // BLOCK - start // BLOCK + 1 for start, end in both) for both in spans)
 
 
 def spread(items: list[Any], most: int) -> list[Any]:
