@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rasterio.warp import transform_bounds
 
+from kdcore.data.leaks import check_split, check_unlabelled
+from kdcore.data.mixed import check_alike
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
 from kdcore.errors import DataError, SettingsError
+from kdcore.files import hash_file
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
 
 POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
 FILE_NAME = "collection.yaml"
-WHOLE_HASH_BYTES = 1 << 30  # larger files are hashed at 64 places
 
 
 class Region(NamedTuple):
@@ -52,9 +53,15 @@ class Collection:
             raise DataError(
                 f"{root / settings.images}: holds no images ({', '.join(IMAGE_SUFFIXES)}). See docs/data-format.md for the layout."
             )
-        self._check_bands()
+        check_alike((*self.scenes, *self.unlabelled), resampled=settings.metres_per_pixel is not None)
         self._assignment = self._assign()
-        self._check_overlap()
+        used = [
+            (scene, self._assignment[scene.id]) for scene in self.scenes if any(self._assignment[scene.id].values())
+        ]
+        check_split(used)
+        check_unlabelled(
+            self.unlabelled, [(scene, {part: merge_boxes(boxes[part]) for part in SPLITS}) for scene, boxes in used]
+        )
 
     @classmethod
     def open(cls, path: Path) -> "Collection":
@@ -151,15 +158,6 @@ class Collection:
                 image, settings, mask, polygons.get(image.stem) if use_polygons and mask is None else None, group
             )
 
-    def _check_bands(self) -> None:
-        first = self.scenes[0]
-        for scene in (*self.scenes, *self.unlabelled):
-            if len(scene.bands) != len(first.bands):
-                raise DataError(
-                    f"{scene.image}: has {len(scene.bands)} bands but {first.image.name} has {len(first.bands)}. "
-                    "Set `bands` in collection.yaml to those that all scenes have."
-                )
-
     def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
         split = self.settings.split
         patterns: list[tuple[SplitName, str]] = [(name, pattern) for name in SPLITS for pattern in getattr(split, name)]
@@ -194,35 +192,6 @@ class Collection:
             )
         return assignment
 
-    def _check_overlap(self) -> None:
-        """Refuse imagery that lies in two parts of the split: the same file twice, or the same ground twice."""
-        owners = [
-            (scene, {name for name in SPLITS if self._assignment[scene.id][name]})
-            for scene in self.scenes
-            if any(self._assignment[scene.id].values())
-        ]
-        sizes: dict[int, list[tuple[Scene, set[SplitName]]]] = {}
-        for scene, parts in owners:
-            sizes.setdefault(scene.image.stat().st_size, []).append((scene, parts))
-        for same_size in sizes.values():
-            hashes: dict[str, tuple[Scene, set[SplitName]]] = {}
-            for scene, parts in same_size if len(same_size) > 1 else []:
-                other = hashes.setdefault(hash_file(scene.image), (scene, parts))
-                if other[0] is not scene and other[1] | parts != other[1] & parts:
-                    raise DataError(
-                        f"{scene.image}: has the same contents as {other[0].image.name} in another part of the split; that leaks. Remove one."
-                    )
-        placed = [(scene, parts, ground_bounds(scene)) for scene, parts in owners if scene.crs is not None]
-        for index, (scene, parts, bounds) in enumerate(placed):
-            for other_scene, other_parts, other_bounds in placed[index + 1 :]:
-                if parts | other_parts == parts & other_parts and len(parts) == 1:
-                    continue
-                if overlap_share(bounds, other_bounds) > 0.001:
-                    raise DataError(
-                        f"{scene.image} and {other_scene.image.name} show the same ground but are in different parts of the split; that leaks. "
-                        "Put both in one part, or cut the overlap away."
-                    )
-
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Files of a folder with one of the suffixes, by name; none where there is no folder."""
@@ -233,21 +202,6 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         for file in folder.iterdir()
         if file.suffix.lower() in suffixes and file.is_file() and not file.name.startswith(".")
     )
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file; of 64 places of 1 MiB and its size where it is larger than 1 GiB."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        if size <= WHOLE_HASH_BYTES:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        else:
-            for offset in np.linspace(0, size - (1 << 20), 64).astype(int):
-                file.seek(int(offset))
-                digest.update(file.read(1 << 20))
-    return digest.hexdigest()
 
 
 def grid_cells(box: Box, grid: tuple[int, int]) -> dict[str, Box]:
@@ -295,21 +249,3 @@ def subtract(box: Box, hole: Box) -> list[Box]:
         Box(cut.row, right, cut.height, box.column + box.width - right),
     ]
     return [part for part in rest if part.height > 0 and part.width > 0]
-
-
-def ground_bounds(scene: Scene) -> tuple[float, float, float, float]:
-    """West, south, east, north of a georeferenced scene in degrees."""
-    x0, y0 = scene.transform @ (0, 0)
-    x1, y1 = scene.transform @ (scene.width, scene.height)
-    west, south, east, north = transform_bounds(
-        scene.crs, "EPSG:4326", min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
-    )
-    return west, south, east, north
-
-
-def overlap_share(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    """Area of the intersection of two bounds as a share of the smaller one."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
-    return width * height / smaller if width > 0 and height > 0 and smaller > 0 else 0.0

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kdcore.data.labels import pack_colours, read_polygons
-from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
+from kdcore.data.rasters import DTYPES, colour_bands, describe_points, georeference, open_raster
 from kdcore.data.survey import spread
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
@@ -32,6 +32,7 @@ class RasterFacts:
     metres_per_pixel: float | None
     nodata: float | None
     alpha: bool = False
+    points_off: float = 0.0  # pixels by which its ground control points miss its grid
 
 
 @dataclass
@@ -87,7 +88,8 @@ class Inspection:
 def raster_facts(path: Path) -> RasterFacts:
     """Read a raster's header."""
     with open_raster(path) as dataset:
-        resolution = ground_resolution(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        place = georeference(dataset)
+        resolution = place.resolution
         return RasterFacts(
             file=path.name,
             width=dataset.width,
@@ -95,10 +97,11 @@ def raster_facts(path: Path) -> RasterFacts:
             bands=dataset.count,
             dtype=dataset.dtypes[0],
             driver=dataset.driver,
-            crs=None if dataset.crs is None else dataset.crs.to_string(),
+            crs=None if place.crs is None else place.crs.to_string(),
             metres_per_pixel=None if resolution is None else round(float(np.sqrt(resolution[0] * resolution[1])), 4),
             nodata=None if dataset.nodata is None or np.isnan(dataset.nodata) else float(dataset.nodata),
             alpha=len(colour_bands(dataset)) < dataset.count,
+            points_off=round(place.off, 2),
         )
 
 
@@ -118,6 +121,8 @@ def note_raster(found: Inspection, facts: RasterFacts) -> None:
         found.notes.append(
             f"{facts.file}: its last band is transparency; it marks nodata and is not given to networks."
         )
+    if text := describe_points(facts.points_off):
+        found.notes.append(f"{facts.file}: {text}")
     if facts.metres_per_pixel is None:
         found.notes.append(
             f"{facts.file}: has no georeference; areas are counted in pixels unless `native_metres_per_pixel` is set in collection.yaml."

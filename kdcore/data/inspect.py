@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, hash_file, list_files
+from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, list_files
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
@@ -19,8 +19,10 @@ from kdcore.data.facts import (
 )
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
-from kdcore.data.survey import survey
+from kdcore.data.scene import BLOCK
+from kdcore.data.survey import MOST_BLOCKS, count_blocks, survey
 from kdcore.errors import DataError, KdcoreError
+from kdcore.files import hash_file
 from kdcore.settings import SPLITS
 
 FOLDERS = {
@@ -29,6 +31,8 @@ FOLDERS = {
     "labels": ("labels", "label", "polygons", "vectors", "annotations"),
     "unlabelled": ("unlabelled", "unlabeled"),
 }
+
+MOST_LOOKED, LEAST_LOOKED = 512, 32  # pieces of each part that are looked at where there are too many for all
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -45,7 +49,7 @@ def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambd
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
-    if path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() in (".yaml", ".yml")):
         return inspect_file(path)
     if path.is_file() or (path / FILE_NAME).is_file():
         return inspect_collection(path, crop)
@@ -85,7 +89,8 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
-    shares = survey(collection, crop)
+    most = look_blocks(found, collection, crop)
+    shares = survey(collection, crop, most_blocks=most)
     names = collection.settings.class_names
     found.class_pixels = {
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}
@@ -97,6 +102,23 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
             for name, count in found.class_pixels[split].items()
             if count == 0
         ]
+
+
+def look_blocks(found: Inspection, collection: Collection, crop: int) -> int:
+    """How many pieces of each part are looked at: all that a study would, or few where that takes minutes; then a note says so."""
+    pieces = max(count_blocks(collection.regions(split, crop)) for split in SPLITS)
+    if pieces <= MOST_BLOCKS:
+        return MOST_BLOCKS
+    largest = max(collection.scenes, key=lambda scene: scene.height * scene.width)
+    with open_raster(largest.image) as dataset:
+        height, width = dataset.block_shapes[0]
+    around = max(1, height // BLOCK) * max(1, width // BLOCK)  # pieces that are read for one, of strips or large tiles
+    most = max(LEAST_LOOKED, MOST_LOOKED // int(around))
+    found.notes.append(
+        f"a part of the split has {pieces:,} pieces of {BLOCK} px; {most} of them, evenly spread, were looked at here, so shares are "
+        f"estimates and something rare may be missed. A study looks at {MOST_BLOCKS:,}."
+    )
+    return most
 
 
 def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> Inspection:

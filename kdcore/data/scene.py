@@ -17,11 +17,12 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from kdcore.data.labels import IGNORE, LabelSource, MaskSource, PolygonSource, describe
-from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
+from kdcore.data.rasters import DTYPES, colour_bands, georeference, open_raster, to_degrees
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
 BLOCK = 256  # pixels: the piece that is read and kept at once
+MOST_ENLARGED = 32  # times, for each side of a pixel
 
 
 class Box(NamedTuple):
@@ -96,6 +97,16 @@ class Scene:
         return Box(0, 0, self.height, self.width)
 
     @property
+    def on_earth(self) -> bool:
+        """Whether it is known where on Earth it lies."""
+        return self.placed and self.crs is not None and to_degrees(self.crs.to_wkt()) is not None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it says where it lies, on Earth or in a local system."""
+        return self.crs is not None and self.transform != Affine.scale(self.scale[1], self.scale[0])
+
+    @property
     def labelled(self) -> bool:
         """Whether there is a mask or a polygon file."""
         return self.mask is not None or self.polygons is not None
@@ -123,7 +134,8 @@ def describe_scene(
             raise DataError(
                 f"{image}: has {dataset.count} bands, but `bands` asks for {list(bands)}. Correct `bands` in collection.yaml."
             )
-        native = ground_resolution(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        place = georeference(dataset)
+        native = place.resolution
         if native is None and settings.native_metres_per_pixel is not None:
             native = (settings.native_metres_per_pixel, settings.native_metres_per_pixel)
         scale_x = scale_y = 1.0
@@ -134,6 +146,12 @@ def describe_scene(
                     "Set `native_metres_per_pixel` in collection.yaml."
                 )
             scale_x, scale_y = settings.metres_per_pixel / native[0], settings.metres_per_pixel / native[1]
+            if min(scale_x, scale_y) < 1 / MOST_ENLARGED:
+                raise DataError(
+                    f"{image}: its pixels are {max(native):,.4g} m large; at {settings.metres_per_pixel:.4g} m each would become "
+                    f"{1 / (scale_x * scale_y):,.0f} pixels of one colour, which show nothing more. Leave it out, "
+                    "or take imagery of a resolution like that of the other."
+                )
             if max(abs(scale_x - 1), abs(scale_y - 1)) < 0.02:  # not worth blurring the pixels for
                 scale_x = scale_y = 1.0
         # A hundredth of a pixel of tolerance, so that 16 px at a scale of 2.000001 are 8 and not 7.
@@ -153,8 +171,8 @@ def describe_scene(
             native_shape=dataset.shape,
             bands=tuple(bands),
             dtype=dataset.dtypes[0],
-            crs=dataset.crs,
-            transform=dataset.transform @ Affine.scale(scale_x, scale_y),
+            crs=place.crs,
+            transform=place.transform @ Affine.scale(scale_x, scale_y),
             metres_per_pixel=None if native is None else float(np.sqrt(native[0] * scale_x * native[1] * scale_y)),
             scale=(scale_y, scale_x),
         )

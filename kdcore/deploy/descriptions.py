@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.data.collection import Collection, ground_bounds
+from kdcore.data.collection import Collection
+from kdcore.data.footprints import ground_bounds
 from kdcore.deploy.card import CardFacts, model_card
 from kdcore.deploy.forms import Network, sha256
 from kdcore.deploy.record import Deployment, Difference, Form
@@ -111,7 +112,7 @@ def hyperparameters(settings: RunSettings) -> dict[str, Any]:
 def train_bounds(collection: Collection) -> Bounds | None:
     """West, south, east, north of the training imagery, degrees; None where it has no place on the ground."""
     scenes = {region.scene.id: region.scene for region in collection.regions("train")}
-    placed = [ground_bounds(scene) for scene in scenes.values() if scene.crs is not None]
+    placed = [bounds for scene in scenes.values() if (bounds := ground_bounds(scene)) is not None]
     if not placed:
         return None
     west, south, east, north = (list(values) for values in zip(*placed, strict=True))

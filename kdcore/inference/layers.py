@@ -107,7 +107,7 @@ def bounding_box(boxes: Sequence[Box]) -> Box:
 
 def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
     """Where a scene lies on the map; one without georeference gets a flat place around 0/0, in metres or else in pixels."""
-    georeferenced = scene.crs is not None and scene.transform != Affine.scale(scene.scale[1], scene.scale[0])
+    georeferenced = scene.on_earth
     metres = scene.metres_per_pixel
     if scene.crs is not None and georeferenced:
         crs, transform = scene.crs, scene.transform

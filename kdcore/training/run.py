@@ -15,6 +15,7 @@ from torch import nn
 
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
+from kdcore.data.mixed import same_resolution
 from kdcore.data.survey import Survey, survey
 from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, Stopped
 from kdcore.evaluation.compare import summarise
@@ -24,6 +25,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.validation import labelled_part
 from kdcore.files import remove_half_written, sha256, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.source import check_type
 from kdcore.inference.speed import megapixels_per_second
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
@@ -432,6 +434,7 @@ def evaluate_checkpoint(
 
     Raises:
         CheckpointError: of other classes or bands, or trained at another ground resolution.
+        DataError: imagery of another type than the network was trained on.
         SettingsError: no such part of the split.
     """
     if split not in SPLITS:
@@ -440,7 +443,8 @@ def evaluate_checkpoint(
     names, numbers = collection.settings.class_names, collection.scenes[0].bands
     network, info = Teacher.load([checkpoint], names, collection.bands, numbers), read_member_info(checkpoint)
     here = collection.metres_per_pixel
-    if info.metres_per_pixel and here and not 0.8 < here / info.metres_per_pixel < 1.25:
+    check_type(collection.scenes[0].image, collection.scenes[0].dtype, info)
+    if info.metres_per_pixel and not same_resolution(here, info.metres_per_pixel):
         raise CheckpointError(
             f"{checkpoint}: was trained at {info.metres_per_pixel:.3g} m per pixel, but the collection gives {here:.3g} m. "
             f"Set `metres_per_pixel: {info.metres_per_pixel:.3g}` in collection.yaml."

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import geopandas
@@ -22,7 +24,7 @@ from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import RECIPES, ClassSettings, save
-from tests.conftest import write_collection, write_raster
+from tests.conftest import paint, write_collection, write_raster
 from tests.disks import mounted, small_disk
 from tests.onnx_files import write_pixelwise
 from tests.synthetic_study import make_study
@@ -582,3 +584,24 @@ def test_an_onnx_file_can_be_scored_by_itself(tmp_path, make_collection):
     assert json.loads(out)["mean_iou"] < 0.5
     path.with_suffix(".yaml").write_text(text + "metres_per_pixel: 3\n")
     assert "was trained at 3 m per pixel" in refused("evaluate", path, place)
+
+
+def test_evaluate_refuses_what_predict_refuses(tmp_path, make_collection, tiny_study):
+    """Imagery of another type: what the network says of it would mean nothing."""
+    trained = tiny_study / "runs/teacher-s0/checkpoints/best.safetensors"
+    place = make_collection("wide")
+    for index, name in enumerate("abcd"):
+        image = paint(np.random.default_rng(index), 128, 3)[0].astype(np.uint16) * 16
+        write_raster(place.parent / f"images/{name}.tif", image, west=500_000 + 1000 * index)
+    words = "has values of type uint16, but the networks were trained on uint8"
+    assert words in refused("evaluate", trained, place, "--device", "cpu")
+    assert words in refused("predict", trained, place.parent / "images/d.tif", "--out", tmp_path / "maps")
+
+
+def test_the_package_is_the_command():
+    shown = [
+        subprocess.run([*command, "data", "--help"], capture_output=True, text=True, check=True).stdout
+        for command in ([sys.executable, "-m", "kdcore"], [Path(sys.executable).parent / "kdcore"])
+    ]
+    assert "Usage: kdcore data" in shown[0]
+    assert shown[0] == shown[1]
