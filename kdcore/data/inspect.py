@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, hash_file, list_files
+from kdcore.data.collection import FILE_NAME, Collection, hash_file, list_files
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
@@ -17,9 +17,12 @@ from kdcore.data.facts import (
     polygon_facts,
     raster_facts,
 )
+from kdcore.data.nodata import find_undeclared
+from kdcore.data.places import misplaced, partly_labelled
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.survey import survey
+from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, KdcoreError
 from kdcore.settings import SPLITS
 
@@ -77,6 +80,13 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
     except KdcoreError as error:
         found.problems.append(str(error))
         return found
+    if collection.settings.nodata is None:
+        found.undeclared = find_undeclared([scene.image for scene in collection.scenes])
+    if found.undeclared is not None:
+        found.problems.append(
+            f"{found.undeclared.sentence()}. Write `nodata: {found.undeclared.value:g}` into collection.yaml, "
+            "so that nothing is learnt or scored there."
+        )
     found.images = [raster_facts(scene.image) for scene in collection.scenes]
     found.unlabelled = [raster_facts(scene.image) for scene in collection.unlabelled]
     return found
@@ -85,6 +95,11 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
+    elsewhere = list(misplaced(collection))
+    if elsewhere:
+        found.problems += [text for text in elsewhere if text not in found.problems]
+        return
+    found.notes += partly_labelled(collection)
     shares = survey(collection, crop)
     names = collection.settings.class_names
     found.class_pixels = {
@@ -131,6 +146,7 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
             f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
         )
         return found
+    found.undeclared = find_undeclared([path for path, _ in images])
     try:
         found.proposal = propose(found, root, folders, [path.stem for path, _ in images])
         check_collection(found, Collection(found.proposal, root), crop)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdcore.data.collection import Collection, Region
 from kdcore.data.label_share import choose, cut
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.scene import BLOCK, Box
 from kdcore.errors import DataError
 from kdcore.settings import SPLITS, SplitName
