@@ -20,7 +20,18 @@ from kdcore.data.vectors import read_polygons
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
-CLASS_FIELDS = ("class", "label", "category", "type", "landcover", "land_cover", "class_name")
+CLASS_FIELDS = (
+    "class",
+    "label",
+    "category",
+    "type",
+    "landcover",
+    "land_cover",
+    "class_name",
+    "class_id",
+    "dn",
+    "gridcode",
+)
 OSM_TYPES = {
     "way",
     "relation",

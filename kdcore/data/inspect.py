@@ -48,6 +48,8 @@ def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambd
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
+    if not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path}: is no regular file or folder (a pipe or device) and is not opened.")
     if path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
         return inspect_file(path)
     if path.is_file() or (path / FILE_NAME).is_file():
@@ -95,7 +97,7 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
-    elsewhere = list(misplaced(collection))
+    elsewhere = misplaced(collection)
     if elsewhere:
         found.problems += [text for text in elsewhere if text not in found.problems]
         return
@@ -142,6 +144,8 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
         )
     check_pairs(found, images, [path for path, _ in masks], [path for path, _ in polygons], root)
     if not found.masks and not found.polygons:
+        if {"masks", "labels"} & folders.keys() and found.problems:  # there are label files, but none can be read
+            return found
         found.problems.append(
             f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
         )

@@ -40,13 +40,18 @@ class PolygonSource:
                 f"{path}: the image of these polygons has no CRS, so they cannot be placed. Use a mask, or georeference the image."
             )
         frame = read_polygons(path)
+        self.drawn = len(frame)
         self.values = class_indices(frame, path, settings)
         self.frame, kept = onto(frame, path, crs)
         self.values = self.values[kept]
 
     def touches(self, outline: Geometry) -> bool:
-        """Whether a polygon lies on an outline in the scene's CRS; also where the file has no polygons at all."""
-        return self.frame.empty or len(self.frame.sindex.query(outline, predicate="intersects")) > 0
+        """Whether a polygon lies on or close to an outline in the scene's CRS; also where the file has none at all.
+
+        A tile without objects may bring those of its neighbours.
+        """
+        outline = outline.buffer(0.1 * outline.length)
+        return not self.drawn or len(self.frame.sindex.query(outline, predicate="intersects")) > 0
 
     def read(self, window: Window, shape: tuple[int, int], transform: Affine) -> NDArray[np.uint8]:
         """Class indices of the window, by the pixels' centres."""

@@ -18,6 +18,7 @@ from kdcore.errors import DataError
 MOST_VALUES = 16_000_000  # native values that are read at once
 LOOKED_AT = 40  # images, evenly spread, that are searched for undeclared nodata
 DECIMATED = 512  # pixels of a side at which they are searched
+WHOLE_PIXELS = 16_000_000  # larger images are searched in pieces
 BORDER_SHARE = 0.01  # of all pixels that an undeclared black or white border must cover
 FILL_SHARE = 0.0005  # likewise for a value far outside of all others
 
@@ -139,10 +140,7 @@ def find_undeclared(images: Sequence[Path]) -> Undeclared | None:
                     MaskFlags.all_valid not in flags for flags in dataset.mask_flag_enums
                 ):
                     continue
-                scale = max(1, max(dataset.shape) / DECIMATED)
-                size = (max(1, int(dataset.height / scale)), max(1, int(dataset.width / scale)))
-                bands = list(colour_bands(dataset))
-                image = dataset.read(bands, out_shape=(len(bands), *size), resampling=Resampling.nearest)
+                image = small(dataset)
         except (DataError, rasterio.errors.RasterioError):
             continue
         looked += 1
@@ -155,6 +153,21 @@ def find_undeclared(images: Sequence[Path]) -> Undeclared | None:
         if sum(counts) / pixels >= (BORDER_SHARE if border else FILL_SHARE)
     ]
     return max(suspects, key=lambda suspect: (not suspect.border, suspect.share), default=None)
+
+
+def small(dataset: rasterio.DatasetReader) -> NDArray[Any]:
+    """(bands, height, width): a raster at few pixels; of a large one pieces of 16 x 16 px side by side, so that little is read."""
+    bands = list(colour_bands(dataset))
+    height, width = dataset.shape
+    if height * width <= WHOLE_PIXELS:
+        scale = max(1, max(height, width) / DECIMATED)
+        size = (len(bands), max(1, int(height / scale)), max(1, int(width / scale)))
+        return np.asarray(dataset.read(bands, out_shape=size, resampling=Resampling.nearest))
+    rows, columns = (np.unique(np.linspace(0, max(0, side - 16), 24).astype(int)) for side in (height, width))
+    return np.concatenate(
+        [np.concatenate([dataset.read(bands, window=Window(x, y, 16, 16)) for x in columns], axis=2) for y in rows],
+        axis=1,
+    )
 
 
 def candidates(image: NDArray[Any]) -> list[tuple[float, int, bool]]:

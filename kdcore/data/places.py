@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kdcore.data.scene import Scene
 
 MOST_PIXELS_APART = 1.0  # half a pixel is a usual difference of conventions
+MOST_OF_A_CORNER = 0.4  # ten polygons at random places span more of an image
+MOST_SENTENCES = 5
 GEOD = Geod(ellps="WGS84")
 
 
@@ -95,12 +97,26 @@ def crs_name(wkt: str) -> str:
     return text if text.startswith("EPSG") else wkt.partition('"')[2].partition('"')[0] or "an unknown CRS"
 
 
-def misplaced(collection: Collection) -> Iterator[str]:
-    """Sentences for the labels of a collection that do not lie on their images.
+def refuse_misplaced_polygons(collection: Collection) -> None:
+    """Refuse to learn from polygons that lie on none of their images. Masks are looked at when they are read.
 
-    A vector file may serve several images and need not reach all of them. Files that cannot be read are left to the reader.
+    Raises:
+        DataError: names both places.
     """
-    files: dict[tuple[Path, bool], list[Scene]] = {}
+    for sentence in misplaced_vectors(collection):
+        raise DataError(sentence)
+
+
+def misplaced(collection: Collection) -> list[str]:
+    """Sentences for the labels of a collection that do not lie on their images; of many alike the first and their number."""
+    sentences = [*misplaced_masks(collection), *misplaced_vectors(collection)]
+    more = len(sentences) - MOST_SENTENCES
+    rest = [f"{more} more label files do not lie on their images either."] if more > 0 else []
+    return sentences[:MOST_SENTENCES] + rest
+
+
+def misplaced_masks(collection: Collection) -> Iterator[str]:
+    """One sentence for each mask whose georeference is not its image's."""
     for scene in collection.scenes:
         if scene.mask is not None:
             try:
@@ -109,7 +125,16 @@ def misplaced(collection: Collection) -> Iterator[str]:
                         refuse_misplaced_mask(mask, scene)
             except DataError as error:
                 yield str(error)
-        elif scene.polygons is not None:
+
+
+def misplaced_vectors(collection: Collection) -> Iterator[str]:
+    """One sentence for each vector file that lies on none of its images.
+
+    It may serve several images and need not reach all of them. Files that cannot be read are left to the reader.
+    """
+    files: dict[tuple[Path, bool], list[Scene]] = {}
+    for scene in collection.scenes:
+        if scene.mask is None and scene.polygons is not None:
             files.setdefault((scene.polygons, False), []).append(scene)
         if scene.area is not None:
             files.setdefault((scene.area, True), []).append(scene)
@@ -242,8 +267,8 @@ def apart(frame: geopandas.GeoDataFrame, scene: Scene) -> float | None:
 
 
 def partly_labelled(collection: Collection) -> list[str]:
-    """A note where polygons fill only a corner of most images, which may mean that the rest was never looked at."""
-    shares = []
+    """A note where all polygons lie in one corner of their images, which may mean that the rest was never looked at."""
+    spans = []
     for scene in collection.scenes:
         if scene.polygons is None or scene.area is not None:
             continue
@@ -251,13 +276,19 @@ def partly_labelled(collection: Collection) -> list[str]:
             frame = collection.reader.polygons(scene).frame
         except DataError:
             return []
-        shape = outline(scene)
-        near = frame[frame.intersects(shape)] if len(frame) else frame
-        if len(near) >= 5:
-            shares.append(shapely.box(*near.total_bounds).intersection(shape).area / shape.area)
-    if len(shares) < 3 or np.median(shares) > 0.5:
+        near = frame[frame.intersects(outline(scene))] if len(frame) else frame
+        height, width = scene.native_shape
+        to_pixels = ~scene.native_transform
+        for shape in near.geometry:
+            pixels = shapely.transform(shape, lambda xy, to=to_pixels: np.column_stack(to @ (xy[:, 0], xy[:, 1])))
+            spans.append(shapely.bounds(pixels) / [width, height, width, height])
+    if len(spans) < 10:
+        return []
+    low, high = np.array(spans)[:, :2].min(axis=0), np.array(spans)[:, 2:].max(axis=0)
+    share = float(np.prod(np.clip(high, 0, 1) - np.clip(low, 0, 1)))
+    if share > MOST_OF_A_CORNER:
         return []
     return [
-        f"the polygons lie within {100 * float(np.median(shares)):.0f} % of an image (median); if the rest was not labelled, it is learnt as "
-        "background: draw the area that was, and name that file in `area_of_interest:`."
+        f"all polygons lie within the same {100 * share:.0f} % of their images; if the rest was not labelled, it is learnt as background: "
+        "draw the area that was, and name that file in `area_of_interest:`."
     ]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kdcore.data.facts import MOST_CODES, Inspection, MaskFacts, PolygonFacts, mask_colours
@@ -12,6 +12,7 @@ from kdcore.errors import DataError
 from kdcore.settings import ClassSettings
 
 MOST_CLASSES = 200
+MOST_OF_OBJECTS = 0.6
 MIDDLE = 127  # half of the way from 0 to 255
 FILL_VALUES = (255, 65535)  # usual values for 'not labelled' beside small class numbers
 IGNORED_NAMES = {"ignore", "unknown", "unlabelled", "unlabeled", "void", "nodata", "no data", "no_data"}
@@ -35,6 +36,9 @@ def propose_from_masks(found: Inspection, root: Path) -> Proposed:
     """
     names = published_names(root)
     kinds = {mask.kind for mask in found.masks}
+    if "index" in kinds and all(mask.kind != "rgb" or is_grey(mask) for mask in found.masks):
+        found.masks = [as_values(mask) for mask in found.masks]
+        kinds -= {"rgb"}
     if kinds == {"index", "rgb"} or kinds == {"index", "palette", "rgb"}:
         odd = next(mask.file for mask in found.masks if mask.kind == "index")
         raise DataError(f"{odd}: holds plain values while other masks hold colours. Bring all masks to one kind.")
@@ -55,6 +59,21 @@ def propose_from_masks(found: Inspection, root: Path) -> Proposed:
     return proposed
 
 
+def is_grey(mask: MaskFacts) -> bool:
+    """Whether an RGB mask is a grey one in three equal bands."""
+    return all(len({key[1:3], key[3:5], key[5:7]}) == 1 for key in mask.pixels)
+
+
+def as_values(mask: MaskFacts) -> MaskFacts:
+    """A grey RGB mask as the values of its first band, by which it is read where other masks have one band."""
+    if mask.kind != "rgb":
+        return mask
+    pixels, solid = (
+        {str(int(key[1:3], 16)): count for key, count in part.items()} for part in (mask.pixels, mask.solid)
+    )
+    return replace(mask, kind="index", pixels=pixels, solid=solid)
+
+
 def shortened(values: list[int | str]) -> str:
     """Values in words, at most eight."""
     return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
@@ -71,7 +90,12 @@ def propose_by_value(found: Inspection, names: dict[str, str]) -> Proposed:
     refuse_one(pixels, found.masks)
     strays = along_edges(pixels, solid)
     ignore = sorted({*ignored_values(set(pixels) - strays, found), *strays})
-    kept = [value for value in sorted(pixels) if value not in ignore]
+    kept = sorted((value for value in pixels if value not in ignore), key=lambda value: (value != 0, value))
+    if len(kept) == 2 and kept[0] == 0 and pixels[kept[1]] > MOST_OF_OBJECTS * sum(pixels.values()):
+        found.notes.append(
+            f"{kept[1]} covers {100 * pixels[kept[1]] / sum(pixels.values()):.0f} % of the masks; the second class is the one that is "
+            "scored: if it is the background, exchange the two classes in collection.yaml."
+        )
     own = {colours.get(value) for value in kept}
     classes = [
         ClassSettings(
