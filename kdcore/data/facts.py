@@ -286,7 +286,7 @@ def no_classes(name: str, counts: Counter[str], unnamed: int, fields: list[str])
     """Why a field called like one of classes holds none; None where it may."""
     total = sum(counts.values())
     if total < unnamed:
-        return f"is empty in {unnamed} of {total + unnamed} polygons"
+        return "is empty in most polygons"
     from_osm = OSM_FIELDS & set(fields) or "building" in fields
     if name.lower() == "type" and (set(counts) <= OSM_TYPES or from_osm):
         return "says what kind of OpenStreetMap object a polygon is"

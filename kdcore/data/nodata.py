@@ -15,6 +15,7 @@ from scipy import ndimage, sparse
 from kdcore.data.rasters import colour_bands, open_raster
 from kdcore.errors import DataError
 
+HALF = 0.499  # of a pixel: scales are rarely exactly whole
 MOST_VALUES = 16_000_000  # native values that are read at once
 LOOKED_AT = 40  # images, evenly spread, that are searched for undeclared nodata
 DECIMATED = 512  # pixels of a side at which they are searched
@@ -92,7 +93,7 @@ def read_without(
             data &= np.isfinite(native).all(axis=0)
         share = down @ (data.astype(np.float64) @ across.T)
         part = slice(begin, begin + count)
-        valid[part] = share >= 0.5 - 1e-9
+        valid[part] = share >= HALF
         for index, band in enumerate(native):
             mean = down @ (np.where(data, band, 0).astype(np.float64) @ across.T) / np.maximum(share, 1e-12)
             mean = np.where(valid[part], mean, 0)

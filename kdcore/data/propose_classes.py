@@ -223,13 +223,13 @@ def refuse_many(pixels: dict[int, int], solid: dict[int, int]) -> None:
     """More values than classes can have: not a mask, objects with numbers of their own, or a mask that was saved with loss."""
     if len(pixels) <= MOST_CODES:
         return
-    filled = sum(solid.values()) >= 0.5 * sum(pixels.values())
+    filled = sum(solid.values()) >= 0.3 * sum(pixels.values())  # imagery has hardly any
     if len(pixels) <= MOST_CLASSES and filled:
         return
     if filled and max(pixels) - min(pixels) < 65536:
         raise DataError(
             f"the masks hold {len(pixels)} different values or colours. If each object has a number of its own, give all the same: "
-            '`gdal_calc.py -A mask.tif --calc="A>0" --type=Byte --outfile=new.tif`. If they were saved with loss (JPEG), Export them as PNG or GeoTIFF.'
+            '`gdal_calc.py -A mask.tif --calc="A>0" --type=Byte --outfile=new.tif`. If they were saved with loss (JPEG), export them as PNG or GeoTIFF.'
         )
     raise DataError(
         f"the masks hold {len(pixels)} different values or colours; they are imagery or were saved with loss (JPEG). Export them as PNG or GeoTIFF."

@@ -114,10 +114,14 @@ def refuse_unsafe(path: Path) -> None:
         )
     kind, magic = MAGIC[path.suffix.lower()]
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(28)
     if not start.startswith(magic):
         raise DataError(
             f"{path}: is no {kind} in spite of its name. Convert it, for example with `ogr2ogr new.gpkg {path.name}`."
+        )
+    if kind == "shapefile" and int.from_bytes(start[24:28], "big") * 2 > path.stat().st_size:
+        raise DataError(
+            f"{path}: is cut off: its header names another length than the file has. Copy or export it again."
         )
     if kind == "GeoJSON":
         refuse_strange_json(path)
