@@ -12,7 +12,7 @@ from rasterio import DatasetReader
 from rasterio.windows import Window
 
 from kdcore.data.labels import class_names
-from kdcore.data.masks import fraction_message, pack_colours, whole_numbers
+from kdcore.data.masks import fraction_message, is_lossy, pack_colours, whole_numbers
 from kdcore.data.nodata import Undeclared
 from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
 from kdcore.data.survey import spread
@@ -215,7 +215,7 @@ def mask_facts(path: Path) -> MaskFacts:
             kind,
             {names[code]: pixels for code, pixels in counts.most_common()},
             {names[code]: pixels for code, pixels in solid.most_common() if code in names},
-            lossy=dataset.driver == "JPEG" or str(dataset.profile.get("compress", "")).lower() in ("jpeg", "webp"),
+            lossy=is_lossy(dataset),
             nodata=None if nodata is None or not np.isfinite(nodata) else float(nodata),
             empty=missing,
         )

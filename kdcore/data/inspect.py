@@ -97,12 +97,15 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
-    elsewhere = misplaced(collection)
-    if elsewhere:
-        found.problems += [text for text in elsewhere if text not in found.problems]
+    try:
+        shares = survey(collection, crop)
+    except DataError:
+        elsewhere = misplaced(collection)  # all of them, and not only the first
+        if not elsewhere:
+            raise
+        found.problems += elsewhere
         return
     found.notes += partly_labelled(collection)
-    shares = survey(collection, crop)
     names = collection.settings.class_names
     found.class_pixels = {
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}

@@ -158,4 +158,4 @@ def class_names(value: Any) -> tuple[str, ...]:
         return ()
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value)), str(value)  # a column of whole numbers with an empty field is read as floats
-    return str(value), str(value).strip()
+    return str(value).strip(), str(value)

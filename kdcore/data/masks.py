@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio import DatasetReader
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -158,7 +159,8 @@ class MaskSource:
             what = f"value {code}" if self.by_value else f"colour #{code:06X}"
             raise DataError(
                 f"{self.path}: {what} at row {y}, column {x} is no class. "
-                "Add it to `classes` or to `ignore` in collection.yaml."
+                "Add it to `classes` or to `ignore` in collection.yaml"
+                + (", or set `mask_tolerance`: the file is compressed with loss." if is_lossy(self.dataset) else ".")
             )
         return found
 
@@ -174,6 +176,11 @@ class MaskSource:
         indices = np.where(close, self.indices[nearest], np.uint8(UNKNOWN))
         place = np.minimum(np.searchsorted(strange, codes), len(strange) - 1)
         return np.where((found == UNKNOWN) & (strange[place] == codes), indices[place], found)
+
+
+def is_lossy(dataset: DatasetReader) -> bool:
+    """Whether a file is compressed in a way that changes values (JPEG, WebP)."""
+    return dataset.driver == "JPEG" or str(dataset.profile.get("compress", "")).lower() in ("jpeg", "webp")
 
 
 def describe(window: Window) -> str:

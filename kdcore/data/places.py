@@ -276,16 +276,18 @@ def partly_labelled(collection: Collection) -> list[str]:
             frame = collection.reader.polygons(scene).frame
         except DataError:
             return []
-        near = frame[frame.intersects(outline(scene))] if len(frame) else frame
+        near = frame.geometry.iloc[frame.sindex.query(outline(scene), predicate="intersects")] if len(frame) else frame
+        if near.empty:
+            continue
         height, width = scene.native_shape
-        to_pixels = ~scene.native_transform
-        for shape in near.geometry:
-            pixels = shapely.transform(shape, lambda xy, to=to_pixels: np.column_stack(to @ (xy[:, 0], xy[:, 1])))
-            spans.append(shapely.bounds(pixels) / [width, height, width, height])
-    if len(spans) < 10:
+        corners = shapely.get_coordinates(shapely.box(*near.total_bounds))
+        columns, rows = ~scene.native_transform @ (corners[:, 0], corners[:, 1])
+        places = np.clip(np.column_stack([columns / width, rows / height]), 0, 1)
+        spans.append([len(near), *places.min(axis=0), *places.max(axis=0)])
+    if sum(span[0] for span in spans) < 10:
         return []
-    low, high = np.array(spans)[:, :2].min(axis=0), np.array(spans)[:, 2:].max(axis=0)
-    share = float(np.prod(np.clip(high, 0, 1) - np.clip(low, 0, 1)))
+    low, high = np.array(spans)[:, 1:3].min(axis=0), np.array(spans)[:, 3:].max(axis=0)
+    share = float(np.prod(high - low))
     if share > MOST_OF_A_CORNER:
         return []
     return [

@@ -1,7 +1,6 @@
 """Vector files that strangers made: each is opened as what its suffix says, and leads to no other file or host."""
 
 import json
-import shutil
 import sqlite3
 import tempfile
 import warnings
@@ -27,7 +26,7 @@ MAGIC = {
     ".geoparquet": ("GeoParquet", b"PAR1"),
 }
 POLYGON_SUFFIXES = tuple(MAGIC)
-SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx")
+SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # not its indices: all is read
 FARTHEST = 1e9  # no CRS reaches so far: Web Mercator ends at 2e7 m
 GEOJSON_TYPES = (
     *("FeatureCollection", "Feature", "GeometryCollection", "Point", "MultiPoint", "LineString"),
@@ -66,23 +65,23 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
 def read_frame(path: Path) -> geopandas.GeoDataFrame:
     """Everything that a vector file holds, as it is."""
     refuse_unsafe(path)
-    suffix = path.suffix.lower()
-    kind = MAGIC[suffix][0]
+    kind, alone = MAGIC[path.suffix.lower()][0], path
     try:
-        with warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            alone = put_alone(path, Path(folder))
             if kind == "GeoParquet":
-                frame = geopandas.read_parquet(path)
+                frame = geopandas.read_parquet(alone)
             elif kind == "GeoJSON":
-                frame = pyogrio.read_dataframe(f"GeoJSON:{path}")
-            elif kind == "shapefile" and not has_part(path, ".shx"):
-                frame = read_without_index(path)
+                frame = pyogrio.read_dataframe(f"GeoJSON:{alone}")
+            elif kind == "shapefile" and not alone.with_suffix(".shx").exists():
+                frame = read_without_index(alone)
             else:
-                frame = pyogrio.read_dataframe(path, layer=polygon_layer(path) if kind == "GeoPackage" else None)
+                layer = polygon_layer(alone, path.stem) if kind == "GeoPackage" else None
+                frame = pyogrio.read_dataframe(alone, layer=layer)
     except Exception as error:  # GDAL's and Arrow's readers raise many kinds
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as {kind} ({' '.join(str(error).split())[:150]}).") from error
+        reason = " ".join(str(error).replace(str(alone), path.name).split())[:150]
+        raise DataError(f"{path}: cannot be read as {kind} ({reason}). Export it again.") from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         if len(frame):
             raise DataError(f"{path}: holds a table without geometry. Export the layer that holds the polygons.")
@@ -165,7 +164,9 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def refuse_virtual_tables(path: Path) -> None:
     """A GeoPackage's tables hold their rows themselves; virtual ones may be other files. Spatial indices are virtual, too."""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+        unwritten = path.with_name(f"{path.name}-wal").exists()  # what another program has not yet put into the file
+        how = "mode=ro" if unwritten else "mode=ro&immutable=1"
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)) as database:
             rows = database.execute("SELECT name, sql FROM sqlite_master WHERE sql LIKE 'create virtual%'").fetchall()
     except sqlite3.Error as error:
         raise DataError(f"{path}: cannot be read as GeoPackage ({error}). Export it again.") from error
@@ -177,12 +178,27 @@ def refuse_virtual_tables(path: Path) -> None:
             )
 
 
-def polygon_layer(path: Path) -> str | None:
+def polygon_layer(path: Path, name: str) -> str | None:
     """The layer to read: of several with polygons the one called like the file, else the first; None for an only layer."""
     layers = pyogrio.list_layers(path)
-    names = [str(name) for name, kind in layers if kind is not None and "Polygon" in str(kind)]
-    names = names or [str(name) for name, kind in layers if kind is not None]
-    return path.stem if path.stem in names else names[0] if names else None
+    names = [str(layer) for layer, kind in layers if kind is not None and "Polygon" in str(kind)]
+    names = names or [str(layer) for layer, kind in layers if kind is not None]
+    return name if name in names else names[0] if names else None
+
+
+def put_alone(path: Path, folder: Path) -> Path:
+    """Link a file, and the parts that belong to it, into an empty folder under a plain name.
+
+    GDAL reads other files that it finds beside one, and takes names such as `http:x.gpkg` for addresses.
+    """
+    alone = folder / f"labels{path.suffix.lower()}"
+    alone.symlink_to(path.resolve())
+    if path.suffix.lower() == ".shp":
+        for suffix in SHAPEFILE_PARTS:
+            part = next((part for part in variants(path, suffix) if part.is_file()), None)
+            if part is not None:
+                alone.with_suffix(suffix).symlink_to(part.resolve())
+    return alone
 
 
 def variants(path: Path, suffix: str) -> tuple[Path, Path]:
@@ -190,26 +206,14 @@ def variants(path: Path, suffix: str) -> tuple[Path, Path]:
     return path.with_suffix(suffix), path.with_suffix(suffix.upper())
 
 
-def has_part(path: Path, suffix: str) -> bool:
-    """Whether a shapefile has this part beside it."""
-    return any(part.is_file() for part in variants(path, suffix))
-
-
-def read_without_index(path: Path) -> geopandas.GeoDataFrame:
-    """A shapefile whose .shx is lost: GDAL makes a new one, in a copy, so that the person's folder stays as it is."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "labels.shp"
-        shutil.copyfile(path, copy)
-        for suffix in (".dbf", ".prj", ".cpg"):
-            for part in variants(path, suffix):
-                if part.is_file():
-                    shutil.copyfile(part, copy.with_suffix(suffix))
-        before = pyogrio.get_gdal_config_option("SHAPE_RESTORE_SHX")
-        pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
-        try:
-            return pyogrio.read_dataframe(copy)
-        finally:
-            pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": before})
+def read_without_index(alone: Path) -> geopandas.GeoDataFrame:
+    """A shapefile whose .shx is lost: GDAL makes a new one, beside the link and not in the person's folder."""
+    before = pyogrio.get_gdal_config_option("SHAPE_RESTORE_SHX")
+    pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
+    try:
+        return pyogrio.read_dataframe(alone)
+    finally:
+        pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": before})
 
 
 def only_polygons(geometry: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -398,6 +399,18 @@ class TestStrangersFiles:
                 (tmp_path / f"{name}{suffix}").write_text(text)
                 with pytest.raises(DataError, match=rf"{name}{suffix}: "):
                     read_polygons(tmp_path / f"{name}{suffix}")
+
+    @pytest.mark.parametrize("name", ["http:x", "s3:x", "zip:x", "GPKG:y", "a!b", "a|b", "käse [1]", "-a", "a.zip"])
+    @pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp", ".fgb", ".parquet"])
+    def test_a_name_that_looks_like_an_address_is_a_name(self, tmp_path, monkeypatch, name, suffix):
+        monkeypatch.chdir(tmp_path)
+        if suffix == ".parquet":
+            frame(0).to_parquet(tmp_path / f"plain{suffix}")
+        else:
+            frame(0).to_file(tmp_path / f"plain{suffix}")
+        for part in list(tmp_path.glob("plain.*")):
+            part.rename(f"{name}{part.suffix}")
+        assert len(read_polygons(Path(f"{name}{suffix}"))) == 2
 
     def test_one_file_under_the_suffix_of_another_format_is_refused(self, tmp_path):
         frame(0).to_file(tmp_path / "a.gpkg")
