@@ -112,7 +112,7 @@ class Inspection:
         problems: sentences that each say what is wrong and how to mend it.
         notes: sentences that are good to know.
         class_pixels: labelled pixels of each class in each part of the split, read through the proposed or existing settings.
-        undeclared: a value that means 'no data' although no file says so.
+        undeclared: values that mean 'no data' although no file says so.
         proposal: a `collection.yaml`, or None where there is one already or nothing to propose.
     """
 
@@ -125,7 +125,7 @@ class Inspection:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     class_pixels: dict[str, dict[str, int]] = field(default_factory=dict)
-    undeclared: Undeclared | None = None
+    undeclared: list[Undeclared] = field(default_factory=list)
     proposal: CollectionSettings | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,6 +190,12 @@ def mask_facts(path: Path) -> MaskFacts:
             raise DataError(
                 f"{path}: a mask must hold whole numbers or colours, not {dataset.count} bands of {dataset.dtypes[0]}. "
                 "Convert it with `gdal_translate -b 1 -ot Byte`."
+            )
+        bands = len(colour_bands(dataset))
+        if bands == 2 or bands > 4:
+            raise DataError(
+                f"{path}: has {bands} bands; a mask has one band of class numbers or three of colours. If there is one band for each class, "
+                "write the number of the class instead (numpy: `bands.argmax(axis=0)`)."
             )
         kind: Literal["index", "palette", "rgb"] = "rgb" if dataset.count >= 3 else "palette" if palette else "index"
         counts: Counter[int] = Counter()

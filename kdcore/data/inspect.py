@@ -17,7 +17,7 @@ from kdcore.data.facts import (
     polygon_facts,
     raster_facts,
 )
-from kdcore.data.nodata import find_undeclared
+from kdcore.data.nodata import Kind, find_undeclared
 from kdcore.data.places import misplaced, partly_labelled
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
@@ -84,11 +84,14 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
         return found
     if collection.settings.nodata is None:
         found.undeclared = find_undeclared([scene.image for scene in collection.scenes])
-    if found.undeclared is not None:
-        found.problems.append(
-            f"{found.undeclared.sentence()}. Write `nodata: {found.undeclared.value:g}` into collection.yaml, "
-            "so that nothing is learnt or scored there."
+    for suspect in found.undeclared:
+        write = (
+            f"write `nodata: {suspect.value:g}` into collection.yaml"
+            if suspect.kind is not Kind.BLURRED
+            else suspect.mend()
         )
+        kind = found.problems if suspect.kind is Kind.FILL else found.notes
+        kind.append(f"{suspect.sentence()}. If it means 'no data', {write}, so that nothing is learnt or scored there.")
     found.images = [raster_facts(scene.image) for scene in collection.scenes]
     found.unlabelled = [raster_facts(scene.image) for scene in collection.unlabelled]
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from scipy import ndimage, sparse
 
@@ -18,6 +20,7 @@ from kdcore.errors import DataError
 HALF = 0.499  # of a pixel: scales are rarely exactly whole
 MOST_VALUES = 16_000_000  # native values that are read at once
 LOOKED_AT = 40  # images, evenly spread, that are searched for undeclared nodata
+BLUR = 8  # from black or white, that JPEG leaves in a border
 DECIMATED = 512  # pixels of a side at which they are searched
 WHOLE_PIXELS = 16_000_000  # larger images are searched in pieces
 BORDER_SHARE = 0.01  # of all pixels that an undeclared black or white border must cover
@@ -101,38 +104,56 @@ def read_without(
     return image, valid
 
 
+class Kind(Enum):
+    """How a value was found to mean 'no data'."""
+
+    FILL = "fill"  # far outside of all other values
+    BORDER = "border"  # in solid areas at the images' edges
+    BLURRED = "blurred"  # likewise, but black or white only nearly: no one value is 'no data'
+
+
 @dataclass(frozen=True)
 class Undeclared:
     """A value that images use for 'no data' without saying so.
 
     Attributes:
-        value: the value in every band.
+        value: the value in every band; 0 or 255 for a blurred border.
         share: of all pixels that were looked at.
         images: how many of those looked at have it, and how many were looked at.
-        border: True where it is a border of black or white, False where it is a value far outside of all others.
+        kind: how it was found.
     """
 
     value: float
     share: float
     images: tuple[int, int]
-    border: bool
+    kind: Kind
 
     def sentence(self) -> str:
         """What was found."""
-        kind = "in areas that touch the images' borders" if self.border else "far outside of all other values"
+        where = "far outside of all other values" if self.kind is Kind.FILL else "in areas that touch the images' edges"
+        nearly = "about " if self.kind is Kind.BLURRED else ""
         return (
-            f"{self.images[0]} of {self.images[1]} images looked at hold {self.value:g} in every band over "
-            f"{100 * self.share:.1f} % of their pixels, {kind}, and do not declare it as nodata"
+            f"{self.images[0]} of {self.images[1]} images looked at hold {nearly}{self.value:g} in every band over "
+            f"{100 * self.share:.1f} % of their pixels, {where}, and do not declare it as nodata"
         )
 
+    def mend(self) -> str:
+        """How to declare it in a file."""
+        if self.kind is Kind.BLURRED:
+            colour = "-white " if self.value else ""
+            return (
+                f"`nearblack {colour}-setmask -of GTiff -o new.tif FILE` makes a mask of a border that JPEG has blurred"
+            )
+        return f"`gdal_edit.py -a_nodata {self.value:g} FILE` declares it in a file"
 
-def find_undeclared(images: Sequence[Path]) -> Undeclared | None:
-    """Search evenly spread images for a border or a fill value that no file declares; None where there is none.
+
+def find_undeclared(images: Sequence[Path]) -> list[Undeclared]:
+    """Search evenly spread images for borders and fill values that no file declares; the most important first.
 
     Images that declare nodata, or have transparency or a mask, are left out.
     """
     chosen = [images[int(index)] for index in np.linspace(0, len(images) - 1, min(len(images), LOOKED_AT))]
-    found: dict[tuple[float, bool], list[int]] = {}
+    found: dict[tuple[float, Kind], list[int]] = {}
     pixels = looked = 0
     for path in chosen:
         try:
@@ -142,18 +163,20 @@ def find_undeclared(images: Sequence[Path]) -> Undeclared | None:
                 ):
                     continue
                 image = small(dataset)
-        except (DataError, rasterio.errors.RasterioError):
+        except (DataError, RasterioError):
             continue
         looked += 1
         pixels += image[0].size
-        for value, count, border in candidates(image):
-            found.setdefault((value, border), []).append(count)
+        for value, count, kind in candidates(image):
+            found.setdefault((value, kind), []).append(count)
     suspects = [
-        Undeclared(value, sum(counts) / pixels, (len(counts), looked), border)
-        for (value, border), counts in found.items()
-        if sum(counts) / pixels >= (BORDER_SHARE if border else FILL_SHARE)
+        Undeclared(value, sum(counts) / pixels, (len(counts), looked), kind)
+        for (value, kind), counts in found.items()
+        if sum(counts) / pixels >= (FILL_SHARE if kind is Kind.FILL else BORDER_SHARE)
     ]
-    return max(suspects, key=lambda suspect: (not suspect.border, suspect.share), default=None)
+    exact = {suspect.value for suspect in suspects if suspect.kind is not Kind.BLURRED}
+    suspects = [suspect for suspect in suspects if suspect.kind is not Kind.BLURRED or suspect.value not in exact]
+    return sorted(suspects, key=lambda suspect: (suspect.kind is not Kind.FILL, -suspect.share))
 
 
 def small(dataset: rasterio.DatasetReader) -> NDArray[Any]:
@@ -171,16 +194,16 @@ def small(dataset: rasterio.DatasetReader) -> NDArray[Any]:
     )
 
 
-def candidates(image: NDArray[Any]) -> list[tuple[float, int, bool]]:
-    """Values of one image that look like 'no data': (value, pixels, whether it is a border)."""
+def candidates(image: NDArray[Any]) -> list[tuple[float, int, Kind]]:
+    """Values of one image that look like 'no data': (value, pixels, how it was found)."""
     first = image[0]
     same = (image == first).all(axis=0)
     if image.dtype.kind == "f":
         same &= np.isfinite(first)
-    if not same.any() or (image == image.flat[0]).all():
+    if (image == image.flat[0]).all():
         return []
     found = []
-    for value in (float(first[same].min()), float(first[same].max())):
+    for value in {float(first[same].min()), float(first[same].max())} if same.any() else ():
         area = same & (first == value)
         rest = image[:, ~area]
         rest = rest[np.isfinite(rest)] if rest.dtype.kind == "f" else rest
@@ -189,9 +212,14 @@ def candidates(image: NDArray[Any]) -> list[tuple[float, int, bool]]:
         low, high = np.percentile(rest, [0.1, 99.9]).astype(float)
         gap = max(low - value, value - high)
         if gap > 2 * (high - low) + 1 and value not in (0, 255):
-            found.append((value, int(area.sum()), False))
-        elif value in (0, 255, 65535) and is_border(image, area, value):
-            found.append((value, int(area.sum()), True))
+            found.append((value, int(area.sum()), Kind.FILL))
+        elif gap > 0 and is_border(image, area, value):
+            found.append((value, int(area.sum()), Kind.BORDER))
+    if image.dtype == np.uint8:
+        for value, dark in ((0.0, image <= BLUR), (255.0, image >= 255 - BLUR)):
+            area = np.asarray(dark.all(axis=0))
+            if area.any() and not area.all() and is_border(image, area, abs(value - BLUR)):
+                found.append((value, int(area.sum()), Kind.BLURRED))
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kdcore.data.facts import Inspection
+from kdcore.data.nodata import Kind
 from kdcore.data.propose_classes import propose_from_masks, propose_from_polygons
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings, SplitSettings, to_yaml
@@ -43,20 +44,24 @@ def propose(found: Inspection, root: Path, folders: dict[str, str], stems: list[
 
 
 def propose_nodata(found: Inspection) -> float | None:
-    """The undeclared value for 'no data', unless some images say themselves where they have none."""
-    if found.undeclared is None:
+    """The one undeclared value for 'no data', unless images differ or say themselves where they have none."""
+    exact = [suspect for suspect in found.undeclared if suspect.kind is not Kind.BLURRED]
+    found.notes += [
+        f"{suspect.sentence()}. {suspect.mend()}." for suspect in found.undeclared if suspect.kind is Kind.BLURRED
+    ]
+    if not exact:
         return None
-    text = f"{found.undeclared.sentence()}."
-    if any(facts.alpha or facts.nodata not in (None, found.undeclared.value) for facts in found.images):
-        found.problems.append(
-            f"{text} Other images declare theirs, so no `nodata:` is proposed: declare it in these files, "
-            f"`gdal_edit.py -a_nodata {found.undeclared.value:g} FILE`."
+    value = exact[0].value
+    if len(exact) == 1 and not any(facts.alpha or facts.nodata not in (None, value) for facts in found.images):
+        found.notes.append(
+            f"{exact[0].sentence()}. `nodata: {value:g}` is proposed; remove that line if these pixels are imagery."
         )
-        return None
-    found.notes.append(
-        f"{text} `nodata: {found.undeclared.value:g}` is proposed; remove that line if these pixels are imagery."
-    )
-    return found.undeclared.value
+        return value
+    found.problems += [
+        f"{suspect.sentence()}. A collection has one `nodata`, so none is proposed: {suspect.mend()}."
+        for suspect in exact
+    ]
+    return None
 
 
 def propose_scene_pattern(stems: list[str]) -> str | None:

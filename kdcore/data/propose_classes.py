@@ -13,6 +13,7 @@ from kdcore.settings import ClassSettings
 
 MOST_CLASSES = 200
 MOST_OF_OBJECTS = 0.6
+NEAR = 32  # of 0 or 255
 MIDDLE = 127  # half of the way from 0 to 255
 FILL_VALUES = (255, 65535)  # usual values for 'not labelled' beside small class numbers
 IGNORED_NAMES = {"ignore", "unknown", "unlabelled", "unlabeled", "void", "nodata", "no data", "no_data"}
@@ -83,15 +84,18 @@ def propose_by_value(found: Inspection, names: dict[str, str]) -> Proposed:
     """Classes of index masks, with or without a palette."""
     pixels, solid = totals(found.masks)
     colours = {int(key.split()[0]): key.partition(" ")[2] for mask in found.masks for key in mask.pixels if " " in key}
-    if is_smeared(pixels, solid):
+    if len(pixels) > 2 and is_smeared(pixels, solid, any(mask.lossy for mask in found.masks)):
         return Proposed(two_classes([0, 255]), mask_tolerance=MIDDLE)
     refuse_loss(found.masks, pixels)
     refuse_many(pixels, solid)
     refuse_one(pixels, found.masks)
-    strays = along_edges(pixels, solid)
+    doubt = doubtful(pixels)
+    if doubt:
+        found.problems.append(doubt)
+    strays = set() if doubt else along_edges(pixels, solid)
     ignore = sorted({*ignored_values(set(pixels) - strays, found), *strays})
     kept = sorted((value for value in pixels if value not in ignore), key=lambda value: (value != 0, value))
-    if len(kept) == 2 and kept[0] == 0 and pixels[kept[1]] > MOST_OF_OBJECTS * sum(pixels.values()):
+    if len(kept) == 2 and pixels[kept[1]] > MOST_OF_OBJECTS * sum(pixels.values()):
         found.notes.append(
             f"{kept[1]} covers {100 * pixels[kept[1]] / sum(pixels.values()):.0f} % of the masks; the second class is the one that is "
             "scored: if it is the background, exchange the two classes in collection.yaml."
@@ -122,7 +126,9 @@ def propose_by_colour(found: Inspection, names: dict[str, str]) -> Proposed:
     for mask in found.masks:
         solid.update({int(key.split()[-1][1:], 16): count for key, count in mask.solid.items()})
     tolerance, ignore = 0, []
-    if len(neutral) == len(colours) and is_smeared(*(grey(counts) for counts in (pixels, solid))):
+    tint = max(max(rgb) - min(rgb) for rgb in (code.to_bytes(3, "big") for code in pixels))
+    lossy = any(mask.lossy for mask in found.masks)
+    if len(pixels) > 2 and tint <= NEAR and is_smeared(grey(pixels), grey(solid), lossy):
         chosen, tolerance = ["#000000", "#FFFFFF"], MIDDLE
     else:
         refuse_loss(found.masks, pixels)
@@ -177,20 +183,48 @@ def totals(masks: list[MaskFacts]) -> tuple[dict[int, int], dict[int, int]]:
 
 
 def grey(counts: dict[int, int]) -> dict[int, int]:
-    """Neutral colours as one value of 0 to 255."""
-    return {code & 255: count for code, count in counts.items()}
+    """Nearly neutral colours as one value of 0 to 255."""
+    values: Counter[int] = Counter()
+    for code, count in counts.items():
+        values[sorted(code.to_bytes(3, "big"))[1]] += count
+    return dict(values)
 
 
-def is_smeared(pixels: dict[int, int], solid: dict[int, int]) -> bool:
-    """Whether values cluster at 0 and 255 and what lies between occurs along edges only: loss, or smooth resampling."""
-    between = {value: count for value, count in pixels.items() if value not in (0, 255)}
-    if len(between) < 3 or min(pixels) < 0 or max(pixels) > 255 or min(pixels) > 8 or max(pixels) < 247:
+def is_smeared(pixels: dict[int, int], solid: dict[int, int], lossy: bool) -> bool:
+    """Whether values cluster at 0 and 255 and what lies between occurs along edges only: loss, or smooth resampling.
+
+    Class numbers with 255 for 'not labelled' have small numbers only, and numbers of single objects fill areas.
+    """
+    if min(pixels) not in range(9) or max(pixels) not in range(247, 256):
         return False
-    total = sum(pixels.values())
-    near = sum(count for value, count in pixels.items() if value <= 32 or value >= 223)
-    inside = sum(solid.get(value, 0) for value in between if 16 < value < 239)
-    middle = sum(count for value, count in between.items() if 16 < value < 239)
-    return near >= 0.8 * total and inside <= 0.1 * middle
+    low = [value for value in pixels if 0 < value <= NEAR]
+    high = [value for value in pixels if 255 - NEAR <= value < 255]
+    middle = [value for value in pixels if NEAR < value < 255 - NEAR]
+    ends, total = pixels.get(0, 0) + pixels.get(255, 0), sum(pixels.values())
+    if low and high:
+        ends += sum(pixels[value] for value in (*low, *high))
+    elif len(middle) < 3 or min(middle) > MIDDLE or max(middle) <= MIDDLE:
+        return False
+    fuzzy = lossy or fills(low + high, pixels, solid) <= 0.1
+    return ends >= 0.8 * total and fuzzy and fills(middle, pixels, solid) <= 0.1
+
+
+def fills(values: list[int], pixels: dict[int, int], solid: dict[int, int]) -> float:
+    """Share of the pixels of some values whose neighbours hold the same one."""
+    return sum(solid.get(value, 0) for value in values) / max(1, sum(pixels[value] for value in values))
+
+
+def doubtful(pixels: dict[int, int]) -> str | None:
+    """A sentence on many scattered values beside 0 and 255, which may be two classes that were resampled smoothly."""
+    ends, total = pixels.get(0, 0) + pixels.get(255, 0), sum(pixels.values())
+    between = [value for value in pixels if value not in (0, 255)]
+    if min(pixels) < 0 or max(pixels) != 255 or len(between) < 8 or max(between) < 200 or ends < 0.8 * total:
+        return None
+    return (
+        f"0 and 255 make up {100 * ends / total:.0f} % of the masks and {len(between)} other values the rest. If these are no classes but come from "
+        "smooth resampling, leave only the classes of 0 and 255 in collection.yaml and set `mask_tolerance: 127`; better export the masks "
+        "with nearest neighbour."
+    )
 
 
 def along_edges(pixels: dict[int, int], solid: dict[int, int]) -> set[int]:
@@ -249,7 +283,7 @@ def refuse_loss(masks: list[MaskFacts], pixels: dict[int, int]) -> None:
 def refuse_one(pixels: dict[int, int], masks: list[MaskFacts]) -> None:
     """One value everywhere teaches nothing."""
     if len(pixels) < 2:
-        what = next(iter(masks[0].pixels), "no value")
+        what = next((key for mask in masks for key in mask.pixels), "NaN")
         raise DataError(
             f"the {len(masks)} masks hold {what} everywhere and no other value, so there is nothing to learn. "
             "Export them again with the objects' values; a viewer may show 0 and 1 both as black, `gdalinfo -hist` tells them apart."

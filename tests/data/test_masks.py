@@ -250,6 +250,49 @@ class TestLoss:
         with pytest.raises(DataError, match="colour #F50B00 at row 1, column 1 is no class"):
             SceneReader(settings).read(scene, scene.box)
 
+    @pytest.mark.parametrize("values", [(1, 2, 3, 4), tuple(range(1, 41))], ids=["few", "many"])
+    @pytest.mark.parametrize("wide", [1, 8])
+    def test_is_not_seen_in_class_numbers_beside_255(self, tmp_path, values, wide):
+        def change(labels):
+            labels = labels * np.uint8(255)
+            for index, value in enumerate(values):
+                row, column = 62 + 2 * (index // 10), 9 * (index % 10)
+                labels[row : row + 2 if wide > 1 else row + 1, column : column + 8] = value
+            return labels
+
+        found = inspect(folder(tmp_path, tif(change)), crop=32)
+        read = {entry.value for entry in found.proposal.classes} | set(found.proposal.ignore)
+        assert read == {0, *values, 255}
+        assert found.proposal.mask_tolerance == 0
+
+    def test_is_not_seen_in_numbers_of_single_objects(self, tmp_path):
+        def change(labels):
+            labels = np.zeros((SIDE, SIDE), np.uint8)
+            for value in range(1, 256):
+                labels[6 * (value // 16) : 6 * (value // 16) + 4, 6 * (value % 16) : 6 * (value % 16) + 4] = value
+            return labels
+
+        found = inspect(folder(tmp_path, tif(change)), crop=32)
+        assert found.proposal is None
+
+    def test_in_blocks_is_said(self, tmp_path):
+        def change(labels):
+            small = Image.fromarray(labels * np.uint8(255)).resize((17, 17), Image.Resampling.BICUBIC)
+            return np.kron(np.asarray(small), np.ones((6, 6), np.uint8))[:SIDE, :SIDE]
+
+        found = inspect(folder(tmp_path, picture(change)), crop=32)
+        assert any("0 and 255 make up" in text and "`mask_tolerance: 127`" in text for text in found.problems)
+
+
+class TestManyBands:
+    @pytest.mark.parametrize("bands", [2, 5])
+    def test_one_for_each_class_are_refused_with_the_way_to_one(self, tmp_path, bands):
+        found = inspect(
+            folder(tmp_path, tif(lambda t: np.stack([t == index for index in range(bands)]).astype(np.uint8))), crop=32
+        )
+        assert all(f"has {bands} bands" in text and "argmax" in text for text in found.problems)
+        assert len(found.problems) == 3
+
 
 class TestManyValues:
     def test_that_fill_areas_are_classes_up_to_200(self, tmp_path):

@@ -131,7 +131,16 @@ def framed(value):
 class TestUndeclared:
     @pytest.mark.parametrize(
         ("value", "dtype"),
-        [(0, np.uint8), (255, np.uint8), (0, np.uint16), (65535, np.uint16), (-9999, np.int16), (-32768, np.int16)],
+        [
+            (0, np.uint8),
+            (255, np.uint8),
+            (0, np.uint16),
+            (65535, np.uint16),
+            (-9999, np.int16),
+            (-32768, np.int16),
+            (-1, np.float32),
+            (7, np.uint8),
+        ],
     )
     def test_borders_are_found_and_proposed(self, tmp_path, value, dtype):
         change, left = framed(value)
@@ -142,6 +151,22 @@ class TestUndeclared:
         assert sum(found.class_pixels["test"].values()) == left
         (path / "collection.yaml").write_text(proposal_text(found))
         assert Collection.open(path).settings.nodata == value
+
+    def test_borders_that_jpeg_has_blurred_are_noted_with_the_command_that_masks_them(self, tmp_path):
+        change, _ = framed(0)
+        path = folder(tmp_path, change, compress="JPEG", photometric="YCBCR", tiled=True, blockxsize=64, blockysize=64)
+        found = inspect(path, crop=32)
+        assert found.proposal.nodata is None
+        assert any("hold about 0 in every band" in note and "nearblack -setmask" in note for note in found.notes)
+
+    def test_values_that_differ_from_image_to_image_are_all_said(self, tmp_path):
+        fills = [framed(value)[0] for value in (-9999, -32768, -9999)]
+        found = inspect(folder(tmp_path, lambda image, index: fills[index](image, index), np.int16), crop=32)
+        assert found.proposal.nodata is None
+        for value in (-9999, -32768):
+            assert any(
+                f"hold {value} in every" in text and f"-a_nodata {value} FILE" in text for text in found.problems
+            )
 
     def test_fill_values_inside_are_found(self, tmp_path):
         def change(image, index):
@@ -159,7 +184,7 @@ class TestUndeclared:
         (path / "collection.yaml").write_text(
             "name: x\nclasses: [{name: a, value: 0}, {name: b, value: 1}]\nsplit: {train: [a], validation: [b], test: [c]}\n"
         )
-        assert any("Write `nodata: -9999` into collection.yaml" in text for text in inspect(path, crop=32).problems)
+        assert any("write `nodata: -9999` into collection.yaml" in text for text in inspect(path, crop=32).problems)
 
     def test_in_some_images_of_which_others_declare_theirs_is_not_proposed(self, tmp_path):
         change, _ = framed(0)
@@ -184,17 +209,17 @@ class TestUndeclared:
     )
     def test_is_nothing_that_imagery_may_be(self, tmp_path, change):
         path = folder(tmp_path, lambda image, index: change(image, index).astype(np.uint8))
-        assert find_undeclared(sorted((path / "images").iterdir())) is None
+        assert find_undeclared(sorted((path / "images").iterdir())) == []
 
     def test_is_not_looked_for_in_files_that_declare_it(self, tmp_path):
         change, _ = framed(0)
         path = folder(tmp_path, change, nodata=0)
-        assert find_undeclared(sorted((path / "images").iterdir())) is None
+        assert find_undeclared(sorted((path / "images").iterdir())) == []
 
     def test_is_found_in_an_image_of_which_only_pieces_are_read(self, tmp_path, monkeypatch):
         monkeypatch.setattr("kdcore.data.nodata.WHOLE_PIXELS", 1000)
         image = noise(1, 1200, 1500, low=40, high=200, dtype=np.uint8)
         image[:, :, :375] = 0
-        found = find_undeclared([write_raster(tmp_path / "s.tif", image)])
+        (found,) = find_undeclared([write_raster(tmp_path / "s.tif", image)])
         assert (found.value, found.images) == (0, (1, 1))
         assert found.share == pytest.approx(0.25, abs=0.03)
