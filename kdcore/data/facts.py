@@ -16,7 +16,7 @@ from kdcore.data.masks import fraction_message, is_lossy, pack_colours, whole_nu
 from kdcore.data.nodata import Undeclared
 from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
 from kdcore.data.survey import spread
-from kdcore.data.vectors import read_polygons
+from kdcore.data.vectors import LEFT_OUT, read_polygons
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
@@ -90,7 +90,7 @@ class PolygonFacts:
         values: polygons of each value of the field that may hold classes.
         unnamed: polygons for which that field is empty.
         whole: whether all values are whole numbers.
-        doubts: why a field that is called like one of classes is not taken for one.
+        doubts: what is not used: fields that are called like one of classes but hold none; points and lines.
     """
 
     file: str
@@ -272,6 +272,8 @@ def polygon_facts(path: Path) -> PolygonFacts:
     names = [str(name) for name in frame.columns if name != "geometry"]
     crs = "none (its .prj is missing)" if frame.crs is None else frame.crs.to_string()
     facts = PolygonFacts(path.name, len(frame), crs, names, None, {})
+    if frame.attrs.get(LEFT_OUT):
+        facts.doubts.append("points and lines in the vector files are not used; buffer them if they are labels.")
     for name in (name for wanted in CLASS_FIELDS for name in names if name.lower() == wanted):
         values = [class_names(value) for value in frame[name]]
         counts = Counter(value[0] for value in values if value)
@@ -291,6 +293,10 @@ def polygon_facts(path: Path) -> PolygonFacts:
 def no_classes(name: str, counts: Counter[str], unnamed: int, fields: list[str]) -> str | None:
     """Why a field called like one of classes holds none; None where it may."""
     total = sum(counts.values())
+    if set(counts) == {"0"}:
+        return "holds 0 everywhere"
+    if any(len(value) > 60 for value in counts):
+        return "holds texts of more than 60 characters"
     if total < unnamed:
         return "is empty in most polygons"
     from_osm = OSM_FIELDS & set(fields) or "building" in fields

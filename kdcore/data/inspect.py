@@ -18,7 +18,7 @@ from kdcore.data.facts import (
     raster_facts,
 )
 from kdcore.data.nodata import Kind, find_undeclared
-from kdcore.data.places import misplaced, partly_labelled
+from kdcore.data.places import misplaced, partly_labelled, strays
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.survey import survey
@@ -108,7 +108,7 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
             raise
         found.problems += elsewhere
         return
-    found.notes += partly_labelled(collection)
+    found.notes += strays(collection) + partly_labelled(collection)
     names = collection.settings.class_names
     found.class_pixels = {
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}

@@ -43,15 +43,20 @@ class PolygonSource:
         self.drawn = len(frame)
         self.values = class_indices(frame, path, settings)
         self.frame, kept = onto(frame, path, crs)
-        self.values = self.values[kept]
+        self.values, self.numbers = self.values[kept], np.flatnonzero(kept)
 
     def touches(self, outline: Geometry) -> bool:
         """Whether a polygon lies on or close to an outline in the scene's CRS; also where the file has none at all.
 
         A tile without objects may bring those of its neighbours.
         """
+        return not self.drawn or len(self.close_to(outline)) > 0
+
+    def close_to(self, outline: Geometry) -> NDArray[np.int64]:
+        """Numbers in the file of the polygons on or close to an outline in the scene's CRS."""
         outline = outline.buffer(0.1 * outline.length)
-        return not self.drawn or len(self.frame.sindex.query(outline, predicate="intersects")) > 0
+        near: NDArray[np.int64] = self.numbers[self.frame.sindex.query(outline, predicate="intersects")]
+        return near
 
     def read(self, window: Window, shape: tuple[int, int], transform: Affine) -> NDArray[np.uint8]:
         """Class indices of the window, by the pixels' centres."""
@@ -134,7 +139,9 @@ def class_indices(frame: geopandas.GeoDataFrame, path: Path, settings: Collectio
     if frame.empty:
         return np.ones(0, dtype=np.uint8)
     if settings.class_field not in frame.columns:
-        raise DataError(f"{path}: has no field {settings.class_field!r}; it has {fields}.")
+        raise DataError(
+            f"{path}: has no field {settings.class_field!r}; it has {fields}. Name the field alike in all files."
+        )
     index = {str(entry.value): place for place, entry in enumerate(settings.classes) if entry.value is not None}
     index |= dict.fromkeys(map(str, settings.ignore), IGNORE) | {
         name: place for place, name in enumerate(settings.class_names)

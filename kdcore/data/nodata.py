@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def read_without(
     return image, valid
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """How a value was found to mean 'no data'."""
 
     FILL = "fill"  # far outside of all other values

@@ -294,3 +294,29 @@ def partly_labelled(collection: Collection) -> list[str]:
         f"all polygons lie within the same {100 * share:.0f} % of their images; if the rest was not labelled, it is learnt as background: "
         "draw the area that was, and name that file in `area_of_interest:`."
     ]
+
+
+def strays(collection: Collection) -> list[str]:
+    """A note on polygons far from all images of their file, of which others lie on one."""
+    files: dict[Path, list[Scene]] = {}
+    for scene in collection.scenes:
+        if scene.mask is None and scene.polygons is not None:
+            files.setdefault(scene.polygons, []).append(scene)
+    count = total = 0
+    worst: tuple[int, str] = (0, "")
+    for path, scenes in files.items():
+        try:
+            sources = [(scene, collection.reader.polygons(scene)) for scene in scenes]
+        except DataError:
+            return []
+        near: set[int] = set()
+        for scene, source in sources:
+            near.update(source.close_to(outline(scene)))
+        drawn = sources[0][1].drawn
+        worst = max(worst, (drawn - len(near), path.name))
+        count, total = count + drawn - len(near), total + drawn
+    if count == 0:
+        return []
+    return [
+        f"{count} of {total} polygons lie on no image of theirs and are not used; {worst[1]} has {worst[0]} of them."
+    ]

@@ -18,10 +18,10 @@ def propose(found: Inspection, root: Path, folders: dict[str, str], stems: list[
     Raises:
         DataError: masks that are no masks.
     """
-    proposed = propose_from_masks(found, root) if found.masks else propose_from_polygons(found)
     pattern = propose_scene_pattern(stems)
     groups = sorted({re.fullmatch(pattern, stem)["scene"] for stem in stems}) if pattern else sorted(stems)  # type: ignore[index]
     try:
+        proposed = propose_from_masks(found, root) if found.masks else propose_from_polygons(found)
         return CollectionSettings(
             name=re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "collection",
             images=folders["images"],

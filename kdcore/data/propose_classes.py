@@ -335,7 +335,7 @@ def propose_from_polygons(found: Inspection) -> Proposed:
         found.notes.append(
             f"field {chosen!r} is empty in {unnamed} polygons; they are read as 'ignore', neither as a class nor as background."
         )
-    proposed = classes_of_numbers(named) if all(facts.whole for facts in named) else classes_of_names(named)
+    proposed = classes_of_numbers(named) if all(facts.whole for facts in named) else classes_of_names(found, named)
     if proposed.ignore:
         found.notes.append(
             f"{shortened(proposed.ignore)} in field {chosen!r} is taken as 'ignore', not as a class; correct this if it is one."
@@ -348,13 +348,18 @@ def propose_from_polygons(found: Inspection) -> Proposed:
     return proposed
 
 
-def classes_of_names(files: list[PolygonFacts]) -> Proposed:
+def classes_of_names(found: Inspection, files: list[PolygonFacts]) -> Proposed:
     """A class for each name in a field."""
     names = sorted({value for facts in files for value in facts.values} - {"background"})
     ignore = [name for name in names if name.lower() in IGNORED_NAMES]
     if len(ignore) == len(names):
         ignore = []
     kept = ["background", *(name for name in names if name not in ignore)]
+    alike = sorted({name for name in kept if sum(name.lower() == other.lower() for other in kept) > 1})
+    if alike:
+        found.notes.append(
+            f"{', '.join(map(repr, alike))} differ in capital letters only and become different classes; write them alike if they are one."
+        )
     return Proposed(coloured([ClassSettings(name=name) for name in kept]), list(ignore))
 
 

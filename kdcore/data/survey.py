@@ -65,7 +65,7 @@ def survey(
         labels: share of the train part's labels that is used: see `kdcore.data.label_share`.
 
     Raises:
-        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read.
+        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read or lie elsewhere.
     """
     refuse_misplaced_polygons(collection)
     names = collection.settings.class_names

@@ -27,6 +27,7 @@ MAGIC = {
 }
 POLYGON_SUFFIXES = tuple(MAGIC)
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # not its indices: all is read
+LEFT_OUT = "left out"  # key of a frame's attributes: features that are points or lines
 FARTHEST = 1e9  # no CRS reaches so far: Web Mercator ends at 2e7 m
 GEOJSON_TYPES = (
     *("FeatureCollection", "Feature", "GeometryCollection", "Point", "MultiPoint", "LineString"),
@@ -45,8 +46,12 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
     """
     frame = read_frame(path)
     if frame.crs is None and len(frame) and path.suffix.lower() != ".shp":
+        west, south, east, north = frame.total_bounds
+        degrees = west >= -180 and east <= 180 and south >= -90 and north <= 90
+        guess, hint = ("EPSG:4326", "") if degrees else ("EPSG:...", ", often the image's")
         raise DataError(
-            f"{path}: these polygons have no CRS. Assign one, for example with `ogr2ogr -a_srs EPSG:4326 new{path.suffix} {path.name}`."
+            f"{path}: these polygons have no CRS. Assign the one that they were drawn in{hint}: "
+            f"`ogr2ogr -a_srs {guess} new{path.suffix} {path.name}`."
         )
     shapes = frame.geometry.to_numpy()
     frame = frame[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
@@ -55,7 +60,9 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
     if frame.empty:
         return frame.reset_index(drop=True)
     frame = frame.set_geometry(frame.geometry.map(only_polygons))
-    frame = frame[~frame.geometry.is_empty].reset_index(drop=True)
+    drawn = frame[~frame.geometry.is_empty].reset_index(drop=True)
+    drawn.attrs[LEFT_OUT] = len(frame) - len(drawn)
+    frame = drawn
     if frame.empty:
         raise DataError(f"{path}: holds no polygons. Points and lines cannot be used as labels; buffer them first.")
     refuse_strange_coordinates(path, frame)

@@ -1,5 +1,7 @@
 """No-data: left out before pixels are resampled, and found where no file declares it."""
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -147,6 +149,7 @@ class TestUndeclared:
         path = folder(tmp_path, change, dtype)
         found = inspect(path, crop=32)
         assert found.proposal.nodata == value
+        assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["undeclared"][0]["value"] == value
         assert any(f"hold {value} in every band over" in note and "`nodata: " in note for note in found.notes)
         assert sum(found.class_pixels["test"].values()) == left
         (path / "collection.yaml").write_text(proposal_text(found))

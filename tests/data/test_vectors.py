@@ -245,6 +245,18 @@ class TestFields:
         assert has(found.notes, "field 'class' is empty in most polygons", "set `class_field: class`")
         assert has(found.notes, "field 'label' holds 12 different values")
 
+    @pytest.mark.parametrize("values", [[0, 0], ["x" * 70, "y"]])
+    def test_of_zeros_only_or_of_long_texts_are_no_classes(self, tmp_path, values):
+        found = inspect(folder(tmp_path, geojson(label=values)), crop=32)
+        assert found.problems == []
+        assert found.class_pixels["test"] == {"background": SIDE * SIDE - 1300, "object": 1300}
+
+    def test_with_blanks_around_a_name_are_one_class_and_capital_letters_are_noted(self, tmp_path):
+        found = inspect(folder(tmp_path, geojson(label=["roof ", "roof"])), crop=32)
+        assert found.class_pixels["test"] == {"background": SIDE * SIDE - 1300, "roof": 1300}
+        found = inspect(folder(tmp_path / "other", geojson(label=["Roof", "roof"])), crop=32)
+        assert has(found.notes, "'Roof', 'roof' differ in capital letters only")
+
 
 class TestPartlyLabelled:
     def test_polygons_of_an_unknown_class_are_ignored(self, tmp_path):
@@ -357,6 +369,15 @@ class TestElsewhere:
         found = inspect(folder(tmp_path, write, "abcd"), crop=32)
         assert found.problems == []
         assert found.class_pixels["train"]["object"] == 1300
+
+    @pytest.mark.parametrize("far", [at(500, 0, 0, 9, 9), box(500_000, -4_000_000, 500_009, -3_999_991)])
+    def test_are_single_polygons_of_a_file_that_are_counted(self, tmp_path, far):
+        def write(path, index):
+            frame(index, [*shapes(index), far] if path.name == "b" else None).to_file(path.with_suffix(".gpkg"))
+
+        found = inspect(folder(tmp_path, write), crop=32)
+        assert found.problems == []
+        assert has(found.notes, "1 of 7 polygons lie on no image of theirs and are not used; b.gpkg has 1 of them")
 
     @pytest.mark.parametrize("value", ["NaN", "1e308"])
     def test_are_coordinates_of_no_place(self, tmp_path, value):
