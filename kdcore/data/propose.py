@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from kdcore.data.facts import Inspection
 from kdcore.data.nodata import Kind
-from kdcore.data.propose_classes import propose_from_masks, propose_from_polygons
+from kdcore.data.propose_classes import propose_from_polygons
+from kdcore.data.propose_masks import propose_from_masks
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings, SplitSettings, to_yaml
 
