@@ -104,6 +104,8 @@ class CollectionSettings(Frozen):
     classes: tuple[ClassSettings, ...]
     class_field: str | None = None
     ignore: tuple[int | str, ...] = ()
+    mask_tolerance: int = Field(default=0, ge=0, le=127)
+    area_of_interest: str | None = None
     bands: tuple[int, ...] | None = None
     nodata: float | None = None
     scene: str | None = None
@@ -117,10 +119,10 @@ class CollectionSettings(Frozen):
     def _name(cls, name: str) -> str:
         return check_slug(name)
 
-    @field_validator("images", "masks", "labels", "unlabelled")
+    @field_validator("images", "masks", "labels", "unlabelled", "area_of_interest")
     @classmethod
-    def _inside(cls, folder: str) -> str:
-        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+    def _inside(cls, folder: str | None) -> str | None:
+        if folder is not None and (Path(folder).is_absolute() or ".." in Path(folder).parts):
             raise ValueError(
                 f"{folder!r} leads outside the collection's folder; name a folder inside it, or set `root:`"
             )
@@ -129,7 +131,8 @@ class CollectionSettings(Frozen):
     @field_validator("ignore")
     @classmethod
     def _ignore(cls, ignore: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        return tuple(check_colour(entry) if isinstance(entry, str) else entry for entry in ignore)
+        """Values, colours ('#RRGGBB') or, in a field of polygons, names."""
+        return tuple(check_colour(entry) if str(entry).startswith("#") else entry for entry in ignore)  # type: ignore[arg-type]
 
     @field_validator("scene")
     @classmethod

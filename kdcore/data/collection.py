@@ -14,12 +14,13 @@ from kdcore.data.leaks import check_split, check_unlabelled
 from kdcore.data.mixed import check_alike
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
+from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, SettingsError
 from kdcore.files import hash_file
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
 
-POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
 FILE_NAME = "collection.yaml"
+LATER_KEYS = ("mask_tolerance", "area_of_interest")  # without them a collection keeps the hash that older runs know
 
 
 class Region(NamedTuple):
@@ -124,9 +125,12 @@ class Collection:
     @cached_property
     def content_hash(self) -> str:
         """A hash of every file's contents and of the settings that change what is read from them."""
-        total = hashlib.sha256(repr(self.settings.model_dump(mode="json", exclude={"root", "name"})).encode())
+        fields = CollectionSettings.model_fields
+        unused = {key for key in LATER_KEYS if getattr(self.settings, key) == fields[key].default}
+        settings = self.settings.model_dump(mode="json", exclude={"root", "name"} | unused)
+        total = hashlib.sha256(repr(settings).encode())
         for scene in (*self.scenes, *self.unlabelled):
-            for file in (scene.image, scene.mask, scene.polygons):
+            for file in (scene.image, scene.mask, scene.polygons, scene.area):
                 if file is not None:
                     total.update(f"{file.relative_to(self.root)}:{hash_file(file)}".encode())
         return total.hexdigest()[:16]
@@ -154,9 +158,19 @@ class Collection:
                     )
                 group = match["scene"]
             mask = masks.get(image.stem) if use_masks else None
-            yield describe_scene(
-                image, settings, mask, polygons.get(image.stem) if use_polygons and mask is None else None, group
-            )
+            vectors = polygons.get(image.stem) if use_polygons and mask is None else None
+            yield describe_scene(image, settings, mask, vectors, group, self._area(image))
+
+    def _area(self, image: Path) -> Path | None:
+        """The area of interest of an image: one file for all, or a folder with a file of the same stem."""
+        if self.settings.area_of_interest is None:
+            return None
+        path = self.root / self.settings.area_of_interest
+        if path.is_dir():
+            return next((file for file in list_files(path, POLYGON_SUFFIXES) if file.stem == image.stem), None)
+        if not path.is_file():
+            raise DataError(f"{path}: `area_of_interest` in collection.yaml names no file or folder. Correct it.")
+        return path
 
     def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
         split = self.settings.split

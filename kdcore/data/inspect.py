@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, list_files
+from kdcore.data.collection import FILE_NAME, Collection, list_files
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
@@ -17,10 +17,13 @@ from kdcore.data.facts import (
     polygon_facts,
     raster_facts,
 )
+from kdcore.data.nodata import Kind, find_undeclared
+from kdcore.data.places import misplaced, partly_labelled, strays
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.scene import BLOCK
 from kdcore.data.survey import MOST_BLOCKS, count_blocks, survey
+from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, KdcoreError
 from kdcore.files import hash_file
 from kdcore.settings import SPLITS
@@ -81,6 +84,16 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
     except KdcoreError as error:
         found.problems.append(str(error))
         return found
+    if collection.settings.nodata is None:
+        found.undeclared = find_undeclared([scene.image for scene in collection.scenes])
+    for suspect in found.undeclared:
+        write = (
+            f"write `nodata: {suspect.value:g}` into collection.yaml"
+            if suspect.kind is not Kind.BLURRED
+            else suspect.mend()
+        )
+        kind = found.problems if suspect.kind is Kind.FILL else found.notes
+        kind.append(f"{suspect.sentence()}. If it means 'no data', {write}, so that nothing is learnt or scored there.")
     found.images = [raster_facts(scene.image) for scene in collection.scenes]
     found.unlabelled = [raster_facts(scene.image) for scene in collection.unlabelled]
     return found
@@ -90,7 +103,15 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
     most = look_blocks(found, collection, crop)
-    shares = survey(collection, crop, most_blocks=most)
+    try:
+        shares = survey(collection, crop, most_blocks=most)
+    except DataError:
+        elsewhere = misplaced(collection)  # all of them, and not only the first
+        if not elsewhere:
+            raise
+        found.problems += elsewhere
+        return
+    found.notes += strays(collection) + partly_labelled(collection)
     names = collection.settings.class_names
     found.class_pixels = {
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}
@@ -149,10 +170,13 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
         )
     check_pairs(found, images, [path for path, _ in masks], [path for path, _ in polygons], root)
     if not found.masks and not found.polygons:
+        if {"masks", "labels"} & folders.keys() and found.problems:  # there are label files, but none can be read
+            return found
         found.problems.append(
             f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
         )
         return found
+    found.undeclared = find_undeclared([path for path, _ in images])
     try:
         found.proposal = propose(found, root, folders, [path.stem for path, _ in images])
         check_collection(found, Collection(found.proposal, root), crop)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import rasterio
@@ -16,11 +16,15 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from kdcore.data.labels import IGNORE, LabelSource, MaskSource, PolygonSource, describe
+from kdcore.data.labels import AreaSource, LabelSource, PolygonSource
+from kdcore.data.masks import IGNORE, MaskSource, describe
+from kdcore.data.nodata import read_without
+from kdcore.data.places import refuse_misplaced_mask
 from kdcore.data.rasters import DTYPES, colour_bands, georeference, open_raster, to_degrees
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
+Vector = TypeVar("Vector", PolygonSource, AreaSource)
 BLOCK = 256  # pixels: the piece that is read and kept at once
 MOST_ENLARGED = 32  # times, for each side of a pixel
 
@@ -74,6 +78,7 @@ class Scene:
         bands: band numbers that are read, from 1.
         metres_per_pixel: on the ground; None where unknown.
         scale: native pixels per pixel, (rows, columns).
+        area: a vector file outside of which nothing is labelled.
     """
 
     id: str
@@ -90,6 +95,7 @@ class Scene:
     transform: Affine
     metres_per_pixel: float | None
     scale: tuple[float, float]
+    area: Path | None = None
 
     @property
     def box(self) -> Box:
@@ -107,6 +113,11 @@ class Scene:
         return self.crs is not None and self.transform != Affine.scale(self.scale[1], self.scale[0])
 
     @property
+    def native_transform(self) -> Affine:
+        """From native pixels to the CRS."""
+        return self.transform @ Affine.scale(1 / self.scale[1], 1 / self.scale[0])
+
+    @property
     def labelled(self) -> bool:
         """Whether there is a mask or a polygon file."""
         return self.mask is not None or self.polygons is not None
@@ -118,6 +129,7 @@ def describe_scene(
     mask: Path | None = None,
     polygons: Path | None = None,
     group: str | None = None,
+    area: Path | None = None,
 ) -> Scene:
     """Look at a raster's header and place it on the collection's grid.
 
@@ -175,6 +187,7 @@ def describe_scene(
             transform=place.transform @ Affine.scale(scale_x, scale_y),
             metres_per_pixel=None if native is None else float(np.sqrt(native[0] * scale_x * native[1] * scale_y)),
             scale=(scale_y, scale_x),
+            area=area,
         )
 
 
@@ -191,7 +204,7 @@ class SceneReader:
         self._blocks: OrderedDict[tuple[str, int, int], Crop] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._polygons: dict[str, PolygonSource] = {}
+        self._polygons: dict[tuple[Any, ...], PolygonSource | AreaSource] = {}
         self._open = threading.local()  # a GDAL handle must not be shared between threads
 
     def read(self, scene: Scene, box: Box) -> Crop:
@@ -254,30 +267,48 @@ class SceneReader:
         dataset = self._dataset(scene)
         finer = max(scene.scale) > 1
         resampling = Resampling.average if finer else Resampling.bilinear
+        nodata = self._nodata(scene, dataset)
         try:
-            image = dataset.read(
-                list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
-            )
-            valid = self._valid(scene, dataset, image, window, shape)
+            if nodata is not None and scene.scale != (1.0, 1.0):
+                image, valid = read_without(dataset, scene.bands, window, shape, nodata)
+            else:
+                image = dataset.read(
+                    list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
+                )
+                valid = self._valid(scene, dataset, image, window, shape, nodata)
         except RasterioError as error:
             raise DataError(f"{scene.image}: broken at {describe(window)} ({error}). Replace the file.") from error
         image[:, ~valid] = 0
+        transform = scene.transform @ Affine.translation(box.column, box.row)
         source = self._labels(scene)
         if source is None:
             labels = np.full(shape, IGNORE, dtype=np.uint8)
         else:
-            labels = source.read(window, shape, scene.transform @ Affine.translation(box.column, box.row))
+            labels = source.read(window, shape, transform)
             labels[~valid] = IGNORE
+            area = self.area(scene)
+            if area is not None:
+                labels[area.outside(shape, transform)] = IGNORE
         return Crop(image, valid, labels)
 
-    def _valid(
-        self, scene: Scene, dataset: rasterio.DatasetReader, image: NDArray[Any], window: Window, shape: tuple[int, int]
-    ) -> NDArray[np.bool_]:
+    def _nodata(self, scene: Scene, dataset: rasterio.DatasetReader) -> float | None:
+        """The value that is looked for in the pixels; None where GDAL's own mask decides."""
         used_as_data = set(scene.bands) - set(colour_bands(dataset))  # near infrared that GDAL takes for transparency
-        nodata = dataset.nodata if self.settings.nodata is None and used_as_data else self.settings.nodata
+        nodata: float | None = dataset.nodata if self.settings.nodata is None and used_as_data else self.settings.nodata
+        return nodata
+
+    def _valid(
+        self,
+        scene: Scene,
+        dataset: rasterio.DatasetReader,
+        image: NDArray[Any],
+        window: Window,
+        shape: tuple[int, int],
+        nodata: float | None,
+    ) -> NDArray[np.bool_]:
         if nodata is not None:
             valid = (image != nodata).any(axis=0)
-        elif used_as_data:
+        elif set(scene.bands) - set(colour_bands(dataset)):
             valid = np.ones(shape, dtype=bool)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
@@ -291,16 +322,36 @@ class SceneReader:
     def _labels(self, scene: Scene) -> LabelSource | None:
         if scene.mask is not None:
             mask = scene.mask
-            source: LabelSource = self._kept(
-                ("mask", mask), lambda: MaskSource(mask, self.settings, scene.native_shape)
-            )
+            source: LabelSource = self._kept(("mask", mask), lambda: self._mask(scene, mask))
             return source
-        if scene.polygons is None:
+        return None if scene.polygons is None else self.polygons(scene)
+
+    def _mask(self, scene: Scene, mask: Path) -> MaskSource:
+        source = MaskSource(mask, self.settings, scene.native_shape)
+        refuse_misplaced_mask(source.dataset, scene)
+        return source
+
+    def polygons(self, scene: Scene) -> PolygonSource:
+        """The polygons of a scene that has some, in its CRS; read once."""
+        assert scene.polygons is not None
+        path = scene.polygons
+        return self._vector(PolygonSource, path, scene.crs, lambda: PolygonSource(path, self.settings, scene.crs))
+
+    def area(self, scene: Scene) -> AreaSource | None:
+        """The area of interest outside of which a scene has no labels; None where all of it counts."""
+        if scene.area is None:
             return None
+        path = scene.area
+        return self._vector(AreaSource, path, scene.crs, lambda: AreaSource(path, scene.crs))
+
+    def _vector(self, kind: type[Vector], path: Path, crs: CRS | None, make: Callable[[], Vector]) -> Vector:
+        key = (kind, str(path), None if crs is None else crs.to_wkt())
         with self._lock:
-            if str(scene.polygons) not in self._polygons:
-                self._polygons[str(scene.polygons)] = PolygonSource(scene.polygons, self.settings, scene.crs)
-            return self._polygons[str(scene.polygons)]
+            if key not in self._polygons:
+                self._polygons[key] = make()
+            source = self._polygons[key]
+        assert isinstance(source, kind)
+        return source
 
     def _kept(self, key: tuple[str, Path], make: Callable[[], Any]) -> Any:
         kept: OrderedDict[tuple[str, Path], Any] = self._open.__dict__.setdefault("kept", OrderedDict())

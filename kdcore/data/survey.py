@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from kdcore.data.collection import Collection, Region
 from kdcore.data.label_share import choose, cut
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.mixed import check_scales
+from kdcore.data.places import refuse_misplaced_polygons
 from kdcore.data.scene import BLOCK, Box
 from kdcore.errors import DataError
 from kdcore.settings import SPLITS, SplitName
@@ -66,8 +67,9 @@ def survey(
         labels: share of the train part's labels that is used: see `kdcore.data.label_share`.
 
     Raises:
-        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read.
+        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read or lie elsewhere.
     """
+    refuse_misplaced_polygons(collection)
     names = collection.settings.class_names
     regions = {split: collection.regions(split, crop) for split in SPLITS}
     regions["train"] = large_enough(regions["train"], crop)

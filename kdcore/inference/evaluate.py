@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdcore.data.batches import read_ahead
 from kdcore.data.collection import Collection
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box, Crop, Scene, SceneReader
 from kdcore.data.writing import RasterWriter, writing_raster
 from kdcore.evaluation.boundaries import boundary_pixels

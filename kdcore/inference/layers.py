@@ -23,7 +23,7 @@ from rio_cogeo.cogeo import cog_translate
 from rio_cogeo.profiles import cog_profiles
 
 from kdcore.data.collection import Collection
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.palette import class_colours
 from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Box, Crop, Scene, SceneReader

@@ -22,7 +22,7 @@ from pyogrio.raw import write_arrow
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from kdcore.data.labels import describe
+from kdcore.data.masks import describe
 from kdcore.data.rasters import ground_resolution, open_raster
 from kdcore.data.scene import Box
 from kdcore.errors import DataError
