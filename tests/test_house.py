@@ -14,6 +14,7 @@ PAGES = sorted((HOUSE.parent / "pages").glob("*.py"))
 ROOMS = [
     "errors",
     "files",
+    "ownership",
     "settings",
     "recipes",
     "runs",

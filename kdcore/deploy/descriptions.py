@@ -15,8 +15,8 @@ from kdcore.deploy.record import Deployment, Difference, Form
 from kdcore.deploy.stac import Bounds, machine_name, stac_item
 from kdcore.evaluation.compare import METRICS, Bootstrap, means, replicates, seed_noise, tile_weights
 from kdcore.evaluation.scores import Scores
-from kdcore.files import write_json, write_text
 from kdcore.models.onnx_info import read_info
+from kdcore.ownership import is_edited, write_own_json, write_own_text
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import SPLITS, RunSettings
 
@@ -44,8 +44,10 @@ def write_descriptions(facts: Described) -> None:
     interval = mean_ap_interval(Scores.load(facts.network.run.scores))
     for form in forms:
         stem = Path(form.file).stem
-        write_text(facts.folder / f"{stem}.md", card_of(facts, form, run, interval))
-        write_json(facts.folder / f"{stem}.stac.json", item_of(facts, form, run))
+        card, item = facts.folder / f"{stem}.md", facts.folder / f"{stem}.stac.json"
+        if not is_edited(card):  # what a person added to a card stays
+            write_own_text(card, card_of(facts, form, run, interval), overwrite=True)
+        write_own_json(item, item_of(facts, form, run), overwrite=True)
 
 
 def card_of(facts: Described, form: Form, run: dict[str, Any], interval: Difference | None) -> str:

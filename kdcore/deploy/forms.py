@@ -31,6 +31,7 @@ from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
+from kdcore.ownership import note as note_own
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.task import Stage
 from kdcore.settings import Arm, EvaluationSettings, Frozen, SplitName, fingerprint
@@ -128,7 +129,7 @@ def exported(
     fill = fill_values(reference)
     plain, small = folder / f"{network.name}.onnx", folder / f"{network.name}-int8.onnx"
     step("exporting")(0, 1)
-    export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile))
+    export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile), overwrite=True)
     step("exporting")(1, 1)
     in_float = scores_of(network, reference, collection, "validation", step("scoring the original on validation"))
     forms = [
@@ -150,6 +151,7 @@ def exported(
         quantise_onnx(plain, small, counted(tiles, report))
     except CheckpointError as error:
         return [*forms, not_made(torch_form, plain, str(error))]
+    note_own(small, sha256(small))
     report(CALIBRATION_TILES, CALIBRATION_TILES)
     verdict = judged(network, in_float, small, collection, step)
     if not verdict.passes():

@@ -85,8 +85,8 @@ class StudyFolder:
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
-        study = cls(path)
-        if study.settings_file.exists():
+        study, before = cls(path), None
+        if study.settings_file.exists() and study.holds_work():
             before = study.settings
             if before.model_copy(update={"hardware": settings.hardware}) != settings:
                 raise RunError(
@@ -98,8 +98,15 @@ class StudyFolder:
             raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
         if about is not None:
             study.write_about(study.same_data(about))
-        save(settings, study.settings_file)
+        if before != settings:
+            save(settings, study.settings_file)
         return study
+
+    def holds_work(self) -> bool:
+        """Whether kdcore began a study here; a `study.yaml` alone may be settings that a person keeps."""
+        return any(
+            (self.path / name).exists() for name in ("about.json", "data.json", "job.json", "runs", "report.json")
+        )
 
     @property
     def id(self) -> str:

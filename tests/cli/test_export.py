@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from kdcore.cli import app
 from kdcore.models.onnx import read_info
+from kdcore.ownership import RECORD
 from tests.deploy.networks import demo_area, example_checkpoint
 
 runner = CliRunner()
@@ -32,7 +33,7 @@ def test_float_export_without_data(tmp_path):
     assert (info.tile, info.arm) == (128, "distilled")
     metadata = {entry.key: entry.value for entry in onnx.load(str(tmp_path / "student.onnx")).metadata_props}
     assert json.loads(metadata["tile_size"]) == 128  # what QGIS reads
-    assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
+    assert {file.name for file in tmp_path.iterdir()} == {"student.onnx", RECORD}
 
 
 def test_eight_bits_with_their_numbers(tmp_path, area):
@@ -61,7 +62,7 @@ def test_a_refusal_names_the_numbers_and_keeps_the_float_file(tmp_path, area):
     assert "was refused, because it may lose 0 points or more" in text
     assert "95 % interval" in text
     assert "9 tiles" in text
-    assert [file.name for file in tmp_path.iterdir()] == ["s.onnx"]
+    assert {file.name for file in tmp_path.iterdir()} == {"s.onnx", RECORD}
 
 
 def test_int8_needs_data(tmp_path):

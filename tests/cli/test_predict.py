@@ -13,6 +13,7 @@ from kdcore.cli import app
 from kdcore.cli.predict import threshold_of
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network
+from kdcore.ownership import RECORD
 from tests.conftest import TINY, write_raster
 
 EXAMPLE = Path(kdcore.__file__).parent / "example"
@@ -47,7 +48,9 @@ def test_the_example_student_maps_its_imagery(tmp_path):
     assert values["passes"] == 4
     assert sum(facts["pixels"] for facts in values["classes"].values()) == 896 * 896
     assert values["megapixels_per_second"] > 0
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == sorted([*values["files"], "imagery.json"])
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == sorted(
+        [*values["files"], "imagery.json", RECORD]
+    )
 
 
 def test_several_rasters_and_one_that_does_not_fit(tmp_path, model, rasters):
@@ -58,7 +61,7 @@ def test_several_rasters_and_one_that_does_not_fit(tmp_path, model, rasters):
     assert "1 of 3 rasters could not be mapped" in result.stderr
     assert {path.name for path in (tmp_path / "maps").iterdir()} == {
         f"{name}.{end}" for name in "ab" for end in ("probabilities.tif", "classes.tif", "gpkg", "json")
-    }
+    } | {RECORD}
 
 
 def test_shares_of_two_processes_are_merged(tmp_path, model, rasters):
