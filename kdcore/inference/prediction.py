@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 from kdcore.data.palette import class_colours
 from kdcore.data.scene import Scene
 from kdcore.data.writing import writing_raster
-from kdcore.errors import DataError, RunError
+from kdcore.errors import DataError, RunError, SettingsError
 from kdcore.evaluation.scores import NODATA
 from kdcore.files import HALF_WRITTEN, remove_half_written, sha256, write_json, write_text
 from kdcore.inference.engines import Engine, Flipped
@@ -188,6 +188,12 @@ def plan_prediction(
         raise DataError(
             f"{raster}: does not say where it lies, so its polygons have no longitude, latitude or metres. "
             "Choose --polygons gpkg without --min-area and --simplify: in pixels."
+        )
+    margin = getattr(engine.info, "margin", 0)
+    if margin > options.halo:
+        raise SettingsError(
+            f"--halo {options.halo}: the network gives no answer for the outer {margin} px of each tile. "
+            f"Choose {margin} or more."
         )
     if engine.tile is not None:
         options = options.model_copy(update={"tile": engine.tile})
