@@ -95,6 +95,7 @@ def describe(network: SegmentationNetwork, about: CheckpointInfo, tile: int, sha
     """What the exported file will say about itself: normalisation and band order are inside it."""
     return OnnxInfo(
         classes=about.classes,
+        colours=about.colours,
         channels=((), (0,)) if network.logits == 1 else tuple((index,) for index in range(network.logits)),
         bands=about.bands,
         band_numbers=about.band_numbers,

@@ -202,7 +202,7 @@ def plan_prediction(
     rows = mapper.grid.rows.count
     step = max(1, round(PART_PIXELS / (mapper.grid.rows.stride * scene.width)))
     parts = tuple((first, min(first + step, rows)) for first in range(0, rows, step))
-    colours = getattr(facts, "colours", ()) or (None,) * len(facts.classes)
+    colours = facts.colours if len(facts.colours) == len(facts.classes) else (None,) * len(facts.classes)
     return Plan(
         raster=str(raster.absolute()),
         raster_bytes=stat.st_size,

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -13,9 +13,10 @@ from torch import Tensor
 from kdcore.errors import CheckpointError
 from kdcore.files import replacing
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.settings import Frozen, NetworkSettings
+from kdcore.settings import Frozen, NetworkSettings, check_colour
 
 KEY = "kdcore"
+MOST_BANDS = 1000
 
 
 class CheckpointInfo(Frozen):
@@ -25,20 +26,27 @@ class CheckpointInfo(Frozen):
         network: architecture and encoder.
         bands: bands of its imagery; `band_numbers` are their numbers (from 1) in the source files.
         classes: names of all classes; two classes have one logit.
+        colours: of all classes as the collection has them, '#RRGGBB' or None; empty in checkpoints of earlier versions.
         metres_per_pixel: ground resolution of its imagery, None where unknown.
         dtype: of the source imagery.
         arm, seed, step: where it comes from.
     """
 
     network: NetworkSettings
-    bands: int
-    band_numbers: tuple[int, ...]
-    classes: tuple[str, ...]
+    bands: int = Field(ge=1, le=MOST_BANDS)
+    band_numbers: tuple[int, ...] = Field(max_length=MOST_BANDS)
+    classes: tuple[Annotated[str, Field(max_length=100)], ...] = Field(min_length=2, max_length=255)
+    colours: tuple[str | None, ...] = ()
     metres_per_pixel: float | None = None
-    dtype: str = "uint8"
-    arm: str = ""
+    dtype: str = Field(default="uint8", max_length=30)
+    arm: str = Field(default="", max_length=30)
     seed: int = 0
     step: int = 0
+
+    @field_validator("colours")
+    @classmethod
+    def _colours(cls, colours: tuple[str | None, ...]) -> tuple[str | None, ...]:
+        return tuple(None if colour is None else check_colour(colour) for colour in colours)
 
     @property
     def logits(self) -> int:

@@ -12,7 +12,7 @@ from kdcore.errors import CheckpointError, SettingsError
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.onnx_graph import TYPES, End, Ending, Graph, Side, read_graph, show, type_name
 from kdcore.models.onnx_maps import channels_are_last, margin_of
-from kdcore.settings import Frozen, NetworkSettings, read_yaml, validate
+from kdcore.settings import Frozen, NetworkSettings, check_colour, read_yaml, validate
 
 KEY = "kdcore"  # of the metadata in our own exports
 EXAMPLE = """\
@@ -30,6 +30,7 @@ class OnnxInfo(Frozen):
 
     Attributes:
         classes: names of all classes.
+        colours: of all classes, '#RRGGBB' or None; empty where nobody said.
         channels: the output channels of each class, added up. An empty one is what a single channel leaves of 1.
         bands: bands of the imagery that it is given; `band_numbers` are their numbers (from 1) in the image files.
         order: for each input channel its index in the imagery given.
@@ -71,12 +72,22 @@ class OnnxInfo(Frozen):
     metres_per_pixel: float | None = None
     dtype: str = "uint8"
     fill: tuple[float, ...]
+    colours: tuple[str | None, ...] = ()
     parameters: int = 0
     network: NetworkSettings | None = None
     arm: str = ""
     seed: int = 0
     step: int = 0
     sha256: str = ""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if self.colours and len(self.colours) != len(self.classes):
+            raise ValueError(f"{len(self.colours)} colours for {len(self.classes)} classes")
+        for colour in self.colours:
+            if colour is not None:
+                check_colour(colour)
+        return self
 
     @property
     def logits(self) -> int:
@@ -91,6 +102,7 @@ class OnnxInfo(Frozen):
             bands=self.bands,
             band_numbers=self.band_numbers,
             classes=self.classes,
+            colours=self.colours,
             metres_per_pixel=self.metres_per_pixel,
             dtype=self.dtype,
             arm=self.arm,
@@ -139,6 +151,7 @@ class OnnxInfo(Frozen):
         return self.model_copy(
             update={
                 "classes": classes,
+                "colours": tuple(self.colours[self.classes.index(name)] for name in classes) if self.colours else (),
                 "channels": channels,
                 "bands": len(band_numbers),
                 "band_numbers": band_numbers,
