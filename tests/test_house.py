@@ -15,6 +15,7 @@ ROOMS = [
     "errors",
     "files",
     "ownership",
+    "reading",
     "settings",
     "recipes",
     "runs",

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdcore.cli.output import JsonOption, errors, explained, print_json, say
 from kdcore.errors import KdcoreError, SettingsError, Stopped
+from kdcore.reading import read_json
 
 if TYPE_CHECKING:
     from kdcore.inference.engines import Engine
@@ -202,9 +203,7 @@ def threshold_of(model: Path, classes: Sequence[str]) -> float:
 
 def read_manifest(prediction: "Prediction") -> dict[str, Any]:
     """What a finished prediction's manifest holds."""
-    import json
-
-    values: dict[str, Any] = json.loads(prediction.manifest.read_bytes())
+    values: dict[str, Any] = read_json(prediction.manifest)
     return values
 
 

@@ -28,6 +28,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.files import remove_half_written, write_text
 from kdcore.inference.engines import open_engine
 from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
@@ -281,7 +282,8 @@ def sha256(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Of the libraries that make and run the forms."""
     import onnxruntime
-    import openvino
+
+    openvino = import_openvino()
 
     return {
         "torch": torch.__version__,

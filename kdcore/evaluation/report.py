@@ -3,7 +3,6 @@
 Everything comes from the run directories' `scores.npz`, `maps/` and `report.json`; no network is needed.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.compare import compare
 from kdcore.evaluation.scores import NODATA, Scores, decide
 from kdcore.evaluation.teacher_parts import teacher_parts
+from kdcore.reading import read_json
 from kdcore.runs.plan import asks_teacher
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import StudySettings, load
@@ -88,7 +88,7 @@ def study_report(study: Path) -> dict[str, Any]:
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
         "formula": FORMULA,
         "settings": settings.model_dump(mode="json"),
-        "data": json.loads((study / "data.json").read_text(encoding="utf-8")),
+        "data": read_json(study / "data.json"),
     }
 
 

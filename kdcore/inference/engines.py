@@ -15,6 +15,7 @@ from torch import nn
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.evaluate import fill_values
+from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
@@ -103,7 +104,7 @@ class OpenVinoEngine:
     name: EngineName = "openvino"
 
     def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
-        import openvino
+        openvino = import_openvino()
 
         self.path = path
         try:

@@ -2,7 +2,6 @@
 
 import errno
 import glob
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from kdcore.evaluation.scores import LEVELS, NODATA
 from kdcore.files import HALF_WRITTEN, replacing, write_json
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
 from kdcore.ownership import check_replaceable, is_ours, publish
+from kdcore.reading import read_json
 
 BLOCK = 512  # pixels: of the maps
 PIECE_ROWS, PIECE_COLUMNS = BLOCK, 8 * BLOCK  # pixels: what is copied and compared at once
@@ -131,7 +131,7 @@ def read_part(prediction: Prediction, index: int) -> dict[str, Any]:
     """
     path = prediction.part_manifest(index)
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: is broken. Remove it and start the same prediction again.") from error
     return values

@@ -10,7 +10,6 @@ So a process may die at any moment, several may share the work, and what has its
 
 import ctypes
 import gc
-import json
 import os
 import re
 import sys
@@ -33,6 +32,7 @@ from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
 from kdcore.inference.tiling import make_grid
 from kdcore.ownership import check_replaceable
+from kdcore.reading import ReadingError, read_bytes, read_json
 from kdcore.runs.locks import holding
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Frozen
@@ -151,8 +151,8 @@ class Prediction:
             RunError: there is no such prediction, or the file is broken.
         """
         try:
-            return Plan.model_validate_json(self.plan_file.read_bytes())
-        except (OSError, ValidationError) as error:
+            return Plan.model_validate_json(read_bytes(self.plan_file))
+        except (OSError, ValidationError, ReadingError) as error:
             raise RunError(
                 f"{self.plan_file}: is missing or broken. Remove the folder {self.parts.name} and predict again."
             ) from error
@@ -281,7 +281,7 @@ def begin(prediction: Prediction, plan: Plan, overwrite: bool = False) -> bool:
 def finished_plan(prediction: Prediction) -> Plan | None:
     """What a finished prediction was made from; None where its manifest is broken."""
     try:
-        return Plan.model_validate(json.loads(prediction.manifest.read_bytes())["plan"])
+        return Plan.model_validate(read_json(prediction.manifest)["plan"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,6 +1,5 @@
 """What an ONNX file takes and gives: read from its graph, and from its own metadata or a YAML file beside it."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,6 +11,7 @@ from kdcore.errors import CheckpointError, SettingsError
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.onnx_graph import TYPES, End, Ending, Graph, Side, read_graph, show, type_name
 from kdcore.models.onnx_maps import channels_are_last, margin_of
+from kdcore.reading import parse_json
 from kdcore.settings import Frozen, NetworkSettings, check_colour, read_yaml, validate
 
 KEY = "kdcore"  # of the metadata in our own exports
@@ -219,7 +219,7 @@ def read_info(path: Path) -> OnnxInfo:
     described = described_by(path)
     if KEY in graph.metadata:
         try:
-            info = OnnxInfo.model_validate(json.loads(graph.metadata[KEY]))
+            info = OnnxInfo.model_validate(parse_json(graph.metadata[KEY], path))
         except ValueError as error:
             raise CheckpointError(
                 f"{path}: what it says about itself is broken or of another version of kdcore. Export it again."

@@ -6,7 +6,6 @@ Files: `study.yaml` (settings), `about.json` (title, data, archived or not), `jo
 `match: seconds`), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
 """
 
-import json
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from kdcore import reading
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.runs.locks import held, holding
@@ -405,10 +405,10 @@ def read_json(kind: type[Kind], file: Path) -> Kind | None:
         RunError: it is broken.
     """
     try:
-        return kind.model_validate_json(file.read_bytes())
+        return kind.model_validate_json(reading.read_bytes(file))
     except FileNotFoundError:
         return None
-    except (ValidationError, OSError) as error:
+    except (ValidationError, OSError, reading.ReadingError) as error:
         raise RunError(f"{file}: {what_is_wrong(error)}. Remove the file, then resume the study.") from error
 
 
@@ -419,7 +419,7 @@ def read_dict(file: Path) -> dict[str, Any] | None:
         RunError: it is broken.
     """
     try:
-        values = json.loads(file.read_bytes())
+        values = reading.read_json(file)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
@@ -437,4 +437,8 @@ def what_is_wrong(error: Exception) -> str:
         return f"cannot be used ({place + ': ' if place else ''}{first['msg']})"
     if isinstance(error, OSError):
         return f"cannot be read ({error.strerror or error})"
-    return f"is no valid JSON ({error})"
+    return (
+        str(error).rpartition(": ")[2].rstrip(".")
+        if isinstance(error, reading.ReadingError)
+        else f"is no valid JSON ({error})"
+    )
