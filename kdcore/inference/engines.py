@@ -20,6 +20,7 @@ from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
 from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, in_short, open_session, read_info, whole
+from kdcore.models.onnx_trial import try_out
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
@@ -202,6 +203,7 @@ def open_engine(
     if engine == "torch":
         raise CheckpointError(f"{path}: torch runs kdcore checkpoints only. Use --engine onnxruntime or openvino.")
     facts, count = read_info(path), threads or thread_count()
+    try_out(path, facts)
     if engine == "openvino" or device == "cuda":
         return OpenVinoEngine(path, facts, count) if engine == "openvino" else OnnxRuntimeEngine(path, facts, count)
     runtime = OnnxRuntimeEngine(path, facts, count)

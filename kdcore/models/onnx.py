@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kdcore.errors import CheckpointError
 from kdcore.models.onnx_info import KEY, OnnxInfo, read_info
 from kdcore.models.onnx_maps import Pixels, to_maps
+from kdcore.models.onnx_trial import try_out
 
 __all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_network_input", "to_probabilities"]
 
@@ -171,7 +172,9 @@ class OnnxNetwork(nn.Module):
         Raises:
             CheckpointError: missing, broken, of other classes, or it wants bands that the collection does not give.
         """
-        return cls(path, read_info(path).fitted(classes, bands, band_numbers, path))
+        info = read_info(path).fitted(classes, bands, band_numbers, path)
+        try_out(path, info)
+        return cls(path, info)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Tensor) -> Tensor:

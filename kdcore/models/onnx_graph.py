@@ -46,6 +46,7 @@ NAMING = {
     "TopK",
     "Round",
 }
+ENDLESS = {"Loop", "Scan", "SequenceMap"}
 SUMMING = {
     *(
         "Conv",
@@ -116,6 +117,7 @@ def read_graph(path: Path) -> Graph:
             f"{path}: takes {type_name(image.type)} numbers; supported are {', '.join(TYPES.values())}."
         )
     check_sides(image, path)
+    check_steps(model, path)
     check_external(model, path)
     learnt = [entry for entry in model.graph.initializer if entry.data_type in (1, 10, 11, 16)]
     return Graph(
@@ -165,6 +167,41 @@ def check_sides(image: End, path: Path) -> None:
             f"{path}: takes images of the shape {show(image.shape)}; sides up to {LARGEST_TILE} px are run. "
             "Export it with a smaller tile, for example 512 x 512."
         )
+
+
+def check_steps(model: Any, path: Path) -> None:
+    """Refuse steps that may go on without end, wherever in the graph they stand.
+
+    Raises:
+        CheckpointError: names the step.
+    """
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        part = waiting.pop()
+        for node in part.node:
+            if node.op_type in ENDLESS:
+                raise CheckpointError(
+                    f"{path}: holds a step {node.op_type!r}, which may go on without end; networks from images to maps need none. "
+                    "Export it without loops (in PyTorch by tracing, not by scripting)."
+                )
+            for attribute in node.attribute:
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += list(attribute.graphs)
+
+
+def external_files(path: Path) -> list[Path]:
+    """The files beside a graph that hold its weights."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    names = {
+        item.value
+        for entry in model.graph.initializer
+        if entry.data_location == onnx.TensorProto.EXTERNAL
+        for item in entry.external_data
+        if item.key == "location"
+    }
+    return [path.parent / name for name in sorted(names)]
 
 
 def check_external(model: Any, path: Path) -> None:
