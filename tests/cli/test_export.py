@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from kdcore.cli import app
 from kdcore.models.onnx import read_info
-from kdcore.ownership import RECORD
+from kdcore.ownership import RECORD, write_own_text
 from tests.deploy.networks import demo_area, example_checkpoint
 
 runner = CliRunner()
@@ -55,7 +55,7 @@ def test_eight_bits_with_their_numbers(tmp_path, area):
 
 def test_a_refusal_names_the_numbers_and_keeps_the_float_file(tmp_path, area):
     """With a margin of nothing any loss is too much; an older 8-bit file is not left to be taken for a new one."""
-    (tmp_path / "s-int8.onnx").write_bytes(b"of an earlier export")
+    write_own_text(tmp_path / "s-int8.onnx", "of an earlier export")
     done = run(STUDENT, tmp_path / "s.onnx", "--int8", "--data", area, "--tile", 256, "--margin", 0)
     assert done.exit_code == 1
     text = " ".join(done.output.split())
