@@ -1,11 +1,22 @@
 """Errors that a user can cause and mend."""
 
+LONGEST = 1500  # letters of a message
+
 
 class KdcoreError(Exception):
     """What was found, where, and what to do about it, in one sentence or two.
 
-    The command prints it without a traceback and exits with code 2; the dashboard shows it as a message.
+    The command prints it without a traceback and exits with code 2; the dashboard shows it as a message. One that echoes thousands of
+    letters of what was found is cut in the middle: its beginning says where, its end what to do.
     """
+
+    def __str__(self) -> str:
+        """The message, at most `LONGEST` letters."""
+        text = super().__str__()
+        if len(text) <= LONGEST:
+            return text
+        half = LONGEST // 2 - 30
+        return f"{text[:half]} ... [{len(text) - 2 * half:,} letters left out] ... {text[-half:]}"
 
 
 class SettingsError(KdcoreError):

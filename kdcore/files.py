@@ -13,6 +13,8 @@ from typing import Any
 from kdcore.errors import KdcoreError
 
 WHOLE_HASH_BYTES = 1 << 30  # larger files are hashed at 64 places
+HALF_WRITTEN = ".kdcore-tmp-"
+"""How the names of files begin that are not whole yet; nothing of a person's is called so."""
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{HALF_WRITTEN}{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise explain_write_error(path, error) from error
@@ -41,7 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_half_written(folder: Path) -> None:
     """Remove what `replacing` left in a folder and below when its process was killed; only while no process writes there."""
-    for file in (*folder.rglob(".*-*"), *folder.rglob(".tmp*")):  # the second kind is what safetensors writes first
+    # The second kind is what safetensors writes first, beside the file that it was told to write.
+    for file in (*folder.rglob(f"{HALF_WRITTEN}*"), *folder.rglob("checkpoints/.tmp??????")):
         if file.is_file():
             file.unlink(missing_ok=True)
 
@@ -56,7 +59,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON, in one step; NaN is refused because JSON has none."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON as it stands in our files.
+
+    Raises:
+        ValueError: NaN or an infinity, which JSON has not.
+    """
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def sha256(path: Path) -> str:

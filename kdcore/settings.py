@@ -26,8 +26,13 @@ from pydantic import (
 
 from kdcore.errors import SettingsError
 from kdcore.files import write_text
+from kdcore.reading import MOST_YAML_BYTES, ReadingError, parse_yaml, read_bytes
 
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MOST_STEP_PIXELS = 2**27  # of a training's batch
+MOST_SEEDS = 1000
+MOST_CHANNELS = 1024  # of a decoder's step
+MOST_PROBLEMS = 20  # that are told at once
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 
 Arm = Literal["teacher", "alone", "distilled", "all_labels"]
@@ -110,8 +115,8 @@ class CollectionSettings(Frozen):
     nodata: float | None = None
     scene: str | None = None
     split: SplitSettings
-    metres_per_pixel: float | None = Field(default=None, gt=0)
-    native_metres_per_pixel: float | None = Field(default=None, gt=0)
+    metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
+    native_metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
     max_declared_gb: float = Field(default=100.0, gt=0)
 
     @field_validator("name")
@@ -194,8 +199,21 @@ class NetworkSettings(Frozen):
     architecture: str = "unet"
     encoder: str = "resnet34"
     depth: int = Field(default=5, ge=3, le=5)
-    decoder_channels: tuple[int, ...] | None = None
+    decoder_channels: tuple[Annotated[int, Field(ge=1, le=MOST_CHANNELS)], ...] | None = Field(
+        default=None, max_length=5
+    )
     weights: Literal["imagenet"] | None = None
+
+    @field_validator("architecture", "encoder")
+    @classmethod
+    def _no_address(cls, name: str) -> str:
+        """A name, never a place: 'hf-hub:owner/x' would ask a host, 'local-dir:/x' read a folder."""
+        if not name or len(name) > 200 or any(letter in name for letter in ":/\\") or not name.isprintable():
+            raise ValueError(
+                f"{name[:100]!r} is no name of a network; hubs and folders are not opened. "
+                "Choose a name of segmentation-models-pytorch or, after 'tu-', of timm, for example 'resnet34' or 'tu-regnetx_002'"
+            )
+        return name
 
 
 # Parameters with three bands and five classes, measured by `benchmarks/networks.py`.
@@ -320,9 +338,9 @@ RECIPES: dict[str, Recipe] = {
 class Budget(Frozen):
     """What a training may spend, and its optimiser: AdamW, linear warm-up, cosine decay to zero."""
 
-    steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    crop: int = Field(default=256, ge=32, multiple_of=32)
+    steps: int = Field(default=1000, ge=1, le=100_000_000)
+    batch_size: int = Field(default=8, ge=1, le=4096)
+    crop: int = Field(default=256, ge=32, le=8192, multiple_of=32)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
@@ -359,14 +377,24 @@ class Budget(Frozen):
         steps = sorted({min(step, self.steps) for step in wanted} | {self.steps})
         return tuple(steps)
 
+    @model_validator(mode="after")
+    def _fits_memory(self) -> Self:
+        pixels = self.batch_size * self.crop**2
+        if pixels > MOST_STEP_PIXELS:
+            raise ValueError(
+                f"batch_size {self.batch_size} x crop {self.crop} x {self.crop} are {pixels / 1e6:,.0f} million pixels in one step, of which "
+                f"every network makes hundreds of numbers each; at most {MOST_STEP_PIXELS / 1e6:,.0f} million are taken. Choose smaller ones"
+            )
+        return self
+
 
 class EvaluationSettings(Frozen):
     """Tiles are the unit of the scores and of the bootstrap; windows are what the network sees at once."""
 
-    tile: int = Field(default=128, ge=32, multiple_of=32)
-    window: int = Field(default=512, ge=32, multiple_of=32)
-    halo: int = Field(default=32, ge=0, multiple_of=32)
-    boundary_metres: float = Field(default=2.0, gt=0)
+    tile: int = Field(default=128, ge=32, le=8192, multiple_of=32)
+    window: int = Field(default=512, ge=32, le=8192, multiple_of=32)
+    halo: int = Field(default=32, ge=0, le=2048, multiple_of=32)
+    boundary_metres: float = Field(default=2.0, gt=0, le=1000)
 
     @model_validator(mode="after")
     def _whole_tiles(self) -> Self:
@@ -379,14 +407,15 @@ class Hardware(Frozen):
     """Where and how to compute. On a CPU the defaults are deterministic."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = Field(default=1, ge=1)
+    devices: int = Field(default=1, ge=1, le=256)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = True
     compile: bool = False
-    readers: int = Field(default=2, ge=1, description="threads that read crops ahead of the network")
+    readers: int = Field(default=2, ge=1, le=64, description="threads that read crops ahead of the network")
     cache_gb: float = Field(
         default=20.0,
         ge=0,
+        le=1_000_000,
         description="most disk space for a teacher's kept answers; where they do not fit they are computed live",
     )
     cache_views: Literal["eight", "one"] = Field(
@@ -460,7 +489,7 @@ class TeacherSettings(Frozen):
     """
 
     network: Network = PRESETS["base"]
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MOST_SEEDS)
     budget: Budget = Budget()
     checkpoints: tuple[Path, ...] = ()
     flips: bool = False
@@ -496,7 +525,7 @@ class StudySettings(Frozen):
     student: Network = PRESETS["small"]
     recipe: Recipe = Recipe()
     budget: Budget = Budget()
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, max_length=MOST_SEEDS)
     control: Literal["alone", "same recipe"] = "alone"
     labels: float = Field(default=1.0, gt=0, le=1)
     match: Literal["steps", "seconds"] = "steps"
@@ -739,13 +768,15 @@ def validate(kind: type[Settings], values: Mapping[str, Any], where: str) -> Set
         return kind.model_validate(values)
     except ValidationError as error:
         problems = []
-        for item in error.errors():
-            field = ".".join(str(part) for part in item["loc"])
+        for item in error.errors()[:MOST_PROBLEMS]:
+            field = ".".join(str(part)[:60] for part in item["loc"])
             message = item["msg"].removeprefix("Value error, ")
             found = "" if item["type"] in ("missing", "value_error") else f" (found {str(item['input'])[:60]!r})"
             if item["type"] == "extra_forbidden":
                 message = "is not a setting; check its spelling in docs/settings.md"
             problems.append(f"{field + ': ' if field else ''}{message}{found}")
+        more = error.error_count() - len(problems)
+        problems += [f"and {more:,} more problems"] if more > 0 else []
         raise SettingsError(f"{where}: " + "; ".join(problems)) from error
 
 
@@ -756,13 +787,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         SettingsError: the file is missing, no YAML, or not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(read_bytes(path, MOST_YAML_BYTES).decode("utf-8"), path)
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: could not be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: is no valid YAML: {' '.join(str(error).split())}") from error
+    except ReadingError as error:
+        raise SettingsError(str(error)) from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: should hold `key: value` lines, but holds {type(values).__name__}.")
     return values

@@ -14,6 +14,8 @@ PAGES = sorted((HOUSE.parent / "pages").glob("*.py"))
 ROOMS = [
     "errors",
     "files",
+    "ownership",
+    "reading",
     "settings",
     "recipes",
     "runs",

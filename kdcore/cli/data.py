@@ -1,6 +1,7 @@
 """`kdcore data`: look at imagery and labels before a study."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdcore.cli.output import JsonOption, console, errors, explained, print_json
-from kdcore.errors import SettingsError
-from kdcore.files import write_text
+from kdcore.ownership import check_replaceable, is_ours, write_own_text
 
 if TYPE_CHECKING:
     from kdcore.data.facts import Inspection
@@ -34,14 +34,20 @@ def data_inspect(
     crop: Annotated[
         int, typer.Option(help="Crop size in pixels that a split by blocks must leave room for.", min=32)
     ] = 128,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that you wrote or edited, without asking.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what a folder holds and what is wrong with it, and propose a collection.yaml. Nothing is overwritten."""
+    """Tell what a folder holds and what is wrong with it, and propose a collection.yaml.
+
+    A proposal that nobody edited is replaced. An edited one is not: a terminal is asked first, a script needs --overwrite.
+    """
     from kdcore.data.inspect import inspect as inspect_data
 
     with errors.status("Reading ...") as status:
         found = inspect_data(folder, crop, lambda name: status.update(f"Reading {escape(name)}"))
-    written = write_proposal(found, folder, out)
+    written = write_proposal(found, folder, out, overwrite)
     if as_json:
         print_json(found.to_dict() | {"written": None if written is None else str(written)})
         return
@@ -53,8 +59,12 @@ def data_inspect(
         )
 
 
-def write_proposal(found: "Inspection", folder: Path, out: Path | None) -> Path | None:
-    """Write the proposal where it can be written, with `root:` where that is not the folder itself."""
+def write_proposal(found: "Inspection", folder: Path, out: Path | None, overwrite: bool) -> Path | None:
+    """Write the proposal where it can be written, with `root:` where that is not the folder itself.
+
+    Raises:
+        NotOursError: somebody else's file is there, and nobody says that it may be replaced.
+    """
     if found.proposal is None:
         return None
     from kdcore.data.propose import proposal_text
@@ -62,11 +72,13 @@ def write_proposal(found: "Inspection", folder: Path, out: Path | None) -> Path 
     target = out
     if target is None:
         target = folder / "collection.yaml" if os.access(folder, os.W_OK) else Path(f"{found.proposal.name}.yaml")
-    if target.exists():
-        raise SettingsError(f"{target}: exists already and is not overwritten. Name another file with --out.")
+    edited = target.is_file() and not is_ours(target)
+    if edited and not overwrite and sys.stdin.isatty():
+        overwrite = typer.confirm(f"{target} was written or edited by a person. Replace it?", err=True)
+    check_replaceable([target], overwrite)
     if target.resolve().parent != Path(found.path).resolve():
         found.proposal = found.proposal.model_copy(update={"root": Path(found.path).resolve()})
-    write_text(target, proposal_text(found))
+    write_own_text(target, proposal_text(found), overwrite)
     return target
 
 

@@ -7,6 +7,7 @@ import typer
 
 from kdcore.cli.output import Bars, JsonOption, errors, explained, print_json, say
 from kdcore.errors import SettingsError
+from kdcore.ownership import check_replaceable, is_ours, replacing_own
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
@@ -28,6 +29,9 @@ def export(
     ] = None,
     tile: Annotated[int, typer.Option(help="Height and width that the file takes, pixels.", min=32)] = 512,
     margin: Annotated[float, typer.Option(help="Points of mean AP that 8 bits may lose at most.", min=0)] = 1.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace whatever has the name of a result, even your own file.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a network as ONNX: imagery in its own units goes in, probabilities come out.
@@ -43,6 +47,7 @@ def export(
     from kdcore.deploy.metadata import deepness_keys
     from kdcore.models.checkpoint import check_fits, load_network
 
+    check_replaceable([out, *([eight_bits(out)] if int8 else [])], overwrite, inputs=[checkpoint])
     _, about = load_network(checkpoint)
     collection = None
     if data is not None:  # a wrong folder is told before anything is written
@@ -52,7 +57,7 @@ def export(
         check_fits(about, collection.settings.class_names, collection.bands, checkpoint)
     with Bars() as bars:
         bars("exporting", 0, 1)
-        info = export_onnx(checkpoint, out, tile=tile, extra=deepness_keys(about, tile=tile))
+        info = export_onnx(checkpoint, out, tile=tile, extra=deepness_keys(about, tile=tile), overwrite=overwrite)
         bars("exporting", 1, 1)
         found: dict[str, Any] = {
             "file": str(out),
@@ -63,7 +68,7 @@ def export(
         if collection is not None:
             found["parity"] = compare_answers(checkpoint, out, info, collection, bars)
         if int8 and collection is not None:
-            found["int8"] = write_eight_bits(out, info, collection, margin, bars)
+            found["int8"] = write_eight_bits(out, info, collection, margin, bars, overwrite)
     tell(found, as_json)
 
 
@@ -91,7 +96,7 @@ def compare_answers(
 
 
 def write_eight_bits(
-    out: Path, info: "OnnxInfo", collection: "Collection", margin: float, bars: Bars
+    out: Path, info: "OnnxInfo", collection: "Collection", margin: float, bars: Bars, overwrite: bool
 ) -> dict[str, Any]:
     """Quantise and judge; the file gets its name only if it passes."""
     import numpy as np
@@ -99,24 +104,24 @@ def write_eight_bits(
     from kdcore.deploy.gate import gate
     from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx
     from kdcore.deploy.tiles import sample_tiles
-    from kdcore.files import replacing
     from kdcore.models.onnx import OnnxNetwork
 
     assert info.tile is not None
-    target = out.with_name(f"{out.stem}-int8.onnx")
+    target = eight_bits(out)
     fill = np.array(info.fill, dtype=np.float32)
     bars("measuring ranges for 8 bits", 0, 1)
     tiles = [image for image, _ in sample_tiles(collection, "train", info.tile, CALIBRATION_TILES, fill)]
     bars("measuring ranges for 8 bits", 1, 1)
     try:
-        with replacing(target) as candidate:
+        with replacing_own(target, overwrite) as candidate:
             quantise_onnx(out, candidate, tiles)
             judged = gate(OnnxNetwork(out), OnnxNetwork(candidate), collection, info.tile, bars)
             if not judged.passes(margin):
                 raise RefusedError
             size = candidate.stat().st_size
     except RefusedError:
-        target.unlink(missing_ok=True)  # of an earlier export: it would be taken for this one's
+        if is_ours(target):
+            target.unlink(missing_ok=True)  # of an earlier export: it would be taken for this one's
         size = None
     difference = judged.difference.model_dump() if judged.difference else None
     return {
@@ -129,8 +134,13 @@ def write_eight_bits(
     }
 
 
+def eight_bits(out: Path) -> Path:
+    """What the form with 8-bit integers is called."""
+    return out.with_name(f"{out.stem}-int8.onnx")
+
+
 class RefusedError(Exception):
-    """Leaves `replacing` without a file."""
+    """Leaves `replacing_own` without a file."""
 
 
 def tell(found: dict[str, Any], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdcore.cli.output import JsonOption, errors, explained, print_json, say
 from kdcore.errors import KdcoreError, SettingsError, Stopped
+from kdcore.reading import read_json
 
 if TYPE_CHECKING:
     from kdcore.inference.engines import Engine
@@ -63,7 +64,8 @@ def predict(
         str, typer.Option(help="Do share i of n only, for example 2/8; `kdcore merge` puts the shares together.")
     ] = "1/1",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace another prediction of the same name.")
+        bool,
+        typer.Option("--overwrite", help="Replace whatever has the name of a result, a prediction or your own file."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,7 +108,7 @@ def predict(
                 make_parts(prediction, plan, source, runner, part, speed)
             del source  # with its cache
             if part == (1, 1):
-                values = put_together(prediction, stage=Stages(raster.name))
+                values = put_together(prediction, stage=Stages(raster.name), overwrite=overwrite)
                 made.append(values | speed.facts)
             else:
                 errors.print(
@@ -131,19 +133,24 @@ def merge(
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Make maps of what is finished, named NAME.incomplete.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace whatever has the name of a result, even your own file.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put together what several `kdcore predict --shard i/n` made."""
     from kdcore.inference.merging import merge as put_together
     from kdcore.inference.prediction import Prediction
 
-    folders = sorted(out.absolute().glob("*.parts"))
+    folders = [folder for folder in sorted(out.absolute().glob("*.parts")) if (folder / "plan.json").is_file()]
     if not folders:
         raise SettingsError(
             f"{out}: holds no parts of a prediction. Name the folder that was --out of `kdcore predict`."
         )
     made = [
-        put_together(Prediction(folder.parent, folder.name.removesuffix(".parts")), incomplete, Stages(folder.stem))
+        put_together(
+            Prediction(folder.parent, folder.name.removesuffix(".parts")), incomplete, Stages(folder.stem), overwrite
+        )
         for folder in folders
     ]
     show(made, out, as_json)
@@ -196,9 +203,7 @@ def threshold_of(model: Path, classes: Sequence[str]) -> float:
 
 def read_manifest(prediction: "Prediction") -> dict[str, Any]:
     """What a finished prediction's manifest holds."""
-    import json
-
-    values: dict[str, Any] = json.loads(prediction.manifest.read_bytes())
+    values: dict[str, Any] = read_json(prediction.manifest)
     return values
 
 

@@ -1,6 +1,7 @@
 """`kdcore demo`, `study`, `report` and `evaluate`: the main job in a terminal."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,13 +29,17 @@ from kdcore.cli.choices import (
 )
 from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json
 from kdcore.evaluation.gap import gap_sentence
-from kdcore.files import write_json
+from kdcore.ownership import check_replaceable, publish, staging, write_own_json
 from kdcore.runs.record import record
 from kdcore.runs.study_folder import About, StudyFolder
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]
+
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace whatever has the name of a result, even your own file.")
+]
 
 
 @explained
@@ -105,14 +110,20 @@ def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
 
 
 @explained
-def report(study: Annotated[Path, typer.Argument(help="A study's folder.")], as_json: JsonOption = False) -> None:
+def report(
+    study: Annotated[Path, typer.Argument(help="A study's folder.")],
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Compare the arms of a finished study, and write one HTML page that opens without a network."""
     from kdcore.evaluation.report import study_report
     from kdcore.views.page import write_page
 
+    files = (study / "report.json", study / "report.html")
+    check_replaceable(files, overwrite)
     values = study_report(study)
-    write_json(study / "report.json", values)
-    write_page(study, values)
+    write_own_json(files[0], values, overwrite)
+    write_page(study, values, overwrite)
     show_study(StudyFolder(study), values, as_json)
 
 
@@ -165,13 +176,21 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     maps: Annotated[Path | None, typer.Option(help="Folder for one GeoTIFF of probabilities a scene.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a network on one part of a collection's split."""
     from kdcore.training.run import evaluate_checkpoint
 
-    with Bars() as bars:
-        values = evaluate_checkpoint(checkpoint, folder, split, device, maps, bars)
+    if maps is not None:
+        from kdcore.data.collection import Collection
+
+        scenes = Collection.open(folder).scenes
+        check_replaceable((maps / f"{scene.id}.tif" for scene in scenes), overwrite, [scene.image for scene in scenes])
+    with Bars() as bars, staging(maps) if maps else nullcontext() as unfinished:
+        values = evaluate_checkpoint(checkpoint, folder, split, device, unfinished, bars)
+        if maps is not None and unfinished is not None:
+            publish(((file, maps / file.name) for file in sorted(unfinished.iterdir())), overwrite)
     if as_json:
         print_json(values)
         return

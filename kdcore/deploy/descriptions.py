@@ -18,8 +18,8 @@ from kdcore.evaluation.ground import Ground
 from kdcore.evaluation.influence import measure
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.uncertainty import estimate, stacked
-from kdcore.files import write_json, write_text
 from kdcore.models.onnx_info import read_info
+from kdcore.ownership import is_edited, write_own_json, write_own_text
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import SPLITS, RunSettings
 
@@ -46,8 +46,10 @@ def write_descriptions(facts: Described) -> None:
     interval = mean_ap_interval(Scores.load(facts.network.run.scores))
     for form in forms:
         stem = Path(form.file).stem
-        write_text(facts.folder / f"{stem}.md", card_of(facts, form, run, interval))
-        write_json(facts.folder / f"{stem}.stac.json", item_of(facts, form, run))
+        card, item = facts.folder / f"{stem}.md", facts.folder / f"{stem}.stac.json"
+        if not is_edited(card):  # what a person added to a card stays
+            write_own_text(card, card_of(facts, form, run, interval), overwrite=True)
+        write_own_json(item, item_of(facts, form, run), overwrite=True)
 
 
 def card_of(facts: Described, form: Form, run: dict[str, Any], interval: Difference | None) -> str:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdcore.errors import CheckpointError, SettingsError
-from kdcore.files import replacing, sha256
+from kdcore.files import sha256
 from kdcore.inference.engines import Engine
 from kdcore.inference.evaluate import fill_values
 from kdcore.models.checkpoint import CheckpointInfo, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters, probabilities
 from kdcore.models.onnx import KEY, OnnxInfo, open_session
+from kdcore.ownership import check_replaceable, replacing_own
 
 INPUT, OUTPUT = "image", "probabilities"
 OPSET = 18  # of 2022: runtimes of the last years know it
@@ -46,7 +47,12 @@ class WithProbabilities(nn.Module):
 
 
 def export_onnx(
-    checkpoint: Path, out: Path, *, tile: int = 512, extra: Mapping[str, str] = MappingProxyType({})
+    checkpoint: Path,
+    out: Path,
+    *,
+    tile: int = 512,
+    extra: Mapping[str, str] = MappingProxyType({}),
+    overwrite: bool = False,
 ) -> OnnxInfo:
     """Write a checkpoint as ONNX, in one step, after it was checked against the network on made-up imagery.
 
@@ -55,10 +61,12 @@ def export_onnx(
         out: the file, `.onnx`.
         tile: height and width that it takes, pixels, a multiple of 32.
         extra: more metadata for it.
+        overwrite: replace a file that kdcore did not write.
 
     Raises:
         CheckpointError: the checkpoint is missing or broken, or its network cannot be exported.
         SettingsError: no `.onnx` name, or a tile that does not fit.
+        NotOursError: a file of somebody else has this name.
         KdcoreError: the disk is full, or the folder cannot be written to.
     """
     import onnx
@@ -67,6 +75,7 @@ def export_onnx(
         raise SettingsError(f"{out}: give the exported file a name that ends with .onnx.")
     if tile < STEP or tile % STEP:
         raise SettingsError(f"--tile {tile}: must be a multiple of {STEP}, for example 512.")
+    check_replaceable([out], overwrite, inputs=[checkpoint])
     network, about = load_network(checkpoint)
     network.eval()
     info = describe(network, about, tile, sha256(checkpoint))
@@ -76,7 +85,7 @@ def export_onnx(
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
         raise CheckpointError(f"{checkpoint}: its export is no valid ONNX ({one_line(error)}).") from error
-    with replacing(out) as temporary:
+    with replacing_own(out, overwrite) as temporary:
         onnx.save(model, str(temporary))
         check_answer(network, temporary, tile, checkpoint)
     return info
@@ -86,6 +95,7 @@ def describe(network: SegmentationNetwork, about: CheckpointInfo, tile: int, sha
     """What the exported file will say about itself: normalisation and band order are inside it."""
     return OnnxInfo(
         classes=about.classes,
+        colours=about.colours,
         channels=((), (0,)) if network.logits == 1 else tuple((index,) for index in range(network.logits)),
         bands=about.bands,
         band_numbers=about.band_numbers,

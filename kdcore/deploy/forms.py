@@ -28,9 +28,11 @@ from kdcore.evaluation.scores import Scores
 from kdcore.files import remove_half_written, write_text
 from kdcore.inference.engines import open_engine
 from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
+from kdcore.ownership import note as note_own
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.task import Stage
 from kdcore.settings import Arm, EvaluationSettings, Frozen, SplitName, fingerprint
@@ -128,7 +130,7 @@ def exported(
     fill = fill_values(reference)
     plain, small = folder / f"{network.name}.onnx", folder / f"{network.name}-int8.onnx"
     step("exporting")(0, 1)
-    export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile))
+    export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile), overwrite=True)
     step("exporting")(1, 1)
     in_float = scores_of(network, reference, collection, "validation", step("scoring the original on validation"))
     forms = [
@@ -150,6 +152,7 @@ def exported(
         quantise_onnx(plain, small, counted(tiles, report))
     except CheckpointError as error:
         return [*forms, not_made(torch_form, plain, str(error))]
+    note_own(small, sha256(small))
     report(CALIBRATION_TILES, CALIBRATION_TILES)
     verdict = judged(network, in_float, small, collection, step)
     if not verdict.passes():
@@ -279,7 +282,8 @@ def sha256(path: Path) -> str:
 def versions() -> dict[str, str]:
     """Of the libraries that make and run the forms."""
     import onnxruntime
-    import openvino
+
+    openvino = import_openvino()
 
     return {
         "torch": torch.__version__,

@@ -16,6 +16,7 @@ from kdcore.errors import RunError
 from kdcore.files import write_text
 from kdcore.inference.engines import choose_device, processor, thread_count
 from kdcore.inference.marking import find_weights
+from kdcore.ownership import is_ours
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.task import Stage
@@ -149,7 +150,7 @@ def clean(folder: Path, record: Deployment) -> None:
     kept = {Path(form.file).stem for form in record.forms if form.file}
     for pattern in ("*.onnx", "*.stac.json", "*.md"):
         for path in folder.glob(pattern):
-            if path.name.partition(".")[0] not in kept:
+            if path.name.partition(".")[0] not in kept and is_ours(path):
                 path.unlink()
 
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from kdcore.inference.quiet_openvino import import_openvino
+
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 Run = Callable[[], object]
 
@@ -73,7 +75,7 @@ NUMBERS = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(float16
 
 def open_openvino(path: Path, threads: int, tile: int) -> tuple[Run, int, str]:
     """An ONNX file in OpenVINO, as predictions run it: never in the bfloat16 that it would choose by itself."""
-    import openvino
+    openvino = import_openvino()
 
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",

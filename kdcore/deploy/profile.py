@@ -68,8 +68,10 @@ def network_size(path: Path) -> Size:
 
     if path.suffix.lower() == ".onnx":
         from kdcore.models.onnx_info import read_info
+        from kdcore.models.onnx_trial import try_out
 
         info = read_info(path)
+        try_out(path, info)
         return Size(info.parameters, count_onnx_macs(path, info.tile or TILE), path.stat().st_size / 1e6)
     network, facts = load_network(path)
     return Size(count_parameters(network), count_macs(network, facts.bands), path.stat().st_size / 1e6)

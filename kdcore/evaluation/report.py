@@ -3,7 +3,6 @@
 Everything comes from the run directories' `scores.npz`, `maps/` and `report.json`; no network is needed.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from kdcore.evaluation.compare import compare
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.teacher_parts import teacher_parts
+from kdcore.reading import read_json
 from kdcore.runs.plan import asks_teacher, run_name
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import Arm, StudySettings, load_study
@@ -69,7 +69,7 @@ def study_report(study: Path) -> dict[str, Any]:
     runs = arm_runs(study)
     settings = load_study(study / "study.yaml")
     scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
-    data = json.loads((study / "data.json").read_text(encoding="utf-8"))
+    data = read_json(study / "data.json")
     comparison = compare(
         scores["alone"],
         scores["distilled"],

@@ -15,10 +15,12 @@ from torch import nn
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.evaluate import fill_values
+from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
-from kdcore.models.onnx import OnnxInfo, filled, open_session, read_info, to_network_input, to_probabilities
+from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, in_short, open_session, read_info, whole
+from kdcore.models.onnx_trial import try_out
 from kdcore.runs.quota import available_cores
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
@@ -82,6 +84,7 @@ class OnnxRuntimeEngine:
     name: EngineName = "onnxruntime"
 
     def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
+        self.path = path
         self.session = open_session(path, threads)
         self.onnx, self.tile = info, info.tile
         self.info: Facts = info
@@ -90,11 +93,11 @@ class OnnxRuntimeEngine:
         self.device = "GPU" if on_gpu else processor()
         self.batch = GPU_BATCH if on_gpu and info.batch is None else 1
         self.input = self.session.get_inputs()[0].name
-        self.output = self.session.get_outputs()[0].name
+        self.output = self.session.get_outputs()[info.output_index].name
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine`."""
-        return ask(self.onnx, images, lambda values: self.session.run([self.output], {self.input: values})[0])
+        return ask(self, images, lambda values: self.session.run([self.output], {self.input: values})[0])
 
 
 class OpenVinoEngine:
@@ -103,8 +106,9 @@ class OpenVinoEngine:
     name: EngineName = "openvino"
 
     def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
-        import openvino
+        openvino = import_openvino()
 
+        self.path = path
         try:
             self.model = openvino.Core().compile_model(
                 str(path),
@@ -127,17 +131,33 @@ class OpenVinoEngine:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine`."""
-        return ask(self.onnx, images, lambda values: self.request.infer([values], share_inputs=True)[0])
+        return ask(self, images, lambda values: self.request.infer([values], share_inputs=True)[self.onnx.output_index])
 
 
-def ask(info: OnnxInfo, images: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float32]:
+def ask(
+    engine: OnnxRuntimeEngine | OpenVinoEngine, images: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[np.float32]:
     """Probabilities of imagery by a function that runs the graph; a batch of a fixed size is filled up."""
+    info = engine.onnx
     if info.batch is not None and len(images) != info.batch:
         starts = range(0, len(images), info.batch)
-        parts = [ask(info, filled(images[start : start + info.batch], info.batch), run) for start in starts]
+        parts = [ask(engine, filled(images[start : start + info.batch], info.batch), run) for start in starts]
         return np.concatenate(parts)[: len(images)]
-    height, width = images.shape[2:]
-    return to_probabilities(info, run(to_network_input(info, images)), (height, width))
+    try:
+        maps, margin = whole(info, images, run)
+    except CheckpointError as error:
+        raise CheckpointError(f"{engine.path}: {error}") from error
+    except Exception as error:  # each runtime has kinds of its own
+        raise CheckpointError(
+            f"{engine.path}: {engine.name} could not run it on {images.shape[2]} x {images.shape[3]} pixels ({in_short(error)}). "
+            "Export it with a fixed height and width if it does not take every size."
+        ) from error
+    if margin > info.margin:  # else the halo is as wide, see `kdcore.inference.prediction.plan_prediction`
+        raise CheckpointError(
+            f"{engine.path}: gives no answer for the outer {margin} px of its tile, and its file does not say so. "
+            "Export it with the size of its maps written into it, or with an open height and width."
+        )
+    return class_probabilities(info, maps)
 
 
 class Flipped:
@@ -184,6 +204,7 @@ def open_engine(
     if engine == "torch":
         raise CheckpointError(f"{path}: torch runs kdcore checkpoints only. Use --engine onnxruntime or openvino.")
     facts, count = read_info(path), threads or thread_count()
+    try_out(path, facts)
     if engine == "openvino" or device == "cuda":
         return OpenVinoEngine(path, facts, count) if engine == "openvino" else OnnxRuntimeEngine(path, facts, count)
     runtime = OnnxRuntimeEngine(path, facts, count)

@@ -1,7 +1,7 @@
 """From finished parts to the maps of a raster: Cloud-Optimized GeoTIFFs, polygons, and the manifest that says all is there."""
 
 import errno
-import json
+import glob
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -21,8 +21,10 @@ from rasterio.windows import Window
 from kdcore.data.writing import without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.levels import LEVELS, NODATA
-from kdcore.files import replacing, write_json
+from kdcore.files import HALF_WRITTEN, replacing, write_json
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
+from kdcore.ownership import check_replaceable, is_ours, publish
+from kdcore.reading import read_json
 
 BLOCK = 512  # pixels: of the maps
 PIECE_ROWS, PIECE_COLUMNS = BLOCK, 8 * BLOCK  # pixels: what is copied and compared at once
@@ -32,7 +34,10 @@ Stage = Callable[[str], Callable[[int, int], None]]
 
 
 def merge(
-    prediction: Prediction, incomplete: bool = False, stage: Stage = lambda name: lambda done, total: None
+    prediction: Prediction,
+    incomplete: bool = False,
+    stage: Stage = lambda name: lambda done, total: None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Put the parts together.
 
@@ -40,12 +45,14 @@ def merge(
         prediction: the raster's; all parts must be finished.
         incomplete: make maps of what is finished, under the name `NAME.incomplete`, and keep the parts.
         stage: is told what happens.
+        overwrite: replace files of the same names that somebody else wrote.
 
     Returns:
         What the manifest holds.
 
     Raises:
         RunError: parts are missing; says how many.
+        NotOursError: a file of somebody else has the name of one of the results. The parts are kept.
         KdcoreError: the disk is full. The parts are kept.
     """
     plan = prediction.plan
@@ -58,31 +65,32 @@ def merge(
             "or make a map of what is there with --incomplete."
         )
     target = Prediction(prediction.folder, f"{prediction.name}.incomplete") if missing else prediction
+    results = target.results(plan)
+    check_replaceable(results, overwrite, inputs=[Path(plan.raster)])
+    made = Prediction(prediction.parts, f"{HALF_WRITTEN}{target.name}")  # moved to where people look at the very end
     for kind in MAPS:
-        write_map(prediction, plan, kind, there, target.map(kind), stage(f"writing {kind}"))
+        write_map(prediction, plan, kind, there, made.map(kind), stage(f"writing {kind}"))
     found = [read_part(prediction, index) for index in there]
-    files = [target.map(kind).name for kind in MAPS]
     objects = None
     if plan.polygons.format != "none":
         from kdcore.inference.polygons import write_polygons  # its libraries take 100 MB, which maps need not carry
 
-        out = target.folder / f"{target.name}.{plan.polygons.format}"
         objects = write_polygons(
-            target.map("classes"),
-            out,
+            made.map("classes"),
+            made.folder / f"{made.name}.{plan.polygons.format}",
+            layer=target.name,
             names=plan.classes,
             colours=plan.colours,
             background=0 if len(plan.classes) == 2 else None,
-            probabilities=target.map("probabilities"),
+            probabilities=made.map("probabilities"),
             min_area_m2=plan.polygons.min_area,
             simplify_metres=plan.polygons.simplify,
             progress=stage("writing polygons"),
         )
-        files.append(out.name)
     pixels = [sum(part["class_pixels"][index] for part in found) for index in range(len(plan.classes))]
     metres = plan.metres_per_pixel
     values = {
-        "files": files,
+        "files": [path.name for path in results[:-1]],
         "complete": not missing,
         "missing_rows": [list(plan.rows[index]) for index in missing],
         "classes": {
@@ -96,10 +104,23 @@ def merge(
         "kdcore": version("kdcore"),
         "plan": plan.model_dump(mode="json"),
     }
-    write_json(target.manifest, values)
+    write_json(made.manifest, values)
+    put_in_place(made, target, plan, overwrite)
     if not missing:
         remove_parts(prediction)
     return values
+
+
+def put_in_place(made: Prediction, target: Prediction, plan: Plan, overwrite: bool) -> None:
+    """Move finished files to where people look, the manifest last; polygons of an earlier format are not left beside them."""
+    results = target.results(plan)
+    check_replaceable(results, overwrite)
+    target.manifest.unlink(missing_ok=True)  # what it says is not true while maps are replaced
+    publish(zip(made.results(plan), results, strict=True), overwrite)
+    for format in ("gpkg", "geojson"):
+        earlier = target.folder / f"{target.name}.{format}"
+        if earlier not in results and is_ours(earlier):
+            earlier.unlink(missing_ok=True)
 
 
 def read_part(prediction: Prediction, index: int) -> dict[str, Any]:
@@ -110,7 +131,7 @@ def read_part(prediction: Prediction, index: int) -> dict[str, Any]:
     """
     path = prediction.part_manifest(index)
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
+        values: dict[str, Any] = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: is broken. Remove it and start the same prediction again.") from error
     return values
@@ -144,7 +165,7 @@ def write_map(
             raise OSError(errno.ENOSPC, "what was written cannot be read back") from error
         finally:
             gathered.unlink(missing_ok=True)
-            for left in out.parent.glob(f"{temporary.name}*.tmp*"):  # GDAL's own overviews, after an error
+            for left in out.parent.glob(f"{glob.escape(temporary.name)}*.tmp*"):  # GDAL's own overviews, after an error
                 left.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ they touch along a side, not only at a corner.
 """
 
 import errno
+import glob
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -48,6 +49,7 @@ def write_polygons(
     min_area_m2: float = 0.0,
     simplify_metres: float | None = None,
     piece: int = PIECE,
+    layer: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
     """Write the objects of a map of classes as polygons.
@@ -67,6 +69,7 @@ def write_polygons(
         simplify_metres: leave out corners that cut off less than this squared; neighbours still fit without gaps. None keeps the
             pixels' outlines. `area_m2` stays that of the pixels.
         piece: side in pixels of what is read at once.
+        layer: its name in the file; by default that of the file.
         progress: is told pieces done and pieces in all; raise in it to stop.
 
     Returns:
@@ -94,7 +97,7 @@ def write_polygons(
         table = Table(raster.transform, names, colours, levels is not None)
         objects = source.objects(Objects(raster.height, raster.width, skipped, min_area_m2))
         with replacing(out) as temporary:
-            _write(table, objects, temporary, driver, out.stem, raster.crs.to_string() if placed else None)
+            _write(table, objects, temporary, driver, layer or out.stem, raster.crs.to_string() if placed else None)
     return table.count
 
 
@@ -254,5 +257,5 @@ def _write(table: Table, objects: Iterator[Object], path: Path, driver: str, lay
             raise stopped[0] from None
         raise OSError(errno.ENOSPC, "GDAL could not write") from error  # it names no reason; this one is the most usual
     finally:
-        for left in path.parent.glob(f"{path.name}-*"):  # journals of SQLite
+        for left in path.parent.glob(f"{glob.escape(path.name)}-*"):  # journals of SQLite
             left.unlink()

@@ -2,15 +2,16 @@
 
 In the folder OUT, for a raster called NAME, while it is being made: `NAME.parts/plan.json` (what is to be done), and for each part
 `00007.probabilities.tif`, `00007.classes.tif` and, last, `00007.json`, which says that the part is finished. At the end:
-`NAME.probabilities.tif`, `NAME.classes.tif` (Cloud-Optimized GeoTIFFs), `NAME.gpkg`, and, last, `NAME.json`.
+`NAME.probabilities.tif`, `NAME.classes.tif` (Cloud-Optimized GeoTIFFs), `NAME.gpkg`, and, last, `NAME.json`. They are made in `NAME.parts`
+and then moved, see `kdcore.ownership`: a file that somebody else put there is never replaced without being asked to.
 
 So a process may die at any moment, several may share the work, and what has its name is whole.
 """
 
 import ctypes
 import gc
-import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,13 +24,15 @@ from pydantic import Field, ValidationError
 from kdcore.data.palette import class_colours
 from kdcore.data.scene import Scene
 from kdcore.data.writing import writing_raster
-from kdcore.errors import DataError, RunError
+from kdcore.errors import DataError, RunError, SettingsError
 from kdcore.evaluation.levels import NODATA
-from kdcore.files import remove_half_written, sha256, write_json, write_text
+from kdcore.files import HALF_WRITTEN, remove_half_written, sha256, write_json, write_text
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
 from kdcore.inference.tiling import make_grid
+from kdcore.ownership import check_replaceable
+from kdcore.reading import ReadingError, read_bytes, read_json
 from kdcore.runs.locks import holding
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Frozen
@@ -37,6 +40,10 @@ from kdcore.settings import Frozen
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
 BLOCK = 256  # pixels: of the parts' files
 CACHE_MB = "128"  # of GDAL's, instead of a twentieth of the machine's memory
+OWN_PART = re.compile(
+    rf"plan\.json|shard-\d+-of-\d+\.lock|\d{{5,}}\.((probabilities|classes)\.tif|json)|(probabilities|classes)\.tif|{re.escape(HALF_WRITTEN)}.*"
+)
+"""What a prediction calls its files in the folder of parts."""
 Progress = Callable[[int, int], None]
 """Is told pixels done and pixels in all."""
 MapKind = Literal["probabilities", "classes"]
@@ -123,6 +130,11 @@ class Prediction:
         """A finished map."""
         return self.folder / f"{self.name}.{kind}.tif"
 
+    def results(self, plan: "Plan") -> list[Path]:
+        """Everything that a finished prediction consists of, the manifest last."""
+        objects = [] if plan.polygons.format == "none" else [self.folder / f"{self.name}.{plan.polygons.format}"]
+        return [*(self.map(kind) for kind in MAPS), *objects, self.manifest]
+
     def part(self, index: int, kind: MapKind) -> Path:
         """A part's map."""
         return self.parts / f"{index:05}.{kind}.tif"
@@ -139,8 +151,8 @@ class Prediction:
             RunError: there is no such prediction, or the file is broken.
         """
         try:
-            return Plan.model_validate_json(self.plan_file.read_bytes())
-        except (OSError, ValidationError) as error:
+            return Plan.model_validate_json(read_bytes(self.plan_file))
+        except (OSError, ValidationError, ReadingError) as error:
             raise RunError(
                 f"{self.plan_file}: is missing or broken. Remove the folder {self.parts.name} and predict again."
             ) from error
@@ -180,6 +192,12 @@ def plan_prediction(
         raise DataError(
             f"{raster}: does not say where it lies, so its polygons have no metres. Leave out --min-area and --simplify: in pixels."
         )
+    margin = getattr(engine.info, "margin", 0)
+    if margin > options.halo:
+        raise SettingsError(
+            f"--halo {options.halo}: the network gives no answer for the outer {margin} px of each tile. "
+            f"Choose {margin} or more."
+        )
     if engine.tile is not None:
         options = options.model_copy(update={"tile": engine.tile})
     scene, facts, stat = source.scene, engine.info, raster.stat()
@@ -187,7 +205,7 @@ def plan_prediction(
     rows = mapper.grid.rows.count
     step = max(1, round(PART_PIXELS / (mapper.grid.rows.stride * scene.width)))
     parts = tuple((first, min(first + step, rows)) for first in range(0, rows, step))
-    colours = getattr(facts, "colours", ()) or (None,) * len(facts.classes)
+    colours = facts.colours if len(facts.colours) == len(facts.classes) else (None,) * len(facts.classes)
     return Plan(
         raster=str(raster.absolute()),
         raster_bytes=stat.st_size,
@@ -235,19 +253,19 @@ def begin(prediction: Prediction, plan: Plan, overwrite: bool = False) -> bool:
 
     Raises:
         RunError: another prediction is there; it is left alone.
+        NotOursError: a file of somebody else has the name of one of the results.
     """
-    if prediction.manifest.exists() and not overwrite:
-        try:
-            before = json.loads(prediction.manifest.read_bytes())["plan"]
-            same = Plan.model_validate(before) == plan
-        except (OSError, ValueError, KeyError):
-            same = False
-        if same:
-            return True
+    before = None if overwrite else finished_plan(prediction)
+    if before == plan:
+        return True
+    if before is not None:
         raise RunError(
             f"{prediction.manifest}: holds another prediction (another raster, network or other options). "
             "Choose another --out, or replace it with --overwrite."
         )
+    check_replaceable(
+        prediction.results(plan), overwrite, inputs=[Path(plan.raster), *map(Path, plan.model.split(", "))]
+    )
     if prediction.plan_file.exists():
         if prediction.plan == plan:
             return False
@@ -256,27 +274,49 @@ def begin(prediction: Prediction, plan: Plan, overwrite: bool = False) -> bool:
                 f"{prediction.parts}: holds an unfinished prediction of another raster or network, with other options, or of a "
                 "raster that was changed since. Choose another --out, or start anew with --overwrite."
             )
-    if overwrite:
-        remove(prediction)
+    elif not overwrite:
+        check_parts(prediction)
+    remove_parts(prediction)  # parts without a plan are of nothing that is known
     write_text(prediction.plan_file, plan.model_dump_json(indent=1))
     return False
 
 
-def remove(prediction: Prediction) -> None:
-    """Delete a prediction, the manifest first."""
-    prediction.manifest.unlink(missing_ok=True)
-    remove_parts(prediction)
-    for file in prediction.folder.glob(f"{prediction.name}.*"):
-        if file.name in {f"{prediction.name}.{end}" for end in ("probabilities.tif", "classes.tif", "gpkg", "geojson")}:
-            file.unlink(missing_ok=True)
+def finished_plan(prediction: Prediction) -> Plan | None:
+    """What a finished prediction was made from; None where its manifest is broken."""
+    try:
+        return Plan.model_validate(read_json(prediction.manifest)["plan"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def own_parts(prediction: Prediction) -> list[Path]:
+    """The files in the parts' folder that a prediction wrote; a person may keep others there."""
+    if not prediction.parts.is_dir():
+        return []
+    return [file for file in prediction.parts.iterdir() if OWN_PART.fullmatch(file.name) and not file.is_dir()]
+
+
+def check_parts(prediction: Prediction) -> None:
+    """Refuse a folder that only has the name of a folder of parts.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    own = {file.name for file in own_parts(prediction)}
+    others = sorted({file.name for file in prediction.parts.iterdir()} - own) if prediction.parts.is_dir() else []
+    if others:
+        raise RunError(
+            f"{prediction.parts}: holds {others[0]!r}, which is no part of a prediction, so nothing is written there. "
+            "Choose another --out."
+        )
 
 
 def remove_parts(prediction: Prediction) -> None:
-    """Delete the parts' folder, the plan first: without it the rest is nothing."""
+    """Delete the parts, the plan first: without it the rest is nothing. What somebody else put among them stays, with the folder."""
     prediction.plan_file.unlink(missing_ok=True)
-    if prediction.parts.is_dir():
-        for file in prediction.parts.iterdir():
-            file.unlink(missing_ok=True)
+    for file in own_parts(prediction):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or not empty
         prediction.parts.rmdir()
 
 

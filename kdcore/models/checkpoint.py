@@ -1,21 +1,26 @@
 """Checkpoints: weights as safetensors with the settings in the same file. Never pickle."""
 
+import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from kdcore.errors import CheckpointError
 from kdcore.files import replacing
-from kdcore.models.networks import SegmentationNetwork
-from kdcore.settings import Frozen, NetworkSettings
+from kdcore.models.networks import SegmentationNetwork, without_weights
+from kdcore.reading import parse_json
+from kdcore.settings import Frozen, NetworkSettings, check_colour
 
 KEY = "kdcore"
+SUM = "kdcore-sha256"
+MOST_BANDS = 1000
 
 
 class CheckpointInfo(Frozen):
@@ -25,20 +30,27 @@ class CheckpointInfo(Frozen):
         network: architecture and encoder.
         bands: bands of its imagery; `band_numbers` are their numbers (from 1) in the source files.
         classes: names of all classes; two classes have one logit.
+        colours: of all classes as the collection has them, '#RRGGBB' or None; empty in checkpoints of earlier versions.
         metres_per_pixel: ground resolution of its imagery, None where unknown.
         dtype: of the source imagery.
         arm, seed, step: where it comes from.
     """
 
     network: NetworkSettings
-    bands: int
-    band_numbers: tuple[int, ...]
-    classes: tuple[str, ...]
+    bands: int = Field(ge=1, le=MOST_BANDS)
+    band_numbers: tuple[int, ...] = Field(max_length=MOST_BANDS)
+    classes: tuple[Annotated[str, Field(max_length=100)], ...] = Field(min_length=2, max_length=255)
+    colours: tuple[str | None, ...] = ()
     metres_per_pixel: float | None = None
-    dtype: str = "uint8"
-    arm: str = ""
+    dtype: str = Field(default="uint8", max_length=30)
+    arm: str = Field(default="", max_length=30)
     seed: int = 0
     step: int = 0
+
+    @field_validator("colours")
+    @classmethod
+    def _colours(cls, colours: tuple[str | None, ...]) -> tuple[str | None, ...]:
+        return tuple(None if colour is None else check_colour(colour) for colour in colours)
 
     @property
     def logits(self) -> int:
@@ -65,11 +77,32 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, CheckpointInfo]:
             f"{path}: its settings are not those of a kdcore checkpoint ({error.error_count()} problems)."
         ) from error
     # Weights are about to be replaced: do not download any.
-    plain = info.network.model_copy(update={"weights": None})
-    order = tensors["band_order"].flatten().tolist() if "band_order" in tensors else None
-    network = SegmentationNetwork(plain, info.bands, info.logits, band_order=order)
+    plain = without_weights(info.network)
+    network = build_like(plain, info, tensors, path)
     put_weights(network, tensors, path)
     return network, info
+
+
+def build_like(
+    settings: NetworkSettings, info: CheckpointInfo, tensors: dict[str, Tensor], path: Path
+) -> SegmentationNetwork:
+    """A network of the kind that a file describes, if the file holds its weights: nothing is made before that is clear.
+
+    Raises:
+        CheckpointError: the weights are another network's.
+    """
+    order = tensors["band_order"].flatten().tolist() if "band_order" in tensors else None
+    if order is not None and (len(order) > MOST_BANDS or not all(isinstance(index, int) for index in order)):
+        raise CheckpointError(f"{path}: its band order is broken. Copy it again, or train anew.")
+    shapes: Any = None
+    with (
+        suppress(RuntimeError, NotImplementedError),
+        torch.device("meta"),
+    ):  # which a few architectures cannot be built on
+        shapes = SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
+    if shapes is not None:
+        check_weights(shapes, tensors, path)
+    return SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
 
 
 def load_foreign(path: Path, network: SegmentationNetwork) -> None:
@@ -97,6 +130,16 @@ def load_foreign(path: Path, network: SegmentationNetwork) -> None:
 
 def put_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Load a state dict, or say what does not fit."""
+    check_weights(network, tensors, path)
+    network.load_state_dict(tensors)
+
+
+def check_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights of other names or shapes than a network's.
+
+    Raises:
+        CheckpointError: says what differs.
+    """
     own = network.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     wrong = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
@@ -109,15 +152,15 @@ def put_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path
         raise CheckpointError(
             f"{path}: does not fit the network: {'; '.join(details)}. Use the architecture and classes it was trained with."
         )
-    network.load_state_dict(tensors)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
     """Write tensors and JSON values in one safetensors file, in one step."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(values)
     with replacing(path) as temporary:
         try:
-            save_file(plain, temporary, metadata={KEY: json.dumps(values)})
+            save_file(plain, temporary, metadata={KEY: text, SUM: checksum(plain, text)})
         except SafetensorError as error:
             raise OSError(
                 28 if "space" in str(error).lower() else 27 if "large" in str(error).lower() else 5, str(error)
@@ -136,7 +179,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
-        return tensors, json.loads(metadata[KEY])
+        text = metadata[KEY]
+        intact = SUM not in metadata or metadata[SUM] == checksum(tensors, text)  # earlier versions wrote none
+        values = parse_json(text, path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: is broken or no safetensors file ({error}). Copy it again, or train anew."
@@ -145,6 +190,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path}: was not written by kdcore; it has no settings. Load foreign weights with `architecture/encoder` named."
         ) from error
+    if not intact:
+        raise CheckpointError(
+            f"{path}: its contents have changed since it was written (damaged on the disk or on the way). Copy it again, or train anew."
+        )
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{path}: its settings are not those of a kdcore checkpoint. Copy it again, or train anew."
+        )
+    return tensors, values
+
+
+def checksum(tensors: dict[str, Tensor], text: str) -> str:
+    """SHA-256 of settings and weights, names and shapes among them; hexadecimal."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_fits(info: CheckpointInfo, classes: tuple[str, ...], bands: int, path: Path) -> None:

@@ -11,6 +11,10 @@ class Facts(Protocol):
         """Names of all classes."""
 
     @property
+    def colours(self) -> tuple[str | None, ...]:
+        """Of all classes as '#RRGGBB', None for one without; empty where nobody said."""
+
+    @property
     def bands(self) -> int:
         """Bands of the imagery that it is given."""
 

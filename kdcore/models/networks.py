@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
@@ -109,12 +110,35 @@ class SegmentationNetwork(nn.Module):
         return (image - self.mean[:, None, None]) / self.std[:, None, None]
 
 
+def check_known(settings: NetworkSettings) -> None:
+    """Refuse names that are not those of segmentation-models-pytorch and timm, before either looks elsewhere for them.
+
+    Raises:
+        SettingsError: names the unknown one.
+    """
+    encoder = settings.encoder
+    known = timm.is_model(encoder[3:]) if encoder.startswith("tu-") else encoder in smp.encoders.encoders
+    has_architecture = settings.architecture.lower() in smp.MODEL_ARCHITECTURES_MAPPING
+    if not (has_architecture and known):
+        raise SettingsError(
+            f"network {settings.architecture!r} with encoder {encoder!r} cannot be built: "
+            f"this {'encoder' if has_architecture else 'architecture'} is not known. "
+            "Both are names of segmentation-models-pytorch, for example 'unet' and 'resnet34'; after 'tu-' stands one of timm."
+        )
+
+
+def without_weights(settings: NetworkSettings) -> NetworkSettings:
+    """The same network without a wish for ImageNet weights, which a file that came from somewhere does not decide."""
+    return settings.model_copy(update={"weights": None})
+
+
 def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module:
     """Build the smp network.
 
     Raises:
         SettingsError: no such architecture or encoder, options that do not fit, or ImageNet weights that cannot be had.
     """
+    check_known(settings)
     options: dict[str, object] = {}
     if settings.depth != 5:
         options["encoder_depth"] = settings.depth

@@ -1,5 +1,6 @@
 """Any ONNX file as a segmentation network: imagery in its own units goes in, logits of the collection's classes come out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -7,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kdcore.errors import CheckpointError
 from kdcore.models.onnx_info import KEY, OnnxInfo, read_info
+from kdcore.models.onnx_maps import Pixels, to_maps
+from kdcore.models.onnx_trial import try_out
 from kdcore.runs.quota import available_cores
 
 __all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_network_input", "to_probabilities"]
@@ -18,7 +20,6 @@ __all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_ne
 SMALLEST = 1e-7  # of a probability whose logarithm is taken
 STRIDE = 32  # the height and width that networks without a fixed tile are given are multiples of this
 OVERLAP = 64  # pixels, of neighbouring tiles; half of it is cut away on each side
-Pixels = NDArray[np.float32]
 
 
 def to_network_input(info: OnnxInfo, images: NDArray[Any]) -> NDArray[Any]:
@@ -38,13 +39,18 @@ def to_probabilities(info: OnnxInfo, outputs: NDArray[Any], size: tuple[int, int
 
     Args:
         info: of the file.
-        outputs: the first output.
+        outputs: the file's output.
         size: height and width of what went in; maps of another size are resized to it. Default: the fixed tile.
 
     Raises:
         CheckpointError: other channels than `info` names, or probabilities outside 0..1.
     """
-    values = to_maps(info, outputs, size)
+    values, _ = to_maps(info, outputs, size)
+    return class_probabilities(info, values)
+
+
+def class_probabilities(info: OnnxInfo, values: Pixels) -> Pixels:
+    """Maps (N, C, H, W) of the output channels -> probabilities (N, K, H, W) of the classes."""
     if info.output == "logits":
         logits = class_logits(info, values)
         if info.logits == 1:
@@ -83,29 +89,28 @@ def added_up(values: Pixels, channels: tuple[int, ...]) -> Pixels:
     return values[:, channels[0]] if len(channels) == 1 else values[:, list(channels)].sum(axis=1)
 
 
-def to_maps(info: OnnxInfo, outputs: NDArray[Any], size: tuple[int, int] | None) -> Pixels:
-    """The first output as (N, C, H, W) float32 of a size, after a look at whether it is what it should be."""
-    values = np.asarray(outputs, dtype=np.float32)
-    if info.channels_last:
-        values = values.transpose(0, 3, 1, 2)
-    highest = max(channel for channels in info.channels for channel in channels)
-    if values.shape[1] <= highest or (values.shape[1] > 1 and not all(info.channels)):
-        raise CheckpointError(
-            f"the ONNX network gave {values.shape[1]} output channels, which does not fit its classes "
-            f"({', '.join(f'{name}: {list(where)}' for name, where in zip(info.classes, info.channels, strict=True))}). "
-            "Correct `classes` in the YAML beside it."
-        )
-    if info.output == "probabilities" and not info.sha256 and (values.min() < -1e-3 or values.max() > 1.001):
-        raise CheckpointError(
-            f"the ONNX network gave values from {values.min():.3g} to {values.max():.3g}, which are no probabilities. "
-            "Write `output: logits` in the YAML beside it."
-        )
-    if size is None and info.tile is not None:
-        size = info.tile, info.tile
-    if size is not None and values.shape[2:] != size:
-        resized = functional.interpolate(torch.from_numpy(np.ascontiguousarray(values)), size, mode="bilinear")
-        values = resized.numpy()
-    return values
+def whole(info: OnnxInfo, images: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> tuple[Pixels, int]:
+    """Maps (N, C, H, W) of imagery (N, bands, H, W), also where the network gives no answer for the border of what it is given.
+
+    Args:
+        info: of the file.
+        images: of a size that it takes.
+        run: what the graph gives for what it takes.
+
+    Returns:
+        The maps, and how many pixels at each side are only continued from within: 0 unless the tile is fixed.
+
+    Raises:
+        CheckpointError: what the graph gives does not fit `info`.
+    """
+    height, width = images.shape[2:]
+    maps, margin = to_maps(info, run(to_network_input(info, images)), (height, width))
+    if not margin or info.tile is not None:
+        return maps, margin
+    wide = -(-margin // STRIDE) * STRIDE
+    around = np.pad(images, ((0, 0), (0, 0), (wide, wide), (wide, wide)), mode="edge")
+    maps, _ = to_maps(info, run(to_network_input(info, around)), (height + 2 * wide, width + 2 * wide))
+    return maps[:, :, wide:-wide, wide:-wide], 0
 
 
 def open_session(path: Path, threads: int | None = None) -> Any:
@@ -156,7 +161,8 @@ class OnnxNetwork(nn.Module):
         self.foreign_parameters = self.info.parameters
         self.session = open_session(path, threads or torch.get_num_threads())
         self.input_name = self.session.get_inputs()[0].name
-        self.output_name = self.session.get_outputs()[0].name
+        self.output_name = self.session.get_outputs()[self.info.output_index].name
+        self.margin: int | None = None  # pixels at each side that it gives no answer for; known after the first batch
 
     @classmethod
     def load(
@@ -167,7 +173,9 @@ class OnnxNetwork(nn.Module):
         Raises:
             CheckpointError: missing, broken, of other classes, or it wants bands that the collection does not give.
         """
-        return cls(path, read_info(path).fitted(classes, bands, band_numbers, path))
+        info = read_info(path).fitted(classes, bands, band_numbers, path)
+        try_out(path, info)
+        return cls(path, info)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Tensor) -> Tensor:
@@ -184,13 +192,25 @@ class OnnxNetwork(nn.Module):
             pixels = np.pad(pixels, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
         fits = tile is None or pixels.shape[-2:] == (tile, tile)
         logits = self.run(pixels) if fits else self.run_tiles(pixels)
+        if fits and tile is not None and self.margin:
+            logits = self.run_tiles(pixels)
         return torch.from_numpy(np.ascontiguousarray(logits[..., :height, :width])).to(image.device)
 
     def run_tiles(self, pixels: Pixels) -> Pixels:
         """Logits of imagery larger than the fixed tile: overlapping tiles, each of which keeps its middle."""
         tile = self.info.tile
         assert tile is not None
-        overlap = min(OVERLAP, tile // 2 // STRIDE * STRIDE)
+        if self.margin is None:
+            self.run(pixels[:, :, :tile, :tile])
+        margin = self.margin or 0  # is continued around the imagery, so that the network has an answer for its border
+        if margin:
+            pixels = np.pad(pixels, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
+            return self.put_together(pixels, tile)[:, :, margin:-margin, margin:-margin]
+        return self.put_together(pixels, tile)
+
+    def put_together(self, pixels: Pixels, tile: int) -> Pixels:
+        """Logits of overlapping tiles, of each of them its middle."""
+        overlap = max(min(OVERLAP, tile // 2 // STRIDE * STRIDE), 2 * (self.margin or 0))
         logits = np.empty((len(pixels), self.logits, *pixels.shape[2:]), dtype=np.float32)
         for row, rows, inner_rows in spans(pixels.shape[2], tile, overlap):
             for column, columns, inner_columns in spans(pixels.shape[3], tile, overlap):
@@ -205,16 +225,19 @@ class OnnxNetwork(nn.Module):
             parts = [self.run(filled(pixels[start : start + batch], batch)) for start in range(0, count, batch)]
             return np.concatenate(parts)[:count]
         try:
-            (outputs,) = self.session.run([self.output_name], {self.input_name: to_network_input(self.info, pixels)})
+            maps, self.margin = whole(self.info, pixels, self.ask)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
         except Exception as error:  # ONNX Runtime has a dozen kinds without a common one
             raise CheckpointError(
                 f"{self.path}: ONNX Runtime could not run it on {pixels.shape[2]} x {pixels.shape[3]} pixels ({in_short(error)}). "
                 "Export it with a fixed height and width if it does not take every size."
             ) from error
-        try:
-            return class_logits(self.info, to_maps(self.info, outputs, pixels.shape[2:]))
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.path}: {error}") from error
+        return class_logits(self.info, maps)
+
+    def ask(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the graph gives for what it takes."""
+        return np.asarray(self.session.run([self.output_name], {self.input_name: values})[0])
 
 
 def padded(size: int, tile: int | None) -> int:

@@ -1,6 +1,5 @@
 """What an ONNX file takes and gives: read from its graph, and from its own metadata or a YAML file beside it."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,7 +9,10 @@ from pydantic import Field, field_validator, model_validator
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.models.checkpoint import CheckpointInfo
-from kdcore.settings import Frozen, NetworkSettings, read_yaml, validate
+from kdcore.models.onnx_graph import TYPES, End, Ending, Graph, Side, read_graph, show, type_name
+from kdcore.models.onnx_maps import channels_are_last, margin_of
+from kdcore.reading import parse_json
+from kdcore.settings import Frozen, NetworkSettings, check_colour, read_yaml, validate
 
 KEY = "kdcore"  # of the metadata in our own exports
 EXAMPLE = """\
@@ -20,7 +22,6 @@ bands: [1, 2, 3]                       # the image file's band that goes into ea
 mean: [123.7, 116.3, 103.5]            # (value - mean) / std goes into the network, one number an input channel
 std: [58.4, 57.1, 57.4]
 """
-TYPES = {1: "float32", 10: "float16", 2: "uint8"}  # numbers of onnx.TensorProto
 Output = Literal["probabilities", "logits"]
 
 
@@ -29,6 +30,7 @@ class OnnxInfo(Frozen):
 
     Attributes:
         classes: names of all classes.
+        colours: of all classes, '#RRGGBB' or None; empty where nobody said.
         channels: the output channels of each class, added up. An empty one is what a single channel leaves of 1.
         bands: bands of the imagery that it is given; `band_numbers` are their numbers (from 1) in the image files.
         order: for each input channel its index in the imagery given.
@@ -36,7 +38,11 @@ class OnnxInfo(Frozen):
         output: whether it gives probabilities or logits.
         tile: the only height and width that it takes, pixels; None for any.
         batch: the only number of images that it takes at once; None for any.
-        channels_last: input and output are (N, H, W, C).
+        channels_last: the input is (N, H, W, C).
+        maps_channels_last: the output is; None where its shape does not say, and it is taken to be as the input.
+        output_index: which of the file's outputs is used.
+        ending: how its values come about; see `kdcore.models.onnx_graph.Graph`.
+        margin: pixels at each side of a tile that it gives no answer for.
         input_type: of the numbers that go in.
         outputs: output channels; None where the graph does not say.
         metres_per_pixel: ground resolution of its imagery, None where unknown.
@@ -57,17 +63,31 @@ class OnnxInfo(Frozen):
     tile: int | None = None
     batch: int | None = None
     channels_last: bool = False
+    maps_channels_last: bool | None = None
+    output_index: int = 0
+    ending: Ending = "unknown"
+    margin: int = 0
     input_type: str = "float32"
     outputs: int | None = None
     metres_per_pixel: float | None = None
     dtype: str = "uint8"
     fill: tuple[float, ...]
+    colours: tuple[str | None, ...] = ()
     parameters: int = 0
     network: NetworkSettings | None = None
     arm: str = ""
     seed: int = 0
     step: int = 0
     sha256: str = ""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if self.colours and len(self.colours) != len(self.classes):
+            raise ValueError(f"{len(self.colours)} colours for {len(self.classes)} classes")
+        for colour in self.colours:
+            if colour is not None:
+                check_colour(colour)
+        return self
 
     @property
     def logits(self) -> int:
@@ -82,6 +102,7 @@ class OnnxInfo(Frozen):
             bands=self.bands,
             band_numbers=self.band_numbers,
             classes=self.classes,
+            colours=self.colours,
             metres_per_pixel=self.metres_per_pixel,
             dtype=self.dtype,
             arm=self.arm,
@@ -101,7 +122,7 @@ class OnnxInfo(Frozen):
         Raises:
             CheckpointError: other classes, or a band that the collection does not give.
         """
-        where = path if self.network else path.with_suffix(".yaml")
+        where = path if self.network else described_by(path)
         missing = [name for name in classes if name not in self.classes]
         extra = [name for name in self.classes if name not in classes]
         if missing or extra:
@@ -130,6 +151,7 @@ class OnnxInfo(Frozen):
         return self.model_copy(
             update={
                 "classes": classes,
+                "colours": tuple(self.colours[self.classes.index(name)] for name in classes) if self.colours else (),
                 "channels": channels,
                 "bands": len(band_numbers),
                 "band_numbers": band_numbers,
@@ -144,6 +166,7 @@ class ForeignNetwork(Frozen):
 
     classes: dict[str, int | tuple[int, ...] | Literal["rest"]] = Field(min_length=2)
     output: Output
+    output_name: str | None = None
     bands: tuple[int, ...] | None = None
     mean: tuple[float, ...] | float = 0.0
     std: tuple[float, ...] | float = 1.0
@@ -185,16 +208,6 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-class Graph(Frozen):
-    """What the file itself says about its first input and first output."""
-
-    input_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...]
-    input_type: str
-    parameters: int
-    metadata: dict[str, str]
-
-
 def read_info(path: Path) -> OnnxInfo:
     """Read what an ONNX file takes and gives.
 
@@ -203,19 +216,19 @@ def read_info(path: Path) -> OnnxInfo:
         SettingsError: the YAML beside it is wrong.
     """
     graph = read_graph(path)
+    described = described_by(path)
     if KEY in graph.metadata:
         try:
-            info = OnnxInfo.model_validate(json.loads(graph.metadata[KEY]))
+            info = OnnxInfo.model_validate(parse_json(graph.metadata[KEY], path))
         except ValueError as error:
             raise CheckpointError(
                 f"{path}: what it says about itself is broken or of another version of kdcore. Export it again."
             ) from error
-        known = facts(graph, len(info.order), path)
+        known = facts(graph, info.output_index, len(info.order), info.outputs or info.logits, path)
         if known.pop("inputs") != len(info.order):
             raise CheckpointError(f"{path}: says that it takes {len(info.order)} bands, but does not. Export it again.")
         # 8-bit weights do not look like parameters any more; the export counted them before.
         return info.model_copy(update=known | {"parameters": info.parameters or graph.parameters})
-    described = path.with_suffix(".yaml")
     if not described.is_file():
         raise CheckpointError(
             f"{path}: does not say what its channels mean. Write a file {described.name} beside it, with lines such as\n{EXAMPLE}"
@@ -223,10 +236,21 @@ def read_info(path: Path) -> OnnxInfo:
     return describe(graph, validate(ForeignNetwork, read_yaml(described), str(described)), path)
 
 
+def described_by(path: Path) -> Path:
+    """The file beside a foreign network that says what its channels mean: `.yaml`, or `.yml` where only that is there."""
+    plain, short = path.with_suffix(".yaml"), path.with_suffix(".yml")
+    return short if short.is_file() and not plain.is_file() else plain
+
+
 def describe(graph: Graph, foreign: ForeignNetwork, path: Path) -> OnnxInfo:
     """Put the graph and the YAML beside it together."""
-    described = path.with_suffix(".yaml")
-    known = facts(graph, len(foreign.bands) if foreign.bands else None, path)
+    described = described_by(path)
+    index = chosen_output(graph, foreign.output_name, path)
+    check_ending(graph.endings[index], foreign.output, graph.outputs[index], path)
+    listed = [channel for entry in foreign.classes.values() if entry != "rest" for channel in as_tuple(entry)]
+    needed = max(listed, default=0) + 1
+    known = facts(graph, index, len(foreign.bands) if foreign.bands else None, needed, path)
+    check_input(known["input_type"], foreign, described)
     inputs = known.pop("inputs")
     wanted = foreign.bands or tuple(range(1, inputs + 1))
     if len(wanted) != inputs:
@@ -278,93 +302,123 @@ def channels_of(
     return tuple(rest if entry == "rest" else as_tuple(entry) for entry in foreign.classes.values())
 
 
-def facts(graph: Graph, inputs: int | None, path: Path) -> dict[str, Any]:
+def chosen_output(graph: Graph, name: str | None, path: Path) -> int:
+    """Which of a file's outputs is used: the one that is named, or the only one that can be maps.
+
+    Raises:
+        CheckpointError: there is no output of this name, or several could be meant.
+    """
+    described = described_by(path)
+    names = [end.name for end in graph.outputs]
+    shown = ", ".join(f"{end.name} {show(end.shape)}" for end in graph.outputs)[:300]
+    if name is not None:
+        if name not in names:
+            raise CheckpointError(
+                f"{described}: output_name: {name[:100]!r} is no output of {path.name}; it has {shown}."
+            )
+        return names.index(name)
+    maps = [index for index, end in enumerate(graph.outputs) if len(end.shape) == 4]
+    if len(names) > 1 and len(maps) != 1:
+        raise CheckpointError(
+            f"{path}: has {len(names)} outputs: {shown}. Say which one is meant: write, for example, `output_name: {names[-1]}` in {described.name}."
+        )
+    return maps[0] if maps else 0
+
+
+def check_ending(ending: Ending, output: Output, end: End, path: Path) -> None:
+    """Refuse a graph whose last steps show that it gives something else than the YAML says.
+
+    Raises:
+        CheckpointError: says what it gives.
+    """
+    if ending == "labels":
+        raise CheckpointError(
+            f"{path}: its output {end.name} ({type_name(end.type)}) holds whole numbers, as if it named the class of each pixel. "
+            "Export the network without its last arg-max or threshold, so that it gives logits or probabilities."
+        )
+    if ending == "scaled":
+        raise CheckpointError(
+            f"{path}: its output {end.name} is a sigmoid or softmax times a number. Export the network without that last multiplication, "
+            "so that it gives probabilities from 0 to 1."
+        )
+    if ending == "probabilities" and output == "logits":
+        raise CheckpointError(
+            f"{path}: ends with a sigmoid or softmax, so it gives probabilities, not logits. "
+            f"Write `output: probabilities` in {described_by(path).name}."
+        )
+
+
+def check_input(kind: str, foreign: ForeignNetwork, described: Path) -> None:
+    """Refuse values that the network's type of numbers cannot hold.
+
+    Raises:
+        SettingsError: they would be cut off without a word.
+    """
+    plain = np.all(np.asarray(foreign.mean) == 0) and np.all(np.asarray(foreign.std) * foreign.divide_by == 1)
+    if kind == "uint8" and not plain:
+        raise SettingsError(
+            f"{described}: mean, std and divide_by would make fractions of the values, but the network takes whole numbers (uint8). "
+            "Leave them out: such a network scales by itself."
+        )
+    if kind == "uint8" and foreign.dtype != "uint8":
+        raise SettingsError(f"{described}: dtype: {foreign.dtype} values do not fit into the network's input of uint8.")
+
+
+def facts(graph: Graph, index: int, inputs: int | None, needed: int, path: Path) -> dict[str, Any]:
     """Layout, sizes and types of a graph from images to maps.
 
     Args:
         graph: what the file says.
+        index: of the output.
         inputs: input channels, where they are known.
+        needed: output channels, at least.
         path: for messages.
 
     Raises:
         CheckpointError: it is no network from images to maps.
     """
-    shape, out = graph.input_shape, graph.output_shape
+    shape, out = graph.image.shape, graph.outputs[index].shape
     for name, sizes in (("input", shape), ("output", out)):
         if len(sizes) != 4:
             raise CheckpointError(
-                f"{path}: its first {name} has the shape {show(sizes)}, but a network from images to maps has (batch, channels, height, width)."
+                f"{path}: its {name} has the shape {show(sizes)}, but a network from images to maps has (batch, channels, height, width)."
             )
     last = has_channels_last(shape, inputs)
     channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
-    inputs = channels or inputs
+    inputs = channels if isinstance(channels, int) else inputs
     if inputs is None:
         raise CheckpointError(
-            f"{path}: does not say how many input channels it has (shape {show(shape)}). Add `bands` to {path.stem}.yaml."
+            f"{path}: does not say how many input channels it has (shape {show(shape)}). Add `bands` to {described_by(path).name}."
         )
-    if height != width:
+    tile, other = (side if isinstance(side, int) else None for side in (height, width))
+    if tile != other:
         raise CheckpointError(
             f"{path}: takes images of {show((height, width))} only. Export it with a square tile, for example 512 x 512."
         )
+    maps_last = channels_are_last(out, height, width, needed)
+    maps = (out[3], *out[1:3]) if (last if maps_last is None else maps_last) else out[1:]
+    rows, columns = maps[1:]
+    margin = 0
+    if isinstance(rows, int) and isinstance(columns, int) and tile is not None:
+        margin = margin_of((rows, columns), (tile, tile))
     return {
         "inputs": inputs,
-        "tile": height,
-        "batch": shape[0],
+        "tile": tile,
+        "batch": shape[0] if isinstance(shape[0], int) else None,
         "channels_last": last,
-        "input_type": graph.input_type,
-        "outputs": out[3] if last else out[1],
+        "maps_channels_last": maps_last,
+        "output_index": index,
+        "ending": graph.endings[index],
+        "margin": margin,
+        "input_type": TYPES[graph.image.type],
+        "outputs": maps[0] if isinstance(maps[0], int) else None,
         "parameters": graph.parameters,
     }
 
 
-def has_channels_last(shape: tuple[int | None, ...], inputs: int | None) -> bool:
+def has_channels_last(shape: tuple[Side, ...], inputs: int | None) -> bool:
     """Whether images go in as (N, H, W, C): by the number of channels where it is known, else by the smaller side."""
     first, end = shape[1], shape[3]
     if inputs is not None:
         return end == inputs and first != inputs
-    return end is not None and end <= 32 and (first is None or end < first) and end != shape[2]
-
-
-def show(sizes: tuple[int | None, ...]) -> str:
-    """A shape for messages, '?' where any size will do."""
-    return f"({', '.join('?' if size is None else str(size) for size in sizes)})"
-
-
-def read_graph(path: Path) -> Graph:
-    """Read an ONNX file's first input and output, and its metadata.
-
-    Raises:
-        CheckpointError: missing, broken, or without tensors that are images and maps.
-    """
-    import onnx
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file.")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        weights = {entry.name for entry in model.graph.initializer}
-        inputs = [entry for entry in model.graph.input if entry.name not in weights]
-        ends = [entry.type.tensor_type for entry in (inputs[0], model.graph.output[0])]
-    except Exception as error:  # protobuf raises several kinds, and an empty file is a model without a graph
-        raise CheckpointError(f"{path}: is broken or no ONNX file. Copy it again, or export it anew.") from error
-    if ends[0].elem_type not in TYPES:
-        raise CheckpointError(
-            f"{path}: takes {onnx.TensorProto.DataType.Name(ends[0].elem_type)} numbers; supported are {', '.join(TYPES.values())}."
-        )
-    if ends[1].elem_type not in (1, 10):
-        raise CheckpointError(
-            f"{path}: gives {onnx.TensorProto.DataType.Name(ends[1].elem_type)} numbers, as if it named the class of each pixel. "
-            "Export the network without its last arg-max, so that it gives logits or probabilities."
-        )
-    shapes = [
-        tuple(size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None for size in end.shape.dim)
-        for end in ends
-    ]
-    learnt = [entry for entry in model.graph.initializer if entry.data_type in (1, 10, 11, 16)]
-    return Graph(
-        input_shape=shapes[0],
-        output_shape=shapes[1],
-        input_type=TYPES[ends[0].elem_type],
-        parameters=int(sum(np.prod(entry.dims, dtype=np.int64) for entry in learnt)),
-        metadata={entry.key: entry.value for entry in model.metadata_props},
-    )
+    return isinstance(end, int) and end <= 32 and (not isinstance(first, int) or end < first) and end != shape[2]

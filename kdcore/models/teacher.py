@@ -1,6 +1,7 @@
 """The teacher: frozen, in evaluation mode at every forward, one network or the average of several."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -12,7 +13,7 @@ from torch.nn import functional
 from kdcore.data.answers import VIEWS
 from kdcore.errors import CheckpointError
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
-from kdcore.models.networks import SegmentationNetwork, count_parameters
+from kdcore.models.networks import SegmentationNetwork, count_parameters, without_weights
 from kdcore.models.onnx import OnnxNetwork, read_info
 from kdcore.settings import NetworkSettings
 
@@ -164,9 +165,11 @@ def read_member_info(path: Path) -> CheckpointInfo:
         CheckpointError: missing, broken, or nothing says what its channels mean.
     """
     if not is_onnx(path):
-        return load_network(path)[1]
+        own = load_network(path)[1]
+        return own.model_copy(update={"network": without_weights(own.network)})
     info = read_info(path)
-    network = info.network or NetworkSettings(architecture="onnx", encoder=path.stem)
+    name = re.sub(r"[:/\\]|[^\S ]", "-", path.stem)[:200].strip() or "foreign"
+    network = info.network or NetworkSettings(architecture="onnx", encoder=name)
     return info.checkpoint_info.model_copy(update={"network": network})
 
 

@@ -7,10 +7,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import write_json, write_text
+from kdcore.reading import ReadingError, parse_yaml
 from kdcore.runs.study_folder import read_dict
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import CollectionSettings, load, validate
@@ -88,9 +87,9 @@ def check_text(text: str) -> CollectionSettings:
         SettingsError: names each field that is wrong.
     """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"collection.yaml: is no valid YAML: {' '.join(str(error).split())}") from error
+        values = parse_yaml(text, "collection.yaml")
+    except ReadingError as error:
+        raise SettingsError(str(error)) from error
     if not isinstance(values, dict):
         raise SettingsError("collection.yaml: should hold `key: value` lines.")
     return validate(CollectionSettings, values, "collection.yaml")

@@ -1,9 +1,9 @@
 """The runs of a study, in the order in which they are done."""
 
-import json
 from pathlib import Path
 
 from kdcore.errors import RunError
+from kdcore.reading import read_json
 from kdcore.settings import Arm, Budget, Frozen, StudySettings
 
 
@@ -100,7 +100,7 @@ def read_alone_steps(study: Path) -> int | None:
     """
     file = steps_file(study)
     try:
-        return int(json.loads(file.read_bytes())["alone"])
+        return int(read_json(file)["alone"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:

@@ -1,11 +1,11 @@
 """Make the example that comes with the package from a finished study of the demo area. Never imports torch."""
 
-import json
 import shutil
 from pathlib import Path
 
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error, write_json
+from kdcore.reading import read_json
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import save
@@ -37,7 +37,7 @@ def record(study: StudyFolder, folder: Path) -> int:
         )
     if folder.exists() and not (folder / "study.yaml").is_file():
         raise RunError(f"{folder}: holds no example, so it is not replaced. Choose another folder.")
-    scenes = json.loads((study.layers / "layers.json").read_text(encoding="utf-8"))["scenes"]
+    scenes = read_json(study.layers / "layers.json")["scenes"]
     temporary = folder.with_name(f".{folder.name}-new")
     try:
         for shown in range(len(scenes), 0, -1):
@@ -66,7 +66,7 @@ def copy(study: StudyFolder, target: Path, scenes: list[dict[str, object]]) -> N
     data = (study.data or {}) | {"collection": "demo"}
     write_json(target / "data.json", data)
     write_json(target / "report.json", study.report() | {"data": data})
-    layers = json.loads((study.layers / "layers.json").read_text(encoding="utf-8"))
+    layers = read_json(study.layers / "layers.json")
     write_json(target / "layers" / "layers.json", layers | {"scenes": scenes})
     for scene in scenes:
         shutil.copytree(study.layers / str(scene["id"]), target / "layers" / str(scene["id"]))

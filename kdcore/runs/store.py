@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error, write_json, write_text
+from kdcore.reading import read_json
 from kdcore.runs.locks import held, holding
 from kdcore.settings import Frozen, RunSettings, load, save
 
@@ -155,7 +156,9 @@ class RunDirectory:
         for line in reversed(lines):
             try:
                 values = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(values, dict) or not isinstance(values.get("step"), int):
                 continue
             if values["step"] < since:
                 break
@@ -183,12 +186,12 @@ class RunDirectory:
             RunError: it has none yet.
         """
         try:
-            report: dict[str, Any] = json.loads(self.report.read_text(encoding="utf-8"))
+            report: dict[str, Any] = read_json(self.report)
         except FileNotFoundError as error:
             raise RunError(
                 f"{self.path}: is not finished, so it has no report. Its state is {self.status.state!r}."
             ) from error
-        except json.JSONDecodeError as error:
+        except (ValueError, OSError) as error:
             raise RunError(f"{self.report}: is broken. Remove it and run again; training is not repeated.") from error
         return report
 

@@ -6,7 +6,6 @@ Files: `study.yaml` (settings), `about.json` (title, data, archived or not), `jo
 `match: seconds`), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
 """
 
-import json
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from kdcore import reading
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.runs.locks import held, holding
@@ -87,8 +87,8 @@ class StudyFolder:
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
-        study = cls(path)
-        if study.settings_file.exists():
+        study, before = cls(path), None
+        if study.settings_file.exists() and study.holds_work():
             before = study.settings
             free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound}
             if before.model_copy(update=free) != settings:
@@ -101,8 +101,15 @@ class StudyFolder:
             raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
         if about is not None:
             study.write_about(study.same_data(about))
-        save(settings, study.settings_file)
+        if before != settings:
+            save(settings, study.settings_file)
         return study
+
+    def holds_work(self) -> bool:
+        """Whether kdcore began a study here; a `study.yaml` alone may be settings that a person keeps."""
+        return any(
+            (self.path / name).exists() for name in ("about.json", "data.json", "job.json", "runs", "report.json")
+        )
 
     @property
     def id(self) -> str:
@@ -401,10 +408,10 @@ def read_json(kind: type[Kind], file: Path) -> Kind | None:
         RunError: it is broken.
     """
     try:
-        return kind.model_validate_json(file.read_bytes())
+        return kind.model_validate_json(reading.read_bytes(file))
     except FileNotFoundError:
         return None
-    except (ValidationError, OSError) as error:
+    except (ValidationError, OSError, reading.ReadingError) as error:
         raise RunError(f"{file}: {what_is_wrong(error)}. Remove the file, then resume the study.") from error
 
 
@@ -415,7 +422,7 @@ def read_dict(file: Path) -> dict[str, Any] | None:
         RunError: it is broken.
     """
     try:
-        values = json.loads(file.read_bytes())
+        values = reading.read_json(file)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
@@ -433,4 +440,8 @@ def what_is_wrong(error: Exception) -> str:
         return f"cannot be used ({place + ': ' if place else ''}{first['msg']})"
     if isinstance(error, OSError):
         return f"cannot be read ({error.strerror or error})"
-    return f"is no valid JSON ({error})"
+    return (
+        str(error).rpartition(": ")[2].rstrip(".")
+        if isinstance(error, reading.ReadingError)
+        else f"is no valid JSON ({error})"
+    )

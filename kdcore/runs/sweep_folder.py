@@ -81,8 +81,8 @@ class SweepFolder:
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
-        sweep = cls(path)
-        if sweep.settings_file.exists():
+        sweep, before = cls(path), None
+        if sweep.settings_file.exists() and sweep.about_file.exists():
             before = sweep.settings
             changeable = {name: getattr(settings, name) for name in ("trials", "confirm", "hardware")}
             if before.model_copy(update=changeable) != settings:
@@ -96,7 +96,8 @@ class SweepFolder:
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path}: is not empty and holds no sweep. Choose another --out.")
         write_json(sweep.about_file, about.model_dump(mode="json"))
-        save(settings, sweep.settings_file)
+        if before != settings:
+            save(settings, sweep.settings_file)
         return sweep
 
     @property

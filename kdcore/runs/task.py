@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.files import write_json
+from kdcore.reading import ReadingError, read_bytes
 from kdcore.runs.detached import start_detached
 from kdcore.runs.locks import held, holding
 from kdcore.settings import Frozen
@@ -103,8 +104,8 @@ class Task:
             RunError: the folder is gone or broken.
         """
         try:
-            status = kind.model_validate_json((self.path / self.FILE).read_bytes())
-        except (OSError, ValidationError) as error:
+            status = kind.model_validate_json(read_bytes(self.path / self.FILE))
+        except (OSError, ValidationError, ReadingError) as error:
             raise RunError(self.GONE) from error
         expected = status.state == "running" or (
             status.state == "waiting" and time.time() - status.created > LAUNCH_SECONDS

@@ -24,6 +24,7 @@ from kdcore.data.batches import read_ahead
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box, Crop
 from kdcore.inference.evaluate import inside_of
+from kdcore.reading import read_json
 from kdcore.settings import fingerprint
 from kdcore.training.answers import Answer, Tile, Witness, tiles_of
 
@@ -113,7 +114,7 @@ class Store:
         try:
             if self.file(index).stat().st_size != self.size(index):
                 return None
-            values = json.loads(self.sheet(index).read_text(encoding="utf-8"))
+            values = read_json(self.sheet(index))
         except (OSError, ValueError):
             return None
         fits = isinstance(values, dict) and values.get("shape") == list(self.shape(index))

@@ -404,6 +404,7 @@ def checkpoint_info(settings: RunSettings, collection: Collection) -> Checkpoint
         bands=collection.bands,
         band_numbers=collection.scenes[0].bands,
         classes=collection.settings.class_names,
+        colours=tuple(entry.colour for entry in collection.settings.classes),
         metres_per_pixel=collection.metres_per_pixel,
         dtype=collection.scenes[0].dtype,
         arm=settings.arm,

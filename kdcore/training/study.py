@@ -15,6 +15,7 @@ from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.report import advantage, study_report, teacher_of
 from kdcore.files import write_json
 from kdcore.inference.layers import write_layers
+from kdcore.ownership import write_own_json
 from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, run_name, with_steps
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.runs.study_folder import StudyFolder
@@ -83,7 +84,7 @@ def run_study(
             note_advantage(out, settings)
     write_layers(out, collection, reporter.stage("pictures for the map"))
     report = study_report(out)
-    write_json(out / "report.json", report)
+    write_own_json(out / "report.json", report, overwrite=True)  # of this study, whoever wrote it
     return report
 
 

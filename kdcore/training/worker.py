@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kdcore.errors import KdcoreError, RunError, Stopped
+from kdcore.ownership import RECORD, NotOursError
 from kdcore.runs.devices import Devices, host, kind_of, take
 from kdcore.runs.launch import ALREADY_WORKED_ON, queue_position
 from kdcore.runs.locks import TakenError
@@ -155,11 +156,15 @@ def compute(
 
     study.log(f"started on {host()}, {journal.status.device}, process {os.getpid()}")
     about, collection = study.about, study.collection
+    earlier = study.page.exists() and not (study.path / RECORD).exists()  # by a version that did not say what it wrote
     if about.demo is not None:
         collection = write_demo(collection, about.demo, tell)
     values = run_study(collection, study.settings, study.path, Reporter(tell), stop)
     tell("writing the report", 0, 1)
-    write_page(study.path, values)
+    try:
+        write_page(study.path, values, overwrite=earlier)
+    except NotOursError as error:
+        study.log(f"{error} `kdcore report` does so.")
     return values
 
 

@@ -21,7 +21,7 @@ from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
-from kdcore.files import write_text
+from kdcore.ownership import write_own_text
 from kdcore.runs.store import RunDirectory
 from kdcore.views.amounts import amounts_html
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html
@@ -34,15 +34,19 @@ from kdcore.views.quality import quality_table
 VIEW = 320  # pixels: side of a picture
 
 
-def write_page(study: Path, report: dict[str, Any]) -> Path:
+def write_page(study: Path, report: dict[str, Any], overwrite: bool = False) -> Path:
     """Write `report.html` into the study's folder.
 
     Args:
         study: the folder.
         report: what `study_report` gave.
+        overwrite: replace a page that somebody edited.
 
     Returns:
         The page's path.
+
+    Raises:
+        NotOursError: the page was edited, or somebody else's file has its name.
     """
     runs = arm_runs(study)
     scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
@@ -85,7 +89,7 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
         },
     )
     page = study / "report.html"
-    write_text(page, text)
+    write_own_text(page, text, overwrite)
     return page
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from kdcore.cli import app
 from kdcore.models.onnx import read_info
+from kdcore.ownership import RECORD, write_own_text
 from tests.deploy.networks import demo_area, example_checkpoint
 
 runner = CliRunner()
@@ -32,7 +33,7 @@ def test_float_export_without_data(tmp_path):
     assert (info.tile, info.arm) == (128, "distilled")
     metadata = {entry.key: entry.value for entry in onnx.load(str(tmp_path / "student.onnx")).metadata_props}
     assert json.loads(metadata["tile_size"]) == 128  # what QGIS reads
-    assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
+    assert {file.name for file in tmp_path.iterdir()} == {"student.onnx", RECORD}
 
 
 def test_eight_bits_with_their_numbers(tmp_path, area):
@@ -54,14 +55,14 @@ def test_eight_bits_with_their_numbers(tmp_path, area):
 
 def test_a_refusal_names_the_numbers_and_keeps_the_float_file(tmp_path, area):
     """With a margin of nothing any loss is too much; an older 8-bit file is not left to be taken for a new one."""
-    (tmp_path / "s-int8.onnx").write_bytes(b"of an earlier export")
+    write_own_text(tmp_path / "s-int8.onnx", "of an earlier export")
     done = run(STUDENT, tmp_path / "s.onnx", "--int8", "--data", area, "--tile", 256, "--margin", 0)
     assert done.exit_code == 1
     text = " ".join(done.output.split())
     assert "was refused, because it may lose 0 points or more" in text
     assert "95 % interval" in text
     assert "9 tiles" in text
-    assert [file.name for file in tmp_path.iterdir()] == ["s.onnx"]
+    assert {file.name for file in tmp_path.iterdir()} == {"s.onnx", RECORD}
 
 
 def test_int8_needs_data(tmp_path):

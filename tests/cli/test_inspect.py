@@ -47,7 +47,7 @@ def test_settings_may_be_written_elsewhere(folder, tmp_path):
 def test_nothing_is_overwritten(folder, tmp_path):
     (tmp_path / "mine.yaml").write_text("mine")
     result = inspected(folder, "--out", tmp_path / "mine.yaml", code=2)
-    assert "mine.yaml: exists already and is not overwritten. Name another file with --out" in result.stderr
+    assert "mine.yaml: exists already, and was not written by kdcore" in result.stderr
     assert (tmp_path / "mine.yaml").read_text() == "mine"
     assert not (folder / "collection.yaml").exists()
 

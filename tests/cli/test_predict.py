@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -11,9 +12,13 @@ from typer.testing import CliRunner
 import kdcore
 from kdcore.cli import app
 from kdcore.cli.predict import threshold_of
-from kdcore.models.checkpoint import CheckpointInfo, save_network
+from kdcore.data.collection import Collection
+from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import build_network
-from tests.conftest import TINY, write_raster
+from kdcore.ownership import RECORD
+from kdcore.settings import ClassSettings, CollectionSettings, load, save
+from kdcore.training.run import checkpoint_info
+from tests.conftest import TINY, run_settings, write_collection, write_raster
 
 EXAMPLE = Path(kdcore.__file__).parent / "example"
 IMAGERY = EXAMPLE / "layers/outskirts/imagery.tif"
@@ -47,7 +52,42 @@ def test_the_example_student_maps_its_imagery(tmp_path):
     assert values["passes"] == 4
     assert sum(facts["pixels"] for facts in values["classes"].values()) == 896 * 896
     assert values["megapixels_per_second"] > 0
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == sorted([*values["files"], "imagery.json"])
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == sorted(
+        [*values["files"], "imagery.json", RECORD]
+    )
+
+
+def colours_of(folder, name):
+    """The colours of a map's classes and of its polygons."""
+    with rasterio.open(folder / f"{name}.classes.tif") as dataset:
+        table = dataset.colormap(1)
+    objects = geopandas.read_file(folder / f"{name}.gpkg")
+    return [table[0][:3], table[1][:3]], set(objects["colour"])
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_maps_have_the_colours_of_the_collection(tmp_path, rasters, kind):
+    """The checkpoint brings them, and so does its export."""
+    data = write_collection(tmp_path / "c", classes=2)
+    named = (("land", "#102030"), ("building", "#aabbcc"))
+    classes = tuple(ClassSettings(name=name, value=value, colour=colour) for value, (name, colour) in enumerate(named))
+    save(load(CollectionSettings, data).model_copy(update={"classes": classes}), data)
+    settings = run_settings(data)
+    info = checkpoint_info(settings, Collection.open(data))
+    model = tmp_path / "m.safetensors"
+    save_network(model, build_network(TINY, 3, 1, [128.0] * 3, [70.0] * 3, seed=0), info)
+    if kind == "onnx":
+        assert run("export", model, tmp_path / "m.onnx", "--tile", 128).exit_code == 0
+        model = tmp_path / "m.onnx"
+    result = run("predict", model, rasters[0], "--out", tmp_path / "maps", "--threshold", 0.01)
+    assert result.exit_code == 0, result.output
+    assert colours_of(tmp_path / "maps", "a") == ([(0x10, 0x20, 0x30), (0xAA, 0xBB, 0xCC)], {"#AABBCC"})
+
+
+def test_a_checkpoint_without_colours_still_opens_and_has_the_palettes(tmp_path, model, rasters):
+    assert load_network(model)[1].colours == ()
+    run("predict", model, rasters[0], "--out", tmp_path / "maps", "--threshold", 0.01)
+    assert colours_of(tmp_path / "maps", "a") == ([(0x99, 0x99, 0x99), (0xE6, 0x9F, 0x00)], {"#E69F00"})
 
 
 def test_several_rasters_and_one_that_does_not_fit(tmp_path, model, rasters):
@@ -58,7 +98,7 @@ def test_several_rasters_and_one_that_does_not_fit(tmp_path, model, rasters):
     assert "1 of 3 rasters could not be mapped" in result.stderr
     assert {path.name for path in (tmp_path / "maps").iterdir()} == {
         f"{name}.{end}" for name in "ab" for end in ("probabilities.tif", "classes.tif", "gpkg", "json")
-    }
+    } | {RECORD}
 
 
 def test_shares_of_two_processes_are_merged(tmp_path, model, rasters):

@@ -19,6 +19,7 @@ from kdcore.cli.predict import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.inference.merging import merge
 from kdcore.inference.prediction import Prediction, share
+from kdcore.ownership import RECORD
 from tests.conftest import UTM, write_raster
 from tests.disks import mounted, small_disk
 from tests.inference.engines import Known, first_band, predict
@@ -34,7 +35,7 @@ def noise(*shape):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORD)
 
 
 def test_maps_are_cloud_optimized_and_say_what_they_are(tmp_path):

@@ -15,6 +15,7 @@ from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
 from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, TrainingDiverged
 from kdcore.evaluation.scores import Scores
+from kdcore.files import HALF_WRITTEN
 from kdcore.inference.evaluate import evaluate, fill_values
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
@@ -190,15 +191,16 @@ class TestSigkill:
     def test_half_written_files_of_a_killed_process_are_cleared_away(self, collection, tmp_path):
         run = RunDirectory.create(tmp_path / "run", run_settings(collection))
         for name in (
-            "checkpoints/.state-abc123.safetensors",
+            f"checkpoints/{HALF_WRITTEN}state-abc123.safetensors",
             "checkpoints/.tmpcicEQE",
-            "maps/.d-abc123.tif",
-            ".report-abc123.json",
+            f"maps/{HALF_WRITTEN}d-abc123.tif",
+            f"{HALF_WRITTEN}report-abc123.json",
         ):
             (run.path / name).parent.mkdir(exist_ok=True)
             (run.path / name).write_bytes(b"half")
+        (run.path / ".my-notes.txt").write_text("not half-written, but a person's")
         execute(run)
-        assert not leftovers(run.path)
+        assert leftovers(run.path) == [str(run.path / ".my-notes.txt")]
 
 
 class TestInterruptions:
