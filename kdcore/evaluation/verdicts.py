@@ -8,8 +8,8 @@ from enum import StrEnum
 from kdcore.evaluation.uncertainty import Difference, Needed
 
 FEWEST_BLOCKS = 4.0
-"""With fewer independent blocks a verdict holds for the test ground only: correlation as long as the scene, with which
-intervals no longer cover, mostly looks like fewer than four (`benchmarks/coverage.py --beyond`)."""
+"""With fewer independent blocks a verdict holds for the test ground only. Correlation as long as the scene, with which
+intervals cover less, looks like fewer in a third to a half of the simulated studies (`benchmarks/coverage.py --beyond`)."""
 NOT_COVERED = ("the choice of the labelled places", "another training of the teacher", "other places and dates")
 METRIC_NAMES = {"mean_ap": "mean AP", "mean_iou": "mean IoU", "mean_boundary_iou": "Boundary IoU"}
 
