@@ -8,8 +8,8 @@ from enum import StrEnum
 from kdcore.evaluation.uncertainty import Difference, Needed
 
 FEWEST_BLOCKS = 4.0
-"""With fewer independent blocks a verdict holds for the test ground only. In simulations the fields whose correlation is
-as long as the scene, and whose intervals therefore no longer cover, look like fewer than four blocks in 8 of 10 cases."""
+"""With fewer independent blocks a verdict holds for the test ground only. Correlation as long as the scene, with which
+intervals cover less, looks like fewer in a third to a half of the simulated studies (`benchmarks/coverage.py --beyond`)."""
 NOT_COVERED = ("the choice of the labelled places", "another training of the teacher", "other places and dates")
 METRIC_NAMES = {"mean_ap": "mean AP", "mean_iou": "mean IoU", "mean_boundary_iou": "Boundary IoU"}
 

@@ -213,7 +213,7 @@ class TestAReport:
                 Scores.load(one / name).select([5]).save(one / name)
         code, out, _ = run("report", study)
         assert code == 0
-        assert "One test tile is too few" in " ".join(out.split())
+        assert "one test tile is too few" in " ".join(out.split())
 
     def test_of_what_is_no_study(self, tmp_path):
         assert "holds no study" in refused("report", tmp_path)

@@ -163,7 +163,10 @@ def test_equal_forms_pass_and_worse_ones_do_not():
     assert worse.candidate_ap == pytest.approx(0.9 + 0.1 / 1.1)
     assert worse.difference.points == pytest.approx(100 * (0.9 + 0.1 / 1.1 - 1))
     assert not worse.passes(0.5)
-    assert worse.passes(10)
+    assert not worse.passes(
+        5
+    )  # two neighbours in one scene are one place: how many such places there are is hardly known
+    assert worse.passes(15)
     assert "20 tiles; 100.00 in float, 99.09 with 8 bits" in worse.sentence(0.5)
 
 

@@ -234,7 +234,7 @@ def test_a_single_tile_has_no_interval_and_still_a_page(tiny_study, tmp_path):
             Scores.load(run / name).select([5]).save(run / name)
     report = study_report(study)
     assert report["comparison"]["mean_ap_points"]["low"] is None
-    assert "One test tile is too few" in Page(write_page(study, report)).text
+    assert "one test tile is too few" in Page(write_page(study, report)).text
 
 
 class TestPictures:
