@@ -28,6 +28,7 @@ SCENES = 8  # from so many (equally large) scenes on, scenes are the blocks
 LENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 13.0)
 NUGGETS = (0.0, 0.4)
 REACH = 0.6  # of the side of a square of so many tiles: longer correlations cannot be told from a constant
+INDEPENDENT = 3.0  # how much likelier independent tiles are taken to be, beforehand, than any one correlation
 WINDOW = 16  # tiles: likelihoods are computed in windows, so that time grows with the tiles and not with their cube
 
 
@@ -113,6 +114,7 @@ class Ground:
         still = scale.max(axis=0) < 1e-24  # contributions that are all nothing
         scale[:, still] = 1.0
         fit = -0.5 * (logs + np.log(ones))[:, None] - 0.5 * (count - 1) * np.log(np.maximum(scale, 1e-300))
+        fit[0] += np.log(INDEPENDENT)
         weights = np.exp(fit - fit.max(axis=0))
         weights /= weights.sum(axis=0)
         pairs = self._pairs(lengths, nuggets)

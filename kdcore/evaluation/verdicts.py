@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from kdcore.evaluation.uncertainty import Difference, Needed
 
-FEWEST_BLOCKS = 4.0
+FEWEST_BLOCKS = 6.0
 """With fewer independent blocks a verdict holds for the test ground only. Correlation as long as the scene, with which
 intervals cover less, looks like fewer in a third to a half of the simulated studies (`benchmarks/coverage.py --beyond`)."""
 NOT_COVERED = ("the choice of the labelled places", "another training of the teacher", "other places and dates")
@@ -134,7 +134,8 @@ def gap_in_words(
     if verdict is not Verdict.BETTER:
         return ""
     if share is None or interval is None:
-        return f"; the lead of the {reference} itself is uncertain ({gap.low:+.1f} to {gap.high:+.1f}), so no share of the gap is given"
+        lead = "teacher's lead" if reference == "teacher" else f"lead of the {reference}"
+        return f"; the {lead} itself is uncertain ({gap.low:+.1f} to {gap.high:+.1f}), so no share of the gap is given"
     passing = ", and passes it" if interval[0] > 1 else ""
     low, high = (100 * value for value in interval)
     return f"; it closes {100 * share:.0f} % of the gap to the {reference} ({low:.0f} to {high:.0f} %){passing}"

@@ -66,7 +66,7 @@ def expected_points(study, name, level=None):
         )
         index = test[0].scored.index(test[0].classes.index(name))
         totals, choices = (
-            [sum(scores.total()[side] for scores in part)[index] for side in (0, 1)] for part in (test, validation)
+            [sum(scores.on_map()[side] for scores in part)[index] for side in (0, 1)] for part in (test, validation)
         )
         at = int(best_level(*choices)) if level is None else level
         points[f"{index} {arm}"] = (
@@ -154,7 +154,7 @@ class TestThreshold:
         at = open_page("curves", study="five", threshold="30", validated="false", **{"class": "road"})
         scores = [Scores.load(run.scores) for run in arm_runs(studies / "five")["distilled"]]
         road, level = CLASSES.index("road"), round(0.30 * 254)
-        positives, negatives = (sum(s.total()[side] for s in scores)[road] / len(scores) for side in (0, 1))
+        positives, negatives = (sum(s.on_map()[side] for s in scores)[road] / len(scores) for side in (0, 1))
         real, found, wrong = (pixels.sum() * 4 / 1e4 for pixels in (positives, positives[level:], negatives[level:]))
         assert f"Found {found:.2f} of {real:.2f} ha, {wrong:.2f} ha false alarm" in amounts(at)
 
