@@ -123,7 +123,8 @@ MEANINGS: dict[str, str] = {
     "Budget.warmup": "share of the steps in which the learning rate rises",
     "Budget.clip": "largest norm of the gradient; `null` does not clip",
     "Budget.ema": "decay of averaged weights, for example 0.999: these are then validated and kept; `null` does not average",
-    "Budget.validate_every": "steps between validations; the checkpoint with the best mean AP is kept",
+    "Budget.validations": "validations, close together at first and farther apart later; the checkpoint with the best mean AP is kept",
+    "Budget.validate_every": "steps between validations, instead of their number",
     "Budget.save_every": "steps between saved states, from which an interrupted run goes on exactly",
     "Budget.rare_classes": "share of the crops that are placed on a class drawn evenly, so that rare ones are seen; the rest lies anywhere",
     "Budget.jitter": "change of brightness and contrast in training, in standard deviations of a band",
@@ -149,7 +150,8 @@ MEANINGS: dict[str, str] = {
     "RunSettings.hardware": "see `hardware:`",
     "RunSettings.teacher": "checkpoints whose average teaches; needed with alpha above 0",
     "RunSettings.teacher_flips": "as `teacher.flips`",
-    "RunSettings.labels": "as the study's `labels`",
+    "RunSettings.labels": "as the study's `labels`; the same share of the validation labels chooses checkpoint and thresholds",
+    "RunSettings.buffer": "pixels that validation keeps away from test; the crop, unless the study has a larger one",
     "RunSettings.start": "as one of `teacher.start`",
     "SweepSettings.space": "what is varied",
     "SweepSettings.objectives": "`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this "
@@ -216,7 +218,7 @@ student: tiny
 teacher:
   network: unet/resnet34
   budget: {steps: 500, crop: 128}
-budget: {steps: 400, crop: 128, validate_every: 100}
+budget: {steps: 400, crop: 128}
 recipe: {alpha: 0.7, temperature: 4}
 seeds: [0, 1, 2]
 """

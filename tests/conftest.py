@@ -57,7 +57,7 @@ def paint(rng: np.random.Generator, size: int, classes: int) -> tuple[np.ndarray
         height, width = rng.integers(8, size // 3, 2)
         labels[row : row + height, column : column + width] = rng.integers(1, classes)
     labels[:4, : 4 * classes] = np.repeat(np.arange(classes, dtype=np.uint8), 4)  # every class occurs
-    colours = [[90, 110, 60], [180, 120, 110], [60, 70, 120], [140, 140, 140], [30, 30, 30]]
+    colours = [[90, 110, 60], [180, 120, 110], [60, 70, 120], [140, 140, 140], [30, 30, 30], [230, 230, 235]]
     image = np.array(colours[:classes], dtype=np.float64)[labels].transpose(2, 0, 1) + rng.normal(
         0, 12, (3, size, size)
     )
@@ -73,7 +73,7 @@ def write_collection(root: Path, classes: int = 3, size: int = 128, unlabelled: 
         write_raster(root / f"masks/{name}.tif", labels, west=500_000 + 1000 * index)
     if unlabelled:
         write_raster(root / "unlabelled/u.tif", paint(rng, size, classes)[0], west=509_000)
-    names = ["land", "building", "water", "road", "shadow"][:classes]
+    names = ["land", "building", "water", "road", "shadow", "snow"][:classes]
     values = {
         "name": "small",
         "classes": tuple(ClassSettings(name=name, value=index) for index, name in enumerate(names)),

@@ -26,7 +26,7 @@ from kdcore.settings import (
     TeacherSettings,
     save,
 )
-from tests.log_odds import log_odds
+from tests.odds import odds_at
 from tests.synthetic_study import write_run
 
 UTM = "EPSG:32645"
@@ -106,7 +106,7 @@ def make_map_study(
 def score(classes: Sequence[str], levels: np.ndarray, labels: np.ndarray) -> Scores:
     """Scores of a map against its labels."""
     builder = ScoresBuilder(classes, (1,) if len(classes) == 2 else tuple(range(len(classes))), tile=128)
-    builder.add_window("test_area", 0, 0, log_odds(levels), labels, 2)
+    builder.add_window("test_area", 0, 0, odds_at(levels), labels, 2)
     return builder.build()
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from scipy.special import logit
 
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.levels import odds_of
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
@@ -102,7 +102,7 @@ def score(labels: np.ndarray, skill: float, rng: np.random.Generator, classes: S
         known = np.arange(len(classes))[:, None, None] == truth
         logits = 1.4 * (skill * known + noise / noise.std() * 1.3)
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=0)
-        builder.add_window(f"scene{number}", 0, 0, logit(probabilities[list(scored)]), truth, 1)
+        builder.add_window(f"scene{number}", 0, 0, odds_of(probabilities[list(scored)]).astype(np.float32), truth, 1)
     return builder.build()
 
 

@@ -1,30 +1,62 @@
-"""From log-odds and labels of windows to the counts of `kdcore.evaluation.scores`, in bounded memory.
+"""From odds and labels of windows to the counts of `kdcore.evaluation.scores`, in bounded memory.
 
-The first two million pixels are held back: the levels of each class are chosen from them, then they are counted like all others.
+The first million pixels are held back: the levels of each class are chosen from them, then they are counted like all others.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from kdcore.errors import DataError
 from kdcore.evaluation.boundaries import boundary_band
-from kdcore.evaluation.levels import CODES, NODATA, Coding, Floats, Levels, choose_borders
+from kdcore.evaluation.levels import CODES, NODATA, Floats, Levels, Singles, choose_borders, code_of
 from kdcore.evaluation.scores import (
     Counts,
     Integers,
     Scores,
-    Singles,
     Tile,
     check_classes,
     compact,
     stack_tables,
 )
 
-_HELD_BACK = 1 << 21  # pixels
+_HELD_BACK = 1 << 20  # pixels
+
+
+class Lookup(NamedTuple):
+    """Finds the levels of pixels.
+
+    Attributes:
+        of_code: (CODES,) the highest level that begins in a code.
+        lowest: (L,) lowest odds of each level.
+        most: levels that begin in one code.
+    """
+
+    of_code: NDArray[np.uint16]
+    lowest: Singles
+    most: int
+
+    @classmethod
+    def of(cls, lowest: Singles) -> Self:
+        """For levels with these lowest odds, rising from 0."""
+        starts = code_of(lowest)
+        of_code = np.repeat(np.arange(len(lowest), dtype=np.uint16), np.diff(starts, append=CODES))
+        return cls(of_code, lowest, int(np.bincount(starts).max()))
+
+    def level(self, odds: Singles) -> NDArray[np.uint16]:
+        """The last level whose lowest odds a pixel reaches; same shape as odds."""
+        levels = np.take(self.of_code, code_of(odds), mode="clip")
+        below = odds < np.take(self.lowest, levels, mode="clip")
+        levels -= below
+        if self.most > 1:  # several levels begin in the codes of a few pixels
+            few = np.flatnonzero(below)
+            of_few, odds = levels.ravel()[few], odds.ravel()[few]
+            for _ in range(self.most - 1):
+                of_few -= odds < self.lowest[of_few]
+            levels.ravel()[few] = of_few
+        return levels
 
 
 class ScoresBuilder:
@@ -47,10 +79,9 @@ class ScoresBuilder:
         self._matrices: list[tuple[Integers, Integers]] = []
         self._waiting: list[tuple[Singles, Levels]] = []
         self._waiting_pixels = 0
-        self._codings: list[Coding] = []
-        self._starts: list[NDArray[np.intp]] = []
+        self._lookups: list[Lookup] = []  # for each class
         nothing = np.zeros((len(self.scored), 1), dtype=np.float32)
-        self._table: tuple[Singles, Singles, Singles] = (nothing - np.inf, nothing, nothing)
+        self._table: tuple[Singles, Singles, Singles] = (nothing, nothing, nothing)
         self._histograms: list[Counts] = []
 
     def add_window(
@@ -58,7 +89,7 @@ class ScoresBuilder:
         scene: str,
         row: int,
         column: int,
-        log_odds: NDArray[np.floating[Any]],
+        odds: Singles,
         labels: Levels,
         boundary_pixels: int,
         *,
@@ -70,11 +101,11 @@ class ScoresBuilder:
             scene: id of the scene.
             row: first row of the window in the scene, a multiple of the tile's side.
             column: first column, likewise.
-            log_odds: (K, H, W) ln p / (1 - p) of the scored classes; infinity is allowed.
+            odds: (K, H, W) float32, p / (1 - p) of the scored classes; infinity is allowed.
             labels: (H, W) index of the true class; 255 = not scored, where there is no label or no prediction.
             boundary_pixels: width of the boundary band.
-            predicted: (H, W) index of the predicted class; without it the class of the highest log-odds (the first of
-                equals), or for one map where they are 0 or more.
+            predicted: (H, W) index of the predicted class; without it the class of the highest odds (the first of
+                equals), or for one map where they are 1 or more.
 
         Raises:
             DataError: the window is not aligned to tiles, or shapes, types or values do not fit.
@@ -83,11 +114,11 @@ class ScoresBuilder:
             raise DataError(
                 f"{scene}: a window starts at row {row}, column {column}, which is no multiple of the tile ({self.tile})."
             )
-        _check_arrays(log_odds, labels, predicted, len(self.scored), scene)
+        _check_arrays(odds, labels, predicted, len(self.scored), scene)
         valid = labels != NODATA
         truth = _known("label", labels, valid, self.classes, scene)
         if predicted is None:
-            predicted = log_odds[0] >= 0 if len(log_odds) == 1 else log_odds.argmax(axis=0)
+            predicted = odds[0] >= 1 if len(odds) == 1 else odds.argmax(axis=0)
         decided = _known("predicted label", predicted, valid, self.classes, scene)
         bands = []
         for index in range(len(self.classes)):
@@ -105,9 +136,9 @@ class ScoresBuilder:
             for (rows, columns), keep in zip(cuts, kept, strict=True)
             if keep
         ]
-        self._waiting.append((log_odds.astype(np.float32, copy=False), truth))
+        self._waiting.append((odds, truth))
         self._waiting_pixels += truth.size
-        if self._codings or self._waiting_pixels >= _HELD_BACK:
+        if self._lookups or self._waiting_pixels >= _HELD_BACK:
             self._count_waiting()
 
     def build(self) -> Scores:
@@ -137,64 +168,54 @@ class ScoresBuilder:
 
     def _count_waiting(self) -> None:
         """Count the windows that were held back, in levels that are chosen from them if there are none yet."""
-        if not self._codings and self._waiting:
-            chosen = [self._choose(index, number) for index, number in enumerate(self.scored)]
-            self._codings, self._starts = [coding for coding, _, _ in chosen], [starts for _, starts, _ in chosen]
-            self._table = stack_tables([table for _, _, table in chosen])
+        if not self._lookups and self._waiting:
+            tables = []
+            for index, number in enumerate(self.scored):
+                lookup, table = self._choose(index, number)
+                self._lookups.append(lookup)
+                tables.append(table)
+            self._table = stack_tables(tables)
         counted = len(self._histograms)
-        for (log_odds, truth), kept in zip(self._waiting, self._kept[counted:], strict=True):
-            self._histograms.append(self._count(log_odds, truth)[kept])
+        for (odds, truth), kept in zip(self._waiting, self._kept[counted:], strict=True):
+            self._histograms.append(self._count(odds, truth)[kept])
         self._waiting = []
 
-    def _choose(self, index: int, number: int) -> tuple[Coding, NDArray[np.intp], tuple[Floats, Floats, Floats]]:
-        """Coding, first codes and table (lowest log-odds, probability, ties) of the levels of one scored class."""
+    def _choose(self, index: int, number: int) -> tuple[Lookup, tuple[Floats, Floats, Floats]]:
+        """Where a pixel's level is found, and the table (lowest odds, probability, ties) of the levels of one scored class."""
         scored = [truth != NODATA for _, truth in self._waiting]
         odds = np.concatenate([some[index][valid] for (some, _), valid in zip(self._waiting, scored, strict=True)])
         real = np.concatenate([truth[valid] == number for (_, truth), valid in zip(self._waiting, scored, strict=True)])
-        coding = Coding.fitting(odds)
-        codes = coding.encode(odds)
-        positives, negatives = (np.bincount(codes[side], minlength=CODES) for side in (real, ~real))
-        starts, lowest = choose_borders(positives, negatives, coding)
-        table = _levels_of_codes(starts)
-        above = odds >= np.take(
-            lowest.astype(np.float32), np.take(table, codes)
-        )  # a code may hold the border of two levels
-        halves = 2 * codes.astype(np.int32) + above
-        level = np.repeat(table.astype(np.intp), 2)
-        level[2 * starts[1:]] -= 1
-        found = np.bincount(halves[real], minlength=2 * CODES)
-        pixels, said, positive, squares = (
-            np.bincount(level, weights=values, minlength=len(starts))
-            for values in (
-                np.bincount(halves, minlength=2 * CODES),
-                np.bincount(halves, weights=expit(odds), minlength=2 * CODES),
-                found,
-                found.astype(np.float64) ** 2,
-            )
+        values, numbers = np.unique(odds[real], return_counts=True)
+        lowest = choose_borders(values, numbers, np.bincount(code_of(odds[~real]), minlength=CODES))
+        lookup = Lookup.of(lowest)
+        levels = lookup.level(odds)
+        share = 1 - 1 / (1 + odds.astype(np.float64))
+        pixels, said = (np.bincount(levels, weights=some, minlength=len(lowest)) for some in (None, share))
+        middle = lowest / (1 + lowest.astype(np.float64))
+        probability = np.divide(said, pixels, out=np.nan_to_num(middle, nan=1.0), where=pixels > 0)
+        of_values = lookup.level(values)
+        whole, squares = (
+            np.bincount(of_values, weights=some, minlength=len(lowest))
+            for some in (numbers, numbers.astype(float) ** 2)
         )
-        probability = np.divide(said, pixels, out=expit(lowest), where=pixels > 0)
-        return coding, starts, (lowest, probability, squares / np.maximum(positive, 1) ** 2)
+        return lookup, (lowest.astype(np.float64), probability, squares / np.maximum(whole, 1) ** 2)
 
-    def _count(self, log_odds: Singles, truth: Levels) -> Counts:
+    def _count(self, odds: Singles, truth: Levels) -> Counts:
         """Positives and negatives of a window's tiles by level, (tiles, 2, K, L)."""
-        lowest = self._table[0]
-        size = lowest.shape[1]
-        sides = np.where(truth == NODATA, np.uint16(2 * size), np.uint16(size))  # negatives, or a part that is cut off
+        size = self._table[0].shape[1]
+        unscored = truth == NODATA
+        unscored = unscored if unscored.any() else None
         cuts = _cuts(truth.shape, self.tile)
-        counts = np.empty((len(cuts), 2, len(log_odds), size), dtype=np.uint32)
-        for index, (number, coding, starts) in enumerate(zip(self.scored, self._codings, self._starts, strict=True)):
-            bins = np.take(_levels_of_codes(starts), coding.encode(log_odds[index]))
-            bins -= log_odds[index] < np.take(lowest[index], bins)  # a code may hold the border of two levels
-            bins += np.where(truth == number, np.uint16(0), sides)
+        counts = np.empty((len(cuts), 2, len(odds), size), dtype=np.uint32)
+        for index, (number, lookup) in enumerate(zip(self.scored, self._lookups, strict=True)):
+            bins = lookup.level(odds[index])
+            bins += np.multiply(truth == number, np.uint16(size))
+            if unscored is not None:
+                bins[unscored] = 2 * size  # a part that is cut off
             for place, cut in enumerate(cuts):  # tile by tile, so that everything stays in the processor's cache
                 found = np.bincount(bins[cut].ravel(), minlength=2 * size)[: 2 * size]
-                counts[place, :, index] = found.reshape(2, size)
+                counts[place, 1, index], counts[place, 0, index] = found[:size], found[size:]
         return compact(counts)
-
-
-def _levels_of_codes(starts: NDArray[np.intp]) -> NDArray[np.uint16]:
-    """The level of each of the 65,536 codes."""
-    return np.repeat(np.arange(len(starts), dtype=np.uint16), np.diff(starts, append=CODES))
 
 
 def _cuts(shape: tuple[int, ...], tile: int) -> list[tuple[slice, slice]]:
@@ -228,22 +249,20 @@ def _confusion(truth: Levels, decided: Levels, size: int) -> Integers:
 
 
 def _check_arrays(
-    log_odds: NDArray[np.floating[Any]],
+    odds: Singles,
     labels: Levels,
     predicted: NDArray[np.integer[Any] | np.bool_] | None,
     maps: int,
     where: str,
 ) -> None:
     """Refuse arrays whose type or shape would count something else than meant."""
-    if log_odds.dtype.kind != "f" or labels.dtype != np.uint8:
+    if odds.dtype != np.float32 or labels.dtype != np.uint8:
+        raise DataError(f"{where}: odds are {odds.dtype} and labels {labels.dtype}, but must be float32 and uint8.")
+    if labels.ndim != 2 or not labels.size or odds.shape != (maps, *labels.shape):
         raise DataError(
-            f"{where}: log-odds are {log_odds.dtype} and labels {labels.dtype}, but must be floats and uint8."
+            f"{where}: odds are {odds.shape} and labels {labels.shape}; wanted are ({maps}, H, W) and (H, W)."
         )
-    if labels.ndim != 2 or not labels.size or log_odds.shape != (maps, *labels.shape):
-        raise DataError(
-            f"{where}: log-odds are {log_odds.shape} and labels {labels.shape}; wanted are ({maps}, H, W) and (H, W)."
-        )
-    if np.isnan(log_odds.min()):  # a minimum passes NaN on
+    if not odds.min() >= 0:  # a minimum passes NaN on
         raise DataError(f"{where}: a network's output holds 'nan', so nothing can be scored: its training diverged.")
     if predicted is not None and predicted.shape != labels.shape:
         raise DataError(f"{where}: predicted labels are {predicted.shape}, but the labels are {labels.shape}.")

@@ -22,6 +22,7 @@ from kdcore.evaluation.levels import (
     MAP_BORDERS,
     NODATA,
     Floats,
+    Singles,
     regroup,
 )
 from kdcore.files import replacing
@@ -33,7 +34,6 @@ _TABLE = ("levels", "probability", "ties")
 
 Integers = NDArray[np.int64]
 Counts = NDArray[np.unsignedinteger[Any]]
-Singles = NDArray[np.float32]
 Tile = tuple[str, int, int]
 
 
@@ -45,7 +45,7 @@ class Scores:
         classes: names of all C classes.
         scored: indices of the K classes that have a probability map: (0, ..., C-1), or (1,) of two classes.
         tiles: scene id, row and column (px) of each tile's upper-left corner; T of them, none twice.
-        levels: (K, L) lowest log-odds of each level, rising from -infinity; see `kdcore.evaluation.levels`.
+        levels: (K, L) lowest odds p / (1 - p) of each level, rising from 0; see `kdcore.evaluation.levels`.
         probability: (K, L) mean probability of each level.
         ties: (K, L) in [0, 1], how much a level's positives share one probability: the sum of squared shares of its codes.
             1 where they are ties, near 0 where they are many values; `average_precision` takes it.

@@ -20,7 +20,7 @@ from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.layers import add_overviews
-from kdcore.models.networks import SegmentationNetwork, log_odds, probabilities
+from kdcore.models.networks import SegmentationNetwork, odds, probabilities
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.models.teacher import Teacher
 from kdcore.settings import EvaluationSettings, SplitName
@@ -82,7 +82,7 @@ def evaluate(
                     scene.id,
                     box.row,
                     box.column,
-                    log_odds(logits[None])[0].cpu().numpy(),
+                    odds(logits[None])[0].cpu().numpy(),
                     labels,
                     boundary_pixels(settings.boundary_metres, scene.metres_per_pixel),
                     predicted=predicted.cpu().numpy().astype(np.uint8),

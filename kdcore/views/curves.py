@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
-from scipy.special import expit
 
 from kdcore.evaluation.bands import RECALLS, ArmCurves, StudyCurves
 from kdcore.evaluation.levels import GRID, LEVELS
@@ -24,7 +23,7 @@ SMALLEST = 0.005  # recall, from which on a curve is drawn
 STEP = 0.02  # of recall, from which on a curve is drawn with a corner
 LONGEST = 28  # characters of a class's name in a figure
 MEAN_NAME = "mean of all classes"
-_THRESHOLDS = expit(GRID[::-1])
+_THRESHOLDS = GRID[::-1] / (1 + GRID[::-1])
 
 
 def view_name(curves: StudyCurves, view: int, longest: int = 60) -> str:

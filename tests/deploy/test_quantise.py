@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from scipy.special import logit
 
 from kdcore.deploy.export import export_onnx, parity
 from kdcore.deploy.gate import Gate, gate, judge, windows_of
@@ -13,6 +12,7 @@ from kdcore.deploy.record import Difference
 from kdcore.deploy.tiles import sample_tiles
 from kdcore.errors import CheckpointError, DataError
 from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.levels import odds_of
 from kdcore.inference.engines import open_engine
 from kdcore.models.onnx import OnnxNetwork, read_info
 from tests.deploy.networks import example_checkpoint
@@ -148,7 +148,7 @@ def scores(worse_tiles=0, tiles=20):
     labels[:16] = 1
     for index in range(tiles):
         sure = np.where(labels == 1, 0.9, 0.1)
-        odds = logit((np.full((32, 32), 0.5) if index < worse_tiles else sure)[None].astype(np.float32))
+        odds = odds_of((np.full((32, 32), 0.5) if index < worse_tiles else sure)[None]).astype(np.float32)
         builder.add_window("s", 0, 32 * index, odds, labels, 2, predicted=labels)
     return builder.build()
 

@@ -14,7 +14,7 @@ from kdcore.evaluation.operating import MEAN
 from kdcore.evaluation.recalls import precision_between, precision_in_steps
 from kdcore.evaluation.scores import Scores
 from tests.evaluation.test_compare import in_scenes
-from tests.log_odds import log_odds, map_table
+from tests.odds import map_table, odds_at
 
 TILE = 8
 CLASSES = ("land", "road", "water")
@@ -32,7 +32,7 @@ def levels_of(rng, labels, skill, classes=3):
 
 def scores_of(levels, labels, classes=CLASSES):
     builder = ScoresBuilder(classes, range(len(classes)), tile=TILE)
-    builder.add_window("scene", 0, 0, log_odds(levels), labels, 1)
+    builder.add_window("scene", 0, 0, odds_at(levels), labels, 1)
     return builder.build()
 
 

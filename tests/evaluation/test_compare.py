@@ -17,7 +17,7 @@ from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.uncertainty import Difference, Needed
 from kdcore.evaluation.verdicts import Lack, Verdict, among, decide, gap_in_words, put_in_words
-from tests.log_odds import log_odds
+from tests.odds import odds_at
 
 TILE = 8
 ROAD = ("background", "road")
@@ -26,7 +26,7 @@ ROAD = ("background", "road")
 def scores_from(levels, labels, classes=ROAD, scored=(1,)):
     """Scores of one image, (K, H, W) levels and (H, W) labels, in tiles of 8 px."""
     builder = ScoresBuilder(classes, scored, tile=TILE)
-    builder.add_window("scene", 0, 0, log_odds(np.asarray(levels, np.uint8)), np.asarray(labels, np.uint8), 1)
+    builder.add_window("scene", 0, 0, odds_at(np.asarray(levels, np.uint8)), np.asarray(labels, np.uint8), 1)
     return builder.build()
 
 

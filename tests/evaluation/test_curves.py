@@ -33,7 +33,7 @@ from kdcore.evaluation.curves import (
     reliability_curve,
 )
 from kdcore.evaluation.levels import LEVELS
-from tests.log_odds import log_odds
+from tests.odds import odds_at
 
 histograms = arrays(np.int64, LEVELS, elements=st.integers(0, 50), fill=st.just(0))
 
@@ -59,7 +59,7 @@ def pixels(seed, size=4000, share=0.2):
 
 def confusion_of(levels, labels):
     builder = ScoresBuilder(tuple("abcd"), range(4))
-    builder.add_window("scene", 0, 0, log_odds(levels), labels, 1)
+    builder.add_window("scene", 0, 0, odds_at(levels), labels, 1)
     return builder.build().confusion[0]
 
 

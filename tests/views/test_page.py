@@ -19,7 +19,7 @@ from kdcore.settings import CollectionSettings, SplitSettings
 from kdcore.views.page import pick_tiles, picture_rows, write_page
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 from tests.conftest import write_collection
-from tests.log_odds import map_table
+from tests.odds import map_table
 from tests.synthetic_study import make_study
 
 VIRTUAL = ("br", "img", "input", "meta", "link", "hr", "col")
