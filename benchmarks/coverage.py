@@ -113,7 +113,7 @@ class World:
 
 def spread_out(steps: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., STEPS) -> (..., levels of a histogram)."""
-    histogram = np.zeros((*steps.shape[:-1], LEVELS), dtype=np.uint32)
+    histogram = np.zeros((*steps.shape[:-1], LEVELS), dtype=steps.dtype)
     histogram[..., LEVEL] = steps
     return histogram
 
@@ -129,7 +129,7 @@ def scores_of(tiles, positive, negative, separation, rng: np.random.Generator) -
     table = (row[None].astype(np.float32) for row in (MAP_BORDERS, np.arange(LEVELS) / (LEVELS - 1), np.ones(LEVELS)))
     levels, probability, ties = table
     return Scores(
-        ("no", "yes"), (1,), tiles, levels, probability, ties, positives[:, None], negatives[:, None],
+        ("no", "yes"), (1,), tiles, levels, probability, ties, positives[:, None].astype(np.uint16), negatives[:, None].astype(np.uint16),
         confusion.astype(np.int64), boundary,
     )  # fmt: skip
 

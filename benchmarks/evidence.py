@@ -256,7 +256,7 @@ class Experiment:
             sentences.append(
                 f"Student: {self.settings.student.architecture} with {self.settings.student.encoder}, {student['parameters']:,} parameters, "
                 f"1/{parameters / student['parameters']:.0f} of the teacher's; {100 * student['labels']:.1f} % of the labels; {budget.steps} steps "
-                f"of {budget.batch_size} labelled crops of {budget.crop} px, best of {budget.steps // budget.validate_every} checkpoints."
+                f"of {budget.batch_size} labelled crops of {budget.crop} px, best of {len(budget.validation_steps)} checkpoints."
             )
             extras = teacher_extras(
                 {
