@@ -51,7 +51,6 @@ def shortened(budget: Budget, share: float) -> Budget:
     """The same with fewer steps, and as many validations."""
     changes = {
         "steps": max(2, round(share * budget.steps)),
-        "validate_every": max(1, round(share * budget.validate_every)),
     }
     return budget.model_copy(update=changes)
 

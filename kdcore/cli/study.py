@@ -46,6 +46,7 @@ OverwriteOption = Annotated[
 def demo(
     out: OutOption = Path("studies/demo"),
     seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
+    seeds: Annotated[int, typer.Option(help="Trainings of each student; one gives no verdict.", min=1, max=100)] = 1,
     as_json: JsonOption = False,
     record_into: Annotated[
         Path | None,
@@ -54,7 +55,8 @@ def demo(
 ) -> None:
     """The whole story on a procedural area: teacher, student alone, distilled student, verdict. About five minutes on two cores."""
     about = About(title=f"Demo area {seed}", demo=seed, created=time.time())
-    study = StudyFolder.begin(out.absolute(), STUDY_PRESETS["demo"], about)
+    settings = STUDY_PRESETS["demo"].model_copy(update={"seeds": tuple(range(seeds))})
+    study = StudyFolder.begin(out.absolute(), settings, about)
     work_in_terminal(study, as_json)
     if record_into is not None:
         size = record(study, record_into.absolute())

@@ -18,7 +18,7 @@ RUN_FILES = ("status.json", "metrics.jsonl", "report.json", "scores.npz", "score
 def record(study: StudyFolder, folder: Path) -> int:
     """Copy what the dashboard shows of a study, without the teacher's weights and without paths of this machine.
 
-    The map keeps the first scene only where all would be too large; curves and numbers keep all.
+    The map keeps the first seed of each student, and the first scene only where all would be too large; curves and numbers keep all.
 
     Args:
         study: finished, on a demo area.
@@ -71,11 +71,16 @@ def copy(study: StudyFolder, target: Path, scenes: list[dict[str, object]]) -> N
     for scene in scenes:
         shutil.copytree(study.layers / str(scene["id"]), target / "layers" / str(scene["id"]))
     for run in study.runs():
-        copy_run(run, RunDirectory(target / "runs" / run.path.name), [str(scene["name"]) for scene in scenes])
+        copy_run(
+            run,
+            RunDirectory(target / "runs" / run.path.name),
+            [str(scene["name"]) for scene in scenes],
+            shown=run.settings.arm == "teacher" or run.settings.seed == study.settings.seeds[0],
+        )
 
 
-def copy_run(run: RunDirectory, target: RunDirectory, scenes: list[str]) -> None:
-    """Copy one run; a student with its best weights."""
+def copy_run(run: RunDirectory, target: RunDirectory, scenes: list[str], shown: bool) -> None:
+    """Copy one run; one that is shown with its maps, and a student's with its best weights."""
     settings = run.settings
     here = {
         "collection": Path("collection.yaml"),
@@ -84,6 +89,8 @@ def copy_run(run: RunDirectory, target: RunDirectory, scenes: list[str]) -> None
     save(settings.model_copy(update=here), target.path / "settings.yaml")
     for name in RUN_FILES:
         shutil.copy(run.path / name, target.path)
+    if not shown:
+        return
     for scene in scenes:
         target.maps.mkdir(exist_ok=True)
         shutil.copy(run.maps / f"{scene}.tif", target.maps)
