@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from rasterio.warp import transform_bounds
 
+from kdcore.data.pairing import POLYGON_SUFFIXES as POLYGON_SUFFIXES
+from kdcore.data.pairing import Pair, find_pairs, normal, show_places
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
 from kdcore.errors import DataError, SettingsError
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
 
-POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
 FILE_NAME = "collection.yaml"
 WHOLE_HASH_BYTES = 1 << 30  # larger files are hashed at 64 places
 
@@ -44,13 +45,13 @@ class Collection:
         self.root = root
         self.path = path
         self.reader = SceneReader(settings)
-        self.scenes = tuple(self._find_scenes())
-        self.unlabelled = tuple(
-            describe_scene(image, settings) for image in list_files(root / settings.unlabelled, IMAGE_SUFFIXES)
-        )
+        pairs, unlabelled = find_pairs(root, settings)
+        self.scenes = tuple(self._find_scenes(pairs))
+        self.unlabelled = tuple(describe_scene(match.file, settings, name=match.name) for match in unlabelled)
         if not self.scenes:
             raise DataError(
-                f"{root / settings.images}: holds no images ({', '.join(IMAGE_SUFFIXES)}). See docs/data-format.md for the layout."
+                f"{root}: {show_places(settings.images)} holds no images ({', '.join(IMAGE_SUFFIXES)}). "
+                "See docs/data-format.md for the layout."
             )
         self._check_bands()
         self._assignment = self._assign()
@@ -76,7 +77,7 @@ class Collection:
         root = file.parent if settings.root is None else (file.parent / settings.root.expanduser())
         if not root.is_dir():
             raise SettingsError(
-                f"{file}: `root: {settings.root}` is no folder. Write the path of the folder that holds {settings.images}/."
+                f"{file}: `root: {settings.root}` is no folder. Write the path of the folder that holds {show_places(settings.images)}."
             )
         return cls(settings, root.resolve(), file.resolve())
 
@@ -117,39 +118,30 @@ class Collection:
     @cached_property
     def content_hash(self) -> str:
         """A hash of every file's contents and of the settings that change what is read from them."""
-        total = hashlib.sha256(repr(self.settings.model_dump(mode="json", exclude={"root", "name"})).encode())
+        settings = self.settings.model_dump(mode="json", exclude={"root", "name"})
+        if settings["image_field"] is None:  # keeps the hash of collections that are older than this field
+            del settings["image_field"]
+        total = hashlib.sha256(repr(settings).encode())
+        vectors = {scene.polygons: hash_file(scene.polygons) for scene in self.scenes if scene.polygons is not None}
         for scene in (*self.scenes, *self.unlabelled):
             for file in (scene.image, scene.mask, scene.polygons):
-                if file is not None:
-                    total.update(f"{file.relative_to(self.root)}:{hash_file(file)}".encode())
+                if file is not None:  # one vector file may serve all scenes
+                    total.update(f"{file.relative_to(self.root)}:{vectors.get(file) or hash_file(file)}".encode())
         return total.hexdigest()[:16]
 
-    def _find_scenes(self) -> Iterable[Scene]:
+    def _find_scenes(self, pairs: Iterable[Pair]) -> Iterable[Scene]:
         settings = self.settings
-        masks = {file.stem: file for file in list_files(self.root / settings.masks, IMAGE_SUFFIXES)}
-        polygons = {file.stem: file for file in list_files(self.root / settings.labels, POLYGON_SUFFIXES)}
-        use_masks = settings.labels_from != "polygons"
-        use_polygons = settings.labels_from != "masks"
         pattern = re.compile(settings.scene) if settings.scene else None
-        seen: dict[str, Path] = {}
-        for image in list_files(self.root / settings.images, IMAGE_SUFFIXES):
-            if image.stem in seen:
-                raise DataError(
-                    f"{image}: has the same stem as {seen[image.stem].name}; stems name scenes and pair them with labels. Rename one."
-                )
-            seen[image.stem] = image
-            group = image.stem
+        for pair in pairs:
+            group = pair.name
             if pattern is not None:
-                match = pattern.fullmatch(image.stem)
+                match = pattern.fullmatch(pair.name)
                 if match is None:
                     raise DataError(
-                        f"{image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."
+                        f"{pair.image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."
                     )
                 group = match["scene"]
-            mask = masks.get(image.stem) if use_masks else None
-            yield describe_scene(
-                image, settings, mask, polygons.get(image.stem) if use_polygons and mask is None else None, group
-            )
+            yield describe_scene(pair.image, settings, pair.mask, pair.polygons, group, pair.name)
 
     def _check_bands(self) -> None:
         first = self.scenes[0]
@@ -162,14 +154,23 @@ class Collection:
 
     def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
         split = self.settings.split
-        patterns: list[tuple[SplitName, str]] = [(name, pattern) for name in SPLITS for pattern in getattr(split, name)]
+        entries: list[tuple[SplitName, str]] = [
+            (name, normal(text)) for name in SPLITS for text in getattr(split, name)
+        ]
+        # What is the name of a scene means that scene, even where it could be read as a pattern ('tile [1]').
+        names = {scene.group for scene in self.scenes} if split.by == "scene" else set()
+        literal: dict[str, list[tuple[SplitName, str]]] = {}
+        for name, text in entries:
+            literal.setdefault(text, []).append((name, text))
+        patterns = [(name, text) for name, text in entries if text not in names]
         used: set[str] = set()
         assignment: dict[str, dict[SplitName, list[Box]]] = {}
         for scene in self.scenes:
             parts: dict[SplitName, list[Box]] = {name: [] for name in SPLITS}
             cells = {scene.group: scene.box} if split.by == "scene" else grid_cells(scene.box, split.grid or (1, 1))
             for cell, box in cells.items():
-                matches = [(name, pattern) for name, pattern in patterns if fnmatch.fnmatchcase(cell, pattern)]
+                matches = literal.get(cell, []) if cell in names else []
+                matches = matches + [(name, text) for name, text in patterns if fnmatch.fnmatchcase(cell, text)]
                 used.update(pattern for _, pattern in matches)
                 owners = sorted({name for name, _ in matches})
                 if len(owners) > 1:
@@ -180,17 +181,17 @@ class Collection:
                 if owners:
                     if not scene.labelled:
                         raise DataError(
-                            f"{scene.image}: is in the {owners[0]} part but has no labels in {self.settings.masks}/ or {self.settings.labels}/. "
-                            f"Add them, or move the image to {self.settings.unlabelled}/."
+                            f"{scene.image}: is in the {owners[0]} part but has no labels in {show_places(self.settings.masks)} or "
+                            f"{show_places(self.settings.labels)}. Add them, or move the image to {show_places(self.settings.unlabelled)}."
                         )
                     parts[owners[0]].append(box)
             assignment[scene.id] = parts
-        unused = [pattern for _, pattern in patterns if pattern not in used]
+        unused = [text for _, text in entries if text not in used]
         if unused:
-            names = sorted({scene.group for scene in self.scenes}) if split.by == "scene" else ["r1c1", "..."]
+            there = sorted(names) if split.by == "scene" else ["r1c1", "..."]
             raise DataError(
-                f"{self.path or self.root}: `split` names {unused[0]!r}, which is no {split.by} here. There are: {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}."
+                f"{self.path or self.root}: `split` names {unused[0]!r}, which is no {split.by} here. There are: {', '.join(there[:12])}"
+                f"{', ...' if len(there) > 12 else ''}."
             )
         return assignment
 

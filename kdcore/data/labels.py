@@ -123,12 +123,14 @@ class MaskSource:
 class PolygonSource:
     """Polygons in any CRS, burnt onto the scene's grid in the file's order; elsewhere is the first class."""
 
-    def __init__(self, path: Path, settings: CollectionSettings, crs: CRS | None) -> None:
+    def __init__(self, path: Path, settings: CollectionSettings, crs: CRS | None, image: Path | None = None) -> None:
         if crs is None:
             raise DataError(
                 f"{path}: the image of these polygons has no CRS, so they cannot be placed. Use a mask, or georeference the image."
             )
         frame = read_polygons(path)
+        if settings.image_field is not None and image is not None:
+            frame = of_image(frame, settings.image_field, image, path)
         try:
             frame = frame.to_crs(crs.to_wkt())
         except Exception as error:  # pyproj raises several kinds
@@ -193,6 +195,20 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
     if frame.empty:
         raise DataError(f"{path}: holds no polygons. Points and lines cannot be used as labels; buffer them first.")
     return frame.reset_index(drop=True)
+
+
+def of_image(frame: geopandas.GeoDataFrame, field: str, image: Path, path: Path) -> geopandas.GeoDataFrame:
+    """The polygons whose field names an image: by its file's name, with or without suffix and folders.
+
+    Raises:
+        DataError: there is no such field.
+    """
+    if field not in frame.columns:
+        raise DataError(
+            f"{path}: has no field {field!r} for `image_field`; it has {', '.join(map(str, frame.columns.drop('geometry')))}."
+        )
+    names = frame[field].astype(str).str.replace("\\", "/").str.rpartition("/")[2]
+    return frame[names.isin([image.name, image.stem])].reset_index(drop=True)
 
 
 def describe(window: Window) -> str:

@@ -68,7 +68,7 @@ class Scene:
     """One raster, with a mask or polygons or neither. Sizes and transform are at the collection's resolution.
 
     Attributes:
-        id: the file's stem.
+        id: its name: the file's stem, or what the collection's patterns make of it.
         group: the scene that this file is a part of; the stem itself where files are scenes.
         bands: band numbers that are read, from 1.
         metres_per_pixel: on the ground; None where unknown.
@@ -107,6 +107,7 @@ def describe_scene(
     mask: Path | None = None,
     polygons: Path | None = None,
     group: str | None = None,
+    name: str | None = None,
 ) -> Scene:
     """Look at a raster's header and place it on the collection's grid.
 
@@ -143,8 +144,8 @@ def describe_scene(
                 f"{image}: is smaller than one pixel of {settings.metres_per_pixel} m. Lower `metres_per_pixel`."
             )
         return Scene(
-            id=image.stem,
-            group=group or image.stem,
+            id=name or image.stem,
+            group=group or name or image.stem,
             image=image,
             mask=mask,
             polygons=polygons,
@@ -173,7 +174,7 @@ class SceneReader:
         self._blocks: OrderedDict[tuple[str, int, int], Crop] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._polygons: dict[str, PolygonSource] = {}
+        self._polygons: dict[tuple[Path, str | None, Path | None], PolygonSource] = {}
         self._open = threading.local()  # a GDAL handle must not be shared between threads
 
     def read(self, scene: Scene, box: Box) -> Crop:
@@ -280,9 +281,12 @@ class SceneReader:
         if scene.polygons is None:
             return None
         with self._lock:
-            if str(scene.polygons) not in self._polygons:
-                self._polygons[str(scene.polygons)] = PolygonSource(scene.polygons, self.settings, scene.crs)
-            return self._polygons[str(scene.polygons)]
+            # One file may serve many images, of several CRS.
+            crs = None if scene.crs is None else scene.crs.to_wkt()
+            key = (scene.polygons, crs, scene.image if self.settings.image_field else None)
+            if key not in self._polygons:
+                self._polygons[key] = PolygonSource(scene.polygons, self.settings, scene.crs, scene.image)
+            return self._polygons[key]
 
     def _kept(self, key: tuple[str, Path], make: Callable[[], Any]) -> Any:
         kept: OrderedDict[tuple[str, Path], Any] = self._open.__dict__.setdefault("kept", OrderedDict())

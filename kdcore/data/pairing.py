@@ -1,0 +1,293 @@
+"""Which files make a scene: folders or paths with `{placeholders}`, and files that lie at the same place.
+
+`images: images/{name}_sat` and `masks: masks/{name}_mask` pair the files for which `{name}` is the same. A placeholder stands for
+one or more characters other than '/', `*` for any. A folder is short for 'folder/{name}'. The values of an image's placeholders,
+joined by '_', are the scene's name. Without a suffix at the end any suffix of the kind fits.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import pyogrio
+from rasterio.warp import transform_bounds
+
+from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
+from kdcore.errors import DataError
+from kdcore.settings import PLACEHOLDER, CollectionSettings, Places
+
+POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one scene."""
+
+    name: str
+    image: Path
+    mask: Path | None = None
+    polygons: Path | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A file and what the placeholders of its pattern stand for."""
+
+    file: Path
+    values: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The values joined by '_'."""
+        return "_".join(self.values.values()) or self.file.stem
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Where files lie: a folder, a file, or a path with placeholders and `*`."""
+
+    text: str
+    suffixes: tuple[str, ...]
+
+    @cached_property
+    def full(self) -> str:
+        """The pattern with a place for the file's name: 'images' is 'images/{name}'."""
+        text = normal(self.text).strip("/").removeprefix("./")
+        last = text.rpartition("/")[2]
+        named = "{" in last or "*" in last or self.suffix(last) is not None
+        return text if named else f"{text}/{{name}}".removeprefix("./")
+
+    def suffix(self, name: str) -> str | None:
+        """The suffix that the pattern asks for, in lower case; None where any will do."""
+        suffix = Path(name).suffix.lower()
+        return suffix if suffix in self.suffixes else None
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the placeholders in order, each once."""
+        return tuple(dict.fromkeys(PLACEHOLDER.findall(self.full)))
+
+    @cached_property
+    def by_place(self) -> bool:
+        """Whether several files may fit, of which the one at the image's place is meant."""
+        return "*" in self.full
+
+    @cached_property
+    def _stem(self) -> re.Pattern[str]:
+        suffix = self.suffix(self.full)
+        return expression(self.full[: -len(suffix)] if suffix else self.full)
+
+    def match(self, relative: str) -> dict[str, str] | None:
+        """The placeholders' values for a path inside the collection's folder ('train/images/a.tif'); None where it does not fit."""
+        stem, dot, suffix = normal(relative).rpartition(".")
+        wanted = self.suffix(self.full)
+        if f".{suffix.lower()}" not in ((wanted,) if wanted else self.suffixes) or not dot:
+            return None
+        found = self._stem.fullmatch(stem)
+        return None if found is None else {name: found[name] for name in self.names}
+
+    def find(self, root: Path) -> list[Match]:
+        """All files below `root` that fit, in the order of their paths; hidden ones are left out."""
+        found = []
+        for file in walk(root, self.full.split("/")):
+            values = self.match(file.relative_to(root).as_posix())
+            if values is not None and file.is_file():
+                found.append(Match(file, values))
+        return found
+
+
+def normal(text: str) -> str:
+    """Unicode in its composed form: file systems and editors write 'é' in two ways."""
+    return unicodedata.normalize("NFC", text)
+
+
+@lru_cache(maxsize=4096)
+def expression(text: str) -> re.Pattern[str]:
+    """A pattern as a regular expression; a placeholder that comes again must have the same value again."""
+    seen: set[str] = set()
+    parts = []
+    for index, part in enumerate(PLACEHOLDER.split(text)):
+        if index % 2 == 0:
+            parts.append(re.escape(part).replace(r"\*", "[^/]*"))
+        elif part in seen:
+            parts.append(f"(?P={part})")
+        else:
+            seen.add(part)
+            parts.append(f"(?P<{part}>[^/]+?)")
+    return re.compile("".join(parts))
+
+
+def walk(folder: Path, parts: list[str]) -> Iterator[Path]:
+    """Entries below a folder whose path has as many parts and fits those before the last."""
+    head, *rest = parts
+    if rest and (folder / head).is_dir():  # without placeholders; the usual case
+        yield from walk(folder / head, rest)
+        return
+    if not folder.is_dir():
+        return
+    loose = expression(PLACEHOLDER.sub("*", head))
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if not rest:
+            yield entry
+        elif loose.fullmatch(normal(entry.name)) and entry.is_dir():
+            yield from walk(entry, rest)
+
+
+def patterns(places: Places, suffixes: tuple[str, ...]) -> list[Pattern]:
+    """The patterns of one of the collection's settings."""
+    return [Pattern(place, suffixes) for place in ((places,) if isinstance(places, str) else places)]
+
+
+def find(root: Path, places: Places, suffixes: tuple[str, ...]) -> list[Match]:
+    """All files that fit one of several patterns, each once."""
+    found: dict[Path, Match] = {}
+    for pattern in patterns(places, suffixes):
+        for match in pattern.find(root):
+            found.setdefault(match.file, match)
+    return list(found.values())
+
+
+def find_pairs(root: Path, settings: CollectionSettings) -> tuple[list[Pair], list[Match]]:
+    """The scenes with their labels, and the images without.
+
+    A file that `masks` or `unlabelled` finds is no image, even where `images` would find it, too.
+
+    Raises:
+        DataError: two images of one name, or an image with several masks or vector files.
+    """
+    unlabelled = find(root, settings.unlabelled, IMAGE_SUFFIXES)
+    masks = LabelFiles(root, settings.masks, IMAGE_SUFFIXES, of_images=True)
+    polygons = LabelFiles(root, settings.labels, POLYGON_SUFFIXES)
+    taken = {match.file for match in unlabelled} | masks.files
+    pairs: dict[str, Pair] = {}
+    for match in find(root, settings.images, IMAGE_SUFFIXES):
+        if match.file in taken:
+            continue
+        if match.name in pairs:
+            raise DataError(
+                f"{match.file}: has the same name {match.name!r} as {pairs[match.name].image.relative_to(root)}; names of scenes pair "
+                "them with labels. Rename one, or end `images` in collection.yaml with the suffix that is meant."
+            )
+        mask = masks.of(match) if settings.labels_from != "polygons" else None
+        vector = polygons.of(match) if mask is None and settings.labels_from != "masks" else None
+        pairs[match.name] = Pair(match.name, match.file, mask, vector)
+    return list(pairs.values()), unlabelled
+
+
+class LabelFiles:
+    """The masks or the vector files of a collection, found by the values that their placeholders share with an image's."""
+
+    def __init__(self, root: Path, places: Places, suffixes: tuple[str, ...], of_images: bool = False) -> None:
+        self.root = root
+        self.of_images = of_images
+        self.found = [(pattern, pattern.find(root)) for pattern in patterns(places, suffixes)]
+        self._by_key: dict[tuple[int, tuple[str, ...]], dict[tuple[str, ...], list[Path]]] = {}
+
+    @property
+    def files(self) -> set[Path]:
+        """All of them."""
+        return {match.file for _, matches in self.found for match in matches}
+
+    def of(self, image: Match) -> Path | None:
+        """The file that belongs to an image, or None.
+
+        Raises:
+            DataError: there are several.
+        """
+        fitting: dict[Path, None] = {}
+        for index, (pattern, matches) in enumerate(self.found):
+            shared = tuple(name for name in pattern.names if name in image.values)
+            if pattern.names and not shared:
+                continue
+            table = self._table(index, shared, matches)
+            key = tuple(image.values[name] for name in shared)
+            files = table.get(key) or table.get(tuple(map(str.casefold, key)), [])
+            if pattern.by_place:
+                files = [file for file in files if self._same_place(image.file, file)]
+            fitting |= dict.fromkeys(files)
+        if len(fitting) > 1:
+            names = [file.relative_to(self.root).as_posix() for file in fitting]
+            what = "masks" if self.of_images else "vector files"
+            raise DataError(
+                f"{image.file}: {len(names)} {what} belong to this image: {', '.join(names[:3])}. Remove all but one, join them, or "
+                f"end `{'masks' if self.of_images else 'labels'}` in collection.yaml with the suffix that is meant."
+            )
+        return next(iter(fitting), None)
+
+    def _table(self, index: int, shared: tuple[str, ...], matches: list[Match]) -> dict[tuple[str, ...], list[Path]]:
+        """Files by the values of the shared placeholders; also by those in lower case where only one file has them."""
+        if (index, shared) not in self._by_key:
+            table: dict[tuple[str, ...], list[Path]] = {}
+            folded: dict[tuple[str, ...], list[Path]] = {}
+            for match in matches:
+                key = tuple(match.values[name] for name in shared)
+                table.setdefault(key, []).append(match.file)
+                folded.setdefault(tuple(map(str.casefold, key)), []).append(match.file)
+            alone = {key: files for key, files in folded.items() if len(files) == 1}
+            self._by_key[index, shared] = alone | table
+        return self._by_key[index, shared]
+
+    def _same_place(self, image: Path, other: Path) -> bool:
+        return same_grid(image, other) if self.of_images else touches(image, other)
+
+
+@lru_cache(maxsize=65536)
+def grid(path: Path) -> tuple[str, tuple[float, ...], tuple[int, int]] | None:
+    """CRS (WKT), bounds and shape of a georeferenced raster."""
+    with open_raster(path) as dataset:
+        if dataset.crs is None or dataset.transform.is_identity:
+            return None
+        return dataset.crs.to_wkt(), tuple(dataset.bounds), dataset.shape
+
+
+def same_grid(image: Path, mask: Path) -> bool:
+    """Whether two rasters have the same pixels, to half a pixel."""
+    first, second = grid(image), grid(mask)
+    if first is None or second is None or first[0] != second[0] or first[2] != second[2]:
+        return False
+    west, south, east, north = first[1]
+    half = (abs(east - west) / first[2][1] / 2, abs(north - south) / first[2][0] / 2)
+    return all(abs(a - b) <= half[index % 2] for index, (a, b) in enumerate(zip(first[1], second[1], strict=True)))
+
+
+@lru_cache(maxsize=4096)
+def extent(path: Path) -> tuple[str, tuple[float, float, float, float]] | None:
+    """CRS (WKT) and bounds of a vector file; None where one of them is not known."""
+    try:
+        info = pyogrio.read_info(path, force_total_bounds=True)
+    except Exception as error:  # GDAL's vector drivers raise many kinds
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:150]}).") from error
+    bounds = info["total_bounds"]
+    if info["crs"] is None or bounds is None:
+        return None
+    west, south, east, north = map(float, bounds)
+    return str(info["crs"]), (west, south, east, north)
+
+
+def touches(image: Path, vector: Path) -> bool:
+    """Whether the bounds of a vector file and of a georeferenced image intersect."""
+    raster, polygons = grid(image), extent(vector)
+    if raster is None or polygons is None:
+        return False
+    try:
+        west, south, east, north = transform_bounds(polygons[0], raster[0], *polygons[1])
+    except Exception:  # a CRS that cannot be turned into the other; then nothing is known
+        return False
+    left, bottom, right, top = raster[1]
+    return bool(west < right and left < east and south < top and bottom < north)
+
+
+def relative_names(files: Iterable[Path], root: Path, most: int = 3) -> str:
+    """The first few of some files, by their paths inside a folder."""
+    names = [file.relative_to(root).as_posix() for file in files]
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+
+
+def show_places(places: Places) -> str:
+    """Folders and patterns in words."""
+    return " or ".join((f"{places}/" if "{" not in places else places,) if isinstance(places, str) else places)
