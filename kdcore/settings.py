@@ -792,7 +792,7 @@ def as_written(value: Any, written: Any, where: Path, key: str = "") -> Any:
         }
     if isinstance(value, list):
         return [as_written(entry, text, where, f"{key}[]") for entry, text in zip(value, written, strict=True)]
-    single = key in ("name", "class_field", "image_field") and value is not None
+    single = (key == "name" and written) or (key in ("class_field", "image_field") and value is not None)
     return written if single or key in tuple(f"{name}[]" for name in SPLITS) else value
 
 
