@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal, Protocol
 
 import pyogrio
 from rasterio.warp import transform_bounds
 
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.errors import DataError
-from kdcore.settings import PLACEHOLDER, CollectionSettings, Places
+from kdcore.settings import PLACEHOLDER, Places
 
 POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
 
@@ -74,6 +75,11 @@ class Pattern:
     def by_place(self) -> bool:
         """Whether several files may fit, of which the one at the image's place is meant."""
         return "*" in self.full
+
+    @cached_property
+    def literal(self) -> int:
+        """How many characters the pattern fixes."""
+        return len(PLACEHOLDER.sub("", self.full).replace("*", ""))
 
     @cached_property
     def _stem(self) -> re.Pattern[str]:
@@ -152,22 +158,44 @@ def find(root: Path, places: Places, suffixes: tuple[str, ...]) -> list[Match]:
     return list(found.values())
 
 
-def find_pairs(root: Path, settings: CollectionSettings) -> tuple[list[Pair], list[Match]]:
+class PlacesOfFiles(Protocol):
+    """What says where files lie: a collection's settings, or a layout that was found."""
+
+    @property
+    def images(self) -> Places: ...  # noqa: D102
+    @property
+    def masks(self) -> Places: ...  # noqa: D102
+    @property
+    def labels(self) -> Places: ...  # noqa: D102
+    @property
+    def unlabelled(self) -> Places: ...  # noqa: D102
+    @property
+    def labels_from(self) -> Literal["masks", "polygons"] | None: ...  # noqa: D102
+
+
+def find_pairs(root: Path, settings: PlacesOfFiles) -> tuple[list[Pair], list[Match]]:
     """The scenes with their labels, and the images without.
 
-    A file that `masks` or `unlabelled` finds is no image, even where `images` would find it, too.
+    A raster that fits several settings belongs to the one whose pattern says most: '1_mask.png' to `masks: '{name}_mask'`, not to
+    `images: '{name}'`; of two that say as much to `unlabelled` before `masks` before `images`.
 
     Raises:
         DataError: two images of one name, or an image with several masks or vector files.
     """
-    unlabelled = find(root, settings.unlabelled, IMAGE_SUFFIXES)
-    masks = LabelFiles(root, settings.masks, IMAGE_SUFFIXES, of_images=True)
-    polygons = LabelFiles(root, settings.labels, POLYGON_SUFFIXES)
-    taken = {match.file for match in unlabelled} | masks.files
+    owners: dict[Path, tuple[int, int, Pattern, Match]] = {}
+    for order, places in enumerate((settings.images, settings.masks, settings.unlabelled)):
+        for pattern in patterns(places, IMAGE_SUFFIXES):
+            for match in pattern.find(root):
+                owner = owners.get(match.file)
+                if owner is None or (pattern.literal, order) > owner[:2]:
+                    owners[match.file] = (pattern.literal, order, pattern, match)
+    masks = LabelFiles(root, [owner[2:] for owner in owners.values() if owner[1] == 1], "masks")
+    vectors = [
+        (pattern, match) for pattern in patterns(settings.labels, POLYGON_SUFFIXES) for match in pattern.find(root)
+    ]
+    polygons = LabelFiles(root, vectors, "labels")
     pairs: dict[str, Pair] = {}
-    for match in find(root, settings.images, IMAGE_SUFFIXES):
-        if match.file in taken:
-            continue
+    for match in (owner[3] for owner in owners.values() if owner[1] == 0):
         if match.name in pairs:
             raise DataError(
                 f"{match.file}: has the same name {match.name!r} as {pairs[match.name].image.relative_to(root)}; names of scenes pair "
@@ -176,22 +204,19 @@ def find_pairs(root: Path, settings: CollectionSettings) -> tuple[list[Pair], li
         mask = masks.of(match) if settings.labels_from != "polygons" else None
         vector = polygons.of(match) if mask is None and settings.labels_from != "masks" else None
         pairs[match.name] = Pair(match.name, match.file, mask, vector)
-    return list(pairs.values()), unlabelled
+    return list(pairs.values()), [owner[3] for owner in owners.values() if owner[1] == 2]
 
 
 class LabelFiles:
     """The masks or the vector files of a collection, found by the values that their placeholders share with an image's."""
 
-    def __init__(self, root: Path, places: Places, suffixes: tuple[str, ...], of_images: bool = False) -> None:
+    def __init__(self, root: Path, found: Iterable[tuple[Pattern, Match]], setting: Literal["masks", "labels"]) -> None:
         self.root = root
-        self.of_images = of_images
-        self.found = [(pattern, pattern.find(root)) for pattern in patterns(places, suffixes)]
-        self._by_key: dict[tuple[int, tuple[str, ...]], dict[tuple[str, ...], list[Path]]] = {}
-
-    @property
-    def files(self) -> set[Path]:
-        """All of them."""
-        return {match.file for _, matches in self.found for match in matches}
+        self.setting = setting
+        self.found: dict[Pattern, list[Match]] = {}
+        for pattern, match in found:
+            self.found.setdefault(pattern, []).append(match)
+        self._by_key: dict[tuple[Pattern, tuple[str, ...]], dict[tuple[str, ...], list[Path]]] = {}
 
     def of(self, image: Match) -> Path | None:
         """The file that belongs to an image, or None.
@@ -200,11 +225,11 @@ class LabelFiles:
             DataError: there are several.
         """
         fitting: dict[Path, None] = {}
-        for index, (pattern, matches) in enumerate(self.found):
+        for pattern in self.found:
             shared = tuple(name for name in pattern.names if name in image.values)
             if pattern.names and not shared:
                 continue
-            table = self._table(index, shared, matches)
+            table = self._table(pattern, shared)
             key = tuple(image.values[name] for name in shared)
             files = table.get(key) or table.get(tuple(map(str.casefold, key)), [])
             if pattern.by_place:
@@ -212,28 +237,28 @@ class LabelFiles:
             fitting |= dict.fromkeys(files)
         if len(fitting) > 1:
             names = [file.relative_to(self.root).as_posix() for file in fitting]
-            what = "masks" if self.of_images else "vector files"
+            what = "masks" if self.setting == "masks" else "vector files"
             raise DataError(
                 f"{image.file}: {len(names)} {what} belong to this image: {', '.join(names[:3])}. Remove all but one, join them, or "
-                f"end `{'masks' if self.of_images else 'labels'}` in collection.yaml with the suffix that is meant."
+                f"end `{self.setting}` in collection.yaml with the suffix that is meant."
             )
         return next(iter(fitting), None)
 
-    def _table(self, index: int, shared: tuple[str, ...], matches: list[Match]) -> dict[tuple[str, ...], list[Path]]:
+    def _table(self, pattern: Pattern, shared: tuple[str, ...]) -> dict[tuple[str, ...], list[Path]]:
         """Files by the values of the shared placeholders; also by those in lower case where only one file has them."""
-        if (index, shared) not in self._by_key:
+        if (pattern, shared) not in self._by_key:
             table: dict[tuple[str, ...], list[Path]] = {}
             folded: dict[tuple[str, ...], list[Path]] = {}
-            for match in matches:
+            for match in self.found[pattern]:
                 key = tuple(match.values[name] for name in shared)
                 table.setdefault(key, []).append(match.file)
                 folded.setdefault(tuple(map(str.casefold, key)), []).append(match.file)
             alone = {key: files for key, files in folded.items() if len(files) == 1}
-            self._by_key[index, shared] = alone | table
-        return self._by_key[index, shared]
+            self._by_key[pattern, shared] = alone | table
+        return self._by_key[pattern, shared]
 
     def _same_place(self, image: Path, other: Path) -> bool:
-        return same_grid(image, other) if self.of_images else touches(image, other)
+        return same_grid(image, other) if self.setting == "masks" else touches(image, other)
 
 
 @lru_cache(maxsize=65536)
