@@ -64,6 +64,8 @@ class Inspection:
         notes: sentences that are good to know.
         class_pixels: labelled pixels of each class in each part of the split, read through the proposed or existing settings.
         proposal: a `collection.yaml`, or None where there is one already or nothing to propose.
+        image_paths: where the images lie, in their order.
+        mask_paths: likewise.
     """
 
     path: str
@@ -76,10 +78,13 @@ class Inspection:
     notes: list[str] = field(default_factory=list)
     class_pixels: dict[str, dict[str, int]] = field(default_factory=dict)
     proposal: CollectionSettings | None = None
+    image_paths: list[Path] = field(default_factory=list)
+    mask_paths: list[Path] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = asdict(self)
+        del values["image_paths"], values["mask_paths"]
         values["proposal"] = None if self.proposal is None else self.proposal.model_dump(mode="json", exclude_none=True)
         return values
 

@@ -2,33 +2,28 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, POLYGON_SUFFIXES, Collection, hash_file, list_files
+from kdcore.data.collection import FILE_NAME, Collection, hash_file
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
-    RasterFacts,
     mask_colours,
     mask_facts,
     note_raster,
     polygon_facts,
     raster_facts,
 )
+from kdcore.data.layouts import Layout, find_layout
+from kdcore.data.pairing import POLYGON_SUFFIXES, Pair, find_pairs, relative_names
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.survey import survey
+from kdcore.data.unread import explain_unread
 from kdcore.errors import DataError, KdcoreError
 from kdcore.settings import SPLITS
-
-FOLDERS = {
-    "images": ("images", "image", "img", "imgs", "imagery", "tiles", "scenes"),
-    "masks": ("masks", "mask", "annotations", "gt", "labels", "label"),
-    "labels": ("labels", "label", "polygons", "vectors", "annotations"),
-    "unlabelled": ("unlabelled", "unlabeled"),
-}
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -102,22 +97,26 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
 def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> Inspection:
     """Look at a folder without settings and propose some."""
     found = Inspection(str(root))
-    folders = find_folders(root)
-    if "images" not in folders:
-        inspect_loose_files(found, root, progress)
+    progress("names of files")
+    layout = find_layout(root)
+    try:
+        pairs, unlabelled = find_pairs(root, layout)
+    except KdcoreError as error:
+        found.problems.append(str(error))
         return found
-    images = usable(found, list_files(root / folders["images"], IMAGE_SUFFIXES), raster_facts, progress)
-    found.images = [facts for _, facts in images]
-    found.unlabelled = [
-        facts
-        for _, facts in usable(
-            found, list_files(root / folders.get("unlabelled", "-"), IMAGE_SUFFIXES), raster_facts, progress
-        )
-    ]
-    masks = usable(found, list_files(root / folders.get("masks", "-"), IMAGE_SUFFIXES), mask_facts, progress)
-    found.masks = [facts for _, facts in masks]
-    polygons = usable(found, list_files(root / folders.get("labels", "-"), POLYGON_SUFFIXES), polygon_facts, progress)
-    found.polygons = [facts for _, facts in polygons]
+    tell_unread(found, root, layout, pairs)
+    if not pairs and not unlabelled:
+        found.problems.append(f"{root}: holds no imagery ({', '.join(IMAGE_SUFFIXES)}).")
+        return found
+    images = usable(found, [pair.image for pair in pairs], raster_facts, progress)
+    found.image_paths, found.images = [path for path, _ in images], [facts for _, facts in images]
+    found.unlabelled = [facts for _, facts in usable(found, [m.file for m in unlabelled], raster_facts, progress)]
+    masks = usable(found, [pair.mask for pair in pairs if pair.mask], mask_facts, progress)
+    found.mask_paths, found.masks = [path for path, _ in masks], [facts for _, facts in masks]
+    vectors = dict.fromkeys(pair.polygons for pair in pairs if pair.polygons)
+    found.polygons = [facts for _, facts in usable(found, vectors, polygon_facts, progress)]
+    readable = set(found.image_paths)
+    pairs = [pair for pair in pairs if pair.image in readable]
     for facts in found.images[:1]:
         note_raster(found, facts)
     if len({facts.bands for facts in found.images}) > 1:
@@ -125,50 +124,42 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
         found.problems.append(
             f"images have different numbers of bands ({counts}); set `bands` in collection.yaml to those that all have."
         )
-    check_pairs(found, images, [path for path, _ in masks], [path for path, _ in polygons], root)
+    check_pairs(found, pairs, layout, root)
     if not found.masks and not found.polygons:
-        found.problems.append(
-            f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
-        )
+        tell_loose(found, root, layout, pairs)
         return found
     try:
-        found.proposal = propose(found, root, folders, [path.stem for path, _ in images])
+        found.proposal = propose(found, root, layout, pairs)
         check_collection(found, Collection(found.proposal, root), crop)
     except KdcoreError as error:
         found.problems.append(str(error))
     return found
 
 
-def find_folders(root: Path) -> dict[str, str]:
-    """Which subfolder plays which part, by its name and what it holds."""
-    present = {folder.name.lower(): folder for folder in sorted(root.iterdir()) if folder.is_dir()}
-    folders = {}
-    for part, names in FOLDERS.items():
-        suffixes = POLYGON_SUFFIXES if part == "labels" else IMAGE_SUFFIXES
-        for name in names:
-            if name in present and list_files(present[name], suffixes):
-                folders[part] = present[name].name
-                break
-    return folders
+def tell_unread(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]) -> None:
+    """Name what is not used, and how to convert what is imagery or labels in other formats."""
+    readable = [pair.image.relative_to(root).as_posix() for pair in pairs]
+    folder = readable[0].rpartition("/")[0] if readable else "images"
+    problems, notes = explain_unread(root, layout.other, readable, folder or ".")
+    # Beside labels that are read a file in another format is not missed.
+    (found.notes if layout.labelled else found.problems).extend(problems)
+    found.notes += layout.skipped + notes
 
 
-def inspect_loose_files(found: Inspection, root: Path, progress: Callable[[str], None]) -> None:
-    """A folder without images/: tell what each file is, so that the user can sort them."""
-    found.images = [facts for _, facts in usable(found, list_files(root, IMAGE_SUFFIXES), raster_facts, progress)]
-    found.polygons = [facts for _, facts in usable(found, list_files(root, POLYGON_SUFFIXES), polygon_facts, progress)]
-    for facts in found.images:
-        note_raster(found, facts)
-        if facts.bands == 1 and facts.dtype in ("uint8", "int16"):
-            mask = mask_facts(root / facts.file)
+def tell_loose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]) -> None:
+    """A folder without labels that belong to its images: tell what each file may be."""
+    for path, facts in zip(found.image_paths, found.images, strict=True):
+        if facts.bands == 1 and facts.dtype in ("uint8", "int16") and path.parent == root:
+            mask = mask_facts(path)
             if len(mask.pixels) <= MOST_CODES:
                 found.masks.append(mask)
                 found.notes.append(f"{facts.file} may be a mask: it holds {len(mask.pixels)} different values.")
-    if found.images or found.polygons:
-        found.problems.append(
-            f"{root}: has no images/ folder. Put images into images/, masks of the same stem into masks/ or polygons into labels/, then inspect again."
-        )
+    if layout.only_labels:
+        found.problems.append(f"{root}: holds masks but no imagery that can be read ({', '.join(IMAGE_SUFFIXES)}).")
     else:
-        found.problems.append(f"{root}: holds no imagery ({', '.join(IMAGE_SUFFIXES)}).")
+        found.problems.append(
+            f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
+        )
 
 
 def usable(
@@ -185,41 +176,50 @@ def usable(
     return facts
 
 
-def check_pairs(
-    found: Inspection, images: list[tuple[Path, RasterFacts]], masks: list[Path], polygons: list[Path], root: Path
-) -> None:
+def check_pairs(found: Inspection, pairs: Sequence[Pair], layout: Layout, root: Path) -> None:
     """Images without labels, labels without images, sizes that differ, files that are there twice."""
-    stems = {path.stem: facts for path, facts in images}
-    labelled = {path.stem for path in (*masks, *polygons)}
-    without = sorted(set(stems) - labelled)
-    if without and labelled:
+    without = [pair.image for pair in pairs if pair.mask is None and pair.polygons is None]
+    if without and layout.labelled:
         found.problems.append(
-            f"{len(without)} images have no labels of the same stem ({', '.join(without[:3])}{' ...' if len(without) > 3 else ''}); "
-            "add them, or move the images to unlabelled/."
+            f"{len(without)} {'image has' if len(without) == 1 else 'images have'} no labels of the same name "
+            f"({relative_names(without, root)}); add them, or move the images to unlabelled/."
         )
-    orphans = sorted(labelled - set(stems))
-    if orphans:
+    used = {label for pair in pairs for label in (pair.mask, pair.polygons)}
+    kinds = IMAGE_SUFFIXES if found.masks else POLYGON_SUFFIXES
+    orphans = [
+        root / name for name in layout.label_files if root / name not in used and Path(name).suffix.lower() in kinds
+    ]
+    if orphans and layout.labelled:
         found.problems.append(
-            f"{len(orphans)} label files have no image of the same stem ({', '.join(orphans[:3])}{' ...' if len(orphans) > 3 else ''}); "
-            "rename or remove them."
+            f"{len(orphans)} label {'file has' if len(orphans) == 1 else 'files have'} no image of the same name "
+            f"({relative_names(orphans, root)}); rename or remove them."
         )
-    for mask in masks:
-        facts = stems.get(mask.stem)
-        if facts is not None:
-            with open_raster(mask) as dataset:
-                if (dataset.width, dataset.height) != (facts.width, facts.height):
+    sizes = {path: (facts.width, facts.height) for path, facts in zip(found.image_paths, found.images, strict=True)}
+    for pair in pairs:
+        if pair.mask is not None and pair.mask in found.mask_paths:
+            with open_raster(pair.mask) as dataset:
+                if (dataset.width, dataset.height) != sizes[pair.image]:
+                    width, height = sizes[pair.image]
                     found.problems.append(
-                        f"{mask}: the mask is {dataset.width} x {dataset.height} px but its image is {facts.width} x {facts.height} px. "
+                        f"{pair.mask}: the mask is {dataset.width} x {dataset.height} px but its image is {width} x {height} px. "
                         "Export the mask on the image's grid."
                     )
     seen: dict[str, Path] = {}
-    for path, _ in images:
+    for path in same_sizes(pair.image for pair in pairs):
         other = seen.setdefault(hash_file(path), path)
         if other is not path:
             found.problems.append(
                 f"{path.name} and {other.name} have the same contents; in different parts of the split they would leak. Remove one."
             )
     found.notes += side_file_notes(found, root)
+
+
+def same_sizes(files: Iterable[Path]) -> list[Path]:
+    """Files that have as many bytes as another one: only these can have the same contents."""
+    groups: dict[int, list[Path]] = {}
+    for file in files:
+        groups.setdefault(file.stat().st_size, []).append(file)
+    return [file for group in groups.values() if len(group) > 1 for file in group]
 
 
 def side_file_notes(found: Inspection, root: Path) -> list[str]:

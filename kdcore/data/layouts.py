@@ -12,6 +12,7 @@ import pyogrio
 
 from kdcore.data.alignment import align, common_places, keys, spread_out
 from kdcore.data.folder_tree import (
+    MASK_WORDS,
     OUTLINE_WORDS,
     PARTS,
     UNLABELLED_WORDS,
@@ -34,6 +35,8 @@ class Layout:
 
     Attributes:
         labelled: whether labels were found that belong to images.
+        only_labels: whether all rasters lie in folders of masks.
+        label_files: paths of masks and vector files.
         skipped: sentences that each name files that are not used, and why.
         other: paths of files that are neither rasters nor vector files that can be read.
     """
@@ -45,6 +48,8 @@ class Layout:
     labels_from: None = None
     image_field: str | None = None
     labelled: bool = False
+    only_labels: bool = False
+    label_files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
 
@@ -58,6 +63,8 @@ def find_layout(root: Path) -> Layout:
     images, masks, previews = sort_rasters(root, rasters)
     outlines = [name for name in vectors if OUTLINE_WORDS & set(words(name))]
     vectors = [name for name in vectors if name not in outlines]
+    layout.label_files = [*masks, *vectors]
+    layout.only_labels = not masks and all(MASK_WORDS & set(words(f"{parent(name)}/-")) for name in images)
     views: list[str] = []
     if images:
         views = pair_masks(layout, root, images, masks)

@@ -3,35 +3,130 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from affine import Affine
+from rasterio.windows import Window
+
 from kdcore.data.facts import MOST_CODES, Inspection, mask_colours
+from kdcore.data.labels import PolygonSource
+from kdcore.data.layouts import Layout
+from kdcore.data.pairing import Pair
 from kdcore.data.palette import PALETTE
-from kdcore.errors import DataError
-from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, to_yaml
+from kdcore.data.rasters import open_raster
+from kdcore.data.split import parts_of_folders, propose_split, split_by_parts
+from kdcore.errors import DataError, KdcoreError
+from kdcore.settings import SPLITS, ClassSettings, CollectionSettings, SplitName, to_yaml, validate
+
+DRAWN = 128  # pixels: how finely polygons are drawn to compare scenes
+MOST_DRAWN = 1000  # scenes
 
 
-def propose(found: Inspection, root: Path, folders: dict[str, str], stems: list[str]) -> CollectionSettings:
+def propose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]) -> CollectionSettings:
     """Settings that would read this folder, with placeholder names where the files tell none.
 
+    Args:
+        found: what was found so far; notes are added.
+        root: the folder.
+        layout: where its files lie.
+        pairs: its scenes, some perhaps without labels.
+
     Raises:
-        DataError: masks that are no masks.
+        DataError: masks that are no masks, or too few classes.
     """
+    labelled = [pair for pair in pairs if pair.mask is not None or pair.polygons is not None]
     classes, ignore = propose_classes_from_masks(found, root) if found.masks else propose_classes_from_polygons(found)
-    pattern = propose_scene_pattern(stems)
-    groups = sorted({re.fullmatch(pattern, stem)["scene"] for stem in stems}) if pattern else sorted(stems)  # type: ignore[index]
-    return CollectionSettings(
-        name=re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.") or "collection",
-        images=folders["images"],
-        masks=folders.get("masks", "masks"),
-        labels=folders.get("labels", "labels"),
-        unlabelled=folders.get("unlabelled", "unlabelled"),
-        classes=tuple(classes),
-        class_field=found.polygons[0].class_field if not found.masks else None,
-        ignore=tuple(ignore),
-        scene=pattern,
-        split=propose_split(groups),
+    parts = parts_of_folders(root, labelled, layout.other)
+    pattern = propose_scene_pattern([pair.name for pair in pairs])
+    if pattern and parts and len(set(parts.values())) > 1:
+        pattern = None if mixed_groups(pattern, parts) else pattern
+    group_of = {pair.name: re.fullmatch(pattern, pair.name)["scene"] if pattern else pair.name for pair in pairs}  # type: ignore[index]
+    settings = validate(
+        CollectionSettings,
+        {
+            "name": re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._")[:100] or "collection",
+            "images": layout.images,
+            "masks": layout.masks,
+            "labels": layout.labels,
+            "unlabelled": layout.unlabelled,
+            "image_field": layout.image_field,
+            "classes": [entry.model_dump() for entry in classes],
+            "class_field": found.polygons[0].class_field if found.polygons and not found.masks else None,
+            "ignore": ignore,
+            "scene": pattern,
+            "split": propose_split([]),
+        },
+        str(root),
     )
+    contents = contents_of_groups(found, labelled, group_of, settings)
+    groups = sorted({group_of[pair.name] for pair in labelled})
+    others = sorted({group_of[pair.name] for pair in pairs} - set(groups))
+    split = split_by_parts({group_of[name]: part for name, part in parts.items()}, contents, others) if parts else None
+    if split is not None:
+        counts = Counter(parts.values())
+        found.notes.append(
+            "the split is the one that the files have: "
+            + ", ".join(f"{counts[part]} {part}" for part in SPLITS if counts[part])
+            + (
+                "."
+                if len(counts) == 3
+                else f"; the missing part is taken from {'validation' if counts['validation'] > 1 else 'train'}."
+            )
+        )
+    return settings.model_copy(update={"split": split or propose_split(groups, contents)})
+
+
+def mixed_groups(pattern: str, parts: Mapping[str, SplitName]) -> bool:
+    """Whether files of one scene lie in several parts of a split."""
+    owners: dict[str, SplitName] = {}
+    return any(owners.setdefault(re.fullmatch(pattern, name)["scene"], part) != part for name, part in parts.items())  # type: ignore[index]
+
+
+def contents_of_groups(
+    found: Inspection, pairs: Sequence[Pair], group_of: Mapping[str, str], settings: CollectionSettings
+) -> dict[str, Counter[str]]:
+    """Pixels by value, colour or class of each group of files: area times the shares that its labels have."""
+    areas = {id_of: facts.width * facts.height for id_of, facts in zip(found.image_paths, found.images, strict=True)}
+    masks = dict(zip(found.mask_paths, found.masks, strict=True))
+    sources: dict[tuple[Path, str], PolygonSource] = {}
+    ignored = {str(entry) for entry in settings.ignore}
+    contents: dict[str, Counter[str]] = {}
+    for pair in pairs:
+        if pair.mask in masks:
+            # Of a palette ('3 #6EC1E4') the colour, which RGB masks beside it have, too.
+            codes = masks[pair.mask].pixels.items()
+            pixels = {key.split()[-1]: float(n) for key, n in codes if not ignored & set(key.split())}
+        elif pair.polygons is not None and len(pairs) <= MOST_DRAWN:
+            pixels = drawn_shares(pair, settings, sources)
+        else:
+            pixels = {}
+        total = sum(pixels.values())
+        here = contents.setdefault(group_of[pair.name], Counter())
+        for key, n in pixels.items():
+            here[key] += n / total * areas.get(pair.image, 0)  # type: ignore[assignment]
+    return contents
+
+
+def drawn_shares(
+    pair: Pair, settings: CollectionSettings, sources: dict[tuple[Path, str], PolygonSource]
+) -> dict[str, float]:
+    """Pixels of each class where the polygons of an image are drawn coarsely; empty where they cannot be."""
+    assert pair.polygons is not None
+    try:
+        with open_raster(pair.image) as dataset:
+            crs, height, width = dataset.crs, min(DRAWN, dataset.height), min(DRAWN, dataset.width)
+            transform = dataset.transform @ Affine.scale(dataset.width / width, dataset.height / height)
+            window = Window(0, 0, dataset.width, dataset.height)
+        key = (pair.polygons, f"{crs}{pair.image if settings.image_field else ''}")
+        if key not in sources:
+            sources[key] = PolygonSource(pair.polygons, settings, crs, pair.image)
+        labels = sources[key].read(window, (height, width), transform)
+    except KdcoreError:
+        return {}
+    values, counts = np.unique(labels, return_counts=True)
+    return dict(zip(map(str, values.tolist()), map(float, counts), strict=True))
 
 
 def propose_classes_from_masks(found: Inspection, root: Path) -> tuple[list[ClassSettings], list[int | str]]:
@@ -136,22 +231,6 @@ def propose_scene_pattern(stems: list[str]) -> str | None:
     if len(joints) != 1 or not 2 < len(groups) <= len(stems) / 2:
         return None
     return rf"(?P<scene>.+){joints.pop()}\d+"
-
-
-def propose_split(groups: list[str]) -> SplitSettings:
-    """Whole scenes where there are three or more, otherwise blocks of each scene."""
-    if len(groups) < 3:
-        return SplitSettings(
-            by="block", grid=(4, 6), train=("r[1-3]c[1-4]",), validation=("r4c[1-4]",), test=("r*c[56]",)
-        )
-    tests = max(1, round(0.2 * len(groups)))
-    validations = max(1, round(0.15 * len(groups)))
-    rest = len(groups) - tests - validations
-    return SplitSettings(
-        train=tuple(groups[:rest]),
-        validation=tuple(groups[rest : rest + validations]),
-        test=tuple(groups[rest + validations :]),
-    )
 
 
 def proposal_text(inspection: Inspection) -> str:

@@ -27,24 +27,6 @@ SIDE_FILES = (
     ".ovr",
     ".msk",
 )
-DOCUMENTS = (
-    ".txt",
-    ".md",
-    ".pdf",
-    ".html",
-    ".csv",
-    ".yaml",
-    ".yml",
-    ".json",
-    ".py",
-    ".ipynb",
-    ".qgz",
-    ".qgs",
-    ".qml",
-    ".sld",
-    ".log",
-    ".lyrx",
-)
 RASTERS = {
     ".img": "an Erdas or ENVI image",
     ".dat": "an ENVI image",
