@@ -106,7 +106,8 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
         return found
     tell_unread(found, root, layout, pairs)
     if not pairs and not unlabelled:
-        found.problems.append(f"{root}: holds no imagery ({', '.join(IMAGE_SUFFIXES)}).")
+        what = "masks but no imagery that can be read" if layout.only_labels else "no imagery"
+        found.problems.append(f"{root}: holds {what} ({', '.join(IMAGE_SUFFIXES)}).")
         return found
     images = usable(found, [pair.image for pair in pairs], raster_facts, progress)
     found.image_paths, found.images = [path for path, _ in images], [facts for _, facts in images]
@@ -119,15 +120,15 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
     pairs = [pair for pair in pairs if pair.image in readable]
     for facts in found.images[:1]:
         note_raster(found, facts)
+    check_pairs(found, pairs, layout, root)
+    if not found.masks and not found.polygons:
+        tell_loose(found, root, layout, pairs)
+        return found
     if len({facts.bands for facts in found.images}) > 1:
         counts = sorted({facts.bands for facts in found.images})
         found.problems.append(
             f"images have different numbers of bands ({counts}); set `bands` in collection.yaml to those that all have."
         )
-    check_pairs(found, pairs, layout, root)
-    if not found.masks and not found.polygons:
-        tell_loose(found, root, layout, pairs)
-        return found
     try:
         found.proposal = propose(found, root, layout, pairs)
         check_collection(found, Collection(found.proposal, root), crop)
@@ -148,14 +149,20 @@ def tell_unread(found: Inspection, root: Path, layout: Layout, pairs: Sequence[P
 
 def tell_loose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]) -> None:
     """A folder without labels that belong to its images: tell what each file may be."""
+    vectors = [root / name for name in layout.label_files if Path(name).suffix.lower() in POLYGON_SUFFIXES]
+    found.polygons = [facts for _, facts in usable(found, vectors, polygon_facts, lambda text: None)]
     for path, facts in zip(found.image_paths, found.images, strict=True):
-        if facts.bands == 1 and facts.dtype in ("uint8", "int16") and path.parent == root:
+        if layout.loose and facts is not found.images[0]:
+            note_raster(found, facts)
+        if layout.loose and facts.bands == 1 and facts.dtype in ("uint8", "int16"):
             mask = mask_facts(path)
             if len(mask.pixels) <= MOST_CODES:
                 found.masks.append(mask)
                 found.notes.append(f"{facts.file} may be a mask: it holds {len(mask.pixels)} different values.")
-    if layout.only_labels:
-        found.problems.append(f"{root}: holds masks but no imagery that can be read ({', '.join(IMAGE_SUFFIXES)}).")
+    if layout.loose and all(pair.image.parent == root for pair in pairs):
+        found.problems.append(
+            f"{root}: has no images/ folder. Put images into images/, masks of the same stem into masks/ or polygons into labels/, then inspect again."
+        )
     else:
         found.problems.append(
             f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."

@@ -4,6 +4,7 @@ Names are cut into words, numbers and signs. Aligning the path of an image with 
 placeholders: 'train/sat/12_rgb' and 'train/gt/12_label' give '{part}/sat/{name}_rgb' and '{part}/gt/{name}_label'.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ from kdcore.data.folder_tree import (
     MASK_WORDS,
     OUTLINE_WORDS,
     PARTS,
+    PREVIEW_WORDS,
     UNLABELLED_WORDS,
     is_vector,
     list_tree,
     parent,
     sort_rasters,
+    stem_of,
     suffix_of,
     words,
 )
@@ -36,6 +39,7 @@ class Layout:
     Attributes:
         labelled: whether labels were found that belong to images.
         only_labels: whether all rasters lie in folders of masks.
+        loose: whether all rasters lie in one folder.
         label_files: paths of masks and vector files.
         skipped: sentences that each name files that are not used, and why.
         other: paths of files that are neither rasters nor vector files that can be read.
@@ -49,6 +53,7 @@ class Layout:
     image_field: str | None = None
     labelled: bool = False
     only_labels: bool = False
+    loose: bool = False
     label_files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
@@ -64,7 +69,10 @@ def find_layout(root: Path) -> Layout:
     outlines = [name for name in vectors if OUTLINE_WORDS & set(words(name))]
     vectors = [name for name in vectors if name not in outlines]
     layout.label_files = [*masks, *vectors]
-    layout.only_labels = not masks and all(MASK_WORDS & set(words(f"{parent(name)}/-")) for name in images)
+    layout.loose = len({parent(name) for name in rasters}) == 1
+    layout.only_labels = (
+        bool(images) and not masks and all(MASK_WORDS & set(words(f"{parent(name)}/-")) for name in images)
+    )
     views: list[str] = []
     if images:
         views = pair_masks(layout, root, images, masks)
@@ -74,6 +82,7 @@ def find_layout(root: Path) -> Layout:
             layout.images = common_places(
                 [name for name in images if not UNLABELLED_WORDS & set(words(name))] or images
             )
+        narrow(layout, images, [*masks, *previews])
         find_unlabelled(layout, root, images, [*masks, *vectors], views)
     layout.skipped += list_skipped(previews, "previews are no imagery")
     layout.skipped += list_skipped(outlines, "outlines are no labels")
@@ -92,7 +101,7 @@ def pair_masks(layout: Layout, root: Path, images: Sequence[str], masks: Sequenc
             layout.images, layout.masks = common_places(images), common_places(masks, last="*")
             layout.labelled = True
             return []
-    if found:
+    if found and not is_heap(found[0].pairs, images, masks):
         layout.images, layout.masks, layout.labelled = found[0].image, found[0].label, True
     return [other.image for other in found[1:]]
 
@@ -103,9 +112,10 @@ def pair_vectors(layout: Layout, root: Path, images: Sequence[str], vectors: Seq
         return []
     found = align(images, vectors)
     alone = len(vectors) == 1 and len(images) > 1
-    if found and (
-        2 * found[0].pairs >= min(len(images), len(vectors)) if not alone else not many_touch(root, images, vectors)
-    ):
+    on = touched(root, images, vectors[0]) if alone else 0
+    if is_heap(on if alone else found[0].pairs if found else len(vectors), images, vectors):
+        return []
+    if found and (on <= 1 if alone else 2 * found[0].pairs >= min(len(images), len(vectors))):
         layout.images, layout.labels, layout.labelled = found[0].image, found[0].label, True
         return [other.image for other in found[1:]]
     layout.images, layout.labelled = common_places(images), True
@@ -121,9 +131,14 @@ def pair_vectors(layout: Layout, root: Path, images: Sequence[str], vectors: Seq
     return []
 
 
-def many_touch(root: Path, images: Sequence[str], vectors: Sequence[str]) -> bool:
-    """Whether one vector file lies on several of the images."""
-    return sum(near(root / image, root / vectors[0]) for image in spread_out(images, 50)) > 1
+def is_heap(pairs: int, images: Sequence[str], labels: Sequence[str]) -> bool:
+    """Whether a pair or two lie among other files of one folder; that makes no collection of them."""
+    return pairs < 3 and 2 * pairs < len(images) and len({parent(name) for name in (*images, *labels)}) == 1
+
+
+def touched(root: Path, images: Sequence[str], vector: str) -> int:
+    """How many of the images, of at most 50, a vector file lies on."""
+    return sum(near(root / image, root / vector) for image in spread_out(images, 50))
 
 
 def near(image: Path, vector: Path) -> bool:
@@ -158,6 +173,31 @@ def image_field(vector: Path, images: Sequence[str]) -> str | None:
     return None
 
 
+def narrow(layout: Layout, images: Sequence[str], others: Sequence[str]) -> None:
+    """Name the suffix in the images' pattern where it would also find previews, or two files of one name."""
+    places: list[str] = []
+    for pattern in patterns(layout.images, IMAGE_SUFFIXES):
+        found = [name for name in images if pattern.match(name) is not None]
+        unwanted = {
+            suffix_of(name) for name in others if pattern.match(name) is not None and PREVIEW_WORDS & set(words(name))
+        }
+        kinds = Counter(map(suffix_of, found))
+        order = sorted(kinds, key=lambda suffix: (-kinds[suffix], IMAGE_SUFFIXES.index(suffix)))
+        kept: list[str] = []
+        seen: set[str] = set()
+        for suffix in order:
+            stems = {stem_of(name) for name in found if suffix_of(name) == suffix}
+            if suffix not in unwanted and not stems & seen:
+                kept.append(suffix)
+                seen |= stems
+        if pattern.suffix(pattern.full) or not kept or (len(kept) == len(order) and not unwanted):
+            places.append(pattern.text)
+        else:
+            places += [pattern.full + suffix for suffix in kept]
+    if tuple(places) != tuple(pattern.text for pattern in patterns(layout.images, IMAGE_SUFFIXES)):
+        layout.images = places[0] if len(places) == 1 else tuple(places)
+
+
 def find_unlabelled(layout: Layout, root: Path, images: Sequence[str], labels: Sequence[str], views: list[str]) -> None:
     """Images that no label belongs to: whole folders of them serve the teacher, where their names or places say so."""
     paired = labelled_names(layout, images, labels)
@@ -171,7 +211,14 @@ def find_unlabelled(layout: Layout, root: Path, images: Sequence[str], labels: S
     places = []
     for folder, names in folders.items():
         told = set(words(f"{folder}/x")) & (UNLABELLED_WORDS | PARTS.keys())
-        if folder not in full and told and (not paired or alike(root / names[0], root / paired[0])):
+        if any(
+            pattern.match(name.rpartition(".")[0] + suffix)
+            for name in names[:1]
+            for pattern in chosen
+            for suffix in IMAGE_SUFFIXES
+        ):
+            layout.skipped += list_skipped(names, "files of the same names with another suffix are used")
+        elif folder not in full and told and (not paired or alike(root / names[0], root / paired[0])):
             places.append(place_of(folder, names, chosen))
         elif any(Pattern(view, IMAGE_SUFFIXES).match(name) is not None for view in views for name in names[:1]):
             layout.skipped += list_skipped(

@@ -25,9 +25,15 @@ POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one scene."""
+    """The files of one scene.
+
+    Attributes:
+        name: of the scene.
+        own: what its file's name adds to it, without folders and affixes.
+    """
 
     name: str
+    own: str
     image: Path
     mask: Path | None = None
     polygons: Path | None = None
@@ -44,6 +50,11 @@ class Match:
     def name(self) -> str:
         """The values joined by '_'."""
         return "_".join(self.values.values()) or self.file.stem
+
+    @property
+    def own(self) -> str:
+        """The last of them."""
+        return next(reversed(self.values.values()), self.file.stem)
 
 
 @dataclass(frozen=True)
@@ -203,7 +214,7 @@ def find_pairs(root: Path, settings: PlacesOfFiles) -> tuple[list[Pair], list[Ma
             )
         mask = masks.of(match) if settings.labels_from != "polygons" else None
         vector = polygons.of(match) if mask is None and settings.labels_from != "masks" else None
-        pairs[match.name] = Pair(match.name, match.file, mask, vector)
+        pairs[match.name] = Pair(match.name, match.own, match.file, mask, vector)
     return list(pairs.values()), [owner[3] for owner in owners.values() if owner[1] == 2]
 
 

@@ -39,7 +39,7 @@ def propose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]
     labelled = [pair for pair in pairs if pair.mask is not None or pair.polygons is not None]
     classes, ignore = propose_classes_from_masks(found, root) if found.masks else propose_classes_from_polygons(found)
     parts = parts_of_folders(root, labelled, layout.other)
-    pattern = propose_scene_pattern([pair.name for pair in pairs])
+    pattern = propose_scene_pattern([pair.own for pair in pairs])
     if pattern and parts and len(set(parts.values())) > 1:
         pattern = None if mixed_groups(pattern, parts) else pattern
     group_of = {pair.name: re.fullmatch(pattern, pair.name)["scene"] if pattern else pair.name for pair in pairs}  # type: ignore[index]
@@ -65,17 +65,18 @@ def propose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]
     others = sorted({group_of[pair.name] for pair in pairs} - set(groups))
     split = split_by_parts({group_of[name]: part for name, part in parts.items()}, contents, others) if parts else None
     if split is not None:
-        counts = Counter(parts.values())
-        found.notes.append(
-            "the split is the one that the files have: "
-            + ", ".join(f"{counts[part]} {part}" for part in SPLITS if counts[part])
-            + (
-                "."
-                if len(counts) == 3
-                else f"; the missing part is taken from {'validation' if counts['validation'] > 1 else 'train'}."
-            )
-        )
+        found.notes.append(tell_parts(Counter(parts.values())))
     return settings.model_copy(update={"split": split or propose_split(groups, contents)})
+
+
+def tell_parts(counts: Mapping[SplitName, int]) -> str:
+    """In words, that the files' own split is kept, and where a part that they lack comes from."""
+    told = "the files' own split is kept: " + ", ".join(f"{counts[part]} {part}" for part in SPLITS if counts.get(part))
+    if not counts.get("test") and counts.get("validation", 0) > 1:
+        return f"{told}. They have no test part, so a third of their validation part chooses and the rest tests."
+    if not counts.get("test"):
+        return f"{told}. They have no test part, so their validation part tests, and some of train chooses."
+    return told + ("." if counts.get("validation") else ". They have no validation part, so some of train chooses.")
 
 
 def mixed_groups(pattern: str, parts: Mapping[str, SplitName]) -> bool:
@@ -238,7 +239,7 @@ def proposal_text(inspection: Inspection) -> str:
     assert inspection.proposal is not None
     lines = ["# Proposed by `kdcore data inspect`. Read it, name the classes, check the split.", "#"]
     lines += [
-        f"# {kind}: {text}"
+        f"# {kind}: {text}".replace("\n", "\n# ")
         for kind, texts in (("Problem", inspection.problems), ("Note", inspection.notes))
         for text in texts
     ]

@@ -54,6 +54,8 @@ ARRAYS = """python -c "import numpy, rasterio, pathlib
 for f in pathlib.Path('{folder}').glob('*.npy'):
     a = numpy.load(f); a = a if a.ndim == 3 else a[None]  # bands first
     with rasterio.open(f.with_suffix('.tif'), 'w', driver='GTiff', count=a.shape[0], height=a.shape[1], width=a.shape[2], dtype=a.dtype) as t: t.write(a)\""""
+TABLES = """python -c "import geopandas, pathlib
+for f in pathlib.Path('{folder}').glob('*{suffix}'): geopandas.{reader}(f).to_file(f.with_suffix('.gpkg'))\""""
 COCO = """python -c "import json, pathlib; from PIL import Image, ImageDraw
 d = json.load(open('{file}')); pathlib.Path('masks').mkdir(exist_ok=True)
 for i in d['images']:
@@ -106,14 +108,15 @@ def explain_group(root: Path, folder: str, suffix: str, files: list[str], images
     """What files of one folder and suffix are, and the command that converts them; None where they are nothing of ours."""
     first = files[0]
     target = first.rpartition(".")[0]
-    again = "" if len(files) == 1 else f" And so for each; in a shell: {loop(folder, suffix)}"
     if suffix in RASTERS:
-        return f"{RASTERS[suffix]}, is not read. Convert it: rio convert '{first}' '{target}.tif'.{again}"
+        command = f"rio convert '{first}' '{target}.tif'" if len(files) == 1 else loop(folder, suffix)
+        return f"{RASTERS[suffix]}, is not read. Convert it in {root}: {command}"
     if suffix in CUBES:
-        return f"holds several grids and is not read. Convert the one that is meant: rio convert 'netcdf:{first}:VARIABLE' '{target}.tif'."
+        return f"holds several grids and is not read. Convert the one that is meant, in {root}: rio convert 'netcdf:{first}:VARIABLE' '{target}.tif'"
     if suffix in VECTORS:
-        command = f"python -c \"import geopandas; geopandas.read_file('{first}').to_file('{target}.gpkg')\""
-        return f"{VECTORS[suffix]} is not read. Convert it: {command.replace('read_file', 'read_parquet' if suffix == '.parquet' else 'read_file')}."
+        reader = "read_parquet" if suffix == ".parquet" else "read_file"
+        command = TABLES.format(reader=reader, folder=folder or ".", suffix=suffix)
+        return f"{VECTORS[suffix]} is not read. Convert it in {root}: {command}"
     if suffix in (".npy", ".npz"):
         return f"NumPy arrays are not read. Convert them in {root}: {ARRAYS.format(folder=folder or '.')}"
     if suffix in ARCHIVES:

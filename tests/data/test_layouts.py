@@ -1,0 +1,545 @@
+"""Folders as people have them: what is paired, what the split is, and that the proposal, written and read again, gives the right labels."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio.shutil
+from PIL import Image
+from shapely.geometry import box
+
+from kdcore.data.collection import Collection
+from kdcore.data.inspect import inspect
+from kdcore.data.propose import proposal_text
+from kdcore.settings import SPLITS, save
+from tests.conftest import UTM, write_collection, write_raster
+
+SIZE = 128
+
+
+def scene(number: int, share: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its labels: a bright bar over `share` of the rows, and one row more for each number, so that scenes differ."""
+    labels = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    labels[: round(SIZE * share) + number] = 1
+    noise = np.random.default_rng(number).normal(80, 9, (3, SIZE, SIZE))
+    return np.clip(noise + 90 * labels, 1, 254).astype(np.uint8), labels
+
+
+def pixels(number: int, share: float = 0.25) -> int:
+    """Of the bar."""
+    return (round(SIZE * share) + number) * SIZE
+
+
+def put(path, number, what, share=0.25):
+    """Write the image or the mask of a scene as a GeoTIFF, or as a picture where the suffix says so."""
+    array = scene(number, share)[what == "mask"]
+    if path.suffix.lower() in (".tif", ".tiff"):
+        return write_raster(path, array, west=500_000 + 1000 * number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array if array.ndim == 2 else np.moveaxis(array, 0, -1)).save(path)
+    return path
+
+
+def build(root, images, masks, numbers=range(1, 6)):
+    """Files of scenes; '{n}' in the patterns is the number."""
+    for number in numbers:
+        put(root / images.format(n=number), number, "image")
+        if masks:
+            put(root / masks.format(n=number), number, "mask")
+    return root
+
+
+def proposed(root, problems=0) -> Collection:
+    """The collection that the written proposal opens."""
+    found = inspect(root, crop=32)
+    assert len(found.problems) == problems, found.problems
+    (root / "collection.yaml").write_text(proposal_text(found), encoding="utf-8")
+    return Collection.open(root)
+
+
+def bars(collection: Collection) -> dict[str, int]:
+    """Pixels of the second class of each scene."""
+    read = {scene.id: collection.reader.read(scene, scene.box).labels for scene in collection.scenes if scene.labelled}
+    return {name: int((labels == 1).sum()) for name, labels in read.items()}
+
+
+def parts(collection: Collection) -> dict[str, list[str]]:
+    return {split: [region.scene.id for region in collection.regions(split)] for split in SPLITS}
+
+
+PAIRS = [  # images, masks, patterns that are proposed
+    ("images/{n}.tif", "masks/{n}.tif", "images", "masks"),
+    ("images/{n}_sat.jpg", "masks/{n}_mask.png", "images/{name}_sat", "masks/{name}_mask"),
+    ("{n}_sat.jpg", "{n}_mask.png", "{name}_sat", "{name}_mask"),
+    ("images/{n}.jpg", "masks/{n}_mask.png", "images", "masks/{name}_mask"),
+    ("images/IMG_{n:06}.tif", "masks/MSK_{n:06}.tif", "images/IMG_{name}", "masks/MSK_{name}"),
+    ("i/top_potsdam_2_{n}_RGB.tif", "m/top_potsdam_2_{n}_label.tif", "i/{name}_RGB", "m/{name}_label"),
+    ("images_png/{n}.png", "masks_png/{n}.png", "images_png", "masks_png"),
+    ("images/image_{n}.tif", "labels/label_{n}.tif", "images/image_{name}", "labels/label_{name}"),
+    ("img/austin_img_{n}.tif", "gt/austin_gt_{n}.tif", "img/austin_img_{name}", "gt/austin_gt_{name}"),
+    ("austin{n}.tif", "gt/austin{n}.tif", "{name}", "gt"),
+    ("x/{n}.tif", "y/{n}.png", "x", "y"),  # only the contents tell which is which
+    ("{n}.jpg", "{n}.png", "{name}.jpg", "{name}.png"),
+    ("images/images/{n}.tif", "images/masks/{n}.tif", "images/images", "images/masks"),
+    ("RGB-PanSharpen_Vegas_img{n}.tif", "masks/mask_Vegas_img{n}.tif", "RGB-PanSharpen_{name}", "masks/mask_{name}"),
+    ("data/imagesTr/a_{n}_0000.tif", "data/labelsTr/a_{n}.tif", "data/imagesTr/{name}_0000", "data/labelsTr"),
+    ("Images/{n}.TIF", "Masks/{n}.PNG", "Images", "Masks"),
+    ("my images/área {n}.tif", "my masks/área {n}.tif", "my images", "my masks"),
+]
+
+
+@pytest.mark.parametrize(("images", "masks", "image_pattern", "mask_pattern"), PAIRS)
+def test_images_and_masks_are_paired_by_what_their_names_share(tmp_path, images, masks, image_pattern, mask_pattern):
+    collection = proposed(build(tmp_path / "c", images, masks))
+    assert (collection.settings.images, collection.settings.masks) == (image_pattern, mask_pattern)
+    assert sorted(bars(collection).values()) == [pixels(number) for number in range(1, 6)]
+    assert sorted(name for names in parts(collection).values() for name in names) == sorted(bars(collection))
+
+
+SPLIT_FOLDERS = [
+    ("{part}/images/{n}.tif", "{part}/masks/{n}.tif", ("train", "val", "test")),
+    ("images/{part}/{n}.tif", "masks/{part}/{n}.tif", ("training", "validation", "testing")),
+    ("{part}/{n}.tif", "{part}_labels/{n}.tif", ("train", "val", "test")),
+    ("{part}/{n}_sat.jpg", "{part}/{n}_mask.png", ("train", "valid", "test")),
+    ("{part}/Rural/images_png/{n}.png", "{part}/Rural/masks_png/{n}.png", ("Train", "Val", "Test")),
+    ("img_dir/{part}/{n}.png", "ann_dir/{part}/{n}.png", ("train", "val", "test")),
+    ("images/{part}_{n}.tif", "masks/{part}_{n}.tif", ("train", "val", "test")),
+    ("{part}/{n}.png", "{part}annot/{n}.png", ("train", "val", "test")),
+]
+
+
+@pytest.mark.parametrize(("images", "masks", "names"), SPLIT_FOLDERS)
+def test_a_split_that_folders_or_names_have_is_kept(tmp_path, images, masks, names):
+    root, numbers = tmp_path / "c", iter(range(1, 9))
+    wanted: dict[str, list[int]] = {}
+    for split, name, count in zip(SPLITS, names, (4, 2, 2), strict=True):
+        wanted[split] = [next(numbers) for _ in range(count)]
+        build(root, images.replace("{part}", name), masks.replace("{part}", name), wanted[split])
+    collection = proposed(root)
+    counted = bars(collection)
+    for split, scenes in parts(collection).items():
+        assert sorted(counted[scene] for scene in scenes) == [pixels(number) for number in wanted[split]]
+
+
+def test_scenes_of_one_number_in_different_folders_are_different_scenes(tmp_path):
+    root = tmp_path / "c"
+    for index, part in enumerate(("train", "val", "test")):
+        for number in (1, 2):
+            put(root / f"{part}/images/{number}.tif", 10 * index + number, "image")
+            put(root / f"{part}/masks/{number}.tif", 10 * index + number, "mask")
+    assert bars(proposed(root)) == {
+        f"{part}_{number}": pixels(10 * index + number)
+        for index, part in enumerate(("train", "val", "test"))
+        for number in (1, 2)
+    }
+
+
+def test_a_validation_folder_alone_chooses_on_a_third_and_tests_on_the_rest(tmp_path):
+    root = build(tmp_path / "c", "train/images/{n}.tif", "train/masks/{n}.tif", range(1, 5))
+    build(root, "val/images/{n}.tif", "val/masks/{n}.tif", range(11, 17))
+    found = inspect(root, crop=32)
+    assert found.proposal.split.train == ("train_*",)
+    assert (len(found.proposal.split.validation), len(found.proposal.split.test)) == (2, 4)
+    assert all(name.startswith("val_") for name in (*found.proposal.split.validation, *found.proposal.split.test))
+    assert any("a third of their validation part chooses and the rest tests" in note for note in found.notes)
+
+
+def test_a_test_folder_alone_is_never_used_to_choose(tmp_path):
+    root = build(tmp_path / "c", "train/images/{n}.tif", "train/masks/{n}.tif", range(1, 8))
+    split = inspect(build(root, "test/images/{n}.tif", "test/masks/{n}.tif", range(11, 14)), crop=32).proposal.split
+    assert split.test == ("test_*",)
+    assert len(split.validation) == 1
+    assert len(split.train) == 6
+
+
+def test_a_test_folder_without_labels_serves_the_teacher(tmp_path):
+    """DeepGlobe: valid/ and test/ are published without masks."""
+    root = build(tmp_path / "c", "train/{n}_sat.jpg", "train/{n}_mask.png", range(1, 6))
+    build(root, "valid/{n}_sat.jpg", None, range(6, 8))
+    build(root, "test/{n}_sat.jpg", None, range(8, 10))
+    collection = proposed(root)
+    assert collection.settings.images == "train/{name}_sat"
+    assert collection.settings.unlabelled == ("test/{name}_sat", "valid/{name}_sat")
+    assert len(collection.unlabelled) == 4
+    assert len(bars(collection)) == 5
+
+
+def test_lists_of_names_give_the_split(tmp_path):
+    root = build(tmp_path / "c", "images/a{n}.tif", "masks/a{n}.tif", range(1, 7))
+    for part, names in (("train", "a1\na3\na5\na6"), ("val", "images/a2.tif"), ("test", "a4 extra\n")):
+        (root / f"{part}.txt").write_text(names)
+    assert parts(proposed(root)) == {"train": ["a1", "a3", "a5", "a6"], "validation": ["a2"], "test": ["a4"]}
+
+
+def test_t_and_v_before_every_name_are_train_and_validation(tmp_path):
+    root = build(tmp_path / "c", "images/t_{n}_40.tif", "masks/t_{n}_40.png", range(1, 8))
+    build(root, "images/v_{n}_40.tif", "masks/v_{n}_40.png", range(11, 17))
+    split = inspect(root, crop=32).proposal.split
+    assert split.train == ("t_*",)
+    assert (len(split.validation), len(split.test)) == (2, 4)
+
+
+def test_a_split_of_folders_that_leaks_is_refused(tmp_path):
+    root = tmp_path / "c"
+    for part in ("train", "val", "test"):
+        for number in (1, 2):
+            put(root / f"{part}/images/{number}.tif", number, "image")
+            put(root / f"{part}/masks/{number}.tif", number, "mask")
+    found = inspect(root, crop=32)
+    assert any("same contents" in problem and "leak" in problem for problem in found.problems)
+
+
+# --- polygons
+
+
+def bar(number: int):
+    """The bar of a scene as a polygon in the scene's CRS."""
+    west = 500_000 + 1000 * number
+    return box(west, 5_000_000 - 0.5 * (round(SIZE * 0.25) + number), west + 0.5 * SIZE, 5_000_000)
+
+
+def write_vector(path, numbers, **fields):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = geopandas.GeoDataFrame(fields, geometry=[bar(number) for number in numbers], crs=UTM)
+    frame.to_crs("EPSG:4326").to_file(path)
+
+
+def test_one_vector_file_serves_all_images(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    write_vector(root / "labels/buildings.geojson", range(1, 6))
+    collection = proposed(root)
+    assert collection.settings.labels == "labels/buildings.geojson"
+    assert bars(collection) == pytest.approx({f"t{number}": pixels(number) for number in range(1, 6)}, abs=SIZE)
+
+
+def test_one_vector_file_beside_the_images_serves_all(tmp_path):
+    root = build(tmp_path / "c", "t{n}.tif", None)
+    write_vector(root / "buildings.gpkg", range(1, 6))
+    assert bars(proposed(root)) == pytest.approx({f"t{number}": pixels(number) for number in range(1, 6)}, abs=SIZE)
+
+
+def test_one_vector_file_serves_images_of_different_crs(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None, range(1, 5))
+    image, _ = scene(5)
+    write_raster(root / "images/t5.tif", image, crs="EPSG:3857", west=1_000_000, north=5_600_000)
+    frame = geopandas.GeoDataFrame(geometry=[box(1_000_000, 5_599_980, 1_000_064, 5_600_000)], crs="EPSG:3857")
+    other = geopandas.GeoDataFrame(geometry=[bar(number) for number in range(1, 5)], crs=UTM)
+    both = [*other.to_crs("EPSG:4326").geometry, *frame.to_crs("EPSG:4326").geometry]
+    (root / "labels").mkdir()
+    geopandas.GeoDataFrame(geometry=both, crs="EPSG:4326").to_file(root / "labels/all.geojson")
+    counted = bars(proposed(root))
+    assert counted["t5"] == pytest.approx(40 * SIZE, abs=SIZE)  # 20 m at 0.5 m per pixel
+    assert counted["t4"] == pytest.approx(pixels(4), abs=SIZE)
+
+
+def test_a_field_that_names_images_says_whose_a_polygon_is(tmp_path):
+    """Two images of one place at different times: only the field tells which polygon belongs to which."""
+    root = build(tmp_path / "c", "images/t{n}.tif", None, range(1, 5))
+    for name in ("t3", "t4"):
+        write_raster(root / f"images/{name}.tif", scene(int(name[1]))[0], west=503_000)
+    frame = geopandas.GeoDataFrame(
+        {"image": ["t1.tif", "t2.tif", "t3.tif", "t4.tif"]},
+        geometry=[bar(1), bar(2), bar(3), bar(3).buffer(-5)],
+        crs=UTM,
+    )
+    (root / "labels").mkdir()
+    frame.to_file(root / "labels/all.gpkg")
+    proposal = inspect(root, crop=32).proposal
+    assert (proposal.image_field, proposal.labels) == ("image", "labels/all.gpkg")
+    split = proposal.split.model_copy(update={"train": ("t1",), "validation": ("t2",), "test": ("t[34]",)})
+    save(proposal.model_copy(update={"split": split}), root / "collection.yaml")
+    counted = bars(Collection.open(root))
+    assert counted == {"t1": pixels(1), "t2": pixels(2), "t3": pixels(3), "t4": (pixels(3) // SIZE - 20) * (SIZE - 20)}
+
+
+def test_vector_files_with_other_names_are_found_by_their_place(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    for number, name in zip(range(1, 6), ("north", "south", "east", "west", "centre"), strict=True):
+        write_vector(root / f"labels/{name}.geojson", [number])
+    collection = proposed(root)
+    assert collection.settings.labels == "labels/*"
+    assert bars(collection) == pytest.approx({f"t{number}": pixels(number) for number in range(1, 6)}, abs=SIZE)
+
+
+def test_masks_with_other_names_are_found_by_their_place(tmp_path):
+    root = tmp_path / "c"
+    for number, name in zip(range(1, 6), ("north", "south", "east", "west", "centre"), strict=True):
+        put(root / f"images/{chr(96 + number)}.tif", number, "image")
+        put(root / f"masks/{name}.tif", number, "mask")
+    collection = proposed(root)
+    assert collection.settings.masks == "masks/*"
+    assert bars(collection) == {chr(96 + number): pixels(number) for number in range(1, 6)}
+
+
+def test_an_outline_of_the_area_is_no_label(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    write_vector(root / "aoi.geojson", [1])
+    found = inspect(root, crop=32)
+    assert found.polygons == []
+    assert any("aoi.geojson" in note and "outlines are no labels" in note for note in found.notes)
+
+
+# --- what is not used is named
+
+
+def test_other_views_of_the_same_scenes_are_named(tmp_path):
+    """Sen1Floods11: radar and optical images of one name for one mask."""
+    root = tmp_path / "c"
+    for number in range(1, 6):
+        put(root / f"S1Hand/Ghana_{number}_S1Hand.tif", number, "image")
+        put(root / f"S2Hand/Ghana_{number}_S2Hand.tif", number + 20, "image")
+        put(root / f"LabelHand/Ghana_{number}_LabelHand.tif", number, "mask")
+    found = inspect(root, crop=32)
+    assert found.proposal.masks == "LabelHand/{name}_LabelHand"
+    assert found.proposal.images == "S1Hand/{name}_S1Hand"
+    assert any("S2Hand/: 5 files are not used" in note and "same scenes" in note for note in found.notes)
+
+
+def test_single_images_without_labels_are_a_problem_and_in_no_part(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    put(root / "images/t9.tif", 9, "image")
+    found = inspect(root, crop=32)
+    assert any("1 image has no labels of the same name (images/t9.tif)" in problem for problem in found.problems)
+    assert "t9" not in sum((getattr(found.proposal.split, split) for split in SPLITS), ())
+
+
+@pytest.mark.parametrize("name", ["a.vrt", "a.img", "a.dat", "a.bsq", "a.webp", "a.nc", "a.h5", "a.zip", "a.ecw"])
+def test_imagery_that_is_not_read_is_named_with_its_command(tmp_path, name):
+    (tmp_path / "c/images").mkdir(parents=True)
+    (tmp_path / "c/images" / name).write_bytes(b"<VRTDataset/>")
+    found = inspect(tmp_path / "c")
+    told = next(problem for problem in found.problems if f"images/{name}" in problem)
+    assert "rio convert" in told or "Unpack it" in told
+    assert found.proposal is None
+
+
+@pytest.mark.parametrize(("driver", "suffix"), [("HFA", ".img"), ("ENVI", ".dat"), ("VRT", ".vrt")])
+def test_the_command_for_rasters_converts_them(tmp_path, driver, suffix):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    (tmp_path / "there").mkdir()
+    for file in sorted((root / "images").glob("*.tif")):
+        moved = file.rename(tmp_path / "there" / file.name)
+        rasterio.shutil.copy(moved, file.with_suffix(suffix), driver=driver)
+    told = inspect(root, crop=32).problems[0]
+    assert f"images/t1{suffix} and 4 more" in told
+    run_told(told, root)
+    assert sorted(bars(proposed(root, problems=0)).values()) == [pixels(number) for number in range(1, 6)]
+
+
+def run_told(told: str, root) -> None:
+    """Run the command at the end of a sentence, as a person would."""
+    command = told.split(f"{root}: ", 1)[1]
+    folder = str(Path(sys.executable).parent)
+    subprocess.run(["bash", "-ec", f"export PATH={folder}:$PATH\n{command}"], cwd=root, check=True)
+
+
+def test_the_command_for_numpy_arrays_converts_them(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    (root / "masks").mkdir()
+    for number in range(1, 6):
+        np.save(root / f"masks/t{number}.npy", scene(number)[1])
+    told = next(problem for problem in inspect(root, crop=32).problems if "NumPy" in problem)
+    run_told(told, root)
+    assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 6)}
+
+
+def test_the_command_for_geoparquet_converts_it(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    (root / "labels").mkdir()
+    for number in range(1, 6):
+        geopandas.GeoDataFrame(geometry=[bar(number)], crs=UTM).to_parquet(root / f"labels/t{number}.parquet")
+    problems = [problem for problem in inspect(root, crop=32).problems if "GeoParquet" in problem]
+    if problems:  # where it is not read itself
+        run_told(problems[0], root)
+    assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 6)}
+
+
+def test_the_command_for_coco_makes_masks(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    polygon = [0, 0, SIZE, 0, SIZE, 39, 0, 39]  # rows 0 to 39
+    annotations = [
+        {"id": n, "image_id": n, "category_id": 1, "segmentation": [polygon], "bbox": [0, 0, SIZE, 40]}
+        for n in range(1, 6)
+    ]
+    images = [{"id": n, "file_name": f"t{n}.tif", "width": SIZE, "height": SIZE} for n in range(1, 6)]
+    (root / "annotations.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "roof"}]})
+    )
+    told = next(problem for problem in inspect(root, crop=32).problems if "COCO" in problem)
+    run_told(told, root)
+    assert bars(proposed(root)) == {f"t{number}": 40 * SIZE for number in range(1, 6)}
+
+
+def test_the_command_for_yolo_outlines_makes_masks(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    (root / "labels").mkdir()
+    for number in range(1, 6):
+        (root / f"labels/t{number}.txt").write_text(f"0 0 0 1 0 1 {31 / SIZE} 0 {31 / SIZE}\n")
+    told = next(problem for problem in inspect(root, crop=32).problems if "YOLO" in problem)
+    run_told(told, root)
+    assert bars(proposed(root)) == {f"t{number}": 32 * SIZE for number in range(1, 6)}
+
+
+def test_boxes_are_no_segmentation(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", None, range(1, 3))
+    (root / "labels").mkdir()
+    for number in (1, 2):
+        (root / f"labels/t{number}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    assert any("boxes say where objects are, not which pixels" in problem for problem in inspect(root).problems)
+
+
+def test_files_that_are_nothing_of_ours_are_counted(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    (root / "docs").mkdir()
+    (root / "docs/readme.pdf").write_bytes(b"%PDF")
+    assert any("docs/: 1 other file is not used" in note for note in inspect(root, crop=32).notes)
+
+
+# --- what systems and people leave in folders
+
+
+def test_what_systems_leave_behind_is_passed_over(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    for name in ("images/._t1.tif", "images/Thumbs.db", "masks/.DS_Store", "__MACOSX/images/t1.tif", ".git/x.tif"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"nothing")
+    (root / "empty").mkdir()
+    (root / "images/deeper/empty").mkdir(parents=True)
+    assert len(bars(proposed(root))) == 5
+
+
+def test_a_link_that_leads_back_ends(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    (root / "again").symlink_to(root)
+    assert len(bars(proposed(root))) == 5
+
+
+def test_linked_folders_are_read(tmp_path):
+    build(tmp_path / "there", "images/t{n}.tif", "masks/t{n}.tif")
+    root = tmp_path / "c"
+    root.mkdir()
+    (root / "images").symlink_to(tmp_path / "there/images")
+    (root / "masks").symlink_to(tmp_path / "there/masks")
+    assert len(bars(proposed(root))) == 5
+
+
+@pytest.mark.parametrize("numbers", [range(1, 2), range(1, 3)])
+def test_one_or_two_images_are_split_by_block(tmp_path, numbers):
+    root = tmp_path / "c"
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        labels = np.kron(rng.integers(0, 2, (24, 24)), np.ones((32, 32))).astype(np.uint8)
+        image = np.clip(rng.normal(80, 9, (3, 768, 768)) + 90 * labels, 1, 254).astype(np.uint8)
+        write_raster(root / f"images/t{number}_sat.tif", image, west=500_000 + 1000 * number)
+        write_raster(root / f"masks/t{number}_mask.tif", labels, west=500_000 + 1000 * number)
+    collection = proposed(root)
+    assert collection.settings.split.by == "block"
+    assert [scene.id for scene in collection.scenes] == [f"t{number}" for number in numbers]
+
+
+def test_mixed_suffixes_are_read_together(tmp_path):
+    root = tmp_path / "c"
+    for number, (image, mask) in enumerate([("tif", "png"), ("TIFF", "tif"), ("jpg", "PNG"), ("png", "tif")], 1):
+        put(root / f"images/t{number}.{image}", number, "image")
+        put(root / f"masks/t{number}.{mask}", number, "mask")
+    assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 5)}
+
+
+def test_names_that_differ_only_in_case_are_different_scenes(tmp_path):
+    root = tmp_path / "c"
+    for number, name in enumerate(("a", "A", "b", "B"), 1):
+        put(root / f"images/{name}.tif", number, "image")
+        put(root / f"masks/{name}.tif", number, "mask")
+    assert bars(proposed(root)) == {"a": pixels(1), "A": pixels(2), "b": pixels(3), "B": pixels(4)}
+
+
+def test_a_label_may_differ_in_case_from_its_image(tmp_path):
+    root = build(tmp_path / "c", "images/TILE{n}.tif", "masks/tile{n}.tif")
+    assert sorted(bars(proposed(root)).values()) == [pixels(number) for number in range(1, 6)]
+
+
+def test_two_masks_of_one_image_are_named(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    put(root / "masks/t1.png", 1, "mask")
+    assert any("2 masks belong to this image" in problem for problem in inspect(root, crop=32).problems)
+
+
+def test_previews_are_passed_over(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    put(root / "images/t1_preview.jpg", 1, "image")
+    put(root / "quicklooks/t1.jpg", 1, "image")
+    collection = proposed(root)
+    assert collection.settings.images == "images/{name}.tif"
+    assert len(bars(collection)) == 5
+
+
+def test_pictures_of_the_images_names_beside_them_are_passed_over(tmp_path):
+    root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
+    build(root, "images/t{n}.jpg", None)
+    found = inspect(root, crop=32)
+    assert found.proposal.images == "images/{name}.tif"
+    assert any("images/: 5 files are not used (t1.jpg, t2.jpg, ...)" in note for note in found.notes)
+    assert len(bars(proposed(root))) == 5
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["a.txt"], ["images/a.tif"], ["masks/a.tif"], ["labels/a.geojson"], ["a.json"], ["a.shp"]]
+)
+def test_broken_and_lonely_files_end_in_sentences(tmp_path, names):
+    (tmp_path / "c").mkdir()
+    for name in names:
+        (tmp_path / "c" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "c" / name).write_bytes(b"nothing")
+    found = inspect(tmp_path / "c")
+    assert found.problems
+    assert found.proposal is None
+
+
+def test_masks_without_their_images_are_said(tmp_path):
+    root = build(tmp_path / "c", "masks/t{n}.tif", None)
+    assert any("masks but no imagery" in problem for problem in inspect(root).problems)
+
+
+# --- parts that are alike
+
+
+def test_parts_have_their_share_of_area_and_classes(tmp_path):
+    """The last scenes are almost all buildings: none of them is the whole validation or test part."""
+    root = tmp_path / "c"
+    shares = [0.1] * 8 + [0.6, 0.7]
+    for number, share in enumerate(shares):
+        put(root / f"images/t{number:02}.tif", number, "image", share)
+        put(root / f"masks/t{number:02}.tif", number, "mask", share)
+    found = inspect(root, crop=32)
+    assert Counter(len(getattr(found.proposal.split, split)) for split in SPLITS) == {6: 1, 2: 2}
+    for split in SPLITS:
+        told = found.class_pixels[split]
+        assert min(told.values()) / sum(told.values()) < 0.45
+
+
+def test_one_large_scene_of_many_small_ones_trains(tmp_path):
+    root = tmp_path / "c"
+    build(root, "images/t{n}.tif", "masks/t{n}.tif", range(1, 7))
+    labels = np.zeros((640, 640), np.uint8)
+    labels[:180] = 1
+    image = np.clip(np.random.default_rng(0).normal(80, 9, (3, 640, 640)) + 90 * labels, 1, 254).astype(np.uint8)
+    write_raster(root / "images/z.tif", image, west=540_000)
+    write_raster(root / "masks/z.tif", labels, west=540_000)
+    assert "z" in inspect(root, crop=32).proposal.split.train
+
+
+def test_a_collection_that_exists_is_read_as_before(tmp_path):
+    path = write_collection(tmp_path / "c", unlabelled=True)
+    assert [scene.id for scene in Collection.open(path).scenes] == list("abcd")
+
+
+def test_a_mask_file_is_read_with_rasterio_alone(tmp_path):
+    """The counts of this module by another reader."""
+    put(tmp_path / "m.tif", 3, "mask")
+    with rasterio.open(tmp_path / "m.tif") as mask:
+        assert int((mask.read(1) == 1).sum()) == pixels(3) == 35 * 128
