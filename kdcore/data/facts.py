@@ -41,6 +41,8 @@ class MaskFacts:
     file: str
     kind: Literal["index", "palette", "rgb"]
     pixels: dict[str, int]
+    width: int = 0
+    height: int = 0
 
 
 @dataclass
@@ -148,16 +150,18 @@ def mask_facts(path: Path) -> MaskFacts:
             counts.update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
             if len(counts) > 100 * MOST_CODES:
                 break
+        size = (dataset.width, dataset.height)
         kind: Literal["index", "palette", "rgb"] = "rgb" if dataset.count >= 3 else "palette" if palette else "index"
     if kind == "rgb":
-        return MaskFacts(path.name, kind, {f"#{code:06X}": pixels for code, pixels in counts.most_common()})
+        return MaskFacts(path.name, kind, {f"#{code:06X}": pixels for code, pixels in counts.most_common()}, *size)
     if palette:
         return MaskFacts(
             path.name,
             kind,
             {f"{code} #{bytes(palette[code][:3]).hex().upper()}": n for code, n in counts.most_common()},
+            *size,
         )
-    return MaskFacts(path.name, kind, {str(code): pixels for code, pixels in counts.most_common()})
+    return MaskFacts(path.name, kind, {str(code): pixels for code, pixels in counts.most_common()}, *size)
 
 
 def polygon_facts(path: Path) -> PolygonFacts:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from kdcore.data.facts import (
 from kdcore.data.layouts import Layout, find_layout
 from kdcore.data.pairing import POLYGON_SUFFIXES, Pair, find_pairs, relative_names
 from kdcore.data.propose import propose
-from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
-from kdcore.data.survey import survey
+from kdcore.data.rasters import IMAGE_SUFFIXES
+from kdcore.data.survey import Survey, survey
 from kdcore.data.unread import explain_unread
 from kdcore.errors import DataError, KdcoreError
 from kdcore.settings import SPLITS
+
+READERS = 4  # threads that read files
+SAMPLE = 1024  # blocks of each part that are read of a large collection
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -80,7 +84,7 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
-    shares = survey(collection, crop)
+    shares = quick_survey(collection, crop)
     names = collection.settings.class_names
     found.class_pixels = {
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}
@@ -92,6 +96,17 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
             for name, count in found.class_pixels[split].items()
             if count == 0
         ]
+
+
+def quick_survey(collection: Collection, crop: int) -> Survey:
+    """A survey of a sample of large collections; of all where the sample lacks something, so that nothing is missed."""
+    try:
+        shares = survey(collection, crop, most_blocks=SAMPLE)
+        if all(pixels.all() for pixels in shares.class_pixels.values()):
+            return shares
+    except DataError:
+        pass
+    return survey(collection, crop)
 
 
 def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> Inspection:
@@ -172,14 +187,23 @@ def tell_loose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pa
 def usable(
     found: Inspection, files: Iterable[Path], look: Callable[[Path], Any], progress: Callable[[str], None]
 ) -> list[tuple[Path, Any]]:
-    """Facts of the files that can be read; the others become problems."""
-    facts = []
-    for file in files:
-        progress(file.name)
+    """Facts of the files that can be read, in their order; the others become problems."""
+
+    def try_to_look(file: Path) -> Any:
         try:
-            facts.append((file, look(file)))
+            return look(file)
         except KdcoreError as error:
-            found.problems.append(str(error))
+            return error
+
+    listed = list(files)
+    facts = []
+    with ThreadPoolExecutor(READERS) as readers:
+        for file, seen in zip(listed, readers.map(try_to_look, listed), strict=True):
+            progress(file.name)
+            if isinstance(seen, KdcoreError):
+                found.problems.append(str(seen))
+            else:
+                facts.append((file, seen))
     return facts
 
 
@@ -202,15 +226,13 @@ def check_pairs(found: Inspection, pairs: Sequence[Pair], layout: Layout, root: 
             f"({relative_names(orphans, root)}); rename or remove them."
         )
     sizes = {path: (facts.width, facts.height) for path, facts in zip(found.image_paths, found.images, strict=True)}
+    masks = {path: (facts.width, facts.height) for path, facts in zip(found.mask_paths, found.masks, strict=True)}
     for pair in pairs:
-        if pair.mask is not None and pair.mask in found.mask_paths:
-            with open_raster(pair.mask) as dataset:
-                if (dataset.width, dataset.height) != sizes[pair.image]:
-                    width, height = sizes[pair.image]
-                    found.problems.append(
-                        f"{pair.mask}: the mask is {dataset.width} x {dataset.height} px but its image is {width} x {height} px. "
-                        "Export the mask on the image's grid."
-                    )
+        if pair.mask in masks and masks[pair.mask] != sizes[pair.image]:
+            (width, height), (wide, high) = masks[pair.mask], sizes[pair.image]
+            found.problems.append(
+                f"{pair.mask}: the mask is {width} x {height} px but its image is {wide} x {high} px. Export the mask on the image's grid."
+            )
     seen: dict[str, Path] = {}
     for path in same_sizes(pair.image for pair in pairs):
         other = seen.setdefault(hash_file(path), path)

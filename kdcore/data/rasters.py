@@ -1,6 +1,7 @@
 """Opening files that strangers made: which formats, how large, and where on the ground."""
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import rasterio
@@ -70,6 +71,12 @@ def bytes_per_pixel(dtype: str) -> int:
     return {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float64": 8, "int64": 8, "uint64": 8}.get(dtype, 4)
 
 
+@lru_cache(maxsize=256)
+def degrees_from(crs: str) -> Transformer:
+    """From a CRS (WKT) to longitude and latitude; made once for each CRS, because making it takes longer than opening a raster."""
+    return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+
+
 def ground_resolution(crs: CRS | None, transform: Affine, width: int, height: int) -> tuple[float, float] | None:
     """Metres on the ground of one pixel's width and height, at the raster's centre; None without a CRS.
 
@@ -79,7 +86,7 @@ def ground_resolution(crs: CRS | None, transform: Affine, width: int, height: in
         return None
     column, row = width / 2, height / 2
     points = [transform @ point for point in ((column, row), (column + 1, row), (column, row + 1))]
-    to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+    to_degrees = degrees_from(crs.to_wkt())
     longitudes, latitudes = to_degrees.transform([x for x, _ in points], [y for _, y in points])
     across = GEOD.inv(longitudes[0], latitudes[0], longitudes[1], latitudes[1])[2]
     down = GEOD.inv(longitudes[0], latitudes[0], longitudes[2], latitudes[2])[2]
