@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyogrio
 
-from kdcore.data.alignment import align, common_places, keys, spread_out
+from kdcore.data.alignment import Templates, align, common_places, keys, spread_out
 from kdcore.data.folder_tree import (
     MASK_WORDS,
     OUTLINE_WORDS,
@@ -30,6 +30,8 @@ from kdcore.data.pairing import POLYGON_SUFFIXES, Pattern, patterns, same_grid, 
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.errors import KdcoreError
 from kdcore.settings import Places
+
+MOST_PATTERNS = 6  # beside the first
 
 
 @dataclass
@@ -66,7 +68,7 @@ def find_layout(root: Path) -> Layout:
     vectors = [name for name in names if suffix_of(name) in POLYGON_SUFFIXES and is_vector(root / name)]
     layout = Layout(other=sorted(set(names) - set(rasters) - set(vectors)))
     images, masks, previews = sort_rasters(root, rasters)
-    outlines = [name for name in vectors if OUTLINE_WORDS & set(words(name))]
+    outlines = [name for name in vectors if is_outline(name)]
     vectors = [name for name in vectors if name not in outlines]
     layout.label_files = [*masks, *vectors]
     layout.loose = len({parent(name) for name in rasters}) == 1
@@ -101,9 +103,49 @@ def pair_masks(layout: Layout, root: Path, images: Sequence[str], masks: Sequenc
             layout.images, layout.masks = common_places(images), common_places(masks, last="*")
             layout.labelled = True
             return []
-    if found and not is_heap(found[0].pairs, images, masks):
-        layout.images, layout.masks, layout.labelled = found[0].image, found[0].label, True
-    return [other.image for other in found[1:]]
+    if not found or is_heap(found[0].pairs, images, masks):
+        return []
+    chosen = [found[0], *further(found[0], images, masks)]
+    layout.images = one_or_all([entry.image for entry in chosen])
+    layout.masks = one_or_all([entry.label for entry in chosen])
+    layout.labelled = True
+    return [other.image for other in found[1:] if other not in chosen]
+
+
+def further(first: Templates, images: Sequence[str], masks: Sequence[str]) -> list[Templates]:
+    """Patterns for the images and masks that the first ones leave, as long as no two scenes have one name."""
+    chosen: list[Templates] = []
+    taken: set[tuple[str, ...]] = set()
+    entry = first
+    while len(chosen) < MOST_PATTERNS:
+        image, label = Pattern(entry.image, IMAGE_SUFFIXES), Pattern(entry.label, IMAGE_SUFFIXES)
+        if image.names != ("name",) or label.names != ("name",):
+            break
+        owned = keys(label, image, masks)
+        paired = {name: key for name, key in keys(image, label, images).items() if key in set(owned.values())}
+        if taken & set(paired.values()):
+            break
+        taken |= set(paired.values())
+        chosen += [] if entry is first else [entry]
+        images = [name for name in images if name not in paired]
+        masks = [name for name in masks if owned.get(name) not in taken]
+        found = align(images, masks)
+        if not found:
+            break
+        entry = found[0]
+    return chosen
+
+
+def one_or_all(places: Sequence[str]) -> Places:
+    """One pattern as a text, several as a list; each once."""
+    once = tuple(dict.fromkeys(places))
+    return once[0] if len(once) == 1 else once
+
+
+def is_outline(name: str) -> bool:
+    """Whether a vector file's name begins or ends with a word for the bounds of an area."""
+    told = words(name.rpartition("/")[2])
+    return bool(told) and bool(OUTLINE_WORDS & {told[0], told[-1]})
 
 
 def pair_vectors(layout: Layout, root: Path, images: Sequence[str], vectors: Sequence[str]) -> list[str]:
@@ -195,7 +237,7 @@ def narrow(layout: Layout, images: Sequence[str], others: Sequence[str]) -> None
         else:
             places += [pattern.full + suffix for suffix in kept]
     if tuple(places) != tuple(pattern.text for pattern in patterns(layout.images, IMAGE_SUFFIXES)):
-        layout.images = places[0] if len(places) == 1 else tuple(places)
+        layout.images = one_or_all(places)
 
 
 def find_unlabelled(layout: Layout, root: Path, images: Sequence[str], labels: Sequence[str], views: list[str]) -> None:
@@ -212,7 +254,7 @@ def find_unlabelled(layout: Layout, root: Path, images: Sequence[str], labels: S
     for folder, names in folders.items():
         told = set(words(f"{folder}/x")) & (UNLABELLED_WORDS | PARTS.keys())
         if any(
-            pattern.match(name.rpartition(".")[0] + suffix)
+            name not in used and pattern.match(name.rpartition(".")[0] + suffix)
             for name in names[:1]
             for pattern in chosen
             for suffix in IMAGE_SUFFIXES
@@ -229,7 +271,7 @@ def find_unlabelled(layout: Layout, root: Path, images: Sequence[str], labels: S
                 names, "no labels belong to them by name; if a teacher should use them, add the folder to `unlabelled:`"
             )
     if places:
-        layout.unlabelled = places[0] if len(places) == 1 else tuple(places)
+        layout.unlabelled = one_or_all(places)
 
 
 def labelled_names(layout: Layout, images: Sequence[str], labels: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdcore.data.folder_tree import parent, suffix_of
+from kdcore.data.folder_tree import PARTS, parent, suffix_of
 
 SIDE_FILES = (
     ".xml",
@@ -96,8 +96,12 @@ def explain_unread(
         what = explain_group(root, folder, suffix, files, images, stems)
         if what is not None:
             problems.append(f"{some_files(files)}: {what}")
-        elif suffix not in SIDE_FILES and not any(name.lower() in headers for name in files):
-            rest[f"{folder or '.'}/"] += len(files)
+        elif (
+            suffix not in SIDE_FILES
+            and not all(Path(name).stem.lower() in PARTS for name in files)
+            and not any(name.lower() in headers for name in files)
+        ):
+            rest[f"{folder}/" if folder else "the folder itself"] += len(files)
     notes = [
         f"{folder}: {count} other file{'s are' if count > 1 else ' is'} not used." for folder, count in rest.items()
     ]
