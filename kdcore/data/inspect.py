@@ -27,6 +27,7 @@ from kdcore.errors import DataError, KdcoreError
 from kdcore.settings import SPLITS
 
 READERS = 4  # threads that read files
+FAR, MANY_TIMES = 0.15, 2  # shares of a class that are worth a note
 SAMPLE = 1024  # blocks of each part that are read of a large collection
 
 
@@ -90,12 +91,31 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}
         for split in SPLITS
     }
+    found.notes += unlike_parts(found.class_pixels)
     for split in ("validation", "test"):
         found.problems += [
             f"class {name!r} does not occur in the {split} part, so nothing can be said about it there; choose other scenes or blocks."
             for name, count in found.class_pixels[split].items()
             if count == 0
         ]
+
+
+def unlike_parts(class_pixels: dict[str, dict[str, int]]) -> list[str]:
+    """Sentences on classes whose share of validation or test is far from that of train: scores there say little about the rest."""
+    told = []
+    shares = {
+        split: {name: count / max(1, sum(pixels.values())) for name, count in pixels.items()}
+        for split, pixels in class_pixels.items()
+    }
+    for split in ("validation", "test"):
+        for name, share in shares[split].items():
+            usual = shares["train"][name]
+            if abs(share - usual) > FAR and not 1 / MANY_TIMES < share / max(usual, 1e-9) < MANY_TIMES:
+                told.append(
+                    f"class {name!r} makes up {100 * share:.0f} % of the {split} part but {100 * usual:.0f} % of train; "
+                    "other scenes in that part would be more like the rest."
+                )
+    return told
 
 
 def quick_survey(collection: Collection, crop: int) -> Survey:

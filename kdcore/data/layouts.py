@@ -122,7 +122,8 @@ def further(first: Templates, images: Sequence[str], masks: Sequence[str]) -> li
         if image.names != ("name",) or label.names != ("name",):
             break
         owned = keys(label, image, masks)
-        paired = {name: key for name, key in keys(image, label, images).items() if key in set(owned.values())}
+        there = set(owned.values())
+        paired = {name: key for name, key in keys(image, label, images).items() if key in there}
         if taken & set(paired.values()):
             break
         taken |= set(paired.values())
@@ -232,7 +233,7 @@ def narrow(layout: Layout, images: Sequence[str], others: Sequence[str]) -> None
             if suffix not in unwanted and not stems & seen:
                 kept.append(suffix)
                 seen |= stems
-        if pattern.suffix(pattern.full) or not kept or (len(kept) == len(order) and not unwanted):
+        if pattern.wanted or not kept or (len(kept) == len(order) and not unwanted):
             places.append(pattern.text)
         else:
             places += [pattern.full + suffix for suffix in kept]

@@ -88,19 +88,23 @@ class Pattern:
         return "*" in self.full
 
     @cached_property
+    def wanted(self) -> str | None:
+        """The suffix that the pattern asks for; None where any of the kind will do."""
+        return self.suffix(self.full)
+
+    @cached_property
     def literal(self) -> int:
         """How many characters the pattern fixes."""
         return len(PLACEHOLDER.sub("", self.full).replace("*", ""))
 
     @cached_property
     def _stem(self) -> re.Pattern[str]:
-        suffix = self.suffix(self.full)
-        return expression(self.full[: -len(suffix)] if suffix else self.full)
+        return expression(self.full[: -len(self.wanted)] if self.wanted else self.full)
 
     def match(self, relative: str) -> dict[str, str] | None:
         """The placeholders' values for a path inside the collection's folder ('train/images/a.tif'); None where it does not fit."""
         stem, dot, suffix = normal(relative).rpartition(".")
-        wanted = self.suffix(self.full)
+        wanted = self.wanted
         if f".{suffix.lower()}" not in ((wanted,) if wanted else self.suffixes) or not dot:
             return None
         found = self._stem.fullmatch(stem)
