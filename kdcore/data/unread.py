@@ -3,6 +3,8 @@
 Formats that point to further files (VRT) are not opened at all: such a file may name any other file of this machine.
 """
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +51,8 @@ CUBES = (".nc", ".nc4", ".hdf", ".h5", ".hdf5", ".he5", ".grib", ".grb", ".grib2
 VECTORS = {".kml": "KML", ".gml": "GML", ".gpx": "GPX", ".tab": "MapInfo", ".mif": "MapInfo", ".dxf": "DXF"}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 VECTORS |= {".shp": "shapefile", ".fgb": "FlatGeobuf", ".parquet": "GeoParquet"}
+
+PLAIN = re.compile(r"[\w ./+,=@~-]*")  # what may stand in a command that a person pastes into a shell
 
 ARRAYS = """python -c "import numpy, rasterio, pathlib
 for f in pathlib.Path('{folder}').glob('*.npy'):
@@ -112,8 +116,19 @@ def explain_group(root: Path, folder: str, suffix: str, files: list[str], images
     """What files of one folder and suffix are, and the command that converts them; None where they are nothing of ours."""
     first = files[0]
     target = first.rpartition(".")[0]
+    if not PLAIN.fullmatch(f"{folder}{first if suffix in CUBES or suffix == '.json' else ''}{images}"):
+        first_known = suffix in (*RASTERS, *CUBES, *VECTORS, ".npy", ".npz")
+        return (
+            "is not read, and its path has signs that a shell would take for commands. Rename it, and inspect again."
+            if first_known
+            else None
+        )
     if suffix in RASTERS:
-        command = f"rio convert '{first}' '{target}.tif'" if len(files) == 1 else loop(folder, suffix)
+        command = (
+            f"rio convert {shlex.quote(first)} {shlex.quote(target + '.tif')}"
+            if len(files) == 1
+            else loop(folder, suffix)
+        )
         return f"{RASTERS[suffix]}, is not read. Convert it in {root}: {command}"
     if suffix in CUBES:
         return f"holds several grids and is not read. Convert the one that is meant, in {root}: rio convert 'netcdf:{first}:VARIABLE' '{target}.tif'"
@@ -134,7 +149,7 @@ def explain_group(root: Path, folder: str, suffix: str, files: list[str], images
 
 def loop(folder: str, suffix: str) -> str:
     """A shell's loop that converts all rasters of a folder."""
-    place = f"{folder}/" if folder else ""
+    place = f"{shlex.quote(folder)}/" if folder else ""
     return f'for f in {place}*{suffix}; do rio convert "$f" "${{f%{suffix}}}.tif"; done'
 
 

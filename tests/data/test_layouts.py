@@ -272,6 +272,28 @@ def test_imagery_that_is_not_read_is_named_with_its_command(tmp_path, name):
     assert found.proposal is None
 
 
+@pytest.mark.parametrize("folder", ["images$(touch broken)", "a'; touch broken; '", 'a"`touch broken`'])
+@pytest.mark.parametrize("suffix", [".img", ".npy", ".kml", ".nc"])
+def test_no_command_holds_a_name_that_a_shell_would_run(tmp_path, folder, suffix):
+    (tmp_path / "c" / folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "c" / folder / f"{name}{suffix}").write_bytes(b"nothing")
+    told = inspect(tmp_path / "c").problems[0]
+    assert "Rename it" in told
+    assert "rio" not in told
+    assert "python" not in told
+
+
+@pytest.mark.parametrize("name", ["my images/a $(touch broken).img", "images/'; touch broken; '.img"])
+def test_a_single_files_name_is_quoted(tmp_path, name):
+    root = tmp_path / "c"
+    (root / name).parent.mkdir(parents=True)
+    rasterio.shutil.copy(put(tmp_path / "a.tif", 1, "image"), root / name, driver="HFA")
+    run_told(inspect(root).problems[0], root)
+    assert (root / name).with_suffix(".tif").is_file()
+    assert not list(tmp_path.rglob("broken"))
+
+
 @pytest.mark.parametrize(("driver", "suffix"), [("HFA", ".img"), ("ENVI", ".dat"), ("VRT", ".vrt")])
 def test_the_command_for_rasters_converts_them(tmp_path, driver, suffix):
     root = build(tmp_path / "c", "images/t{n}.tif", "masks/t{n}.tif")
