@@ -1,10 +1,12 @@
-"""Does distillation help? Every recipe against the student alone, and against the student alone with the same seconds.
+"""Does distillation help? Every recipe against the student alone, with the same steps and with the same seconds, and all labels.
 
     OMP_NUM_THREADS=1 python benchmarks/evidence.py benchmarks/evidence/banepa.yaml --out evidence/banepa
 
-Trains one teacher, then for each seed the student alone, each recipe, and the student alone with as many steps as fit into the
-seconds of the dearest recipe. The same command goes on where it was stopped, and started several times the processes share the
-trainings; `--only NAME ...` does some arms, `--table` writes the table of what has finished by then.
+Trains one teacher, then for each seed the student alone, the student with all labels and no teacher (where the students have fewer),
+each recipe, and the student alone with as many steps as fit into the seconds of the most expensive recipe. The share of the gap is
+measured with the student that has all labels: the teacher's lead is partly that of its labels. The same command goes on where it was
+stopped, and started several times the processes share the trainings; `--only NAME ...` does some arms (`--only alone "all labels"`),
+`--table` writes the table of what has finished by then.
 
 `--labels 0.25` gives the students another share of the labels than the file says, `--steps 1500` another budget, and `--seeds 0 1 2`
 other seeds; the teacher is the same. Another length is set against the student alone of the file's own length, or of `--against` steps.
@@ -25,19 +27,21 @@ from measuring import parser, publish, table
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import study_curves
-from kdcore.evaluation.compare import Comparison, Difference, compare
+from kdcore.evaluation.compare import Comparison, compare
 from kdcore.evaluation.curves import precision_recall
+from kdcore.evaluation.gap import joined, teacher_extras
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.uncertainty import Difference, holm
 from kdcore.files import write_json
 from kdcore.runs.locks import TakenError
 from kdcore.runs.plan import with_steps
 from kdcore.runs.store import RunDirectory
-from kdcore.settings import Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
+from kdcore.settings import Arm, Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
 from kdcore.training.run import Reporter, evaluate_ensemble, execute
 from kdcore.training.teacher_cache import FOLDER
 from kdcore.views.curves import precision_recall_figure
 
-ALONE, SAME_SECONDS = "alone", "alone, same seconds"
+ALONE, ALL_LABELS, SAME_SECONDS = "alone", "all labels", "alone, same seconds"
 RECALLS = (0.5, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -101,7 +105,12 @@ class Experiment:
     @property
     def arms(self) -> tuple[str, ...]:
         """Every arm, the student alone first."""
-        return (ALONE, *self.recipes, SAME_SECONDS)
+        return (ALONE, *((ALL_LABELS,) if self.few else ()), *self.recipes, SAME_SECONDS)
+
+    @property
+    def few(self) -> bool:
+        """Whether the students have fewer labels than the teacher, so that there is a student with all of them."""
+        return self.settings.labels < 1
 
     def teacher(self, reporter: Reporter) -> tuple[list[Path], Path]:
         """Train the teacher's networks if they are not there, and score what teaches.
@@ -127,8 +136,11 @@ class Experiment:
     ) -> RunSettings:
         """One training's settings; `checkpoints` teach where the recipe listens to them."""
         teaching = arm == "teacher"
+        kind: Arm = (
+            "all_labels" if arm == ALL_LABELS else "distilled" if recipe is not None and recipe.alpha else "alone"
+        )
         return RunSettings(
-            arm="teacher" if teaching else "distilled" if recipe is not None and recipe.alpha else "alone",
+            arm="teacher" if teaching else kind,
             seed=seed,
             collection=self.collection,
             network=self.settings.teacher.network if teaching else self.settings.student,
@@ -137,7 +149,7 @@ class Experiment:
             hardware=self.settings.hardware,
             teacher=tuple(checkpoints or ()),
             teacher_flips=bool(checkpoints) and self.settings.teacher.flips,
-            labels=1.0 if teaching else self.settings.labels,
+            labels=1.0 if teaching or arm == ALL_LABELS else self.settings.labels,
         )
 
     def student(self, arm: str, seed: int, checkpoints: list[Path]) -> RunDirectory | None:
@@ -155,10 +167,12 @@ class Experiment:
         """Where a student's run lies."""
         if arm == self.rival:
             return self.rivals / f"{ALONE}-s{seed}"
+        if arm == ALL_LABELS:  # the same for every share of the labels
+            return self.out / f"all_{self.settings.budget.steps}" / f"all-labels-s{seed}"
         return self.students / f"{arm.replace(', ', '-').replace(' ', '-')}-s{seed}"
 
     def steps_in_same_seconds(self) -> int | None:
-        """Steps of the student alone in the seconds of the dearest recipe, from the first seed's runs; kept once known."""
+        """Steps of the student alone in the seconds of the most expensive recipe, from the first seed's runs; kept once known."""
         file = self.students / "same-seconds.json"
         if file.exists():
             return int(json.loads(file.read_text(encoding="utf-8"))["steps"])
@@ -197,21 +211,30 @@ class Experiment:
         scores = {arm: self.finished(arm) for arm in (*self.arms, self.rival) if arm is not None}
         scores = {arm: found for arm, found in scores.items() if found}
         rival = self.rival or SAME_SECONDS
-        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None)]
-        for arm, found in scores.items():
+        rows = [row_of("teacher", [RunDirectory(teacher_folder)], None, None, "")]
+        against = {arm: [versus(scores, arm, other, teacher, self.few) for other in (ALONE, rival)] for arm in scores}
+        # One family: every recipe against the student alone.
+        adjusted = holm([found.p if found and found.p is not None else float("nan") for found, _ in against.values()])
+        for (arm, found), p in zip(scores.items(), adjusted, strict=True):
             runs = [RunDirectory(self.folder(arm, seed)) for seed in found]
-            against = [versus(scores, arm, other, teacher) for other in (ALONE, rival)]
-            rows.append(row_of(arm, runs, *against))
-        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "gap closed",
-                  f"points of AP against {rival}", "steps", "seconds")  # fmt: skip
+            to_all = versus(scores, arm, ALL_LABELS, teacher, self.few)
+            rows.append(
+                row_of(arm, runs, *against[arm], "" if p != p else f"{p:.3f}")
+                + ([points(to_all and to_all.mean_ap_points)] if self.few else [])
+            )
+        header = ("arm", "seeds", "mean AP", "mean IoU", "Boundary IoU", "points of AP against alone", "p (Holm)", "gap closed",
+                  f"points of AP against {rival}", "steps", "seconds",
+                  *(("points of AP against all labels",) if self.few else ()))  # fmt: skip
+        rows[0] += [""] * (len(header) - len(rows[0]))
+        reference = "the student with all labels and no teacher" if self.few else "the teacher"
         curves = [precision_row("teacher", [teacher])]
         curves += [precision_row(arm, list(found.values())) for arm, found in scores.items()]
         return "\n\n".join(
             [
                 self.in_words(RunDirectory(teacher_folder), scores),
                 table(header, rows),
-                "Means over the seeds, test split, read once; the best checkpoint comes from validation. In brackets 95 % intervals of "
-                "the paired bootstrap over 128-px tiles and seeds; 'gap closed' is the share of the teacher's lead over the student alone.",
+                "Means over the seeds, test split; the best checkpoint comes from validation. In brackets 95 % intervals over seeds and "
+                f"ground; p is adjusted for the number of arms; 'gap closed' is the share of the lead of {reference} over the student alone.",
                 table(("mean precision at a recall of", *(f"{100 * recall:g} %" for recall in RECALLS)), curves),
                 f"Recipes: {'; '.join(f'{name}: {in_words(recipe)}' for name, recipe in self.recipes.items() if name in scores)}.",
             ]
@@ -235,19 +258,30 @@ class Experiment:
                 f"1/{parameters / student['parameters']:.0f} of the teacher's; {100 * student['labels']:.1f} % of the labels; {budget.steps} steps "
                 f"of {budget.batch_size} labelled crops of {budget.crop} px, best of {budget.steps // budget.validate_every} checkpoints."
             )
+            extras = teacher_extras(
+                {
+                    "arms": {"distilled": {"labels": student["labels"]}},
+                    "settings": self.settings.model_dump(mode="json"),
+                }
+            )
+            if extras:
+                sentences.append(f"Beside its size and its own budget, the teacher had {joined(extras)}.")
         hardware = self.settings.hardware
         sentences.append(f"{hardware.precision}, random first weights.")
         return " ".join(sentences)
 
     def draw(self, arm: str, file: Path) -> None:
-        """Write a page with the curves of the teacher, the student alone and an arm, over the seeds that both have finished."""
+        """Write a page with the curves of the teacher, the students without one and an arm, over the seeds that both have finished."""
         _, teacher = self.teacher(Reporter(report))
         seeds = sorted(self.finished(ALONE).keys() & self.finished(arm).keys())
+        upper = self.finished(ALL_LABELS) if self.few else {}
         runs = {
             "teacher": [RunDirectory(teacher)],
             "alone": [RunDirectory(self.folder(ALONE, seed)) for seed in seeds],
             "distilled": [RunDirectory(self.folder(arm, seed)) for seed in seeds],
         }
+        if seeds and upper.keys() >= set(seeds):
+            runs["all_labels"] = [RunDirectory(self.folder(ALL_LABELS, seed)) for seed in seeds]
         test = {name: [Scores.load(run.scores) for run in found] for name, found in runs.items()}
         validation = {name: [Scores.load(run.validation_scores) for run in found] for name, found in runs.items()}
         curves = study_curves(test, validation)
@@ -259,15 +293,27 @@ class Experiment:
         return {seed: Scores.load(run.scores) for seed, run in runs.items() if run.report.exists()}
 
 
-def versus(scores: Mapping[str, Mapping[int, Scores]], arm: str, other: str, teacher: Scores) -> Comparison | None:
-    """An arm against another one, over the seeds that both have finished."""
+def versus(
+    scores: Mapping[str, Mapping[int, Scores]], arm: str, other: str, teacher: Scores, few: bool
+) -> Comparison | None:
+    """An arm against another one, over the seeds that both have finished.
+
+    With `few` labels the gap is that to the student with all labels; it is not told before all of these seeds have one.
+    """
     seeds = sorted(scores.get(arm, {}).keys() & scores.get(other, {}).keys())
     if arm == other or not seeds:
         return None
-    return compare([scores[other][seed] for seed in seeds], [scores[arm][seed] for seed in seeds], teacher)
+    upper = scores.get(ALL_LABELS, {})
+    given = few and arm != ALL_LABELS and upper.keys() >= set(seeds)
+    return compare(
+        [scores[other][seed] for seed in seeds],
+        [scores[arm][seed] for seed in seeds],
+        None if few else teacher,
+        all_labels=[upper[seed] for seed in seeds] if given else None,
+    )
 
 
-def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None) -> list[str]:
+def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: Comparison | None, p: str) -> list[str]:
     """An arm's row of the table."""
     reports = [run.read_report() for run in runs]
     percents = [
@@ -282,6 +328,7 @@ def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: C
         str(len(runs)),
         *(f"{value:.1f}" for value in percents),
         points(alone and alone.mean_ap_points),
+        p,
         closed,
         points(same and same.mean_ap_points),
         f"{mean(report['steps'] for report in reports):.0f}",

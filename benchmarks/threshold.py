@@ -8,7 +8,7 @@ clock and of the process's processor time in milliseconds, and the size of what 
 - *Points and chart*: reading the histograms at the new threshold, the chart's option, and its text.
 - *Fragment*: what the server runs when the slider moves, by Streamlit's AppTest: widgets, chart, amounts.
 - *Whole page*: the same with everything else on the page, as when a class is chosen.
-- *First look*: measuring curves with 2,000 resamples, once for each state of a study's files.
+- *First look*: measuring curves with 512 resamples, once for each state of a study's files.
 
 The limit is 150 ms for a fragment.
 """

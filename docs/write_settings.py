@@ -54,7 +54,7 @@ MODELS: dict[type[Frozen], tuple[str, str]] = {
     ),
     Budget: (
         "`budget:` and `teacher.budget:`",
-        "What each training may spend. Student alone and distilled student share one, with the same first weights and the same crops.",
+        "What each training may spend. Student alone and distilled student share one, with the same first weights and the same labelled crops.",
     ),
     EvaluationSettings: ("`evaluation:`", "How networks are scored."),
     Hardware: ("`hardware:`", "Where and how to compute. The defaults give the same numbers again on a CPU."),
@@ -88,6 +88,8 @@ MEANINGS: dict[str, str] = {
     "all labels, and the rest is unlabelled imagery",
     "StudySettings.match": "`steps`: both students take the same steps; `seconds`: the student alone takes as many more as the teacher's "
     "answers and the unlabelled crops cost time",
+    "StudySettings.upper_bound": "with `labels` below 1: also train the student with all labels and no teacher, for each seed, with the steps "
+    "of the student alone; the share of the gap is measured with it. `false` leaves it out; it may be changed afterwards",
     "StudySettings.evaluation": "see `evaluation:`",
     "StudySettings.hardware": "see `hardware:`",
     "TeacherSettings.network": "as `student`",
@@ -125,7 +127,7 @@ MEANINGS: dict[str, str] = {
     "Budget.save_every": "steps between saved states, from which an interrupted run goes on exactly",
     "Budget.rare_classes": "share of the crops that are placed on a class drawn evenly, so that rare ones are seen; the rest lies anywhere",
     "Budget.jitter": "change of brightness and contrast in training, in standard deviations of a band",
-    "EvaluationSettings.tile": "side of a tile, pixels: the unit of the bootstrap",
+    "EvaluationSettings.tile": "side of a tile, pixels: the unit of evaluation",
     "EvaluationSettings.window": "side of what a network sees at once, pixels; a multiple of `tile`",
     "EvaluationSettings.halo": "imagery around a window that is seen and not scored, pixels",
     "EvaluationSettings.boundary_metres": "width of the band that Boundary IoU looks at (pixels where the resolution is not known)",
@@ -137,7 +139,7 @@ MEANINGS: dict[str, str] = {
     "Hardware.readers": "threads that read crops ahead of the network",
     "Hardware.cache_gb": "most disk space for a teacher's kept answers, beside the studies; where they do not fit they are computed live",
     "Hardware.cache_views": "`eight` keeps the answers to each turned and mirrored view, `one` turns those of the upright view (an eighth of the space)",
-    "RunSettings.arm": "which of the three",
+    "RunSettings.arm": "which of the four",
     "RunSettings.seed": "of first weights and crops",
     "RunSettings.collection": "path of the `collection.yaml`",
     "RunSettings.network": "as `student`",

@@ -32,7 +32,7 @@ COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
 Places = str | tuple[str, ...]
 
-Arm = Literal["teacher", "alone", "distilled"]
+Arm = Literal["teacher", "alone", "distilled", "all_labels"]
 SplitName = Literal["train", "validation", "test"]
 Mix = Literal["none", "cutmix", "mixup"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -111,6 +111,8 @@ class CollectionSettings(Frozen):
     classes: tuple[ClassSettings, ...]
     class_field: str | None = None
     ignore: tuple[int | str, ...] = ()
+    mask_tolerance: int = Field(default=0, ge=0, le=127)
+    area_of_interest: str | None = None
     bands: tuple[int, ...] | None = None
     nodata: float | None = None
     scene: str | None = None
@@ -124,14 +126,20 @@ class CollectionSettings(Frozen):
     def _name(cls, name: str) -> str:
         return check_slug(name)
 
-    @field_validator("images", "masks", "labels", "unlabelled")
+    @field_validator("images", "masks", "labels", "unlabelled", "area_of_interest")
     @classmethod
-    def _inside(cls, places: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for place in (places,) if isinstance(places, str) else places:
+    def _inside(cls, places: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for place in (places,) if isinstance(places, str) else places or ():
             if Path(place).is_absolute() or ".." in Path(place).parts:
                 raise ValueError(
                     f"{place!r} leads outside the collection's folder; name a folder inside it, or set `root:`"
                 )
+        return places
+
+    @field_validator("images", "masks", "labels", "unlabelled")
+    @classmethod
+    def _placeholders(cls, places: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for place in (places,) if isinstance(places, str) else places:
             if re.search(r"[{}]", PLACEHOLDER.sub("", place)):
                 raise ValueError(
                     f"{place!r} has a brace that belongs to no placeholder; a placeholder is a word in braces, for example "
@@ -142,7 +150,8 @@ class CollectionSettings(Frozen):
     @field_validator("ignore")
     @classmethod
     def _ignore(cls, ignore: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        return tuple(check_colour(entry) if isinstance(entry, str) else entry for entry in ignore)
+        """Values, colours ('#RRGGBB') or, in a field of polygons, names."""
+        return tuple(check_colour(entry) if str(entry).startswith("#") else entry for entry in ignore)  # type: ignore[arg-type]
 
     @field_validator("scene")
     @classmethod
@@ -323,7 +332,7 @@ RECIPES: dict[str, Recipe] = {
     # As many crops without labels as with labels in a batch. The teacher needs none, so it has most of the say.
     "unlabelled": Recipe(temperature=2.0, alpha=0.9, unlabelled=1.0),
     # Shu et al. 2021: the channel-wise loss beside the pixel-wise one, with the paper's weight for logits (temperature 1 to 4).
-    "features": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
+    "channel-wise": Recipe(temperature=2.0, alpha=0.5, channels=3.0),
 }
 
 
@@ -338,7 +347,14 @@ class Budget(Frozen):
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps")
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
     ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the averaged weights")
-    validate_every: int = Field(default=100, ge=1)
+    validations: int = Field(
+        default=12,
+        ge=1,
+        description="validations, close together at first; the checkpoint with the best mean AP is kept",
+    )
+    validate_every: int | None = Field(
+        default=None, ge=1, description="steps between validations, instead of their number"
+    )
     save_every: int = Field(default=100, ge=1, description="steps between states to resume from")
     rare_classes: float = Field(
         default=0.5, ge=0, le=1, description="share of crops placed by class instead of by area"
@@ -346,6 +362,21 @@ class Budget(Frozen):
     jitter: float = Field(
         default=0.1, ge=0, le=1, description="radiometric jitter: gain and offset, in standard deviations"
     )
+
+    @property
+    def validation_steps(self) -> tuple[int, ...]:
+        """The steps after which a network is validated: evenly spaced, or in growing distances from early to the last.
+
+        A student with few labels is often best early, and one with many late, so that a fixed distance would give some
+        lengths of training few checkpoints to choose from.
+        """
+        if self.validate_every is not None:
+            return (*range(self.validate_every, self.steps, self.validate_every), self.steps)
+        first = max(1.0, self.steps / 24)
+        growth = (self.steps / first) ** (1 / max(1, self.validations - 1))
+        wanted = [round(first * growth**number) for number in range(self.validations - 1)]
+        steps = sorted({min(step, self.steps) for step in wanted} | {self.steps})
+        return tuple(steps)
 
 
 class EvaluationSettings(Frozen):
@@ -419,6 +450,11 @@ class RunSettings(Frozen):
     teacher: tuple[Path, ...] = ()
     teacher_flips: bool = False
     labels: float = Field(default=1.0, gt=0, le=1, description="share of the train part whose labels are used")
+    buffer: int | None = Field(
+        default=None,
+        ge=0,
+        description="pixels that validation keeps away from test; the crop unless the study has a larger one",
+    )
     start: Path | None = Field(default=None, description="checkpoint whose weights the training begins from")
 
     @model_validator(mode="after")
@@ -428,6 +464,11 @@ class RunSettings(Frozen):
         if self.recipe.features:
             check_features(len(self.teacher), self.teacher_flips, self.teacher)
         return self
+
+    @property
+    def scored_buffer(self) -> int:
+        """Pixels that validation keeps away from test where this run is scored."""
+        return self.budget.crop if self.buffer is None else self.buffer
 
 
 class TeacherSettings(Frozen):
@@ -465,6 +506,9 @@ class StudySettings(Frozen):
 
     `labels` is the share of the train part whose labels the students may use; the teacher has all of them, and the rest counts
     as unlabelled imagery. `match: seconds` gives the student alone as many more steps as the distilled student's take longer.
+
+    With fewer labels a study also trains the student with all labels and no teacher, for each seed and with the steps of the
+    student alone: what distillation has to be measured against. `upper_bound: false` leaves it out.
     """
 
     teacher: TeacherSettings = TeacherSettings()
@@ -475,8 +519,14 @@ class StudySettings(Frozen):
     control: Literal["alone", "same recipe"] = "alone"
     labels: float = Field(default=1.0, gt=0, le=1)
     match: Literal["steps", "seconds"] = "steps"
+    upper_bound: bool = True
     evaluation: EvaluationSettings = EvaluationSettings()
     hardware: Hardware = Hardware()
+
+    @property
+    def trains_all_labels(self) -> bool:
+        """Whether the student with all labels is one of the arms: where the students have fewer, and nobody left it out."""
+        return self.upper_bound and self.labels < 1
 
     @field_validator("seeds")
     @classmethod
@@ -497,32 +547,28 @@ class StudySettings(Frozen):
 STUDY_PRESETS: dict[str, StudySettings] = {
     # Less than five minutes on two CPU cores, on the demo area.
     "demo": StudySettings(
-        teacher=TeacherSettings(
-            network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128, validate_every=100)
-        ),
+        teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128)),
         student=PRESETS["tiny"],
         recipe=RECIPES["unlabelled"],  # the area has a district without labels
-        budget=Budget(steps=350, batch_size=4, crop=128, validate_every=70),
+        budget=Budget(steps=350, batch_size=4, crop=128),
         seeds=(0,),
         hardware=Hardware(cache_views="one"),  # eight would take longer than the student's training
     ),
     # Minutes on two CPU cores: enough to see the whole story, too short to judge a recipe.
     "quick": StudySettings(
-        teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128, validate_every=100)),
+        teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128)),
         student=PRESETS["tiny"],
-        budget=Budget(steps=400, crop=128, validate_every=100),
+        budget=Budget(steps=400, crop=128),
     ),
     # About an hour a seed on two CPU cores, minutes on a GPU.
     "standard": StudySettings(
-        teacher=TeacherSettings(budget=Budget(steps=2000, validate_every=250)),
-        budget=Budget(steps=2000, validate_every=250),
+        teacher=TeacherSettings(budget=Budget(steps=2000)),
+        budget=Budget(steps=2000),
     ),
     # For a GPU.
     "thorough": StudySettings(
-        teacher=TeacherSettings(
-            network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16, validate_every=500)
-        ),
-        budget=Budget(steps=20000, batch_size=16, validate_every=500),
+        teacher=TeacherSettings(network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16)),
+        budget=Budget(steps=20000, batch_size=16),
         seeds=(0, 1, 2, 3, 4),
         hardware=Hardware(precision="bf16-mixed", compile=True, readers=8),
     ),
@@ -640,7 +686,7 @@ class SweepSettings(Frozen):
     space: SearchSpace = SearchSpace()
     objectives: tuple[Objective, ...] = ("quality",)
     trials: int = Field(default=24, ge=1, le=10_000, description="in all, with baselines and repeats")
-    budget: Budget = Budget(steps=400, crop=128, validate_every=50)
+    budget: Budget = Budget(steps=400, crop=128)
     seconds: float | None = Field(
         default=None, gt=0, description="of training a trial; replaces the budget's steps by what was measured to fit"
     )
@@ -650,9 +696,7 @@ class SweepSettings(Frozen):
     confirm: int = Field(
         default=0, ge=0, le=50, description="fresh seeds with which the best setting meets the default; 0 = not at all"
     )
-    teacher: TeacherSettings = TeacherSettings(
-        network=PRESETS["light"], budget=Budget(steps=500, crop=128, validate_every=100)
-    )
+    teacher: TeacherSettings = TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128))
     evaluation: EvaluationSettings = EvaluationSettings()
     hardware: Hardware = Hardware()
     storage: str | None = Field(default=None, description="URL of a database; the folder's journal.log without one")
@@ -799,6 +843,13 @@ def as_written(value: Any, written: Any, where: Path, key: str = "") -> Any:
 def load(kind: type[Settings], path: Path) -> Settings:
     """Read settings of `kind` from a YAML file."""
     return validate(kind, read_yaml(path), str(path))
+
+
+def load_study(path: Path) -> StudySettings:
+    """Read the settings that a study was begun with; one from before there was a student with all labels has none."""
+    values = read_yaml(path)
+    few = isinstance(values.get("labels"), int | float) and values["labels"] < 1
+    return validate(StudySettings, ({"upper_bound": False} if few else {}) | values, str(path))
 
 
 def save(settings: Frozen, path: Path) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import curves
 from kdcore.ui.study_picker import choose_study
-from kdcore.ui.verdict import show_verdict
+from kdcore.ui.verdict import show_gap, show_verdict
 
 
 def show(study: StudyFolder) -> None:
@@ -15,6 +15,7 @@ def show(study: StudyFolder) -> None:
     measured = curves.load_curves(path, files)
 
     show_verdict(report)
+    show_gap(report)
     view = curves.choose_view(measured)
     curves.show_curves(path, files, view, report["data"]["metres_per_pixel"])
     curves.show_reading_help(measured, view)

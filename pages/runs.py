@@ -37,6 +37,7 @@ def choose(studies: list[StudyFolder]) -> list[StudyFolder]:
             "Teacher": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
             "Alone": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
             "Distilled": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
+            "All labels": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["all labels"]),
             "Made": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
         },
         alt="All studies with their state, settings and mean average precision",

@@ -10,7 +10,7 @@ from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import plain
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER, example_study, named_study, workspace
-from kdcore.ui.verdict import show_arms, show_numbers, show_verdict
+from kdcore.ui.verdict import show_arms, show_gap, show_numbers, show_verdict
 
 MAP_HEIGHT = 470  # pixels: the page fits 1280 x 800
 
@@ -50,6 +50,7 @@ def show(study: StudyFolder) -> None:
     with right:
         show_verdict(report)
         show_arms(report)
+        show_gap(report)
         offer_live_run()
         address = {PARAMETER: study.id}
         st.page_link("map.py", label="Look closer on the map", icon=":material/map:", query_params=address)

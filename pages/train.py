@@ -15,7 +15,8 @@ if study is not None:
 else:
     st.title("Train", icon=":material/school:")
     st.markdown(
-        f"{words.TERMS['teacher']} {words.TERMS['student']} A study trains both, and the student twice: alone and with the teacher."
+        f"{words.TERMS['teacher']} {words.TERMS['student']} A study trains both, and the student twice: alone and with the teacher. "
+        "Where the students may use only a share of the labels, it trains the student a third time, with all of them."
     )
     for other in workspace().studies():
         if other.state in ACTIVE:

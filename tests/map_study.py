@@ -9,10 +9,13 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from kdcore.data.collection import Collection
+from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.levels import quantise
 from kdcore.evaluation.report import study_report
-from kdcore.evaluation.scores import Scores, ScoresBuilder, quantise
+from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
 from kdcore.inference.layers import add_overviews, write_layers
+from kdcore.runs.plan import arm_of
 from kdcore.settings import (
     Budget,
     ClassSettings,
@@ -23,6 +26,7 @@ from kdcore.settings import (
     TeacherSettings,
     save,
 )
+from tests.log_odds import log_odds
 from tests.synthetic_study import write_run
 
 UTM = "EPSG:32645"
@@ -40,6 +44,7 @@ def make_map_study(
     crs: str | None = UTM,
     native_metres: float | None = None,
     seed: int = 0,
+    labels: float = 1.0,
 ) -> Path:
     """Write a collection of scenes train, validation and `test_area`, and a finished study on it, into a workspace.
 
@@ -50,13 +55,14 @@ def make_map_study(
         crs: of the scenes; None for scenes without georeference.
         native_metres: ground resolution of scenes without georeference.
         seed: of what is painted.
+        labels: share that the students have; below 1 there is a student with all labels.
     """
     rng = np.random.default_rng(seed)
     root = workspace / ".areas" / name
     for index, scene in enumerate(("train", "validation", "test_area")):
-        labels = paint_labels(rng, len(classes))
-        write(root / f"images/{scene}.tif", paint_image(rng, labels), crs, WEST + 2000 * index)
-        write(root / f"masks/{scene}.tif", labels[None], crs, WEST + 2000 * index)
+        painted = paint_labels(rng, len(classes))
+        write(root / f"images/{scene}.tif", paint_image(rng, painted), crs, WEST + 2000 * index)
+        write(root / f"masks/{scene}.tif", painted[None], crs, WEST + 2000 * index)
     save(
         CollectionSettings(
             name=name,
@@ -71,7 +77,9 @@ def make_map_study(
     collection = Collection.open(root)
     study = workspace / name
     budget = Budget(steps=400, validate_every=100)
-    settings = StudySettings(teacher=TeacherSettings(budget=budget), recipe=Recipe(), budget=budget, seeds=(0,))
+    settings = StudySettings(
+        teacher=TeacherSettings(budget=budget), recipe=Recipe(), budget=budget, seeds=(0,), labels=labels
+    )
     save(settings, study / "study.yaml")
     data = {"name": name, "collection": str(root / "collection.yaml"), "hash": collection.content_hash}
     data |= {
@@ -82,11 +90,12 @@ def make_map_study(
     write_json(study / "data.json", data)
     scene = collection.scenes[0]
     assert scene.id == "test_area"
-    labels = collection.reader.read(scene, scene.box).labels
-    for run, skill in zip(RUNS, (3.0, 1.6, 2.2), strict=True):
-        levels = predict(rng, labels, len(classes), skill)
-        scores = score(classes, levels, labels)
-        write_run(study, run.partition("-")[0], 0, settings, {"test": scores, "validation": scores})
+    truth = collection.reader.read(scene, scene.box).labels
+    runs = (*RUNS, "all-labels-s0") if settings.trains_all_labels else RUNS
+    for run, skill in zip(runs, (3.0, 1.6, 2.2, 2.6), strict=False):
+        levels = predict(rng, truth, len(classes), skill)
+        scores = score(classes, levels, truth)
+        write_run(study, arm_of(run), 0, settings, {"test": scores, "validation": scores})
         write(study / f"runs/{run}/maps/test_area.tif", levels, crs, scene.transform.c, nodata=255)
         add_overviews(study / f"runs/{run}/maps/test_area.tif")
     write_layers(study, collection)
@@ -97,7 +106,7 @@ def make_map_study(
 def score(classes: Sequence[str], levels: np.ndarray, labels: np.ndarray) -> Scores:
     """Scores of a map against its labels."""
     builder = ScoresBuilder(classes, (1,) if len(classes) == 2 else tuple(range(len(classes))), tile=128)
-    builder.add_window("test_area", 0, 0, levels, labels, 2)
+    builder.add_window("test_area", 0, 0, log_odds(levels), labels, 2)
     return builder.build()
 
 

@@ -6,18 +6,26 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import logit
 
 from kdcore.evaluation.compare import summarise
+from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.report import study_report
-from kdcore.evaluation.scores import Scores, ScoresBuilder, quantise
+from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
+from kdcore.runs.plan import run_name
 from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget, Recipe, RunSettings, StudySettings, TeacherSettings, save
 
 CLASSES = ("land", "water", "building", "vegetation", "road")
 SHARES = (0.52, 0.08, 0.13, 0.19, 0.08)
-SKILLS = {"teacher": 2.6, "alone": 2.0, "distilled": 2.12}  # how far a class's logit stands out of noise of size 1
-PARAMETERS = {"teacher": 24_400_000, "alone": 600_000, "distilled": 600_000}
+SKILLS = {
+    "teacher": 2.6,
+    "alone": 2.0,
+    "distilled": 2.12,
+    "all_labels": 2.3,
+}  # how far a class's logit stands out of noise of size 1
+PARAMETERS = {"teacher": 24_400_000, "alone": 600_000, "distilled": 600_000, "all_labels": 600_000}
 SIDE, TILE = 256, 32
 
 
@@ -30,6 +38,7 @@ def make_study(
     scenes: int = 3,
     metres_per_pixel: float | None = 2.0,
     skills: dict[str, float] | None = None,
+    labels: float = 1.0,
 ) -> Path:
     """Write a study's folder as `run_study` leaves it, without maps and weights.
 
@@ -40,12 +49,17 @@ def make_study(
         seeds: trainings of each student.
         scenes: of 64 tiles each in the test split; a third as many, one at least, in the validation split.
         metres_per_pixel: ground resolution, None where it is not known.
-        skills: of teacher, alone and distilled.
+        skills: of teacher, alone, distilled and all_labels.
+        labels: share that the students have; below 1 there is a student with all labels.
     """
     shares = shares or (SHARES if len(classes) == len(SHARES) else np.full(len(classes), 1 / len(classes)))
     budget = Budget(steps=400, validate_every=100)
     settings = StudySettings(
-        teacher=TeacherSettings(budget=budget), recipe=Recipe(), budget=budget, seeds=tuple(range(seeds))
+        teacher=TeacherSettings(budget=budget),
+        recipe=Recipe(),
+        budget=budget,
+        seeds=tuple(range(seeds)),
+        labels=labels,
     )
     save(settings, folder / "study.yaml")
     data = {"name": "made-up", "collection": str(folder / "no-collection"), "hash": "0" * 16}
@@ -56,6 +70,8 @@ def make_study(
         name: paint_truth(np.random.default_rng(number), *shape) for name, (shape, number) in _with(shares, splits)
     }
     for arm, skill in (SKILLS | (skills or {})).items():
+        if arm == "all_labels" and not settings.trains_all_labels:
+            continue
         for seed in range(seeds if arm != "teacher" else 1):
             rng = np.random.default_rng([seed, *arm.encode()])
             luck = skill * (1 + 0.02 * rng.normal())
@@ -86,7 +102,7 @@ def score(labels: np.ndarray, skill: float, rng: np.random.Generator, classes: S
         known = np.arange(len(classes))[:, None, None] == truth
         logits = 1.4 * (skill * known + noise / noise.std() * 1.3)
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=0)
-        builder.add_window(f"scene{number}", 0, 0, quantise(probabilities[list(scored)]), truth, 1)
+        builder.add_window(f"scene{number}", 0, 0, logit(probabilities[list(scored)]), truth, 1)
     return builder.build()
 
 
@@ -95,8 +111,9 @@ def write_run(folder: Path, arm: str, seed: int, settings: StudySettings, scores
     recipe = settings.recipe if arm == "distilled" else Recipe(alpha=0)
     teacher = (folder / "runs/teacher-s0/checkpoints/best.safetensors",) if arm == "distilled" else ()
     network = settings.teacher.network if arm == "teacher" else settings.student
+    labels = settings.labels if arm in ("alone", "distilled") else 1.0
     run = RunDirectory.create(
-        folder / "runs" / f"{arm}-s{seed}",
+        folder / "runs" / run_name(arm, seed),
         RunSettings(
             arm=arm,
             seed=seed,
@@ -105,11 +122,13 @@ def write_run(folder: Path, arm: str, seed: int, settings: StudySettings, scores
             recipe=recipe,
             budget=settings.budget,
             teacher=teacher,
+            labels=labels,
         ),
     )
     scores["test"].save(run.scores)
     scores["validation"].save(run.validation_scores)
     report = {"arm": arm, "seed": seed, "parameters": PARAMETERS[arm], "steps": 400, "seconds": 60.0, "best_step": 400}
+    report["labels"] = labels
     report["finished"] = "2026-11-24T16:46:13+0000"
     report |= {"device": "none", "validation": summarise(scores["validation"]), "test": summarise(scores["test"])}
     write_json(run.report, report | {"at_threshold": {}})

@@ -259,7 +259,7 @@ def test_numbers_of_the_mathematics_are_what_the_code_gives():
 def test_recipes_of_the_mathematics_are_those_that_can_be_chosen():
     """Name, T and alpha of each line of the table."""
     table = sections((DOCS / "mathematics.md").read_text(encoding="utf-8"))["Recipes"]
-    found = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", table, re.MULTILINE)
+    found = re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \| ([\d.]+) \|", table, re.MULTILINE)
     assert {name: (float(t), float(alpha)) for name, t, alpha in found} == {
         name: (recipe.temperature, recipe.alpha) for name, recipe in RECIPES.items()
     }

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcore.errors import SettingsError
+from kdcore.recipes import current_name, name_of
 from kdcore.settings import (
     NOT_OFFERED,
     PRESETS,
@@ -16,6 +17,7 @@ from kdcore.settings import (
     StudySettings,
     fingerprint,
     load,
+    load_study,
     save,
     validate,
 )
@@ -129,6 +131,22 @@ def test_recipes_are_settings_that_a_file_can_hold(name):
     # What the recipe asks of the student alone is the same crops, mixed alike, without the teacher.
     assert recipe.alone.mix == recipe.mix
     assert validate(Recipe, recipe.alone.model_dump(mode="json"), "recipe").alpha == 0
+
+
+def test_what_was_called_features_is_channel_wise_in_studies_of_both_times():
+    saved = {"temperature": 2.0, "alpha": 0.5, "task": "cross_entropy", "channels": 3.0, "features": 0.0}
+    assert name_of(validate(Recipe, saved, "recipe")) == "channel-wise"
+    assert current_name("features")[0] == "channel-wise"
+    assert current_name("classic") == ("classic", "")
+
+
+def test_a_study_from_before_there_was_a_student_with_all_labels_has_none(tmp_path):
+    (tmp_path / "study.yaml").write_text("labels: 0.25\n")
+    assert not load_study(tmp_path / "study.yaml").trains_all_labels
+    save(StudySettings(labels=0.25), tmp_path / "study.yaml")
+    assert load_study(tmp_path / "study.yaml").trains_all_labels
+    (tmp_path / "study.yaml").write_text("labels: 1.0\n")
+    assert load_study(tmp_path / "study.yaml") == StudySettings()
 
 
 @pytest.mark.parametrize("name", NOT_OFFERED)

@@ -7,7 +7,7 @@ import typer
 
 from kdcore.cli.output import errors
 from kdcore.errors import SettingsError
-from kdcore.recipes import EVIDENCE, name_of, recommended
+from kdcore.recipes import EVIDENCE, current_name, name_of, recommended
 from kdcore.settings import FROM_THE_TEACHER, RECIPES, STUDY_PRESETS, Recipe, StudySettings, read_yaml, validate
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ LabelsOption = Annotated[
     float | None,
     typer.Option(
         help="Share of the train part's labels that the students may use: above 0, up to 1. The teacher has all."
+    ),
+]
+UpperBoundOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--upper-bound/--no-upper-bound",
+        help="With fewer labels, also train the student with all labels and no teacher, for each seed. On unless it is left out.",
     ),
 ]
 TeacherStepsOption = Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)]
@@ -63,9 +70,8 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
     given = {} if file is None else read_yaml(file)
     said = {name for name, value in flags.items() if value is not None}
     if "recipe" not in given and not any(name.partition(".")[0] == "recipe" for name in said):
-        labels = flags.get("labels") or given.get("labels") or values["labels"]
-        spare = unlabelled or (isinstance(labels, int | float) and labels < 1)
-        values["recipe"] = RECIPES.get(recommended(preset, spare), STUDY_PRESETS[preset].recipe).model_dump(mode="json")
+        usual = RECIPES.get(recommended(preset, unlabelled), STUDY_PRESETS[preset].recipe)
+        values["recipe"] = usual.model_dump(mode="json")
     replace(values, given, str(file))
     for name, value in flags.items():
         if value is not None:
@@ -106,12 +112,17 @@ def flags_of(
     teachers: list[Path] | None = None,
     labels: float | None = None,
     recipe: str | None = None,
+    upper_bound: bool | None = None,
 ) -> dict[str, Any]:
     """The flags by the names of the settings that they set; a recipe comes before the flags that change it.
 
     Raises:
         KdcoreError: no such recipe, seeds that are no numbers, or a teacher's file that cannot be used.
     """
+    if recipe is not None:
+        recipe, renamed = current_name(recipe)
+        if renamed:
+            errors.print(renamed, soft_wrap=True, highlight=False)
     if recipe is not None and recipe not in RECIPES:
         raise SettingsError(f"--recipe {recipe}: there is no such recipe; choose one of {', '.join(RECIPES)}.")
     return teacher_flags(teachers) | {
@@ -123,6 +134,7 @@ def flags_of(
         "teacher.budget.steps": teacher_steps,
         "hardware.device": device,
         "labels": labels,
+        "upper_bound": upper_bound,
     }
 
 

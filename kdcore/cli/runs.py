@@ -21,6 +21,7 @@ from kdcore.cli.choices import (
     TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    UpperBoundOption,
     check_teacher,
     flags_of,
     study_settings,
@@ -105,7 +106,10 @@ def show(id: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption 
     if facts["state"] in ("failed", "interrupted"):
         say(study.log_tail(20))
     if study.finished:
-        say(f"Verdict: {study.report()['comparison']['sentence']}")
+        comparison = study.report()["comparison"]
+        say(f"Verdict: {comparison['sentence']}")
+        if comparison.get("basis"):
+            say(comparison["basis"])
         if study.page.exists():
             say(f"Page: {study.page}")
 
@@ -122,6 +126,7 @@ def start(
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
     labels: LabelsOption = None,
+    upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
@@ -131,7 +136,7 @@ def start(
     as_json: JsonOption = False,
 ) -> None:
     """Start a study in the background, in the order of the queue of its device."""
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound)
     place, token = Workspace(workspace), secrets.token_hex(16)
     if data == "demo":
         chosen = study_settings(preset, settings, flags, unlabelled=True)

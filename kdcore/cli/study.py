@@ -20,12 +20,14 @@ from kdcore.cli.choices import (
     TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    UpperBoundOption,
     check_teacher,
     flags_of,
     study_settings,
     tell_recipe,
 )
 from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json
+from kdcore.evaluation.gap import gap_sentence
 from kdcore.files import write_json
 from kdcore.runs.record import record
 from kdcore.runs.study_folder import About, StudyFolder
@@ -65,6 +67,7 @@ def study(
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
     labels: LabelsOption = None,
+    upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
@@ -73,14 +76,16 @@ def study(
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
 
-    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --recipe features adds a channel-wise term.
+    With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out.
+
+    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --recipe channel-wise adds a channel-wise term.
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
     """
     from kdcore.data.collection import Collection
 
     collection = Collection.open(folder)  # a wrong folder is told before anything is written
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe)
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound)
     chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
@@ -121,27 +126,32 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
         table.add_column(name, justify="left" if name == "Arm" else "right")
     for name, arm in values["arms"].items():
         table.add_row(
-            {"alone": "student alone", "distilled": "distilled student"}.get(name, name),
+            {"alone": "student alone", "distilled": "distilled student", "all_labels": "student with all labels"}.get(
+                name, name
+            ),
             f"{arm['parameters']:,}",
             *(percent(arm.get(key)) for key in ("mean_ap", "mean_iou", "mean_boundary_iou", "agreement_with_teacher")),
             str(arm["steps"]),
             f"{arm['seconds']:.0f}",
         )
     console.print(table)
-    labels = values["arms"]["distilled"]["labels"]
-    if labels < 1:
-        console.print(f"The students had {percent(labels)} of the train part's labels; the teacher had all.")
     alone, distilled = (values["arms"][arm]["steps"] for arm in ("alone", "distilled"))
     if alone != distilled:
         console.print(
             f"The student alone took {alone:,} steps and the distilled one {distilled:,}: both trained for the same time."
         )
     comparison = values["comparison"]
-    for key, name in (("mean_ap_points", "mean AP"), ("mean_iou_points", "mean IoU")):
+    for key, name in (
+        ("mean_ap_points", "mean AP"),
+        ("mean_iou_points", "mean IoU"),
+        ("boundary_iou_points", "Boundary IoU"),
+    ):
         points = comparison[key]
         mean, low, high = ("-" if points[key] is None else f"{points[key]:+.2f}" for key in ("mean", "low", "high"))
         console.print(f"Distilled minus alone, {name}: {mean} points (95 % interval {low} to {high})")
     console.print(f"[bold]{escape(comparison['sentence'])}[/]", soft_wrap=True, highlight=False)
+    console.print(escape(gap_sentence(values)), soft_wrap=True, highlight=False)
+    console.print(escape(comparison["basis"]), soft_wrap=True, highlight=False)
     advantage = values["teacher_advantage"]
     if advantage is not None and not advantage["clear"]:
         console.print(f"[yellow]{escape(advantage['sentence'])}[/]", soft_wrap=True, highlight=False)

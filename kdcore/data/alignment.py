@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from kdcore.data.folder_tree import PARTS, parent, stem_of, suffix_of, tokens, words
-from kdcore.data.pairing import POLYGON_SUFFIXES, Pattern, normal
+from kdcore.data.pairing import Pattern, normal
 from kdcore.data.rasters import IMAGE_SUFFIXES
+from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.settings import PLACEHOLDER
 
 SUFFIXES = (*IMAGE_SUFFIXES, *POLYGON_SUFFIXES)

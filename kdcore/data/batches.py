@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdcore.data.answers import Answers, turn
 from kdcore.data.collection import Collection, Region
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box, Crop
 from kdcore.data.survey import CELL, Survey
 from kdcore.errors import DataError

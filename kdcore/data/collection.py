@@ -3,23 +3,29 @@
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rasterio.warp import transform_bounds
 
-from kdcore.data.pairing import POLYGON_SUFFIXES as POLYGON_SUFFIXES
+from kdcore.data.leaks import check_split, check_unlabelled
+from kdcore.data.mixed import check_alike
 from kdcore.data.pairing import Pair, find_pairs, normal, show_places
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
+from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, SettingsError
+from kdcore.files import hash_file
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
 
 FILE_NAME = "collection.yaml"
-WHOLE_HASH_BYTES = 1 << 30  # larger files are hashed at 64 places
+LATER_KEYS = (
+    "mask_tolerance",
+    "area_of_interest",
+    "image_field",
+)  # without them a collection keeps the hash of older runs
 
 
 class Region(NamedTuple):
@@ -53,9 +59,15 @@ class Collection:
                 f"{root}: {show_places(settings.images)} holds no images ({', '.join(IMAGE_SUFFIXES)}). "
                 "See docs/data-format.md for the layout."
             )
-        self._check_bands()
+        check_alike((*self.scenes, *self.unlabelled), resampled=settings.metres_per_pixel is not None)
         self._assignment = self._assign()
-        self._check_overlap()
+        used = [
+            (scene, self._assignment[scene.id]) for scene in self.scenes if any(self._assignment[scene.id].values())
+        ]
+        check_split(used)
+        check_unlabelled(
+            self.unlabelled, [(scene, {part: merge_boxes(boxes[part]) for part in SPLITS}) for scene, boxes in used]
+        )
 
     @classmethod
     def open(cls, path: Path) -> "Collection":
@@ -118,20 +130,23 @@ class Collection:
     @cached_property
     def content_hash(self) -> str:
         """A hash of every file's contents and of the settings that change what is read from them."""
-        settings = self.settings.model_dump(mode="json", exclude={"root", "name"})
-        if settings["image_field"] is None:  # keeps the hash of collections that are older than this field
-            del settings["image_field"]
+        fields = CollectionSettings.model_fields
+        unused = {key for key in LATER_KEYS if getattr(self.settings, key) == fields[key].default}
+        settings = self.settings.model_dump(mode="json", exclude={"root", "name"} | unused)
         total = hashlib.sha256(repr(settings).encode())
-        vectors = {scene.polygons: hash_file(scene.polygons) for scene in self.scenes if scene.polygons is not None}
+        hashes: dict[Path, str] = {}  # one vector file may serve all scenes
         for scene in (*self.scenes, *self.unlabelled):
-            for file in (scene.image, scene.mask, scene.polygons):
-                if file is not None:  # one vector file may serve all scenes
-                    total.update(f"{file.relative_to(self.root)}:{vectors.get(file) or hash_file(file)}".encode())
+            for file in (scene.image, scene.mask, scene.polygons, scene.area):
+                if file is not None:
+                    if file not in hashes:
+                        hashes[file] = hash_file(file)
+                    total.update(f"{file.relative_to(self.root)}:{hashes[file]}".encode())
         return total.hexdigest()[:16]
 
     def _find_scenes(self, pairs: Iterable[Pair]) -> Iterable[Scene]:
         settings = self.settings
         pattern = re.compile(settings.scene) if settings.scene else None
+        area_of = self._areas()
         for pair in pairs:
             group = pair.name
             if pattern is not None:
@@ -141,16 +156,21 @@ class Collection:
                         f"{pair.image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."
                     )
                 group = match["scene"]
-            yield describe_scene(pair.image, settings, pair.mask, pair.polygons, group, pair.name)
+            yield describe_scene(
+                pair.image, settings, pair.mask, pair.polygons, group, area=area_of(pair), name=pair.name
+            )
 
-    def _check_bands(self) -> None:
-        first = self.scenes[0]
-        for scene in (*self.scenes, *self.unlabelled):
-            if len(scene.bands) != len(first.bands):
-                raise DataError(
-                    f"{scene.image}: has {len(scene.bands)} bands but {first.image.name} has {len(first.bands)}. "
-                    "Set `bands` in collection.yaml to those that all scenes have."
-                )
+    def _areas(self) -> Callable[[Pair], Path | None]:
+        """The area of interest of an image: one file for all, or a folder with a file of the image's stem or name."""
+        if self.settings.area_of_interest is None:
+            return lambda pair: None
+        path = self.root / self.settings.area_of_interest
+        if path.is_dir():
+            files = {normal(file.stem): file for file in reversed(list_files(path, POLYGON_SUFFIXES))}
+            return lambda pair: files.get(normal(pair.image.stem)) or files.get(pair.own)
+        if not path.is_file():
+            raise DataError(f"{path}: `area_of_interest` in collection.yaml names no file or folder. Correct it.")
+        return lambda pair: path
 
     def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
         split = self.settings.split
@@ -195,35 +215,6 @@ class Collection:
             )
         return assignment
 
-    def _check_overlap(self) -> None:
-        """Refuse imagery that lies in two parts of the split: the same file twice, or the same ground twice."""
-        owners = [
-            (scene, {name for name in SPLITS if self._assignment[scene.id][name]})
-            for scene in self.scenes
-            if any(self._assignment[scene.id].values())
-        ]
-        sizes: dict[int, list[tuple[Scene, set[SplitName]]]] = {}
-        for scene, parts in owners:
-            sizes.setdefault(scene.image.stat().st_size, []).append((scene, parts))
-        for same_size in sizes.values():
-            hashes: dict[str, tuple[Scene, set[SplitName]]] = {}
-            for scene, parts in same_size if len(same_size) > 1 else []:
-                other = hashes.setdefault(hash_file(scene.image), (scene, parts))
-                if other[0] is not scene and other[1] | parts != other[1] & parts:
-                    raise DataError(
-                        f"{scene.image}: has the same contents as {other[0].image.name} in another part of the split; that leaks. Remove one."
-                    )
-        placed = [(scene, parts, ground_bounds(scene)) for scene, parts in owners if scene.crs is not None]
-        for index, (scene, parts, bounds) in enumerate(placed):
-            for other_scene, other_parts, other_bounds in placed[index + 1 :]:
-                if parts | other_parts == parts & other_parts and len(parts) == 1:
-                    continue
-                if overlap_share(bounds, other_bounds) > 0.001:
-                    raise DataError(
-                        f"{scene.image} and {other_scene.image.name} show the same ground but are in different parts of the split; that leaks. "
-                        "Put both in one part, or cut the overlap away."
-                    )
-
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Files of a folder with one of the suffixes, by name; none where there is no folder."""
@@ -234,21 +225,6 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         for file in folder.iterdir()
         if file.suffix.lower() in suffixes and file.is_file() and not file.name.startswith(".")
     )
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file; of 64 places of 1 MiB and its size where it is larger than 1 GiB."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        if size <= WHOLE_HASH_BYTES:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        else:
-            for offset in np.linspace(0, size - (1 << 20), 64).astype(int):
-                file.seek(int(offset))
-                digest.update(file.read(1 << 20))
-    return digest.hexdigest()
 
 
 def grid_cells(box: Box, grid: tuple[int, int]) -> dict[str, Box]:
@@ -296,21 +272,3 @@ def subtract(box: Box, hole: Box) -> list[Box]:
         Box(cut.row, right, cut.height, box.column + box.width - right),
     ]
     return [part for part in rest if part.height > 0 and part.width > 0]
-
-
-def ground_bounds(scene: Scene) -> tuple[float, float, float, float]:
-    """West, south, east, north of a georeferenced scene in degrees."""
-    x0, y0 = scene.transform @ (0, 0)
-    x1, y1 = scene.transform @ (scene.width, scene.height)
-    west, south, east, north = transform_bounds(
-        scene.crs, "EPSG:4326", min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
-    )
-    return west, south, east, north
-
-
-def overlap_share(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    """Area of the intersection of two bounds as a share of the smaller one."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
-    return width * height / smaller if width > 0 and height > 0 and smaller > 0 else 0.0

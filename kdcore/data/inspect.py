@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, Collection, hash_file
+from kdcore.data.collection import FILE_NAME, Collection
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
@@ -18,17 +18,22 @@ from kdcore.data.facts import (
     raster_facts,
 )
 from kdcore.data.layouts import Layout, find_layout
-from kdcore.data.pairing import POLYGON_SUFFIXES, Pair, find_pairs, relative_names
+from kdcore.data.nodata import Kind, find_undeclared
+from kdcore.data.pairing import Pair, find_pairs, relative_names
+from kdcore.data.places import misplaced, partly_labelled, strays
 from kdcore.data.propose import propose
-from kdcore.data.rasters import IMAGE_SUFFIXES
-from kdcore.data.survey import Survey, survey
+from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
+from kdcore.data.scene import BLOCK
+from kdcore.data.survey import MOST_BLOCKS, Survey, count_blocks, survey
 from kdcore.data.unread import explain_unread
+from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, KdcoreError
+from kdcore.files import hash_file
 from kdcore.settings import SPLITS
 
 READERS = 4  # threads that read files
 FAR, MANY_TIMES = 0.15, 2  # shares of a class that are worth a note
-SAMPLE = 1024  # blocks of each part that are read of a large collection
+MOST_LOOKED, LEAST_LOOKED = 1024, 32  # pieces of each part that are looked at where there are more
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -45,7 +50,7 @@ def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambd
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
-    if path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() in (".yaml", ".yml")):
         return inspect_file(path)
     if path.is_file() or (path / FILE_NAME).is_file():
         return inspect_collection(path, crop)
@@ -77,6 +82,16 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
     except KdcoreError as error:
         found.problems.append(str(error))
         return found
+    if collection.settings.nodata is None:
+        found.undeclared = find_undeclared([scene.image for scene in collection.scenes])
+    for suspect in found.undeclared:
+        write = (
+            f"write `nodata: {suspect.value:g}` into collection.yaml"
+            if suspect.kind is not Kind.BLURRED
+            else suspect.mend()
+        )
+        kind = found.problems if suspect.kind is Kind.FILL else found.notes
+        kind.append(f"{suspect.sentence()}. If it means 'no data', {write}, so that nothing is learnt or scored there.")
     found.images = [raster_facts(scene.image) for scene in collection.scenes]
     found.unlabelled = [raster_facts(scene.image) for scene in collection.unlabelled]
     return found
@@ -85,7 +100,15 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
-    shares = quick_survey(collection, crop)
+    try:
+        shares = look(found, collection, crop)
+    except DataError:
+        elsewhere = misplaced(collection)  # all of them, and not only the first
+        if not elsewhere:
+            raise
+        found.problems += elsewhere
+        return
+    found.notes += strays(collection) + partly_labelled(collection)
     names = collection.settings.class_names
     found.class_pixels = {
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}
@@ -98,6 +121,36 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
             for name, count in found.class_pixels[split].items()
             if count == 0
         ]
+
+
+def look(found: Inspection, collection: Collection, crop: int) -> Survey:
+    """Survey few pieces of each part where there are many, and more where these lack a class; then a note says how many."""
+    pieces = max(count_blocks(collection.regions(split, crop)) for split in SPLITS)
+    if pieces <= MOST_LOOKED:
+        return survey(collection, crop)
+    around = pieces_at_once(collection)
+    most = max(LEAST_LOOKED, MOST_LOOKED // around)
+    try:
+        shares = survey(collection, crop, most_blocks=most)
+        complete = all(pixels.all() for pixels in shares.class_pixels.values())
+    except DataError:
+        complete = False
+    if not complete:
+        most = max(most, MOST_BLOCKS // around)
+    if most < pieces:
+        found.notes.append(
+            f"a part of the split has {pieces:,} pieces of {BLOCK} px; {most:,} of them, evenly spread, were looked at here, so shares are "
+            f"estimates and something rare may be missed. A study looks at {min(pieces, MOST_BLOCKS):,}."
+        )
+    return shares if complete else survey(collection, crop, most_blocks=most)
+
+
+def pieces_at_once(collection: Collection) -> int:
+    """Pieces of the largest scene that must be read for one of them, where it is stored in strips or in large tiles."""
+    largest = max(collection.scenes, key=lambda scene: scene.height * scene.width)
+    with open_raster(largest.image) as dataset:
+        height, width = dataset.block_shapes[0]
+    return int(max(1, height // BLOCK) * max(1, width // BLOCK))
 
 
 def unlike_parts(class_pixels: dict[str, dict[str, int]]) -> list[str]:
@@ -116,17 +169,6 @@ def unlike_parts(class_pixels: dict[str, dict[str, int]]) -> list[str]:
                     "other scenes in that part would be more like the rest."
                 )
     return told
-
-
-def quick_survey(collection: Collection, crop: int) -> Survey:
-    """A survey of a sample of large collections; of all where the sample lacks something, so that nothing is missed."""
-    try:
-        shares = survey(collection, crop, most_blocks=SAMPLE)
-        if all(pixels.all() for pixels in shares.class_pixels.values()):
-            return shares
-    except DataError:
-        pass
-    return survey(collection, crop)
 
 
 def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> Inspection:
@@ -157,13 +199,15 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
         note_raster(found, facts)
     check_pairs(found, pairs, layout, root)
     if not found.masks and not found.polygons:
-        tell_loose(found, root, layout, pairs)
+        if not (layout.labelled and found.problems):  # otherwise there are label files, but none can be read
+            tell_loose(found, root, layout, pairs)
         return found
     if len({facts.bands for facts in found.images}) > 1:
         counts = sorted({facts.bands for facts in found.images})
         found.problems.append(
             f"images have different numbers of bands ({counts}); set `bands` in collection.yaml to those that all have."
         )
+    found.undeclared = find_undeclared(found.image_paths)
     try:
         found.proposal = propose(found, root, layout, pairs)
         check_collection(found, Collection(found.proposal, root), crop)

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyogrio
-
 from kdcore.data.alignment import Templates, align, common_places, keys, spread_out
 from kdcore.data.folder_tree import (
     MASK_WORDS,
@@ -26,8 +24,9 @@ from kdcore.data.folder_tree import (
     suffix_of,
     words,
 )
-from kdcore.data.pairing import POLYGON_SUFFIXES, Pattern, patterns, same_grid, touches
+from kdcore.data.pairing import Pattern, patterns, same_grid, touches
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
+from kdcore.data.vectors import POLYGON_SUFFIXES, read_frame
 from kdcore.errors import KdcoreError
 from kdcore.settings import Places
 
@@ -96,9 +95,7 @@ def pair_masks(layout: Layout, root: Path, images: Sequence[str], masks: Sequenc
     found = align(images, masks)
     few = not found or 2 * found[0].pairs < min(len(images), len(masks))
     if few and {parent(name) for name in images}.isdisjoint(map(parent, masks)):
-        some = [
-            image for image in spread_out(images, 8) if any(same_place(root / image, root / mask) for mask in masks)
-        ]
+        some = [image for image in spread_out(images, 8) if any(same_grid(root / image, root / mask) for mask in masks)]
         if some:
             layout.images, layout.masks = common_places(images), common_places(masks, last="*")
             layout.labelled = True
@@ -181,33 +178,17 @@ def is_heap(pairs: int, images: Sequence[str], labels: Sequence[str]) -> bool:
 
 def touched(root: Path, images: Sequence[str], vector: str) -> int:
     """How many of the images, of at most 50, a vector file lies on."""
-    return sum(near(root / image, root / vector) for image in spread_out(images, 50))
-
-
-def near(image: Path, vector: Path) -> bool:
-    """Whether a vector file touches an image; False where one of them cannot be read."""
-    try:
-        return touches(image, vector)
-    except KdcoreError:
-        return False
-
-
-def same_place(image: Path, mask: Path) -> bool:
-    """Whether two rasters have the same pixels; False where one of them cannot be read."""
-    try:
-        return same_grid(image, mask)
-    except KdcoreError:
-        return False
+    return sum(touches(root / image, root / vector) for image in spread_out(images, 50))
 
 
 def image_field(vector: Path, images: Sequence[str]) -> str | None:
     """The field of a vector file whose values are names of images."""
     try:
-        frame = pyogrio.read_dataframe(vector, read_geometry=False, max_features=2000)
-    except Exception:  # GDAL's vector drivers raise many kinds; the file is looked at again later, and named
+        frame = read_frame(vector).head(2000)
+    except KdcoreError:  # the file is looked at again later, and named
         return None
     known = {Path(name).name for name in images} | {Path(name).stem for name in images}
-    for name in frame.columns:
+    for name in frame.columns.drop(frame.geometry.name):
         if frame[name].dtype.kind not in "OTU":
             continue
         values = frame[name].dropna().astype(str).str.replace("\\", "/").str.rpartition("/")[2]

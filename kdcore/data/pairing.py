@@ -5,22 +5,23 @@ one or more characters other than '/', `*` for any. A folder is short for 'folde
 joined by '_', are the scene's name. Without a suffix at the end any suffix of the kind fits.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-import pyogrio
 from rasterio.warp import transform_bounds
 
-from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
+from kdcore.data.rasters import IMAGE_SUFFIXES, georeference, open_raster
+from kdcore.data.vectors import POLYGON_SUFFIXES, read_frame
 from kdcore.errors import DataError
 from kdcore.settings import PLACEHOLDER, Places
 
-POLYGON_SUFFIXES = (".geojson", ".gpkg", ".json")
+Bounds = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,7 @@ class LabelFiles:
         for pattern, match in found:
             self.found.setdefault(pattern, []).append(match)
         self._by_key: dict[tuple[Pattern, tuple[str, ...]], dict[tuple[str, ...], list[Path]]] = {}
+        self._places: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Path]]] = {}
 
     def of(self, image: Match) -> Path | None:
         """The file that belongs to an image, or None.
@@ -248,7 +250,7 @@ class LabelFiles:
             key = tuple(image.values[name] for name in shared)
             files = table.get(key) or table.get(tuple(map(str.casefold, key)), [])
             if pattern.by_place:
-                files = [file for file in files if self._same_place(image.file, file)]
+                files = self._at_place(image.file, (pattern, shared, key), files)
             fitting |= dict.fromkeys(files)
         if len(fitting) > 1:
             names = [file.relative_to(self.root).as_posix() for file in fitting]
@@ -272,54 +274,109 @@ class LabelFiles:
             self._by_key[pattern, shared] = alone | table
         return self._by_key[pattern, shared]
 
-    def _same_place(self, image: Path, other: Path) -> bool:
-        return same_grid(image, other) if self.setting == "masks" else touches(image, other)
+    def _at_place(self, image: Path, table: tuple[Any, ...], files: list[Path]) -> list[Path]:
+        """Those of some files that lie where an image does."""
+        if self.setting == "labels":
+            return [file for file in files if touches(image, file)]
+        if table not in self._places:  # otherwise each image would be compared with every mask
+            self._places[table] = {}
+            for file in files:
+                if (found := grid(file)) is not None:
+                    self._places[table].setdefault((found.crs, found.shape, found.cell), []).append(file)
+        here = grid(image)
+        if here is None:
+            return []
+        column, row = here.cell
+        around = [(here.crs, here.shape, (column + x, row + y)) for x in (-1, 0, 1) for y in (-1, 0, 1)]
+        return [file for key in around for file in self._places[table].get(key, []) if same_grid(image, file)]
+
+
+class Grid(NamedTuple):
+    """CRS (WKT), west, south, east and north, and (height, width) of a georeferenced raster."""
+
+    crs: str
+    bounds: Bounds
+    shape: tuple[int, int]
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Width and height of a pixel in the CRS's units."""
+        west, south, east, north = self.bounds
+        return (east - west) / self.shape[1], (north - south) / self.shape[0]
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Its upper left pixel in a grid of such pixels over the whole CRS."""
+        return math.floor(self.bounds[0] / self.pixel[0]), math.floor(self.bounds[3] / self.pixel[1])
+
+
+def grid(path: Path) -> Grid | None:
+    """Where a raster lies; None where it does not say or cannot be read, which is told when it is looked at."""
+    return known_grid(path, changed(path))
 
 
 @lru_cache(maxsize=65536)
-def grid(path: Path) -> tuple[str, tuple[float, ...], tuple[int, int]] | None:
-    """CRS (WKT), bounds and shape of a georeferenced raster."""
-    with open_raster(path) as dataset:
-        if dataset.crs is None or dataset.transform.is_identity:
-            return None
-        return dataset.crs.to_wkt(), tuple(dataset.bounds), dataset.shape
+def known_grid(path: Path, changed: int) -> Grid | None:
+    """See `grid`; `changed` is when the file was written."""
+    try:
+        with open_raster(path) as dataset:
+            place, (height, width) = georeference(dataset), dataset.shape
+    except DataError:
+        return None
+    if place.crs is None or place.transform.is_identity:
+        return None
+    xs, ys = zip(
+        *(place.transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))), strict=True
+    )
+    return Grid(place.crs.to_wkt(), (min(xs), min(ys), max(xs), max(ys)), (height, width))
+
+
+def changed(path: Path) -> int:
+    """When a file was written, in ns; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def same_grid(image: Path, mask: Path) -> bool:
     """Whether two rasters have the same pixels, to half a pixel."""
     first, second = grid(image), grid(mask)
-    if first is None or second is None or first[0] != second[0] or first[2] != second[2]:
+    if first is None or second is None or first.crs != second.crs or first.shape != second.shape:
         return False
-    west, south, east, north = first[1]
-    half = (abs(east - west) / first[2][1] / 2, abs(north - south) / first[2][0] / 2)
-    return all(abs(a - b) <= half[index % 2] for index, (a, b) in enumerate(zip(first[1], second[1], strict=True)))
+    return all(
+        abs(a - b) <= first.pixel[index % 2] / 2
+        for index, (a, b) in enumerate(zip(first.bounds, second.bounds, strict=True))
+    )
 
 
 @lru_cache(maxsize=4096)
-def extent(path: Path) -> tuple[str, tuple[float, float, float, float]] | None:
-    """CRS (WKT) and bounds of a vector file; None where one of them is not known."""
+def bounds_in(vector: Path, crs: str, changed: int) -> Bounds | None:
+    """Bounds of a vector file in a CRS (WKT); None where they are not known. A shapefile without `.prj` is in any CRS."""
     try:
-        info = pyogrio.read_info(path, force_total_bounds=True)
-    except Exception as error:  # GDAL's vector drivers raise many kinds
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())[:150]}).") from error
-    bounds = info["total_bounds"]
-    if info["crs"] is None or bounds is None:
+        frame = read_frame(vector)
+        bounds = tuple(map(float, frame.total_bounds))
+        if frame.crs is not None:
+            bounds = transform_bounds(frame.crs.to_wkt(), crs, *bounds)
+        elif vector.suffix.lower() != ".shp":
+            return None
+    except (
+        Exception
+    ):  # not readable, or a CRS that cannot be turned into the other; it is told when the file is looked at
         return None
-    west, south, east, north = map(float, bounds)
-    return str(info["crs"]), (west, south, east, north)
+    west, south, east, north = bounds
+    return (west, south, east, north) if all(map(math.isfinite, bounds)) else None
 
 
 def touches(image: Path, vector: Path) -> bool:
-    """Whether the bounds of a vector file and of a georeferenced image intersect."""
-    raster, polygons = grid(image), extent(vector)
+    """Whether the bounds of a vector file and of a georeferenced image intersect; False where one of them is not known."""
+    raster = grid(image)
+    polygons = None if raster is None else bounds_in(vector, raster.crs, changed(vector))
     if raster is None or polygons is None:
         return False
-    try:
-        west, south, east, north = transform_bounds(polygons[0], raster[0], *polygons[1])
-    except Exception:  # a CRS that cannot be turned into the other; then nothing is known
-        return False
-    left, bottom, right, top = raster[1]
-    return bool(west < right and left < east and south < top and bottom < north)
+    west, south, east, north = polygons
+    left, bottom, right, top = raster.bounds
+    return west < right and left < east and south < top and bottom < north
 
 
 def relative_names(files: Iterable[Path], root: Path, most: int = 3) -> str:

@@ -1,6 +1,5 @@
 """From what a folder holds to a `collection.yaml` that would read it: classes, groups of files, and a split."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,17 +7,21 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from pydantic import ValidationError
 from rasterio.windows import Window
 
-from kdcore.data.facts import MOST_CODES, Inspection, mask_colours
+from kdcore.data.facts import Inspection
 from kdcore.data.labels import PolygonSource
 from kdcore.data.layouts import Layout
+from kdcore.data.masks import IGNORE
+from kdcore.data.nodata import Kind
 from kdcore.data.pairing import Pair
-from kdcore.data.palette import PALETTE
-from kdcore.data.rasters import open_raster
+from kdcore.data.propose_classes import propose_from_polygons
+from kdcore.data.propose_masks import propose_from_masks
+from kdcore.data.rasters import georeference, open_raster
 from kdcore.data.split import parts_of_folders, propose_split, split_by_parts
 from kdcore.errors import DataError, KdcoreError
-from kdcore.settings import SPLITS, ClassSettings, CollectionSettings, SplitName, to_yaml, validate
+from kdcore.settings import SPLITS, CollectionSettings, SplitName, to_yaml
 
 DRAWN = 128  # pixels: how finely polygons are drawn to compare scenes
 MOST_DRAWN = 1000  # scenes
@@ -37,29 +40,12 @@ def propose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]
         DataError: masks that are no masks, or too few classes.
     """
     labelled = [pair for pair in pairs if pair.mask is not None or pair.polygons is not None]
-    classes, ignore = propose_classes_from_masks(found, root) if found.masks else propose_classes_from_polygons(found)
     parts = parts_of_folders(root, labelled, layout.other)
     pattern = propose_scene_pattern([pair.own for pair in pairs])
     if pattern and parts and len(set(parts.values())) > 1:
         pattern = None if mixed_groups(pattern, parts) else pattern
     group_of = {pair.name: re.fullmatch(pattern, pair.name)["scene"] if pattern else pair.name for pair in pairs}  # type: ignore[index]
-    settings = validate(
-        CollectionSettings,
-        {
-            "name": re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._")[:100] or "collection",
-            "images": layout.images,
-            "masks": layout.masks,
-            "labels": layout.labels,
-            "unlabelled": layout.unlabelled,
-            "image_field": layout.image_field,
-            "classes": [entry.model_dump() for entry in classes],
-            "class_field": found.polygons[0].class_field if found.polygons and not found.masks else None,
-            "ignore": ignore,
-            "scene": pattern,
-            "split": propose_split([]),
-        },
-        str(root),
-    )
+    settings = propose_reading(found, root, layout, pattern)
     contents = contents_of_groups(found, labelled, group_of, settings)
     groups = sorted({group_of[pair.name] for pair in labelled})
     others = sorted({group_of[pair.name] for pair in pairs} - set(groups))
@@ -67,6 +53,36 @@ def propose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]
     if split is not None:
         found.notes.append(tell_parts(Counter(parts.values())))
     return settings.model_copy(update={"split": split or propose_split(groups, contents)})
+
+
+def propose_reading(found: Inspection, root: Path, layout: Layout, pattern: str | None) -> CollectionSettings:
+    """How the files are read: all settings but the split, which here is only a placeholder.
+
+    Raises:
+        DataError: masks that are no masks, or too few classes.
+    """
+    try:
+        proposed = propose_from_masks(found, root) if found.masks else propose_from_polygons(found)
+        return CollectionSettings(
+            name=re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-._")[:100] or "collection",
+            images=layout.images,
+            masks=layout.masks,
+            labels=layout.labels,
+            unlabelled=layout.unlabelled,
+            image_field=layout.image_field,
+            classes=tuple(proposed.classes),
+            class_field=proposed.class_field,
+            ignore=tuple(proposed.ignore),
+            mask_tolerance=proposed.mask_tolerance,
+            nodata=propose_nodata(found),
+            scene=pattern,
+            split=propose_split([]),
+        )
+    except ValidationError as error:
+        reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise DataError(
+            f"{root}: no collection.yaml can be proposed: {reason}. Write one by hand; see docs/data-format.md."
+        ) from error
 
 
 def tell_parts(counts: Mapping[SplitName, int]) -> str:
@@ -92,13 +108,13 @@ def contents_of_groups(
     areas = {id_of: facts.width * facts.height for id_of, facts in zip(found.image_paths, found.images, strict=True)}
     masks = dict(zip(found.mask_paths, found.masks, strict=True))
     sources: dict[tuple[Path, str], PolygonSource] = {}
-    ignored = {str(entry) for entry in settings.ignore}
+    known = {str(word) for entry in settings.classes for word in (entry.value, entry.colour) if word is not None}
     contents: dict[str, Counter[str]] = {}
     for pair in pairs:
         if pair.mask in masks:
             # Of a palette ('3 #6EC1E4') the colour, which RGB masks beside it have, too.
             codes = masks[pair.mask].pixels.items()
-            pixels = {key.split()[-1]: float(n) for key, n in codes if not ignored & set(key.split())}
+            pixels = {key.split()[-1]: float(n) for key, n in codes if known & set(key.split())}
         elif pair.polygons is not None and len(pairs) <= MOST_DRAWN:
             pixels = drawn_shares(pair, settings, sources)
         else:
@@ -117,109 +133,38 @@ def drawn_shares(
     assert pair.polygons is not None
     try:
         with open_raster(pair.image) as dataset:
-            crs, height, width = dataset.crs, min(DRAWN, dataset.height), min(DRAWN, dataset.width)
-            transform = dataset.transform @ Affine.scale(dataset.width / width, dataset.height / height)
+            place, height, width = georeference(dataset), min(DRAWN, dataset.height), min(DRAWN, dataset.width)
+            transform = place.transform @ Affine.scale(dataset.width / width, dataset.height / height)
             window = Window(0, 0, dataset.width, dataset.height)
-        key = (pair.polygons, f"{crs}{pair.image if settings.image_field else ''}")
+        key = (pair.polygons, f"{place.crs}{pair.image if settings.image_field else ''}")
         if key not in sources:
-            sources[key] = PolygonSource(pair.polygons, settings, crs, pair.image)
+            sources[key] = PolygonSource(pair.polygons, settings, place.crs, pair.image)
         labels = sources[key].read(window, (height, width), transform)
     except KdcoreError:
         return {}
-    values, counts = np.unique(labels, return_counts=True)
+    values, counts = np.unique(labels[labels != IGNORE], return_counts=True)
     return dict(zip(map(str, values.tolist()), map(float, counts), strict=True))
 
 
-def propose_classes_from_masks(found: Inspection, root: Path) -> tuple[list[ClassSettings], list[int | str]]:
-    """Classes and ignored values from what the masks hold."""
-    kinds = {mask.kind for mask in found.masks}
-    names = published_names(root)
-    ignore: list[int | str] = []
-    if kinds == {"index"} or kinds == {"palette"}:
-        totals: Counter[str] = Counter()
-        for mask in found.masks:
-            totals.update(mask.pixels)
-        refuse_many(len(totals))
-        values = sorted((int(key.split()[0]), key.partition(" ")[2]) for key in totals)
-        ignore = [
-            value for value, _ in values if value < 0 or (value == 255 and max(v for v, _ in values if v != 255) < 100)
-        ]
-        kept = [(value, colour) for value, colour in values if value not in ignore]
-        classes = [
-            ClassSettings(
-                name=names.get(colour, "background" if value == 0 else f"class-{value}"),
-                value=value,
-                colour=colour
-                if colour and len({c for _, c in kept}) == len(kept)
-                else PALETTE[index % len(PALETTE)]
-                if len(kept) <= len(PALETTE)
-                else None,
-            )
-            for index, (value, colour) in enumerate(kept)
-        ]
-    else:
-        if "index" in kinds:
-            odd = next(mask.file for mask in found.masks if mask.kind == "index")
-            raise DataError(f"{odd}: holds plain values while other masks hold colours. Bring all masks to one kind.")
-        colours = mask_colours(found.masks)
-        refuse_many(len(colours))
-        total = sum(colours.values())
-        neutral = [colour for colour in colours if len({colour[1:3], colour[3:5], colour[5:7]}) == 1]
-        if len(colours) - len(neutral) >= 2:
-            ignore = [colour for colour in neutral if colours[colour] < 0.05 * total]
-        classes = [
-            ClassSettings(name=names.get(colour, f"class-{colour[1:]}"), colour=colour)
-            for colour in colours
-            if colour not in ignore
-        ]
+def propose_nodata(found: Inspection) -> float | None:
+    """The one undeclared value for 'no data', unless images differ or say themselves where they have none."""
+    exact = [suspect for suspect in found.undeclared if suspect.kind is not Kind.BLURRED]
+    found.notes += [
+        f"{suspect.sentence()}. {suspect.mend()}." for suspect in found.undeclared if suspect.kind is Kind.BLURRED
+    ]
+    if not exact:
+        return None
+    value = exact[0].value
+    if len(exact) == 1 and not any(facts.alpha or facts.nodata not in (None, value) for facts in found.images):
         found.notes.append(
-            "colours in the masks: "
-            + ", ".join(f"{colour} {100 * pixels / total:.2f} %" for colour, pixels in colours.items())
+            f"{exact[0].sentence()}. `nodata: {value:g}` is proposed; remove that line if these pixels are imagery."
         )
-    if ignore:
-        found.notes.append(
-            f"{', '.join(map(str, ignore))} in the masks is taken as 'ignore', not as a class; correct this if it is one."
-        )
-    if any(entry.name.startswith("class-") for entry in classes):
-        found.notes.append("the files tell no names of classes; give them names in collection.yaml.")
-    return classes, ignore
-
-
-def refuse_many(codes: int) -> None:
-    """More values than classes can have: not a mask, or one that was saved with loss."""
-    if codes > MOST_CODES:
-        raise DataError(
-            f"the masks hold {codes} different values or colours; they are imagery or were saved with loss (JPEG). Export them as PNG or GeoTIFF."
-        )
-
-
-def published_names(root: Path) -> dict[str, str]:
-    """Names of colours from a JSON file beside the data: {'#RRGGBB': name}."""
-    names: dict[str, str] = {}
-    for file in sorted(root.glob("*.json")):
-        try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
-            continue
-        entries = entries.get("classes", []) if isinstance(entries, dict) else entries
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict):
-                colour = str(entry.get("color") or entry.get("colour") or "").upper()
-                name = entry.get("title") or entry.get("name")
-                if re.fullmatch(r"#[0-9A-F]{6}", colour) and name:
-                    names[colour] = str(name)[:60]
-    return names
-
-
-def propose_classes_from_polygons(found: Inspection) -> tuple[list[ClassSettings], list[int | str]]:
-    """Background and the polygons' classes."""
-    first = found.polygons[0]
-    if first.class_field is None:
-        name = "building" if "building" in first.fields else "object"
-        names = ["background", name]
-    else:
-        names = ["background", *sorted({value for facts in found.polygons for value in facts.values} - {"background"})]
-    return [ClassSettings(name=name, colour=PALETTE[index % len(PALETTE)]) for index, name in enumerate(names)], []
+        return value
+    found.problems += [
+        f"{suspect.sentence()}. A collection has one `nodata`, so none is proposed: {suspect.mend()}."
+        for suspect in exact
+    ]
+    return None
 
 
 def propose_scene_pattern(stems: list[str]) -> str | None:

@@ -1,16 +1,25 @@
 """Opening files that strangers made: which formats, how large, and where on the ground."""
 
+import math
+import os
+import re
 import warnings
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import pyproj
 import rasterio
 from affine import Affine
 from pyproj import Geod, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.transform import from_gcps
 
+from kdcore.data.side_files import check_overviews, check_side_files
 from kdcore.errors import DataError
 
 # Formats that hold pixels themselves. VRT and friends may point anywhere (other files, addresses) and are left out.
@@ -26,7 +35,11 @@ MAGIC = {
 }
 IMAGE_SUFFIXES = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2")
 DTYPES = ("uint8", "uint16", "int16", "float32")
+LARGEST_PIECE = 1 << 30  # bytes of a tile or strip, which GDAL reads as a whole
 LARGEST_RATIO = 5000  # bytes declared per byte on disk; real imagery, sparse files aside, stays far below
+FINEST, COARSEST = 1e-4, 1e6  # metres of a pixel's side that imagery can have
+ASSIGN = "Give it the CRS that its numbers are in, for example with `gdal_edit.py -a_srs EPSG:NUMBER FILE`."
+CRS_NAME = re.compile(r'"([^"]*)')
 
 GEOD = Geod(ellps="WGS84")
 
@@ -37,8 +50,15 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
     Raises:
         DataError: missing, unreadable, of another format, or declaring far more pixels than its file can hold.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        name = os.fsencode(path).decode(errors="backslashreplace")
+        raise DataError(f"{name}: this name is not written in UTF-8. Rename the file or folder.") from error
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        what = "is no regular file but a folder, pipe or device" if path.exists() else "there is no such file"
+        raise DataError(f"{path}: {what}.")
+    check_side_files(path)
     driver = None
     mend = "Convert it, for example with `gdal_translate -of GTiff`."
     try:
@@ -53,17 +73,37 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
     except (RasterioError, OSError) as error:
         reason = " ".join(str(error).split())[:150]
         raise DataError(f"{path}: looks like {driver or 'an image'} but cannot be read ({reason}). {mend}") from error
+    try:
+        check_overviews(path, dataset)
+        check_size(path, dataset, max_declared_gb)
+    except DataError:
+        dataset.close()
+        raise
+    return dataset
+
+
+def check_size(path: Path, dataset: rasterio.DatasetReader, max_declared_gb: float) -> None:
+    """Refuse a raster that declares far more than its file can hold, or whose pixels cannot be read piece by piece.
+
+    Raises:
+        DataError: says how large it would be.
+    """
     itemsize = max(bytes_per_pixel(name) for name in dataset.dtypes)
     declared = dataset.width * dataset.height * dataset.count * itemsize
     on_disk = max(1, path.stat().st_size)
     if declared > max_declared_gb * 1e9 and declared / on_disk > LARGEST_RATIO:
         shape = f"{dataset.width} x {dataset.height} px x {dataset.count} bands"
-        dataset.close()
         raise DataError(
             f"{path}: its header declares {shape} ({declared / 1e9:.0f} GB) but the file has {on_disk / 1e6:.1f} MB; "
             "it is broken or sparse. Make the file anew, or raise `max_declared_gb` in collection.yaml if you trust it."
         )
-    return dataset
+    together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    piece = max(height * width for height, width in dataset.block_shapes) * itemsize * together
+    if piece > LARGEST_PIECE:
+        raise DataError(
+            f"{path}: is stored in pieces of {piece / 1e9:.1f} GB, each of which must be read as a whole. "
+            "Store it in tiles: `gdal_translate -co TILED=YES -co COMPRESS=DEFLATE`."
+        )
 
 
 def bytes_per_pixel(dtype: str) -> int:
@@ -71,23 +111,132 @@ def bytes_per_pixel(dtype: str) -> int:
     return {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "float64": 8, "int64": 8, "uint64": 8}.get(dtype, 4)
 
 
-@lru_cache(maxsize=256)
-def degrees_from(crs: str) -> Transformer:
-    """From a CRS (WKT) to longitude and latitude; made once for each CRS, because making it takes longer than opening a raster."""
-    return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+class Georeference(NamedTuple):
+    """Where a raster says that it lies.
+
+    Attributes:
+        crs: None where it does not say.
+        transform: column and row to the CRS.
+        resolution: metres on the ground of a pixel's width and height; None where unknown.
+        off: pixels by which the ground control points miss the grid, at most; 0 where there are none.
+    """
+
+    crs: CRS | None
+    transform: Affine
+    resolution: tuple[float, float] | None
+    off: float = 0.0
+
+
+def georeference(dataset: rasterio.DatasetReader) -> Georeference:
+    """Where an open raster lies: by its grid, or by the grid that fits its ground control points best.
+
+    Raises:
+        DataError: at a place that its CRS does not have, or with pixels of no size that a picture can have.
+    """
+    crs, transform, off = dataset.crs, dataset.transform, 0.0
+    points, points_crs = dataset.gcps
+    if transform.is_identity and crs is None and points_crs is not None and len(points) > 2:
+        crs, transform = points_crs, from_gcps(points)
+        if transform.determinant:
+            missed = [~transform @ (point.x, point.y) for point in points]
+            off = max(
+                float(np.hypot(x - point.col, y - point.row)) for (x, y), point in zip(missed, points, strict=True)
+            )
+    resolution = None
+    if crs is not None and not transform.is_identity:
+        check_place(dataset, crs, transform)
+        resolution = ground_resolution(crs, transform, dataset.width, dataset.height)
+        sides = resolution or (1.0, 1.0)
+        if not all(FINEST <= side <= COARSEST for side in sides):
+            raise DataError(
+                f"{dataset.name}: its pixels would be {sides[0]:.3g} x {sides[1]:.3g} m large at the place that it names in {name_of(crs)}. "
+                f"{ASSIGN}"
+            )
+    return Georeference(crs, transform, resolution, off)
+
+
+def describe_points(off: float) -> str:
+    """What to tell about ground control points that fit no grid well, or an empty text."""
+    if off <= 1:
+        return ""
+    return (
+        f"Its ground control points miss the grid that fits them best by up to {off:.1f} px, so its place is no better than that. "
+        "Warp it first, for example with `gdalwarp -tps`, where that matters."
+    )
+
+
+def check_place(dataset: rasterio.DatasetReader, crs: CRS, transform: Affine) -> None:
+    """Refuse a place that is none: no numbers, no area, degrees beyond the poles, or metres beyond what the CRS can show.
+
+    Raises:
+        DataError: says where the raster would lie.
+    """
+    corners = [transform @ (column, row) for column in (0, dataset.width) for row in (0, dataset.height)]
+    x, y = transform @ (dataset.width / 2, dataset.height / 2)
+    possible = bool(np.isfinite(corners).all()) and transform.determinant != 0
+    way = to_degrees(crs.to_wkt()) if possible else None
+    if way is not None and crs.is_geographic:
+        pixel = max(map(abs, tuple(transform)[:6][:2] + tuple(transform)[3:5]))  # a global grid may end a pixel beyond
+        possible = all(abs(lon) <= 540 + pixel and abs(lat) <= 90 + pixel for lon, lat in corners)
+    elif way is not None:
+        possible = bool(np.isfinite(way.transform(x, y)).all())
+    if not possible:
+        raise DataError(
+            f"{dataset.name}: says that its centre lies at x {x:.10g}, y {y:.10g} in {name_of(crs)}; there is no such place. {ASSIGN}"
+        )
+
+
+def name_of(crs: CRS) -> str:
+    """A CRS in a few words."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else f"{CRS_NAME.findall(crs.to_wkt())[0][:60]!r}"
+
+
+@lru_cache(maxsize=512)
+def transformer(source: str, target: str) -> Transformer:
+    """The way from one CRS to another, x (or longitude) first.
+
+    Raises:
+        ProjError: PROJ knows none.
+    """
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+@lru_cache(maxsize=512)
+def to_degrees(wkt: str) -> Transformer | None:
+    """The way from a CRS to longitude and latitude (WGS 84); None where there is none: a local system, another planet."""
+    try:
+        return transformer(wkt, "EPSG:4326")
+    except ProjError:
+        return None
+
+
+@lru_cache(maxsize=512)
+def own_metres(wkt: str) -> float | None:
+    """Metres of one unit of a CRS that leads to no place on Earth; None where its units are angles or unknown."""
+    try:
+        crs = pyproj.CRS(wkt)
+    except ProjError:
+        return None
+    return None if crs.is_geographic or not crs.axis_info else float(crs.axis_info[0].unit_conversion_factor) or None
 
 
 def ground_resolution(crs: CRS | None, transform: Affine, width: int, height: int) -> tuple[float, float] | None:
     """Metres on the ground of one pixel's width and height, at the raster's centre; None without a CRS.
 
-    Measured on the WGS 84 ellipsoid, so that web-mercator and degree grids give true lengths.
+    Measured on the WGS 84 ellipsoid, so that web-mercator and degree grids give true lengths; in a local system in its own units.
     """
     if crs is None or transform.is_identity:
         return None
     column, row = width / 2, height / 2
     points = [transform @ point for point in ((column, row), (column + 1, row), (column, row + 1))]
-    to_degrees = degrees_from(crs.to_wkt())
-    longitudes, latitudes = to_degrees.transform([x for x, _ in points], [y for _, y in points])
+    way = to_degrees(crs.to_wkt())
+    if way is None:
+        unit = own_metres(crs.to_wkt())
+        return (
+            None if unit is None else (math.dist(points[0], points[1]) * unit, math.dist(points[0], points[2]) * unit)
+        )
+    longitudes, latitudes = way.transform([x for x, _ in points], [y for _, y in points])
     across = GEOD.inv(longitudes[0], latitudes[0], longitudes[1], latitudes[1])[2]
     down = GEOD.inv(longitudes[0], latitudes[0], longitudes[2], latitudes[2])[2]
     return float(across), float(down)

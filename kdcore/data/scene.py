@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import rasterio
@@ -16,12 +16,17 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from kdcore.data.labels import IGNORE, LabelSource, MaskSource, PolygonSource, describe
-from kdcore.data.rasters import DTYPES, colour_bands, ground_resolution, open_raster
+from kdcore.data.labels import AreaSource, LabelSource, PolygonSource
+from kdcore.data.masks import IGNORE, MaskSource, describe
+from kdcore.data.nodata import read_without
+from kdcore.data.places import refuse_misplaced_mask
+from kdcore.data.rasters import DTYPES, colour_bands, georeference, open_raster, to_degrees
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
+Vector = TypeVar("Vector", PolygonSource, AreaSource)
 BLOCK = 256  # pixels: the piece that is read and kept at once
+MOST_ENLARGED = 32  # times, for each side of a pixel
 
 
 class Box(NamedTuple):
@@ -73,6 +78,7 @@ class Scene:
         bands: band numbers that are read, from 1.
         metres_per_pixel: on the ground; None where unknown.
         scale: native pixels per pixel, (rows, columns).
+        area: a vector file outside of which nothing is labelled.
     """
 
     id: str
@@ -89,11 +95,27 @@ class Scene:
     transform: Affine
     metres_per_pixel: float | None
     scale: tuple[float, float]
+    area: Path | None = None
 
     @property
     def box(self) -> Box:
         """The whole scene."""
         return Box(0, 0, self.height, self.width)
+
+    @property
+    def on_earth(self) -> bool:
+        """Whether it is known where on Earth it lies."""
+        return self.placed and self.crs is not None and to_degrees(self.crs.to_wkt()) is not None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it says where it lies, on Earth or in a local system."""
+        return self.crs is not None and self.transform != Affine.scale(self.scale[1], self.scale[0])
+
+    @property
+    def native_transform(self) -> Affine:
+        """From native pixels to the CRS."""
+        return self.transform @ Affine.scale(1 / self.scale[1], 1 / self.scale[0])
 
     @property
     def labelled(self) -> bool:
@@ -107,6 +129,7 @@ def describe_scene(
     mask: Path | None = None,
     polygons: Path | None = None,
     group: str | None = None,
+    area: Path | None = None,
     name: str | None = None,
 ) -> Scene:
     """Look at a raster's header and place it on the collection's grid.
@@ -124,7 +147,8 @@ def describe_scene(
             raise DataError(
                 f"{image}: has {dataset.count} bands, but `bands` asks for {list(bands)}. Correct `bands` in collection.yaml."
             )
-        native = ground_resolution(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        place = georeference(dataset)
+        native = place.resolution
         if native is None and settings.native_metres_per_pixel is not None:
             native = (settings.native_metres_per_pixel, settings.native_metres_per_pixel)
         scale_x = scale_y = 1.0
@@ -135,6 +159,12 @@ def describe_scene(
                     "Set `native_metres_per_pixel` in collection.yaml."
                 )
             scale_x, scale_y = settings.metres_per_pixel / native[0], settings.metres_per_pixel / native[1]
+            if min(scale_x, scale_y) < 1 / MOST_ENLARGED:
+                raise DataError(
+                    f"{image}: its pixels are {max(native):,.4g} m large; at {settings.metres_per_pixel:.4g} m each would become "
+                    f"{1 / (scale_x * scale_y):,.0f} pixels of one colour, which show nothing more. Leave it out, "
+                    "or take imagery of a resolution like that of the other."
+                )
             if max(abs(scale_x - 1), abs(scale_y - 1)) < 0.02:  # not worth blurring the pixels for
                 scale_x = scale_y = 1.0
         # A hundredth of a pixel of tolerance, so that 16 px at a scale of 2.000001 are 8 and not 7.
@@ -154,10 +184,11 @@ def describe_scene(
             native_shape=dataset.shape,
             bands=tuple(bands),
             dtype=dataset.dtypes[0],
-            crs=dataset.crs,
-            transform=dataset.transform @ Affine.scale(scale_x, scale_y),
+            crs=place.crs,
+            transform=place.transform @ Affine.scale(scale_x, scale_y),
             metres_per_pixel=None if native is None else float(np.sqrt(native[0] * scale_x * native[1] * scale_y)),
             scale=(scale_y, scale_x),
+            area=area,
         )
 
 
@@ -174,7 +205,7 @@ class SceneReader:
         self._blocks: OrderedDict[tuple[str, int, int], Crop] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._polygons: dict[tuple[Path, str | None, Path | None], PolygonSource] = {}
+        self._polygons: dict[tuple[Any, ...], PolygonSource | AreaSource] = {}
         self._open = threading.local()  # a GDAL handle must not be shared between threads
 
     def read(self, scene: Scene, box: Box) -> Crop:
@@ -237,30 +268,48 @@ class SceneReader:
         dataset = self._dataset(scene)
         finer = max(scene.scale) > 1
         resampling = Resampling.average if finer else Resampling.bilinear
+        nodata = self._nodata(scene, dataset)
         try:
-            image = dataset.read(
-                list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
-            )
-            valid = self._valid(scene, dataset, image, window, shape)
+            if nodata is not None and scene.scale != (1.0, 1.0):
+                image, valid = read_without(dataset, scene.bands, window, shape, nodata)
+            else:
+                image = dataset.read(
+                    list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
+                )
+                valid = self._valid(scene, dataset, image, window, shape, nodata)
         except RasterioError as error:
             raise DataError(f"{scene.image}: broken at {describe(window)} ({error}). Replace the file.") from error
         image[:, ~valid] = 0
+        transform = scene.transform @ Affine.translation(box.column, box.row)
         source = self._labels(scene)
         if source is None:
             labels = np.full(shape, IGNORE, dtype=np.uint8)
         else:
-            labels = source.read(window, shape, scene.transform @ Affine.translation(box.column, box.row))
+            labels = source.read(window, shape, transform)
             labels[~valid] = IGNORE
+            area = self.area(scene)
+            if area is not None:
+                labels[area.outside(shape, transform)] = IGNORE
         return Crop(image, valid, labels)
 
-    def _valid(
-        self, scene: Scene, dataset: rasterio.DatasetReader, image: NDArray[Any], window: Window, shape: tuple[int, int]
-    ) -> NDArray[np.bool_]:
+    def _nodata(self, scene: Scene, dataset: rasterio.DatasetReader) -> float | None:
+        """The value that is looked for in the pixels; None where GDAL's own mask decides."""
         used_as_data = set(scene.bands) - set(colour_bands(dataset))  # near infrared that GDAL takes for transparency
-        nodata = dataset.nodata if self.settings.nodata is None and used_as_data else self.settings.nodata
+        nodata: float | None = dataset.nodata if self.settings.nodata is None and used_as_data else self.settings.nodata
+        return nodata
+
+    def _valid(
+        self,
+        scene: Scene,
+        dataset: rasterio.DatasetReader,
+        image: NDArray[Any],
+        window: Window,
+        shape: tuple[int, int],
+        nodata: float | None,
+    ) -> NDArray[np.bool_]:
         if nodata is not None:
             valid = (image != nodata).any(axis=0)
-        elif used_as_data:
+        elif set(scene.bands) - set(colour_bands(dataset)):
             valid = np.ones(shape, dtype=bool)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
@@ -274,19 +323,41 @@ class SceneReader:
     def _labels(self, scene: Scene) -> LabelSource | None:
         if scene.mask is not None:
             mask = scene.mask
-            source: LabelSource = self._kept(
-                ("mask", mask), lambda: MaskSource(mask, self.settings, scene.native_shape)
-            )
+            source: LabelSource = self._kept(("mask", mask), lambda: self._mask(scene, mask))
             return source
-        if scene.polygons is None:
+        return None if scene.polygons is None else self.polygons(scene)
+
+    def _mask(self, scene: Scene, mask: Path) -> MaskSource:
+        source = MaskSource(mask, self.settings, scene.native_shape)
+        refuse_misplaced_mask(source.dataset, scene)
+        return source
+
+    def polygons(self, scene: Scene) -> PolygonSource:
+        """The polygons of a scene that has some, in its CRS; read once."""
+        assert scene.polygons is not None
+        path = scene.polygons
+        image = scene.image if self.settings.image_field else None  # otherwise one source serves all images
+        return self._vector(
+            PolygonSource, path, scene.crs, lambda: PolygonSource(path, self.settings, scene.crs, image), image
+        )
+
+    def area(self, scene: Scene) -> AreaSource | None:
+        """The area of interest outside of which a scene has no labels; None where all of it counts."""
+        if scene.area is None:
             return None
+        path = scene.area
+        return self._vector(AreaSource, path, scene.crs, lambda: AreaSource(path, scene.crs))
+
+    def _vector(
+        self, kind: type[Vector], path: Path, crs: CRS | None, make: Callable[[], Vector], image: Path | None = None
+    ) -> Vector:
+        key = (kind, path, None if crs is None else crs.to_wkt(), image)
         with self._lock:
-            # One file may serve many images, of several CRS.
-            crs = None if scene.crs is None else scene.crs.to_wkt()
-            key = (scene.polygons, crs, scene.image if self.settings.image_field else None)
             if key not in self._polygons:
-                self._polygons[key] = PolygonSource(scene.polygons, self.settings, scene.crs, scene.image)
-            return self._polygons[key]
+                self._polygons[key] = make()
+            source = self._polygons[key]
+        assert isinstance(source, kind)
+        return source
 
     def _kept(self, key: tuple[str, Path], make: Callable[[], Any]) -> Any:
         kept: OrderedDict[tuple[str, Path], Any] = self._open.__dict__.setdefault("kept", OrderedDict())

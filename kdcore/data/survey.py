@@ -4,6 +4,7 @@ Statistics for normalisation come from the train split only. Every label that wi
 wrong colour or value is found before hours of training and not after.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from kdcore.data.collection import Collection, Region
 from kdcore.data.label_share import choose, cut
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
+from kdcore.data.mixed import check_scales
+from kdcore.data.places import refuse_misplaced_polygons
 from kdcore.data.scene import BLOCK, Box
 from kdcore.errors import DataError
 from kdcore.settings import SPLITS, SplitName
@@ -64,8 +67,9 @@ def survey(
         labels: share of the train part's labels that is used: see `kdcore.data.label_share`.
 
     Raises:
-        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read.
+        DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read or lie elsewhere.
     """
+    refuse_misplaced_polygons(collection)
     names = collection.settings.class_names
     regions = {split: collection.regions(split, crop) for split in SPLITS}
     regions["train"] = large_enough(regions["train"], crop)
@@ -82,6 +86,7 @@ def survey(
     total, done = sum(map(len, work.values())), 0
     count = 0
     sums = np.zeros((2, collection.bands))
+    squares: dict[str, NDArray[np.float64]] = {}  # of each scene: sum of the squared values, and how many
     class_pixels = {split: np.zeros(len(names), dtype=np.int64) for split in SPLITS}
     cells: list[tuple[int, int, int]] = []
     cell_pixels: list[NDArray[np.int64]] = []
@@ -89,8 +94,9 @@ def survey(
         for index, box in work[split]:
             crop_read = collection.reader.read(regions[split][index].scene, box)
             class_pixels[split] += class_counts(crop_read.labels, len(names))
+            pixels = crop_read.image[:, crop_read.valid].astype(np.float64)
+            squares.setdefault(regions[split][index].scene.id, np.zeros(2))[:] += np.square(pixels).sum(), pixels.size
             if split == "train":
-                pixels = crop_read.image[:, crop_read.valid].astype(np.float64)
                 count += pixels.shape[1]
                 sums += pixels.sum(axis=1), np.square(pixels).sum(axis=1)
                 for row in range(0, box.height, CELL):
@@ -102,6 +108,7 @@ def survey(
             done += 1
             if progress:
                 progress(done, total)
+    check_scales({name: np.sqrt(total / max(1, size)) for name, (total, size) in squares.items()}, str(collection.root))
     if count == 0:
         raise DataError(
             f"{collection.root}: the train imagery is all nodata. Check `nodata` in collection.yaml and the files' nodata value."
@@ -188,6 +195,15 @@ def blocks(regions: list[Region]) -> list[tuple[int, Box]]:
                 if part is not None:
                     found.append((index, part))
     return found
+
+
+def count_blocks(regions: list[Region]) -> int:
+    """How many pieces `blocks` would give."""
+    spans = [
+        [(start, start + size) for start, size in ((box.row, box.height), (box.column, box.width))]
+        for _, box in regions
+    ]
+    return sum(math.prod((end - 1) // BLOCK - start // BLOCK + 1 for start, end in both) for both in spans)
 
 
 def spread(items: list[Any], most: int) -> list[Any]:

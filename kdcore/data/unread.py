@@ -50,7 +50,6 @@ RASTERS = {
 CUBES = (".nc", ".nc4", ".hdf", ".h5", ".hdf5", ".he5", ".grib", ".grb", ".grib2", ".zarr")
 VECTORS = {".kml": "KML", ".gml": "GML", ".gpx": "GPX", ".tab": "MapInfo", ".mif": "MapInfo", ".dxf": "DXF"}
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
-VECTORS |= {".shp": "shapefile", ".fgb": "FlatGeobuf", ".parquet": "GeoParquet"}
 
 PLAIN = re.compile(r"[\w ./+,=@~-]*")  # what may stand in a command that a person pastes into a shell
 
@@ -59,7 +58,7 @@ for f in pathlib.Path('{folder}').glob('*.npy'):
     a = numpy.load(f); a = a if a.ndim == 3 else a[None]  # bands first
     with rasterio.open(f.with_suffix('.tif'), 'w', driver='GTiff', count=a.shape[0], height=a.shape[1], width=a.shape[2], dtype=a.dtype) as t: t.write(a)\""""
 TABLES = """python -c "import geopandas, pathlib
-for f in pathlib.Path('{folder}').glob('*{suffix}'): geopandas.{reader}(f).to_file(f.with_suffix('.gpkg'))\""""
+for f in pathlib.Path('{folder}').glob('*{suffix}'): geopandas.read_file(f).to_file(f.with_suffix('.gpkg'))\""""
 COCO = """python -c "import json, pathlib; from PIL import Image, ImageDraw
 d = json.load(open('{file}')); pathlib.Path('masks').mkdir(exist_ok=True)
 for i in d['images']:
@@ -133,8 +132,7 @@ def explain_group(root: Path, folder: str, suffix: str, files: list[str], images
     if suffix in CUBES:
         return f"holds several grids and is not read. Convert the one that is meant, in {root}: rio convert 'netcdf:{first}:VARIABLE' '{target}.tif'"
     if suffix in VECTORS:
-        reader = "read_parquet" if suffix == ".parquet" else "read_file"
-        command = TABLES.format(reader=reader, folder=folder or ".", suffix=suffix)
+        command = TABLES.format(folder=folder or ".", suffix=suffix)
         return f"{VECTORS[suffix]} is not read. Convert it in {root}: {command}"
     if suffix in (".npy", ".npz"):
         return f"NumPy arrays are not read. Convert them in {root}: {ARRAYS.format(folder=folder or '.')}"

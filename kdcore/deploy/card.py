@@ -12,6 +12,7 @@ ARMS = {
     "teacher": "a teacher network: it was trained on labels alone and is what students learn from",
     "alone": "a student network that was trained on labels alone, without a teacher",
     "distilled": "a student network that was distilled: it learnt from labels and from a teacher's answers",
+    "all_labels": "a student network that was trained on all labels, without a teacher",
 }
 KINDS = {"torch": "a kdcore checkpoint", "onnx": "ONNX, 32-bit floats", "int8": "ONNX, 8-bit integers (QDQ)"}
 
@@ -87,7 +88,7 @@ def data_section(facts: CardFacts) -> str:
     rows = [(part, ", ".join(safe(name) for name in names) or "-") for part, names in facts.split.items()]
     sentence = (
         f"Collection {safe(str(data['name']))}, contents {data['hash']}. The parts of the split share no ground; thresholds and the "
-        "best step come from validation, and test was read once."
+        "best step come from validation; test chose nothing in this study."
     )
     return f"## Data\n\n{sentence}\n\n" + table(("Part", "Scenes or blocks"), rows)
 

@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.data.collection import Collection, ground_bounds
+from kdcore.data.collection import Collection
+from kdcore.data.footprints import ground_bounds
 from kdcore.deploy.card import CardFacts, model_card
 from kdcore.deploy.forms import Network, sha256
 from kdcore.deploy.record import Deployment, Difference, Form
 from kdcore.deploy.stac import Bounds, machine_name, stac_item
-from kdcore.evaluation.compare import METRICS, Bootstrap, means, replicates, seed_noise, tile_weights
+from kdcore.evaluation.ground import Ground
+from kdcore.evaluation.influence import measure
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.uncertainty import estimate, stacked
 from kdcore.files import write_json, write_text
 from kdcore.models.onnx_info import read_info
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import SPLITS, RunSettings
 
-RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 
@@ -110,7 +112,7 @@ def hyperparameters(settings: RunSettings) -> dict[str, Any]:
 def train_bounds(collection: Collection) -> Bounds | None:
     """West, south, east, north of the training imagery, degrees; None where it has no place on the ground."""
     scenes = {region.scene.id: region.scene for region in collection.regions("train")}
-    placed = [ground_bounds(scene) for scene in scenes.values() if scene.crs is not None]
+    placed = [bounds for scene in scenes.values() if (bounds := ground_bounds(scene)) is not None]
     if not placed:
         return None
     west, south, east, north = (list(values) for values in zip(*placed, strict=True))
@@ -118,13 +120,12 @@ def train_bounds(collection: Collection) -> Bounds | None:
 
 
 def mean_ap_interval(scores: Scores) -> Difference | None:
-    """Mean AP in points with the interval that comes from which tiles were tested; None where one tile makes it unknown."""
+    """Mean AP in points with the interval that comes from which ground was tested; None where one tile makes it unknown."""
     if len(scores.tiles) < 2:
         return None
-    rng = np.random.default_rng(0)
-    again = 100 * replicates(scores, tile_weights(len(scores.tiles), RESAMPLES, rng))[METRICS.index("mean_ap")]
-    full = 100 * np.array([float(means(scores)["mean_ap"])])
-    found = Bootstrap(len(scores.tiles), seed_noise(1, RESAMPLES, rng), CONFIDENCE).difference(full, again[None])
+    mean_ap = len(scores.scored)  # the row behind those of the classes
+    values, fields = stacked([measure(scores)])
+    found = estimate(Ground(scores.tiles), values[[mean_ap]], fields[[mean_ap]])[0].interval(CONFIDENCE)
     if not np.isfinite([found.mean, found.low, found.high]).all():
         return None
-    return Difference(points=found.mean, low=found.low, high=found.high)
+    return Difference(points=found.mean, low=max(found.low, 0.0), high=min(found.high, 100.0))

@@ -17,6 +17,7 @@ from kdcore.deploy.power import Meter
 from kdcore.deploy.record import EngineName, EngineSpeed
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.engines import ENGINES, choose_device, processor, thread_count
+from kdcore.runs.quota import free_memory
 
 TILE = 512  # pixels
 ROUND_SECONDS = 0.4  # of one engine, before the next one has its turn
@@ -118,7 +119,7 @@ def measure(
     Returns:
         Medians for one tile, after a warm-up.
     """
-    together = max(1, min(len(jobs), int(free_megabytes() / 2 / PROCESS_MB)))
+    together = max(1, min(len(jobs), int(free_memory() / 1e6 / 2 / PROCESS_MB)))
     groups = [jobs[start : start + together] for start in range(0, len(jobs), together)]
     result = Measured({}, {})
     for index, group in enumerate(groups):
@@ -249,12 +250,3 @@ def device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "GPU"
-
-
-def free_megabytes() -> float:
-    """Memory that is not used; plenty where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))) / 1000
-    except (OSError, StopIteration):
-        return 16_000.0

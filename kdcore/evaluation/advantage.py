@@ -48,5 +48,5 @@ def in_words(mean: float, low: float, high: float, clear: bool) -> str:
     if clear:
         return f"{said}."
     if mean >= CLEAR:
-        return f"{said}, which may be luck: label more of the validation part, or train the teacher on, before you judge distillation."
-    return f"{said}: it can hardly teach anything. Train it on before you judge distillation."
+        return f"{said}, but that is uncertain: label more of the validation part, or continue to train the teacher, before you judge distillation."
+    return f"{said}: it can hardly teach anything. Continue to train it before you judge distillation."

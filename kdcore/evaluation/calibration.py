@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdcore.evaluation.curves import Floats, Histogram, expected_calibration_error, reliability_curve
+from kdcore.evaluation.levels import CALIBRATION_BINS, GRID_PROBABILITY
 from kdcore.evaluation.operating import MEAN
 
 
@@ -33,23 +34,33 @@ class Calibration:
         return float(self.probability[index]), float(self.frequency[index])
 
 
-def calibration(positives: Histogram, negatives: Histogram, view: int, bins: int = 15) -> Calibration:
+def calibration(
+    positives: Histogram,
+    negatives: Histogram,
+    view: int,
+    *,
+    probability: Floats = GRID_PROBABILITY,
+    bins: int = CALIBRATION_BINS,
+) -> Calibration:
     """Measure the calibration of one arm.
 
     Args:
-        positives: (S, K, 256) pixels of each scored class per level, for each seed.
-        negatives: (S, K, 256) other pixels per level.
+        positives: (S, K, L) pixels of each scored class per level, for each seed.
+        negatives: (S, K, L) other pixels per level.
         view: a class's number, or `MEAN`: then the classes' probabilities are put together, and their errors averaged.
+        probability: (L,) what the levels stand for; those of `kdcore.evaluation.levels.GRID` if not given.
         bins: number of equally wide intervals of probability.
     """
     rows = slice(None) if view == MEAN else [view]
     positives, negatives = positives[:, rows], negatives[:, rows]
-    probability, frequency, pixels = reliability_curve(positives.sum(axis=(0, 1)), negatives.sum(axis=(0, 1)), bins)
+    said, frequency, pixels = reliability_curve(
+        positives.sum(axis=(0, 1)), negatives.sum(axis=(0, 1)), probability, bins
+    )
     occurs = positives.sum(axis=(0, 2)) > 0
-    errors = expected_calibration_error(positives, negatives, bins)[:, occurs]
+    errors = expected_calibration_error(positives, negatives, probability, bins)[:, occurs]
     total = pixels.sum()
     return Calibration(
-        probability,
+        said,
         frequency,
         pixels / total if total else np.zeros(bins),
         float(errors.mean()) if errors.size and np.isfinite(errors).all() else float("nan"),

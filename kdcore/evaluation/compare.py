@@ -1,69 +1,90 @@
-"""Is the distilled student better than the student alone? A difference, its interval, and a verdict in plain words.
+"""Is the distilled student better than the student without teacher? A difference, its interval, and a verdict.
 
-Two things make a measured difference uncertain, and both are in the interval:
-
-- *The imagery.* Test tiles are drawn with replacement, the same tiles for every network, so that the difference is
-  paired (block bootstrap, 128-px tiles as blocks). A percentile interval is too narrow with few tiles; deviations are
-  widened by `t / z * sqrt(tiles / (tiles - 1))` (Hesterberg 2015, The American Statistician 69(4): expanded percentiles).
-- *The luck of training.* With n paired seeds the differences d_s of the seeds scatter with standard deviation s;
-  Student-t noise with n - 1 degrees of freedom and scale s / sqrt(n) is added to each resample.
-
-s also holds the part of the imagery's noise that differs between seeds, because each training errs on other tiles. The
-resamples hold that part too, and show its size: it is taken out of them, so that it counts once. Counted twice, a
-nominal 95 % interval covers up to 99.8 %; taken out of s instead, as little as 90 %, because Student's t is right
-only for the scatter as it was found (`benchmarks/coverage.py`).
+Two things make a measured difference uncertain, and both are in the interval: which trainings were run (seeds), and
+which ground was tested. `kdcore.evaluation.uncertainty` says how, `benchmarks/coverage.py` how often such an interval
+holds the truth.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from kdcore.errors import DataError
 from kdcore.evaluation.curves import (
-    average_precision,
     boundary_iou,
     expected_calibration_error,
     f1_from_confusion,
     iou_from_confusion,
     prevalence,
 )
-from kdcore.evaluation.scores import BINS, Scores
+from kdcore.evaluation.ground import Ground
+from kdcore.evaluation.influence import OVERALL, Measured, class_ap, holders, measure
+from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.uncertainty import (
+    Difference,
+    Estimate,
+    Needed,
+    difference,
+    estimate,
+    fieller,
+    holm,
+    known,
+    needed,
+    paired,
+    stacked,
+    with_classes,
+)
+from kdcore.evaluation.verdicts import (
+    FEWEST_BLOCKS,
+    GroundFacts,
+    Lack,
+    Verdict,
+    basis_in_words,
+    decide,
+    gap_in_words,
+    ground_in_words,
+    margin,
+    others_in_words,
+    put_in_words,
+    single_classes,
+)
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.integer[Any]] | Values
-Verdict = Literal["better", "worse", "no detectable difference"]
-METRICS = ("mean_ap", "mean_iou", "mean_boundary_iou")
 SMALLEST_GAP = 0.1  # points of mean AP; a share of less would be a share of noise
-CHUNK = 256  # resamples at once: bounds the memory
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A difference in points (hundredths) and its interval; NaN where it cannot be known."""
+class ClassComparison:
+    """AP of one class, distilled minus alone. No study plans it, so it is exploratory: a reason to look again.
 
-    mean: float
-    low: float
-    high: float
+    Attributes:
+        points: the interval is widened for the number of classes (Holm), and leaves out 0 just where the verdict is given.
+        p: adjusted likewise; None with one seed, or where it cannot be known.
+        verdict: of the interval.
+        exploratory: True.
+    """
 
-    def to_dict(self) -> dict[str, float | None]:
-        """The same as JSON knows it: None for NaN."""
-        return {name: known(value) for name, value in asdict(self).items()}
+    points: Difference
+    p: float | None
+    verdict: Verdict
+    exploratory: bool = True
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The distilled student against the student alone, on the same tiles and seeds.
+    """The distilled student against the student alone (without teacher), on the same tiles and seeds.
 
     Attributes:
         mean_ap_points: distilled minus alone, mean average precision over the classes that occur.
         mean_iou_points: the same for IoU at the arg-max.
         boundary_iou_points: the same for Boundary IoU.
-        share_of_gap_closed: (distilled - alone) / (teacher - alone) in mean AP; None below a gap of 0.1 points.
-        share_of_gap_closed_interval: its interval; None unless the gap itself is surely positive.
+        share_of_gap_closed: (distilled - alone) / (reference - alone) in mean AP; None with one seed, or where the interval of
+            the gap reaches 0. The reference is the student with all labels where there is one, else the teacher.
+        share_of_gap_closed_interval: Fieller's interval of it.
         verdict: from the interval of mean AP; one seed never gives a verdict for either.
         sentence: the verdict for people who do not program.
         seeds: pairs of trainings.
@@ -71,6 +92,14 @@ class Comparison:
         confidence: of all intervals.
         covers_seeds: False with one seed: the intervals then hold the noise of the imagery only.
         distilled_minus_teacher: mean AP, points; None without a teacher.
+        distilled_minus_all_labels: mean AP, points; None without a student with all labels.
+        verdicts: of each of `OVERALL`.
+        equivalence_margin: points of mean AP within which the two are equivalent; None unless no difference was detectable.
+        needed: what would decide; None likewise.
+        p: two-sided p-value of the difference in mean AP, for a family of comparisons (`holm`); None with one seed.
+        classes: AP of each class where there are several.
+        ground: what the interval is based on.
+        basis: the same in words, with what the interval does not cover.
     """
 
     mean_ap_points: Difference
@@ -85,13 +114,33 @@ class Comparison:
     confidence: float
     covers_seeds: bool
     distilled_minus_teacher: Difference | None
+    distilled_minus_all_labels: Difference | None
+    verdicts: dict[str, Verdict]
+    equivalence_margin: float | None
+    needed: Needed | None
+    p: float | None
+    classes: dict[str, ClassComparison]
+    ground: GroundFacts
+    basis: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without NaN."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        interval = self.share_of_gap_closed_interval
-        values |= {name: value.to_dict() for name, value in values.items() if isinstance(value, Difference)}
-        return values | {"share_of_gap_closed_interval": list(interval) if interval else None}
+        return {name: plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: None for NaN, lists for tuples."""
+    if isinstance(value, Difference):
+        return value.to_dict()
+    if isinstance(value, ClassComparison | GroundFacts | Needed):
+        return {name: plain(getattr(value, name)) for name in asdict(value)}
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, Verdict):
+        return value.value
+    return known(value) if isinstance(value, float) else value
 
 
 def compare(
@@ -99,9 +148,9 @@ def compare(
     distilled: Sequence[Scores],
     teacher: Scores | None = None,
     *,
-    resamples: int = 2000,
+    all_labels: Sequence[Scores] | None = None,
     confidence: float = 0.95,
-    seed: int = 0,
+    metres_per_pixel: float | None = None,
 ) -> Comparison:
     """Compare two arms, seed by seed, over the same test tiles.
 
@@ -109,9 +158,10 @@ def compare(
         alone: scores of the student alone, one for each seed.
         distilled: scores of the distilled student, the same seeds in the same order.
         teacher: scores of the teacher, for the share of the gap.
-        resamples: draws of the bootstrap.
+        all_labels: scores of the student with all labels, the same seeds in the same order: the gap is measured to it then, because
+            the teacher's lead is partly that of its labels.
         confidence: of the intervals, in (0, 1).
-        seed: of the bootstrap; the same seed gives the same numbers.
+        metres_per_pixel: to give the size of a block in metres.
 
     Returns:
         Differences in points, distilled minus alone.
@@ -119,57 +169,180 @@ def compare(
     Raises:
         DataError: an arm has no scores, the arms have different numbers of seeds, or classes, tiles or labels differ.
     """
-    if len(alone) != len(distilled) or not alone:
+    if len({len(alone), len(distilled), len(alone if all_labels is None else all_labels)}) > 1 or not alone:
         raise DataError(
-            f"The student alone has {len(alone)} seeds and the distilled student {len(distilled)}. "
-            "Train both arms with the same seeds, one at least."
+            f"The student alone has {len(alone)} seeds and the distilled student {len(distilled)}"
+            + (". " if all_labels is None else f", that with all labels {len(all_labels)}. ")
+            + "Train the arms with the same seeds, one at least."
         )
     reference = alone[0]
     if not reference.tiles:
         raise DataError("The scores hold no tile, so there is nothing to compare. Give the test split labelled pixels.")
-    rng = np.random.default_rng(seed)
-    weights = tile_weights(len(reference.tiles), resamples, rng)
-    bootstrap = Bootstrap(len(reference.tiles), seed_noise(len(alone), resamples, rng), confidence)
+    seen: dict[int, Measured] = {}
 
-    def measure(scores: Scores, name: str) -> tuple[Values, Values]:
-        scores = aligned(scores, reference, name)
-        return 100 * np.array(list(means(scores).values())), 100 * replicates(scores, weights)
+    def measured(scores: Scores, name: str) -> Measured:
+        if id(scores) not in seen:
+            seen[id(scores)] = measure(aligned(scores, reference, name))
+        return seen[id(scores)]
 
-    def measure_arm(arm: Sequence[Scores], name: str) -> tuple[Values, Values]:
-        measured = [measure(scores, f"{name}, seed number {number}") for number, scores in enumerate(arm, start=1)]
-        return np.stack([full for full, _ in measured], axis=1), np.stack([again for _, again in measured], axis=1)
+    def arm(networks: Sequence[Scores], name: str) -> list[Measured]:
+        return [measured(scores, f"{name}, seed number {number}") for number, scores in enumerate(networks, start=1)]
 
-    (full_a, again_a), (full_d, again_d) = (
-        measure_arm(alone, "Student alone"),
-        measure_arm(distilled, "Distilled student"),
+    return judge(
+        reference,
+        arm(alone, "Student alone"),
+        arm(distilled, "Distilled student"),
+        None if teacher is None else measured(teacher, "Teacher"),
+        None if all_labels is None else arm(all_labels, "Student with all labels"),
+        confidence,
+        metres_per_pixel,
     )
-    differences = [bootstrap.difference(full_d[i] - full_a[i], again_d[i] - again_a[i]) for i in range(len(METRICS))]
 
-    gap = share = share_interval = to_teacher = None
-    if teacher is not None:
-        full_t, again_t = measure(teacher, "Teacher")
-        to_teacher = bootstrap.difference(full_d[0] - full_t[0], again_d[0] - again_t[0])
-        gap = float(np.mean(full_t[0] - full_a[0]))
-        if gap >= SMALLEST_GAP:
-            share = differences[0].mean / gap
-            share_interval = bootstrap.ratio(
-                (full_d[0] - full_a[0], again_d[0] - again_a[0]), (full_t[0] - full_a[0], again_t[0] - again_a[0])
-            )
-    verdict = decide(differences[0], len(alone))
+
+def judge(
+    reference: Scores,
+    alone: Sequence[Measured],
+    distilled: Sequence[Measured],
+    teacher: Measured | None,
+    all_labels: Sequence[Measured] | None,
+    confidence: float,
+    metres_per_pixel: float | None,
+) -> Comparison:
+    """The comparison of networks that were measured on the tiles and labels of the reference."""
+    ground, seeds, classes = Ground(reference.tiles), len(alone), len(reference.scored)
+    names = [reference.classes[index] for index in reference.scored]
+    estimates = paired(ground, alone, distilled)
+    by_class, overall = with_classes(estimates, classes, confidence), estimates[classes:]
+    lack = what_lacks(reference, overall[0])
+    points = [one.interval(confidence) for one in overall]
+    if lack is Lack.OTHERS:
+        points[0] = Difference(points[0].mean, float("nan"), float("nan"))
+    verdicts = {
+        name: decide(one, seeds, enough=lack is None or (lack is Lack.OTHERS and name != "mean_ap"))
+        for name, one in zip(OVERALL, points, strict=True)
+    }
+    to_teacher = lead(ground, alone, distilled, None if teacher is None else [teacher] * seeds, classes, confidence)
+    to_all_labels = lead(ground, alone, distilled, all_labels, classes, confidence)
+    gap = to_teacher if all_labels is None else to_all_labels
+    facts = ground_facts(ground, overall[0], single_classes(names, holders(reference).tolist()), metres_per_pixel)
+    verdict = verdicts["mean_ap"]
+    open_question = needed(overall[0], confidence) if verdict is Verdict.SAME else None
+    name = "teacher" if all_labels is None else "student with all labels"
+    clause = gap_in_words(verdict, gap.size, gap.share, gap.interval, SMALLEST_GAP, name)
+    sentence = put_in_words(verdict, points[0], seeds, confidence, gap=clause, needed=open_question, lack=lack)
+    if verdict is not Verdict.TOO_EARLY:
+        sentence += others_in_words(verdicts, dict(zip(OVERALL, points, strict=True))) + ground_in_words(facts)
     return Comparison(
-        mean_ap_points=differences[0],
-        mean_iou_points=differences[1],
-        boundary_iou_points=differences[2],
-        share_of_gap_closed=share,
-        share_of_gap_closed_interval=share_interval,
+        mean_ap_points=points[0],
+        mean_iou_points=points[1],
+        boundary_iou_points=points[2],
+        share_of_gap_closed=gap.share,
+        share_of_gap_closed_interval=gap.interval,
         verdict=verdict,
-        sentence=put_in_words(verdict, differences[0], len(alone), confidence, gap, share),
-        seeds=len(alone),
-        tiles=len(reference.tiles),
+        sentence=sentence,
+        seeds=seeds,
+        tiles=len(ground),
         confidence=confidence,
-        covers_seeds=len(alone) > 1,
-        distilled_minus_teacher=to_teacher,
+        covers_seeds=seeds > 1,
+        distilled_minus_teacher=to_teacher.behind,
+        distilled_minus_all_labels=to_all_labels.behind,
+        verdicts=verdicts,
+        equivalence_margin=margin(points[0]) if verdict is Verdict.SAME else None,
+        needed=open_question,
+        p=known(overall[0].p) if seeds > 1 else None,
+        classes=class_comparisons(names, estimates[:classes], by_class, seeds) if classes > 1 else {},
+        ground=facts,
+        basis=basis_in_words(facts, seeds),
     )
+
+
+class Lead(NamedTuple):
+    """The lead of a reference over the student alone in mean AP; None throughout where there is no reference.
+
+    Attributes:
+        size: reference minus alone, points.
+        share: of it that the distilled student closes, and `interval` of that; None where the lead is not certain.
+        behind: distilled minus reference, points.
+    """
+
+    size: Difference | None = None
+    share: float | None = None
+    interval: tuple[float, float] | None = None
+    behind: Difference | None = None
+
+
+def lead(
+    ground: Ground,
+    alone: Sequence[Measured],
+    distilled: Sequence[Measured],
+    reference: Sequence[Measured] | None,
+    classes: int,
+    confidence: float,
+) -> Lead:
+    """The lead of the reference's networks, one for each seed, in mean AP (row `classes`)."""
+    if reference is None:
+        return Lead()
+    gain, gap, lag = (
+        [difference(first, second) for first, second in pairs]
+        for pairs in (
+            zip(alone, distilled, strict=True),
+            zip(alone, reference, strict=True),
+            zip(reference, distilled, strict=True),
+        )
+    )
+    total = [Measured(one.values + two.values, one.fields + two.fields) for one, two in zip(gain, gap, strict=True)]
+    rows = [
+        stacked([Measured(one.values[[classes]], one.fields[[classes]]) for one in arm])
+        for arm in (gain, gap, lag, total)
+    ]
+    over, under, apart, together = estimate(ground, *(np.concatenate(part) for part in zip(*rows, strict=True)))
+    size, behind = under.interval(confidence), apart.interval(confidence)
+    if len(alone) < 2 or not under.mean >= SMALLEST_GAP:
+        return Lead(size, behind=behind)
+    # gain - gap = distilled - reference, so both variances that give the covariance are at hand
+    interval = fieller(over, under, (together.variance - apart.variance) / 4, confidence)
+    return Lead(size, None if interval is None else over.mean / under.mean, interval, behind)
+
+
+def what_lacks(reference: Scores, mean_ap: Estimate) -> Lack | None:
+    """Why nothing can be compared on this test part, if so."""
+    if np.isnan(mean_ap.mean):
+        return Lack.CLASSES
+    if np.count_nonzero(reference.confusion.sum(axis=(0, 2))) < 2:
+        return Lack.OTHERS
+    if len(reference.tiles) < 2:
+        return Lack.TILES
+    return Lack.BLOCKS if mean_ap.blocks < 2 else None
+
+
+def ground_facts(
+    ground: Ground, mean_ap: Estimate, single: tuple[str, ...], metres_per_pixel: float | None
+) -> GroundFacts:
+    """What the interval of mean AP is based on."""
+    blocks = known(mean_ap.blocks)
+    side = None if blocks is None or ground.by_scene else float(np.sqrt(len(ground) / blocks))
+    return GroundFacts(
+        tiles=len(ground),
+        scenes=ground.scenes,
+        by_scene=ground.by_scene,
+        blocks=blocks,
+        block_tiles=side,
+        block_metres=None if side is None or metres_per_pixel is None else side * ground.side * metres_per_pixel,
+        correlation_tiles=known(mean_ap.length),
+        this_ground_only=blocks is None or blocks < FEWEST_BLOCKS or bool(single),
+        single=single,
+    )
+
+
+def class_comparisons(
+    names: Sequence[str], estimates: Sequence[Estimate], points: Sequence[Difference], seeds: int
+) -> dict[str, ClassComparison]:
+    """A comparison of each class's AP, adjusted for their number."""
+    adjusted = holm([one.p for one in estimates])
+    return {
+        name: ClassComparison(one, known(p) if seeds > 1 else None, decide(one, seeds))
+        for name, one, p in zip(names, points, adjusted, strict=False)
+    }
 
 
 def summarise(scores: Scores) -> dict[str, Any]:
@@ -182,12 +355,12 @@ def summarise(scores: Scores) -> dict[str, Any]:
     positives, negatives = scores.total()
     confusion, scored = scores.confusion.sum(axis=0), list(scores.scored)
     columns = {
-        "ap": average_precision(positives, negatives),
+        "ap": class_ap(scores),
         "iou": iou_from_confusion(confusion)[scored],
         "f1": f1_from_confusion(confusion)[scored],
         "boundary_iou": boundary_iou(scores.boundary.sum(axis=0))[scored],
         "prevalence": prevalence(positives, negatives),
-        "ece": expected_calibration_error(positives, negatives),
+        "ece": expected_calibration_error(positives, negatives, scores.probability),
     }
     return {
         **{name: known(float(value)) for name, value in means(scores).items()},
@@ -200,10 +373,9 @@ def summarise(scores: Scores) -> dict[str, Any]:
 
 def means(scores: Scores) -> dict[str, Values]:
     """Mean AP, IoU and Boundary IoU of all tiles together, over the scored classes that occur in the truth."""
-    positives, negatives = scores.total()
     confusion, boundary = scores.confusion.sum(axis=0), scores.boundary.sum(axis=0)
     return {
-        "mean_ap": mean_of_known(average_precision(positives, negatives)),
+        "mean_ap": mean_of_known(class_ap(scores)),
         **mean_overlaps(confusion, boundary, scores.scored),
     }
 
@@ -220,119 +392,6 @@ def mean_of_known(values: Values) -> Values:
     is_known = ~np.isnan(values)
     total, count = np.where(is_known, values, 0.0).sum(axis=-1), is_known.sum(axis=-1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-
-
-def tile_weights(tiles: int, resamples: int, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """How often each resample draws each tile, (resamples, tiles): `tiles` draws with replacement a row."""
-    weights = np.empty((resamples, tiles), dtype=np.uint16)
-    for row in weights:
-        row[:] = np.bincount(rng.integers(tiles, size=tiles), minlength=tiles)
-    return weights
-
-
-def replicates(scores: Scores, weights: NDArray[np.uint16]) -> Values:
-    """The three means on every resample of the tiles, (3, resamples); the histograms are sums weighted by draws."""
-    tiles, classes = len(scores.tiles), len(scores.scored)
-    # float32 halves the time; rounding in sums beyond 2^24 pixels moves an AP by 1e-6 at most.
-    histograms = np.empty((tiles, 2, classes * BINS), dtype=np.float32)
-    histograms[:, 0], histograms[:, 1] = scores.positives.reshape(tiles, -1), scores.negatives.reshape(tiles, -1)
-    confusion, boundary = (
-        scores.confusion.reshape(tiles, -1).astype(float),
-        scores.boundary.reshape(tiles, -1).astype(float),
-    )
-    result = np.empty((len(METRICS), len(weights)))
-    for start in range(0, len(weights), CHUNK):
-        part = weights[start : start + CHUNK]
-        drawn = (part.astype(np.float32) @ histograms.reshape(tiles, -1)).reshape(len(part), 2, classes, BINS)
-        overlaps = mean_overlaps(
-            (part @ confusion).reshape(-1, *scores.confusion.shape[1:]),
-            (part @ boundary).reshape(-1, *scores.boundary.shape[1:]),
-            scores.scored,
-        )
-        mean_ap = mean_of_known(average_precision(drawn[:, 0], drawn[:, 1]))
-        result[:, start : start + CHUNK] = mean_ap, *overlaps.values()
-    return result
-
-
-def seed_noise(seeds: int, resamples: int, rng: np.random.Generator) -> Values:
-    """Factors (seeds, resamples) that turn the seeds' deviations from their mean into the noise of that mean.
-
-    `deviations @ factors` is Student-t with seeds - 1 degrees of freedom and scale s / sqrt(seeds). One set of factors
-    for several quantities keeps them correlated as they are among the seeds. Zeros for one seed.
-    """
-    if seeds == 1:
-        return np.zeros((1, resamples))
-    student = np.sqrt((seeds - 1) / rng.chisquare(seeds - 1, size=resamples))
-    return np.asarray(rng.normal(size=(seeds, resamples)) * student / np.sqrt(seeds * (seeds - 1)))
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Turns a quantity measured on all tiles (one value a seed) and on resamples of them into an interval."""
-
-    tiles: int
-    noise: Values  # from `seed_noise`
-    confidence: float
-
-    def draws(self, full: Values, again: Values) -> Values:
-        """Plausible values of the mean over seeds.
-
-        Args:
-            full: (seeds,) on all tiles.
-            again: (seeds, resamples) on resampled tiles.
-
-        Returns:
-            (resamples,); NaN throughout for a single tile, whose noise cannot be known.
-        """
-        if self.tiles < 2:
-            return np.full(again.shape[1], np.nan)
-        mean = full.mean()
-        imagery = widening(self.tiles, self.confidence) * (again.mean(axis=0) - mean)
-        if len(full) == 1:
-            return np.asarray(mean + imagery)
-        return np.asarray(mean + shared_part(full, again) * imagery + (full - mean) @ self.noise)
-
-    def difference(self, full: Values, again: Values) -> Difference:
-        """Mean over seeds with its percentile interval."""
-        return Difference(float(full.mean()), *self.interval(self.draws(full, again)))
-
-    def ratio(self, over: tuple[Values, Values], under: tuple[Values, Values]) -> tuple[float, float] | None:
-        """Interval of a ratio of two quantities, each (full, again); None unless the lower one is surely positive."""
-        numerator, denominator = self.draws(*over), self.draws(*under)
-        if not self.interval(denominator)[0] > 0:
-            return None
-        positive = denominator > 0
-        return self.interval(numerator[positive] / denominator[positive])
-
-    def interval(self, draws: Values) -> tuple[float, float]:
-        """Percentiles of the known draws; a resample may hold no pixel of any class."""
-        draws = draws[np.isfinite(draws)]
-        if not len(draws):
-            return float("nan"), float("nan")
-        tail = 50 * (1 - self.confidence)
-        low, high = np.percentile(draws, [tail, 100 - tail])
-        return float(low), float(high)
-
-
-def widening(tiles: int, confidence: float) -> float:
-    """By how much deviations of resamples of at least two tiles must grow to be as wide as they should (see above)."""
-    # scipy.stats has the same two quantiles, and costs the dashboard 60 MB.
-    tail = (1 + confidence) / 2
-    return float(special.stdtrit(tiles - 1, tail) / special.ndtri(tail) * np.sqrt(tiles / (tiles - 1)))
-
-
-def shared_part(full: Values, again: Values) -> float:
-    """Factor in [0, 1] that leaves of the imagery's noise what all seeds share; arguments as in `Bootstrap.draws`.
-
-    Per resample the seeds deviate from their values on all tiles by a shared part and by one of their own. The mean over
-    n seeds has the variance of the shared part plus 1 / n of that of the own part, which is the variance among seeds.
-    """
-    deviations = (again - full[:, None])[:, np.isfinite(again).all(axis=0)]
-    if not deviations.size:
-        return 1.0
-    own = deviations.var(axis=0, ddof=1).mean() / len(full)
-    both = deviations.mean(axis=0).var()
-    return float(np.sqrt(1 - own / both)) if both > own else 0.0
 
 
 def aligned(scores: Scores, reference: Scores, name: str) -> Scores:
@@ -360,54 +419,3 @@ def aligned(scores: Scores, reference: Scores, name: str) -> Scores:
             f"row {row}, column {column}. Evaluate all networks on the same labels."
         )
     return scores
-
-
-def decide(difference: Difference, seeds: int) -> Verdict:
-    """Better or worse only where the whole interval is, and where there are several seeds."""
-    if seeds > 1 and difference.low > 0:
-        return "better"
-    if seeds > 1 and difference.high < 0:
-        return "worse"
-    return "no detectable difference"
-
-
-def put_in_words(
-    verdict: Verdict, difference: Difference, seeds: int, confidence: float, gap: float | None, share: float | None
-) -> str:
-    """The verdict as a sentence; `gap` (points) and `share` are None without a teacher or without a gap."""
-    if np.isnan(difference.mean):
-        return "No scored class occurs in the test tiles, so nothing can be compared: label more of the test split."
-    if np.isnan(difference.low):
-        return "One test tile is too few to compare anything: label more of the test split."
-    gap_clause = ""
-    if gap is not None and share is None:
-        nothing = "there is no gap to close" if verdict == "better" else "there was nothing to pass on"
-        gap_clause = f"; the teacher is not better than the student alone, so {nothing}"
-    elif share is not None and verdict == "better":
-        passing = ", and passes it" if share > 1 else ""
-        gap_clause = f"; it closes {100 * share:.0f} % of the gap to the teacher{passing}"
-    values = (difference.mean, difference.low, difference.high)
-    digits = 2 if min(abs(value) for value in values) < 0.095 else 1
-    size = f"{abs(difference.mean):.{digits}f} points of mean AP"
-    if seeds == 1:
-        direction = "below" if difference.mean < 0 else "above"
-        return (
-            f"The distilled student came out {size} {direction} the student alone, but one seed cannot tell "
-            f"distillation from the luck of training: run three or more seeds{gap_clause}."
-        )
-    if verdict == "no detectable difference":
-        mean, low, high = (f"{value + 0.0:+.{digits}f}" for value in np.round(values, digits))
-        return (
-            f"No difference between the distilled student and the student alone could be detected: {mean} points of "
-            f"mean AP ({100 * confidence:g} % interval {low} to {high}, {seeds} seeds){gap_clause}."
-        )
-    near, far = sorted((abs(difference.low), abs(difference.high)))
-    return (
-        f"The distilled student is {verdict} than the student alone by {size} "
-        f"({100 * confidence:g} % interval {near:.{digits}f} to {far:.{digits}f}, {seeds} seeds){gap_clause}."
-    )
-
-
-def known(value: float | None) -> float | None:
-    """None for NaN and infinity, which JSON does not have."""
-    return value if value is not None and np.isfinite(value) else None

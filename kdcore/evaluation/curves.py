@@ -1,8 +1,9 @@
 """From histograms to precision-recall curves, AP, thresholds, IoU and calibration.
 
-Pure functions. `positives` and `negatives` are counts of pixels per level with shape (..., 256): level l stands for the
-probability l / 254, and bin 255 is not read. Leading axes are free (classes, tiles, bootstrap resamples), counts may be
-integers or weighted sums. What is not defined is nan: a recall without positives, a precision where nothing is marked.
+Pure functions. `positives` and `negatives` are counts of pixels per level of probability, rising along the last axis:
+(..., L). Where a threshold is a number in 0..254, the levels are the 255 of a map, and level l stands for the probability
+l / 254. Leading axes are free (classes, tiles, bootstrap resamples), counts may be integers or weighted sums. What is not
+defined is nan: a recall without positives, a precision where nothing is marked.
 """
 
 from typing import Any, Literal
@@ -11,54 +12,63 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdcore.errors import DataError
-from kdcore.evaluation.scores import BINS, LEVELS, POSITIVE_LEVEL
+from kdcore.evaluation.levels import CALIBRATION_BINS, LEVELS, POSITIVE_LEVEL
 
 Histogram = NDArray[np.integer[Any] | np.floating[Any]]
 Floats = NDArray[np.float64]
 
 THRESHOLDS: NDArray[np.int64] = np.arange(LEVELS - 1, -1, -1)
-"""The levels 254, 253, ..., 0 to which the points of a precision-recall curve belong: a pixel is marked if its level is
-at least this."""
+"""The levels 254, 253, ..., 0 of a map to which the points of its precision-recall curve belong: a pixel is marked if its
+level is at least this."""
 
 
 def precision_recall(positives: Histogram, negatives: Histogram) -> tuple[Floats, Floats]:
     """Precision and recall at every threshold, from the strictest to the one that marks everything.
 
     Args:
-        positives: (..., 256) pixels of the class per level.
-        negatives: (..., 256) other pixels per level.
+        positives: (..., L) pixels of the class per level.
+        negatives: (..., L) other pixels per level.
 
     Returns:
-        Precision and recall, each (..., 255), in the order of `THRESHOLDS` (descending); recall never falls along it.
+        Precision and recall, each (..., L), at descending thresholds; recall never falls along it.
         Precision is nan where nothing is marked, recall is nan without positives.
     """
     true, marked = _marked(positives, negatives)
     return _ratio(true, marked), _ratio(true, true[..., -1:])
 
 
-def average_precision(positives: Histogram, negatives: Histogram) -> Floats:
+def average_precision(positives: Histogram, negatives: Histogram, ties: Histogram | None = None) -> Floats:
     """Area under the precision-recall curve as a sum of steps, without interpolation (scikit-learn's definition).
 
     `AP = sum_n (R_n - R_(n-1)) P_n` over descending thresholds. A score that says nothing reaches the prevalence.
 
+    A level that holds many different probabilities stands for many steps. Between its ends precision is taken to change evenly
+    with the positives found, so its steps have the mean precision `P_before + (1 + ties) / 2 * (P - P_before)`, where `ties`
+    is the sum of squared shares of its probabilities: 1 for true ties, as in the formula above.
+
     Args:
-        positives: (..., 256) pixels of the class per level.
-        negatives: (..., 256) other pixels per level.
+        positives: (..., L) pixels of the class per level.
+        negatives: (..., L) other pixels per level.
+        ties: (..., L) in [0, 1], see `kdcore.evaluation.scores.Scores`; without it all levels are true ties.
 
     Returns:
         (...) in [0, 1]; nan without positives.
     """
     true, marked = _marked(positives, negatives)
     precision = np.divide(true, marked, out=np.zeros_like(true), where=marked > 0)
-    return _ratio((np.diff(true, axis=-1, prepend=0) * precision).sum(axis=-1), true[..., -1])
+    steps = np.diff(true, axis=-1, prepend=0)
+    if ties is not None:
+        before = np.where(marked[..., :-1] > 0, precision[..., :-1], precision[..., 1:])
+        precision[..., 1:] -= (1 - ties[..., -2::-1]) / 2 * (precision[..., 1:] - before)
+    return _ratio((steps * precision).sum(axis=-1), true[..., -1])
 
 
 def precision_at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> Floats:
     """Share of positives among the pixels of at least this level; nan where there is none.
 
     Args:
-        positives: (..., 256) pixels of the class per level.
-        negatives: (..., 256) other pixels per level.
+        positives: (..., L) pixels of the class per level.
+        negatives: (..., L) other pixels per level.
         level: threshold in 0..254, a number or an array of the leading shape.
 
     Returns:
@@ -92,8 +102,8 @@ def best_level(positives: Histogram, negatives: Histogram, metric: Literal["f1",
     Choose it on the validation split, and read the test split with it.
 
     Args:
-        positives: (..., 256) pixels of the class per level.
-        negatives: (..., 256) other pixels per level.
+        positives: (..., L) pixels of the class per level.
+        negatives: (..., L) other pixels per level.
         metric: what is to be highest.
 
     Returns:
@@ -103,6 +113,7 @@ def best_level(positives: Histogram, negatives: Histogram, metric: Literal["f1",
     real = true[..., -1:]
     value = _ratio(2 * true, marked + real) if metric == "f1" else _ratio(true, marked + real - true)
     best = value == np.nanmax(np.where(real > 0, value, 0), axis=-1, keepdims=True)
+    _check_map(positives)
     distance = np.where(best | (real == 0), np.abs(THRESHOLDS - POSITIVE_LEVEL), LEVELS)
     level: NDArray[np.int64] = THRESHOLDS[distance.argmin(axis=-1)]
     return level
@@ -110,8 +121,8 @@ def best_level(positives: Histogram, negatives: Histogram, metric: Literal["f1",
 
 def prevalence(positives: Histogram, negatives: Histogram) -> Floats:
     """Share of the class among the labelled pixels, (...); nan without pixels."""
-    real = positives[..., :LEVELS].sum(axis=-1)
-    return _ratio(real, real + negatives[..., :LEVELS].sum(axis=-1))
+    real = positives.sum(axis=-1)
+    return _ratio(real, real + negatives.sum(axis=-1))
 
 
 def iou_from_confusion(confusion: Histogram) -> Floats:
@@ -158,13 +169,14 @@ def boundary_iou(boundary: Histogram) -> Floats:
 
 
 def reliability_curve(
-    positives: Histogram, negatives: Histogram, bins: int = 15
+    positives: Histogram, negatives: Histogram, probability: NDArray[np.floating[Any]], bins: int = CALIBRATION_BINS
 ) -> tuple[Floats, Floats, NDArray[np.integer[Any] | np.floating[Any]]]:
     """How often a class is there when the network says so with some probability (Guo et al. 2017).
 
     Args:
-        positives: (..., 256) pixels of the class per level.
-        negatives: (..., 256) other pixels per level.
+        positives: (..., L) pixels of the class per level.
+        negatives: (..., L) other pixels per level.
+        probability: (..., L) what each level stands for.
         bins: number of equally wide intervals of probability; the last one includes 1.
 
     Returns:
@@ -172,56 +184,61 @@ def reliability_curve(
         are nan in an empty interval.
 
     Raises:
-        DataError: fewer than one interval, or more than there are levels.
+        DataError: fewer than one interval, or more than a map has levels.
     """
     if not 1 <= bins <= LEVELS:
         raise DataError(f"Calibration was asked for in {bins} intervals; choose 1 to {LEVELS}.")
-    levels = np.arange(LEVELS)
-    interval = np.minimum(levels * bins // (LEVELS - 1), bins - 1)
-    member = (interval[:, None] == np.arange(bins)).astype(np.float64)
-    real = positives[..., :LEVELS] @ member
-    every = positives[..., :LEVELS] + negatives[..., :LEVELS]
-    pixels = every @ member
-    return _ratio((every * (levels / (LEVELS - 1))) @ member, pixels), _ratio(real, pixels), pixels
+    interval = np.minimum((probability * bins).astype(np.intp), bins - 1)
+    member = (interval[..., None] == np.arange(bins)).astype(np.float64)
+    every = positives + negatives
+    real, pixels, said = (
+        np.einsum("...l,...lb->...b", counts, member) for counts in (positives, every, every * probability)
+    )
+    return _ratio(said, pixels), _ratio(real, pixels), pixels
 
 
-def expected_calibration_error(positives: Histogram, negatives: Histogram, bins: int = 15) -> Floats:
+def expected_calibration_error(
+    positives: Histogram, negatives: Histogram, probability: NDArray[np.floating[Any]], bins: int = CALIBRATION_BINS
+) -> Floats:
     """Mean distance between probability and frequency of a class, weighted by pixels (class-wise ECE, l1 norm).
 
-    The source is Guo et al. 2017, per class as in Nixon et al. 2019.
-
-    Args:
-        positives: (..., 256) pixels of the class per level.
-        negatives: (..., 256) other pixels per level.
-        bins: number of equally wide intervals of probability.
+    The source is Guo et al. 2017, per class as in Nixon et al. 2019. Arguments are those of `reliability_curve`.
 
     Returns:
         (...) in [0, 1]; nan without pixels.
     """
-    probability, frequency, pixels = reliability_curve(positives, negatives, bins)
-    return _ratio(np.nansum(np.abs(probability - frequency) * pixels, axis=-1), pixels.sum(axis=-1))
+    said, frequency, pixels = reliability_curve(positives, negatives, probability, bins)
+    return _ratio(np.nansum(np.abs(said - frequency) * pixels, axis=-1), pixels.sum(axis=-1))
 
 
 def _marked(positives: Histogram, negatives: Histogram) -> tuple[Floats, Floats]:
-    """True positives and marked pixels, each (..., 255), at descending thresholds."""
+    """True positives and marked pixels, each (..., L), at descending thresholds."""
     _check(positives, negatives)
-    true = np.cumsum(positives[..., LEVELS - 1 :: -1], axis=-1, dtype=np.float64)
-    return true, true + np.cumsum(negatives[..., LEVELS - 1 :: -1], axis=-1, dtype=np.float64)
+    true = np.cumsum(positives[..., ::-1], axis=-1, dtype=np.float64)
+    return true, true + np.cumsum(negatives[..., ::-1], axis=-1, dtype=np.float64)
 
 
 def _at(positives: Histogram, negatives: Histogram, level: ArrayLike) -> tuple[Any, Any, Any]:
-    """True positives, marked pixels and real positives, each (...), at a level."""
+    """True positives, marked pixels and real positives, each (...), at a level of a map."""
     _check(positives, negatives)
+    _check_map(positives)
     inside = np.arange(LEVELS) >= np.asarray(level)[..., None]
-    true = (positives[..., :LEVELS] * inside).sum(axis=-1)
-    marked = true + (negatives[..., :LEVELS] * inside).sum(axis=-1)
-    return true, marked, positives[..., :LEVELS].sum(axis=-1)
+    true = (positives * inside).sum(axis=-1)
+    marked = true + (negatives * inside).sum(axis=-1)
+    return true, marked, positives.sum(axis=-1)
 
 
 def _check(positives: Histogram, negatives: Histogram) -> None:
-    if positives.shape != negatives.shape or positives.shape[-1:] != (BINS,):
+    if positives.shape != negatives.shape or not positives.shape:
         raise DataError(
-            f"Histograms are {positives.shape} and {negatives.shape}, but both must have the same shape (..., {BINS})."
+            f"Histograms are {positives.shape} and {negatives.shape}, but both must have the same shape (..., levels)."
+        )
+
+
+def _check_map(positives: Histogram) -> None:
+    if positives.shape[-1] != LEVELS:
+        raise DataError(
+            f"Histograms have {positives.shape[-1]} levels, but a threshold is one of the {LEVELS} of a map."
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdcore.evaluation.compare import mean_of_known
 from kdcore.evaluation.curves import THRESHOLDS, Floats, Histogram, best_level, precision_recall
-from kdcore.evaluation.scores import LEVELS, POSITIVE_LEVEL
+from kdcore.evaluation.levels import LEVELS, POSITIVE_LEVEL
 
 MEAN = -1
 """The view of all classes: the last row where classes and their mean are stacked."""
@@ -45,15 +45,15 @@ def level_of(probability: float) -> int:
 
 
 def view_curve(positives: Histogram, negatives: Histogram, view: int) -> tuple[Floats, Floats]:
-    """Precision and recall of a view at every threshold, in the order of `THRESHOLDS`.
+    """Precision and recall of a view at every threshold, descending.
 
     Args:
-        positives: (..., K, 256) pixels of each scored class per level.
-        negatives: (..., K, 256) other pixels per level.
+        positives: (..., K, L) pixels of each scored class per level.
+        negatives: (..., K, L) other pixels per level.
         view: a class's number in 0..K-1, or `MEAN`.
 
     Returns:
-        Precision and recall, each (..., 255). Where nothing is marked yet, precision is that of the first threshold
+        Precision and recall, each (..., L). Where nothing is marked yet, precision is that of the first threshold
         that marks something: a curve starts with a level line, as its sum of steps (AP) has it. nan where no class occurs.
     """
     if view != MEAN:
@@ -65,7 +65,7 @@ def view_curve(positives: Histogram, negatives: Histogram, view: int) -> tuple[F
 
 
 def filled(precision: Floats) -> Floats:
-    """Precision along descending thresholds, (..., 255), with its first known value in place of the unknown ones before."""
+    """Precision along descending thresholds, (..., L), with its first known value in place of the unknown ones before."""
     first = np.argmax(~np.isnan(precision), axis=-1)[..., None]
     return np.where(np.isnan(precision), np.take_along_axis(precision, first, axis=-1), precision)
 
@@ -74,8 +74,8 @@ def chosen_level(positives: Histogram, negatives: Histogram, view: int) -> int:
     """The threshold with the best F1, for the mean the best mean F1; give it the validation split's histograms.
 
     Args:
-        positives: (K, 256) pixels of each scored class per level, summed over seeds.
-        negatives: (K, 256) other pixels per level.
+        positives: (K, 255) pixels of each scored class per level of a map, summed over seeds.
+        negatives: (K, 255) other pixels per level.
         view: a class's number, or `MEAN`.
 
     Returns:
@@ -96,8 +96,8 @@ def operating_point(positives: Histogram, negatives: Histogram, view: int, level
     """What an arm does with one threshold, in the pixels of a split.
 
     Args:
-        positives: (S, K, 256) pixels of each scored class per level, for each seed.
-        negatives: (S, K, 256) other pixels per level.
+        positives: (S, K, 255) pixels of each scored class per level of a map, for each seed.
+        negatives: (S, K, 255) other pixels per level.
         view: a class's number, or `MEAN`: then pixels are summed over the classes.
         level: the threshold, 0..254.
 
@@ -105,12 +105,12 @@ def operating_point(positives: Histogram, negatives: Histogram, view: int, level
         The point on the curve of all seeds together.
     """
     precision, recall = view_curve(positives.sum(axis=0), negatives.sum(axis=0), view)
-    position = int(np.flatnonzero(level == THRESHOLDS)[0])
+    position = LEVELS - 1 - level
     rows = slice(None) if view == MEAN else [view]
     seeds = len(positives)
-    real = positives[:, rows, :LEVELS].sum() / seeds
-    found = positives[:, rows, level:LEVELS].sum() / seeds
-    false_alarm = negatives[:, rows, level:LEVELS].sum() / seeds
+    real = positives[:, rows].sum() / seeds
+    found = positives[:, rows, level:].sum() / seeds
+    false_alarm = negatives[:, rows, level:].sum() / seeds
     marked = found + false_alarm > 0
     return OperatingPoint(
         level,

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.evaluation.curves import Floats, Histogram
-from kdcore.evaluation.scores import LEVELS
 
 
 def precision_in_steps(precision: Floats, recall: Floats, wanted: Floats) -> Floats:
@@ -33,15 +32,15 @@ def precision_between(positives: Histogram, negatives: Histogram, wanted: Floats
     does not (Davis & Goadrich 2006).
 
     Args:
-        positives: (N, 256) pixels of the class per level.
-        negatives: (N, 256) other pixels per level.
+        positives: (N, L) pixels of the class per level.
+        negatives: (N, L) other pixels per level.
         wanted: (R,) recalls in (0, 1].
 
     Returns:
         (N, R); nan throughout without positives.
     """
-    true = np.cumsum(positives[:, LEVELS - 1 :: -1], axis=1, dtype=np.float64)
-    marked = true + np.cumsum(negatives[:, LEVELS - 1 :: -1], axis=1, dtype=np.float64)
+    true = np.cumsum(positives[:, ::-1], axis=1, dtype=np.float64)
+    marked = true + np.cumsum(negatives[:, ::-1], axis=1, dtype=np.float64)
     known = true[:, -1] > 0
     true, marked = (np.pad(counts[known], ((0, 0), (1, 0))) for counts in (true, marked))
     found = wanted * true[:, -1:]

@@ -16,30 +16,35 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from kdcore.errors import DataError, RunError
 from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.compare import compare
-from kdcore.evaluation.scores import NODATA, Scores, decide
+from kdcore.evaluation.levels import NODATA, decide
+from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.teacher_parts import teacher_parts
-from kdcore.runs.plan import asks_teacher
+from kdcore.runs.plan import asks_teacher, run_name
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.settings import StudySettings, load
+from kdcore.settings import Arm, StudySettings, load_study
 
-ARMS = ("teacher", "alone", "distilled")
+STUDENTS: tuple[Arm, ...] = ("alone", "distilled", "all_labels")
 FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
 
 
 def arm_runs(study: Path) -> dict[str, list[RunDirectory]]:
-    """The finished runs of each arm, by seed; an ensemble stands for its members.
+    """The finished runs of each arm, by seed; an ensemble stands for its members. `all_labels` is there where it was trained.
 
     Raises:
         RunError: no study, or an arm without a finished run, or arms whose seeds do not pair.
     """
     if not (study / "study.yaml").is_file():
         raise RunError(f"{study}: holds no study. Name the folder that was given to `kdcore study --out`.")
-    settings = load(StudySettings, study / "study.yaml")
+    settings = load_study(study / "study.yaml")
     runs = {run.path.name: run for run in list_runs(study / "runs")}
     teacher = teacher_of(list(runs.values()))
     names = {
         "teacher": [] if teacher is None else [teacher.path.name],
-        **{arm: [f"{arm}-s{seed}" for seed in settings.seeds] for arm in ARMS[1:]},
+        **{
+            arm: [run_name(arm, seed) for seed in settings.seeds]
+            for arm in STUDENTS
+            if arm != "all_labels" or settings.trains_all_labels
+        },
     }
     for arm, wanted in names.items():
         missing = [name for name in wanted if name not in runs or not runs[name].report.exists()]
@@ -54,7 +59,7 @@ def study_report(study: Path) -> dict[str, Any]:
     """Put the report together.
 
     Returns:
-        `arms` (teacher, alone, distilled: parameters, steps, seconds, mean_ap, mean_iou, classes, seeds ...), `comparison`
+        `arms` (teacher, alone, distilled and, with few labels, all_labels: parameters, steps, seconds, mean_ap, mean_iou, classes, seeds ...), `comparison`
         (points with intervals, share of the gap closed, verdict), `teacher_advantage` (on validation; None where no teacher is
         asked), `settings`, `data` and `formula`; plain JSON values.
 
@@ -62,9 +67,16 @@ def study_report(study: Path) -> dict[str, Any]:
         RunError: the study is not finished.
     """
     runs = arm_runs(study)
-    settings = load(StudySettings, study / "study.yaml")
+    settings = load_study(study / "study.yaml")
     scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
-    comparison = compare(scores["alone"], scores["distilled"], scores["teacher"][0])
+    data = json.loads((study / "data.json").read_text(encoding="utf-8"))
+    comparison = compare(
+        scores["alone"],
+        scores["distilled"],
+        scores["teacher"][0],
+        all_labels=scores.get("all_labels"),
+        metres_per_pixel=data["metres_per_pixel"],
+    )
     arms = {arm: arm_report([run.read_report() for run in directories]) for arm, directories in runs.items()}
     members = [run for run in list_runs(study / "runs") if run.path.name.startswith("teacher-s")]
     if members and runs["teacher"][0].path.name == "teacher":
@@ -79,7 +91,7 @@ def study_report(study: Path) -> dict[str, Any]:
     parts = teacher_parts([*members, *(run for run in runs["teacher"] if run.path.name == "teacher")])
     if parts:
         arms["teacher"]["parts"] = parts
-    for arm in ARMS[1:]:
+    for arm in (arm for arm in STUDENTS if arm in arms):
         shares = [agreement(run.maps, runs["teacher"][0].maps) for run in runs[arm]]
         arms[arm]["agreement_with_teacher"] = average(shares)
     return {
@@ -88,7 +100,7 @@ def study_report(study: Path) -> dict[str, Any]:
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
         "formula": FORMULA,
         "settings": settings.model_dump(mode="json"),
-        "data": json.loads((study / "data.json").read_text(encoding="utf-8")),
+        "data": data,
     }
 
 
@@ -106,9 +118,8 @@ def advantage(
         return None
     if not all(run.validation_scores.exists() for run in (teacher, *alone)):
         return None
-    return teacher_advantage(
-        Scores.load(teacher.validation_scores), [Scores.load(run.validation_scores) for run in alone]
-    )
+    students = [Scores.load(run.validation_scores) for run in alone]
+    return teacher_advantage(Scores.load(teacher.validation_scores).on(students[0].tiles), students)
 
 
 def arm_report(reports: list[dict[str, Any]]) -> dict[str, Any]:

@@ -256,7 +256,7 @@ def confirmation_in_words(comparison: Comparison, best: str, default: str) -> st
         return f"Confirmed: {pair}: {interval}."
     if comparison.verdict == "worse":
         return f"Not confirmed, it is worse: {pair}: {interval}. Use the default."
-    return f"Not confirmed, no difference could be detected: {pair}: {interval}."
+    return f"Not confirmed, no detectable difference: {pair}: {interval}."
 
 
 def what_differs(best: dict[str, float | str], default: dict[str, float | str]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
 from kdcore.models.onnx import OnnxInfo, filled, open_session, read_info, to_network_input, to_probabilities
+from kdcore.runs.quota import available_cores
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
@@ -231,7 +232,7 @@ def thread_count() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
 
 
 def processor() -> str:

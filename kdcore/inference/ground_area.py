@@ -5,11 +5,10 @@ from typing import Any, Self
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio import DatasetReader
 from rasterio.crs import CRS
 
-from kdcore.data.rasters import GEOD, ground_resolution
+from kdcore.data.rasters import GEOD, ground_resolution, own_metres, to_degrees
 from kdcore.data.scene import Box
 
 BETWEEN_POINTS = 10_000.0  # metres; the area of a pixel is worked out this far apart and interpolated, to 1 in 10⁶
@@ -32,7 +31,7 @@ class PixelAreas:
         self.metres_per_pixel = max(size)
         self.step = max(1, int(BETWEEN_POINTS / self.metres_per_pixel))
         self._crs, self._transform = crs, transform
-        self._to_degrees = Transformer.from_crs(crs.to_wkt(), "EPSG:4326", always_xy=True)
+        self._to_degrees, self._unit = to_degrees(crs.to_wkt()), own_metres(crs.to_wkt())
 
     @classmethod
     def of(cls, dataset: DatasetReader) -> Self:
@@ -61,7 +60,11 @@ class PixelAreas:
     def _position(self, columns: NDArray[Any], rows: NDArray[Any]) -> NDArray[np.float64]:
         """Places of pixels in metres from the centre of the Earth, (..., 3): no pole and no date line disturbs there."""
         a, b, c, d, e, f = tuple(self._transform)[:6]
-        longitude, latitude = self._to_degrees.transform(a * columns + b * rows + c, d * columns + e * rows + f)
+        x, y = a * columns + b * rows + c, d * columns + e * rows + f
+        if self._to_degrees is None:  # a local system is flat
+            assert self._unit is not None
+            return self._unit * np.stack([x, y, np.zeros_like(x)], -1)
+        longitude, latitude = self._to_degrees.transform(x, y)
         longitude, latitude = np.radians(longitude), np.radians(latitude)
         with np.errstate(invalid="ignore"):
             normal = GEOD.a / np.sqrt(1 - GEOD.es * np.sin(latitude) ** 2)

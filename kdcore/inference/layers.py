@@ -23,7 +23,7 @@ from rio_cogeo.cogeo import cog_translate
 from rio_cogeo.profiles import cog_profiles
 
 from kdcore.data.collection import Collection
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.palette import class_colours
 from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Box, Crop, Scene, SceneReader
@@ -107,7 +107,7 @@ def bounding_box(boxes: Sequence[Box]) -> Box:
 
 def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
     """Where a scene lies on the map; one without georeference gets a flat place around 0/0, in metres or else in pixels."""
-    georeferenced = scene.crs is not None and scene.transform != Affine.scale(scene.scale[1], scene.scale[0])
+    georeferenced = scene.on_earth
     metres = scene.metres_per_pixel
     if scene.crs is not None and georeferenced:
         crs, transform = scene.crs, scene.transform

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from kdcore.data.batches import read_ahead
 from kdcore.data.scene import Box, Scene, SceneReader
-from kdcore.evaluation.scores import NODATA, quantise
+from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.inference.engines import Engine
 from kdcore.inference.tiling import Grid
 from kdcore.settings import Frozen

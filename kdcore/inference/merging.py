@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from kdcore.data.writing import without_place_warning
 from kdcore.errors import RunError
-from kdcore.evaluation.scores import LEVELS, NODATA
+from kdcore.evaluation.levels import LEVELS, NODATA
 from kdcore.files import replacing, write_json
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
 

@@ -22,11 +22,11 @@ from pyogrio.raw import write_arrow
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from kdcore.data.labels import describe
+from kdcore.data.masks import describe
 from kdcore.data.rasters import ground_resolution, open_raster
 from kdcore.data.scene import Box
 from kdcore.errors import DataError
-from kdcore.evaluation.scores import LEVELS, NODATA
+from kdcore.evaluation.levels import LEVELS, NODATA
 from kdcore.files import replacing
 from kdcore.inference.ground_area import PixelAreas
 from kdcore.inference.objects import Object, Objects

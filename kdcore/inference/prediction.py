@@ -24,7 +24,7 @@ from kdcore.data.palette import class_colours
 from kdcore.data.scene import Scene
 from kdcore.data.writing import writing_raster
 from kdcore.errors import DataError, RunError
-from kdcore.evaluation.scores import NODATA
+from kdcore.evaluation.levels import NODATA
 from kdcore.files import remove_half_written, sha256, write_json, write_text
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
@@ -172,10 +172,13 @@ def plan_prediction(
         SettingsError: a tile or halo that does not fit.
         DataError: polygons are asked for in metres or degrees, but the raster does not say where it lies.
     """
-    if source.scene.crs is None and (polygons.format == "geojson" or polygons.min_area or polygons.simplify):
+    if polygons.format == "geojson" and not source.scene.on_earth:
         raise DataError(
-            f"{raster}: does not say where it lies, so its polygons have no longitude, latitude or metres. "
-            "Choose --polygons gpkg without --min-area and --simplify: in pixels."
+            f"{raster}: does not say where it lies on Earth, so its polygons have no longitude and latitude. Choose --polygons gpkg."
+        )
+    if source.scene.metres_per_pixel is None and (polygons.min_area or polygons.simplify):
+        raise DataError(
+            f"{raster}: does not say where it lies, so its polygons have no metres. Leave out --min-area and --simplify: in pixels."
         )
     if engine.tile is not None:
         options = options.model_copy(update={"tile": engine.tile})

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdcore.data.rasters import open_raster
+from kdcore.data.mixed import same_resolution
+from kdcore.data.rasters import describe_points, georeference, open_raster
 from kdcore.data.scene import Scene, SceneReader, describe_scene
 from kdcore.errors import DataError
 from kdcore.models.facts import Facts
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
 
 CACHE_MB = 64
-SAME = (0.8, 1.25)  # ratio of two ground resolutions that count as one
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def open_source(
         DataError: unreadable, or its bands, type or resolution are not what the network was trained on.
     """
     with open_raster(path, max_declared_gb) as dataset:
-        count, dtype, placed = dataset.count, dataset.dtypes[0], dataset.crs is not None
+        count, dtype, place = dataset.count, dataset.dtypes[0], georeference(dataset)
     numbers = bands or facts.band_numbers
     if len(numbers) != facts.bands:
         raise DataError(f"{path}: the network takes {facts.bands} bands, but --bands names {len(numbers)}.")
@@ -61,11 +61,7 @@ def open_source(
             f"{path}: has {count} bands, but the networks were trained on bands {wanted}. "
             "Choose a file of the same kind, or name the bands that mean the same."
         )
-    if dtype != facts.dtype:
-        raise DataError(
-            f"{path}: has values of type {dtype}, but the networks were trained on {facts.dtype}; what they say would mean nothing. "
-            "Bring the file to the same type and scale."
-        )
+    check_type(path, dtype, facts)
 
     def settings(metres: float | None) -> CollectionSettings:
         return CollectionSettings(
@@ -78,10 +74,12 @@ def open_source(
             max_declared_gb=max_declared_gb,
         )
 
-    trained = facts.metres_per_pixel if placed else None
+    trained = facts.metres_per_pixel if place.resolution else None
     if trained is not None and not resample:
         own = describe_scene(path, settings(None)).metres_per_pixel
-        if own is not None and not SAME[0] <= own / trained <= SAME[1]:
+        if own is not None and not same_resolution(own, trained):
+            if own > trained:
+                describe_scene(path, settings(trained))  # refuses pixels so large that --resample is no help
             raise DataError(
                 f"{path}: has {own:.3g} m per pixel, but the network was trained on {trained:.3g} m. "
                 "Read it at the network's resolution with --resample, or bring the file to it."
@@ -89,14 +87,28 @@ def open_source(
         trained = None
     chosen = settings(trained)
     scene = describe_scene(path, chosen)
-    return Source(scene, SceneReader(chosen, cache_mb=CACHE_MB), describe_resolution(scene, facts))
+    notes = (describe_points(place.off), describe_resolution(scene, facts))
+    return Source(scene, SceneReader(chosen, cache_mb=CACHE_MB), " ".join(filter(None, notes)))
+
+
+def check_type(where: Path, dtype: str, facts: Facts) -> None:
+    """Refuse imagery of another type of numbers than a network was trained on.
+
+    Raises:
+        DataError: says both types.
+    """
+    if dtype != facts.dtype:
+        raise DataError(
+            f"{where}: has values of type {dtype}, but the networks were trained on {facts.dtype}; what they say would mean nothing. "
+            "Bring the file to the same type and scale."
+        )
 
 
 def describe_resolution(scene: Scene, facts: Facts) -> str:
     """What to tell about the resolution: that it is not known, or that the file is much coarser than what was learnt."""
     if facts.metres_per_pixel is None:
         return ""
-    if scene.crs is None:
+    if scene.metres_per_pixel is None:
         return (
             f"The file does not say how large its pixels are. The networks were trained on {facts.metres_per_pixel:.3g} m per pixel; "
             "at another resolution they are wrong more often."

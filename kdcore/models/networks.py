@@ -183,3 +183,25 @@ def probabilities(logits: Tensor) -> Tensor:
     """Probabilities of logits in float32: sigmoid of one logit, softmax over several. (N, K, H, W) -> (N, K, H, W)."""
     logits = logits.float()
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Ln p / (1 - p) of the probabilities p of logits, in float32 and exact where p is next to 0 or 1.
+
+    Args:
+        logits: (N, K, H, W); one logit is its own log-odds.
+
+    Returns:
+        (N, K, H, W): z_c - ln sum exp(z_j) over the other classes j, which may be infinite.
+    """
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        return logits
+    highest, first = logits.max(dim=1, keepdim=True)
+    below = logits - highest
+    powers = below.exp()
+    rest = powers.scatter(1, first, 0).sum(
+        dim=1, keepdim=True
+    )  # what stands beside the highest, not lost in a sum with 1
+    others = (1 + rest - powers).scatter(1, first, rest)
+    return below - others.log()

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from kdcore.errors import CheckpointError
 from kdcore.models.onnx_info import KEY, OnnxInfo, read_info
+from kdcore.runs.quota import available_cores
 
 __all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_network_input", "to_probabilities"]
 
@@ -112,7 +113,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
 
     Args:
         path: the file.
-        threads: of the processor; None for as many as ONNX Runtime chooses.
+        threads: of the processor; None for as many as this process may use.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -123,7 +124,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or available_cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     at_hand = onnxruntime.get_available_providers()

@@ -69,17 +69,6 @@ def jobs_per_device() -> int:
     return int(text)
 
 
-def available_cores() -> int:
-    """CPU cores that this process may use: its affinity, and the quota of its container where there is one."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no cgroup, or 'max'
-        return cores
-
-
 @dataclass
 class Devices:
     """Devices that are ours until `release`, or until this process dies."""

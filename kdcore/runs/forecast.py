@@ -133,8 +133,8 @@ def forecast(settings: StudySettings, costs: Costs) -> Forecast | None:
         if plan.budget is None:
             continue
         cost, known = cost_of(settings, plan, device, costs)
-        if plan.arm == "alone" and settings.match == "seconds" and asks_teacher(settings):
-            # It trains for as long as the distilled student, with more steps.
+        if plan.arm in ("alone", "all_labels") and settings.match == "seconds" and asks_teacher(settings):
+            # They train for as long as the distilled student, with more steps.
             taught, known = cost_of(settings, plan.model_copy(update={"arm": "distilled"}), device, costs)
             cost = None if cost is None or taught is None else max(cost, taught)
         if cost is None:

@@ -28,28 +28,39 @@ class PlannedRun(Frozen):
         return self.budget.steps if self.budget else 0
 
 
+def run_name(arm: Arm, seed: int) -> str:
+    """Name of a run's directory: 'all-labels-s0' of the student with all labels."""
+    return f"{arm.replace('_', '-')}-s{seed}"
+
+
+def arm_of(name: str) -> str:
+    """What stands before the seed in a run's name, as an arm: 'all_labels' of 'all-labels-s0'."""
+    return name.partition("-s")[0].replace("-", "_")
+
+
 def planned_runs(settings: StudySettings, alone_steps: int | None = None) -> tuple[PlannedRun, ...]:
-    """Teachers first, then for each seed the student alone and the distilled student.
+    """Teachers first, then for each seed the student alone, the distilled student and, where there is one, that with all labels.
 
     Args:
         settings: of the study.
-        alone_steps: of the student alone, where it is to train for as long as the distilled student; see `read_alone_steps`.
+        alone_steps: of the student alone, where it is to train for as long as the distilled student; see `read_alone_steps`. The
+            student with all labels takes as many.
     """
     teacher = settings.teacher
     runs = []
     if not teacher.checkpoints:
         runs += [
-            PlannedRun(name=f"teacher-s{seed}", arm="teacher", seed=seed, budget=teacher.budget)
+            PlannedRun(name=run_name("teacher", seed), arm="teacher", seed=seed, budget=teacher.budget)
             for seed in teacher.seeds
         ]
     if teacher.checkpoints or len(teacher.seeds) > 1 or teacher.flips:
         runs.append(PlannedRun(name="teacher", arm="teacher", seed=0, budget=None))
-    budgets: dict[Arm, Budget] = {
-        "alone": settings.budget if alone_steps is None else with_steps(settings.budget, alone_steps),
-        "distilled": settings.budget,
-    }
+    alone = settings.budget if alone_steps is None else with_steps(settings.budget, alone_steps)
+    budgets: dict[Arm, Budget] = {"alone": alone, "distilled": settings.budget}
+    if settings.trains_all_labels:
+        budgets["all_labels"] = alone
     runs += [
-        PlannedRun(name=f"{arm}-s{seed}", arm=arm, seed=seed, budget=budget)
+        PlannedRun(name=run_name(arm, seed), arm=arm, seed=seed, budget=budget)
         for seed in settings.seeds
         for arm, budget in budgets.items()
     ]
@@ -70,7 +81,9 @@ def members(settings: StudySettings) -> int:
 
 def with_steps(budget: Budget, steps: int) -> Budget:
     """A budget of more or fewer steps and as many validations."""
-    every = max(1, round(budget.validate_every * steps / budget.steps))
+    every = budget.validate_every
+    if every is not None:
+        every = max(1, round(every * steps / budget.steps))
     return budget.model_copy(update={"steps": steps, "validate_every": every})
 
 

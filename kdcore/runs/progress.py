@@ -124,7 +124,7 @@ def estimate(
     for plan, run in zip(planned, runs, strict=True):
         if run.state == "finished" or plan.budget is None:
             continue
-        rate = rates.get(plan.arm)
+        rate = rates.get("alone" if plan.arm == "all_labels" else plan.arm)  # the same network on other crops
         if run.measured:
             rate = run.seconds / run.step / pixels(plan.budget)
         elif rate is None:

@@ -22,7 +22,7 @@ from kdcore.runs.locks import held, holding
 from kdcore.runs.plan import read_alone_steps
 from kdcore.runs.progress import StudyProgress, measure_progress
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.settings import SLUG, Frozen, StudySettings, load, save
+from kdcore.settings import SLUG, Frozen, StudySettings, load, load_study, save
 
 JobState = Literal["queued", "running", "finished", "failed", "stopped", "interrupted", "broken"]
 LAUNCH_SECONDS = 30.0  # after which a worker that has not come to life is not expected any more
@@ -82,13 +82,16 @@ class StudyFolder:
     def begin(cls, path: Path, settings: StudySettings, about: About | None = None) -> "StudyFolder":
         """Make the folder, or find the one that was made with the same settings.
 
+        Hardware may differ, and so may whether the student with all labels is trained: it changes no other run.
+
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
         study = cls(path)
         if study.settings_file.exists():
             before = study.settings
-            if before.model_copy(update={"hardware": settings.hardware}) != settings:
+            free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound}
+            if before.model_copy(update=free) != settings:
                 raise RunError(
                     f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."
                 )
@@ -364,7 +367,7 @@ def modified(file: Path) -> int:
 @lru_cache(maxsize=256)
 def load_settings(kind: type[Kind], file: Path, changed: int) -> Kind:
     """Read settings from YAML; parsed once for each time the file changed, since pages ask every few seconds."""
-    return load(kind, file)
+    return load_study(file) if kind is StudySettings else load(kind, file)  # type: ignore[return-value]
 
 
 def append_log(file: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdcore.evaluation.scores import LEVELS, NODATA, decide
+from kdcore.evaluation.levels import LEVELS, NODATA, decide
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS, PROBABILITY_COLOURS
 
 Classes = NDArray[np.uint8]

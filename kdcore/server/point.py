@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kdcore.errors import KdcoreError, SettingsError
-from kdcore.evaluation.scores import LEVELS, NODATA
+from kdcore.evaluation.levels import LEVELS, NODATA
 from kdcore.server.drawing import classes_of
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import read_pixel

@@ -125,6 +125,7 @@ def train(
             if fabric.is_global_zero:
                 save_network(run.best, candidate, info.model_copy(update={"step": progress.step}))
 
+    validations = frozenset(budget.validation_steps)
     model.train()
     last_terms: dict[str, float] = {}
     for batch in read_ahead(make, range(progress.step, budget.steps), hardware.readers):
@@ -175,7 +176,7 @@ def train(
             on_step(progress.step, budget.steps)
 
         last = progress.step == budget.steps
-        if progress.step % budget.validate_every == 0 or last:
+        if progress.step in validations:
             check_weights(network, progress, budget)
             score = validate(candidate)
             model.train()

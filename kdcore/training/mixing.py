@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kdcore.data.batches import Batch
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.errors import SettingsError
 from kdcore.settings import Mix
 

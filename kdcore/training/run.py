@@ -15,13 +15,17 @@ from torch import nn
 
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
+from kdcore.data.mixed import same_resolution
 from kdcore.data.survey import Survey, survey
 from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, Stopped
 from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
-from kdcore.evaluation.scores import LEVELS, Scores
+from kdcore.evaluation.levels import LEVELS
+from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.validation import labelled_part
 from kdcore.files import remove_half_written, sha256, write_json
 from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.source import check_type
 from kdcore.inference.speed import megapixels_per_second
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
@@ -132,7 +136,7 @@ def train_and_evaluate(
         teacher = Teacher.load(settings.teacher, names, collection.bands, numbers, flips=settings.teacher_flips)
 
     def score(candidate: nn.Module, split: SplitName = "validation", maps: Path | None = None) -> Scores:
-        return evaluate(
+        scores = evaluate(
             candidate,
             collection,
             split,
@@ -141,10 +145,11 @@ def train_and_evaluate(
             device=fabric.device,
             maps=maps,
             readers=settings.hardware.readers,
-            buffer=settings.budget.crop,
+            buffer=settings.scored_buffer,
             autocast=fabric.autocast,
             progress=reporter.stage(f"scoring {split}"),
         )
+        return scores if split == "test" else labelled_part(scores, settings.labels)
 
     try:
         with answering(fabric, run, collection, found, teacher, answers, reporter, should_stop) as served:
@@ -300,6 +305,7 @@ def evaluate_ensemble(
                 device=fabric.device,
                 maps=maps,
                 readers=settings.hardware.readers,
+                buffer=settings.scored_buffer,
                 autocast=fabric.autocast,
                 progress=reporter.stage(f"scoring {split}"),
             )
@@ -368,8 +374,8 @@ def finish(
 
 def at_thresholds(validation: Scores, test: Scores) -> dict[str, dict[str, float]]:
     """For each scored class the threshold that is best on validation, and what it gives on the test split."""
-    positives, negatives = test.total()
-    levels = best_level(*validation.total())
+    positives, negatives = test.on_map()
+    levels = best_level(*validation.on_map())
     thresholds = {}
     for index, class_index in enumerate(test.scored):
         level = int(levels[index])
@@ -428,6 +434,7 @@ def evaluate_checkpoint(
 
     Raises:
         CheckpointError: of other classes or bands, or trained at another ground resolution.
+        DataError: imagery of another type than the network was trained on.
         SettingsError: no such part of the split.
     """
     if split not in SPLITS:
@@ -436,7 +443,8 @@ def evaluate_checkpoint(
     names, numbers = collection.settings.class_names, collection.scenes[0].bands
     network, info = Teacher.load([checkpoint], names, collection.bands, numbers), read_member_info(checkpoint)
     here = collection.metres_per_pixel
-    if info.metres_per_pixel and here and not 0.8 < here / info.metres_per_pixel < 1.25:
+    check_type(collection.scenes[0].image, collection.scenes[0].dtype, info)
+    if info.metres_per_pixel and not same_resolution(here, info.metres_per_pixel):
         raise CheckpointError(
             f"{checkpoint}: was trained at {info.metres_per_pixel:.3g} m per pixel, but the collection gives {here:.3g} m. "
             f"Set `metres_per_pixel: {info.metres_per_pixel:.3g}` in collection.yaml."

@@ -1,4 +1,4 @@
-"""A study: teacher, student alone and distilled student under one budget, for each seed.
+"""A study: teacher, student alone, distilled student and, with few labels, the student with all of them, for each seed.
 
 Every run is a directory under `runs/` of the study's folder, so that a study that was interrupted, in whatever way, goes on
 where it was when it is started again with the same settings.
@@ -15,7 +15,7 @@ from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.report import advantage, study_report, teacher_of
 from kdcore.files import write_json
 from kdcore.inference.layers import write_layers
-from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, with_steps
+from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, run_name, with_steps
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
@@ -65,7 +65,7 @@ def run_study(
     for planned in planned_runs(settings, measured):
         if planned.arm != "teacher" and settings.match == "seconds" and measured is None and asks_teacher(settings):
             measured = match_seconds(out, settings, collection.path, checkpoints, reporter, should_stop)
-        if planned.arm == "alone" and measured is not None:
+        if planned.arm in ("alone", "all_labels") and measured is not None:
             planned = planned.model_copy(update={"budget": with_steps(settings.budget, measured)})
         run_settings = settings_of(planned, settings, collection.path, checkpoints)
         if planned.arm == "teacher" and planned.budget is not None:
@@ -99,7 +99,7 @@ def match_seconds(
     seed = settings.seeds[0]
     alone, distilled = (
         settings_of(
-            PlannedRun(name=f"{arm}-s{seed}", arm=arm, seed=seed, budget=settings.budget),
+            PlannedRun(name=run_name(arm, seed), arm=arm, seed=seed, budget=settings.budget),
             settings,
             collection,
             checkpoints,
@@ -116,7 +116,7 @@ def match_seconds(
 def note_advantage(out: Path, settings: StudySettings) -> None:
     """Say, once a teacher and a student alone are there, whether the one can teach the other: in `advantage.json` and in the log."""
     study = StudyFolder(out)
-    found = advantage(settings, teacher_of(study.runs()), [study.run(f"alone-s{settings.seeds[0]}")])
+    found = advantage(settings, teacher_of(study.runs()), [study.run(run_name("alone", settings.seeds[0]))])
     if found is not None and found != study.advantage:
         write_json(study.advantage_file, found)
         study.log(found["sentence"])
@@ -131,21 +131,24 @@ def settings_of(
         recipe, teacher = Recipe(alpha=0), () if planned.budget else teacher
         if planned.budget and study.teacher.start:
             start = study.teacher.start[study.teacher.seeds.index(seed)]
-    elif planned.arm == "alone" or study.control == "same recipe":
+    elif planned.arm != "distilled" or study.control == "same recipe":
         recipe, teacher = recipe.alone, ()
         seed += OTHER_SEEDS if planned.arm == "distilled" else 0
+    budget = planned.budget or Budget(steps=1)
+    largest = max(study.budget.crop, 0 if study.teacher.checkpoints else study.teacher.budget.crop)
     return RunSettings(
         arm=planned.arm,
         seed=seed,
         collection=collection,
         network=study.teacher.network if planned.arm == "teacher" else study.student,
         recipe=recipe,
-        budget=planned.budget or Budget(steps=1),
+        budget=budget,
         evaluation=study.evaluation,
         hardware=study.hardware,
         teacher=teacher,
         teacher_flips=bool(teacher) and study.teacher.flips,
-        labels=1.0 if planned.arm == "teacher" else study.labels,
+        labels=1.0 if planned.arm in ("teacher", "all_labels") else study.labels,
+        buffer=None if largest == budget.crop else largest,  # all arms are scored on the same ground
         start=start,
     )
 

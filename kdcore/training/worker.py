@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from kdcore.errors import KdcoreError, RunError, Stopped
-from kdcore.runs.devices import Devices, available_cores, host, kind_of, take
+from kdcore.runs.devices import Devices, host, kind_of, take
 from kdcore.runs.launch import ALREADY_WORKED_ON, queue_position
 from kdcore.runs.locks import TakenError
+from kdcore.runs.quota import available_cores
 from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.runs.workspace import Workspace
 from kdcore.training.journal import Journal, StopWish

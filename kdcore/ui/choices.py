@@ -56,6 +56,7 @@ class Choices:
         seeds, teacher_seeds: how many.
         recipe: key of `RECIPES`, where the rest of the recipe comes from, or `OWN`: then `unlabelled`, `channels` and `mix` count.
         labels: percent of the train part's labels.
+        upper_bound: whether the student with all labels is trained, too, where `labels` is below 100.
         views: for which the teacher's answers are kept, 'eight' or 'one'.
     """
 
@@ -81,6 +82,7 @@ class Choices:
     teacher_seeds: int
     teacher_flips: bool
     views: str
+    upper_bound: bool = True
     reused: "EarlierTeacher | None" = None
 
     def settings(self) -> StudySettings:
@@ -95,7 +97,7 @@ class Choices:
         for place, steps in ((values, self.steps), (values["teacher"], self.teacher_steps)):
             place["budget"] |= budget | {"steps": steps}
         values["seeds"] = list(range(self.seeds))
-        values |= {"labels": self.labels / 100, "match": self.match}
+        values |= {"labels": self.labels / 100, "match": self.match, "upper_bound": self.upper_bound}
         values["teacher"]["flips"] = self.teacher_flips
         values["hardware"]["cache_views"] = self.views
         if self.teacher_seeds != len(values["teacher"]["seeds"]):
@@ -200,6 +202,7 @@ def preset_values(name: str) -> dict[str, Any]:
         "learning_rate": preset.budget.learning_rate,
         "labels": round(100 * preset.labels),
         "match": preset.match,
+        "upper_bound": preset.upper_bound,
         "teacher_seeds": len(preset.teacher.seeds),
         "teacher_flips": preset.teacher.flips,
         "views": preset.hardware.cache_views,

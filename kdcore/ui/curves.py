@@ -42,7 +42,7 @@ def stamp(study: StudyFolder) -> Stamp:
     return tuple((str(file), modified(file)) for file in [*files, study.path / "report.json"])
 
 
-@st.cache_data(max_entries=8, show_spinner="Drawing the test tiles again and again, to know how sure the curves are …")
+@st.cache_data(max_entries=8, show_spinner="Measuring how sure the curves are …")
 def load_curves(study: str, stamp: Stamp) -> StudyCurves:
     """Measure a study's curves with their bands; `stamp` tells one state of its files from the next."""
     runs = arm_runs(Path(study))
@@ -173,13 +173,13 @@ def amounts_caption(curves: StudyCurves, view: int) -> str:
 def show_reading_help(curves: StudyCurves, view: int) -> None:
     """One sentence for each word and sign in the chart."""
     one, every = ("a class", "pixels of a class") if view in LABELS else (plain(view_name(curves, view)),) * 2
-    luck = " Thin lines: single seeds, the same training with other luck." if curves.seeds > 1 else ""
+    luck = " Thin lines: single seeds, the same training started anew." if curves.seeds > 1 else ""
     terms = {
         "Precision": f"Of what a network marked as {one}, how much is.",
         "Recall": f"Of all {every}, how much it found.",
         "Curve": "Every point is one threshold: strict ones on the left, lenient ones on the right. Higher is better.",
         "AP": "Average precision, the area under a curve: 100 is perfect, and a guess reaches the grey line.",
-        "Shaded band": f"Here {percent(curves.confidence, 0)} of the curves would pass had other tiles of the same kind been tested.{luck}",
+        "Shaded band": f"Here {percent(curves.confidence, 0)} of the curves would pass had other ground of the same kind been tested.{luck}",
         "F1": "The balance of precision and recall; dotted lines join points of equal F1.",
     }
     columns = st.columns(3, gap="medium")
@@ -208,16 +208,21 @@ def show_differences(study: str, files: Stamp, view: int, comparison: Mapping[st
             "gain",
             f"Precision gained by distillation at every recall, {view_name(curves, shown)}",
         )
-    luck = (
-        f"and the luck of training ({curves.seeds} seeds)"
+    seeds = (
+        f"and how much results vary between runs ({curves.seeds} seeds)"
         if comparison["covers_seeds"]
-        else "but not the luck of training: there is one seed only, so nothing here is sure"
+        else "but not how much results vary between runs: there is one seed only, so it is too early to say"
+    )
+    exploratory = (
+        "The classes are exploratory: nobody planned to compare them, and their intervals are widened for their number (Holm). "
+        if len(curves.classes) > 1
+        else ""
     )
     st.caption(
-        f"Lines: {percent(curves.confidence, 0)} intervals. They hold the luck of the imagery "
-        f"({comparison['tiles']} test tiles, drawn again for both students at once) {luck}. "
-        "Filled: surely better or worse; hollow: it may be either. "
-        "Two shaded curves above may overlap although the difference is sure, for a tile that is hard is hard for both."
+        f"Lines: {percent(curves.confidence, 0)} intervals. They cover which ground was tested "
+        f"({comparison['tiles']} test tiles, the same for both students) {seeds}. "
+        f"Filled: better or worse; hollow: no detectable difference. {exploratory}"
+        "Two shaded curves above may overlap although the difference is clear, because a tile that is hard is hard for both."
     )
 
 
@@ -256,7 +261,7 @@ def show_calibration(study: str, files: Stamp, view: int) -> None:
     """Whether probabilities can be trusted: a reliability diagram, and each arm's error in a sentence."""
     curves = load_curves(study, files)
     shown = MEAN if view == SIDE_BY_SIDE else view
-    arms = {arm: calibration(a.positives, a.negatives, shown) for arm, a in curves.arms.items()}
+    arms = {arm: calibration(*a.fine, shown) for arm, a in curves.arms.items()}
     left, right = st.columns([0.58, 0.42], gap="large")
     with left:
         said = "; ".join(f"{ARM_NAMES[arm].lower()} is off by {100 * a.error:.1f} points" for arm, a in arms.items())

@@ -10,7 +10,7 @@ import streamlit as st
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import FOLDER, INDEX, Bounds, SceneLayers, StudyLayers
 from kdcore.inference.uploads import Upload
-from kdcore.runs.plan import planned_runs
+from kdcore.runs.plan import planned_runs, run_name
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.server.reading import warm_up
 from kdcore.views.arms import ARM_NAMES
@@ -31,7 +31,8 @@ class MapChoice:
 
     Attributes:
         scene: where it lies.
-        layers: by key: imagery, truth, teacher, alone, distilled, disagreement, distillation, and how sure each run is.
+        layers: by key: imagery, truth, teacher, alone, distilled, all_labels where it was trained, disagreement, distillation, and
+            how sure each run is.
         runs: name on screen of each run, by the run's own name.
         makes: makes addresses.
     """
@@ -65,7 +66,8 @@ def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
     planned = planned_runs(study.settings)
     teachers = [run.name for run in planned if run.arm == "teacher"]
     teacher = "teacher" if "teacher" in teachers else teachers[0]
-    return {"teacher": teacher, "alone": f"alone-s{seed}", "distilled": f"distilled-s{seed}"}
+    students = [run.arm for run in planned if run.arm != "teacher" and run.seed == seed]
+    return {"teacher": teacher} | {arm: run_name(arm, seed) for arm in ARM_NAMES if arm in students}
 
 
 def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:

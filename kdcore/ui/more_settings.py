@@ -77,6 +77,14 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 bind="query-params",
                 help=words.TERMS["teacher flips"],
             ),
+            "upper_bound": c.toggle(
+                "Also train the student with all labels",
+                usual["upper_bound"],
+                key="upper_bound",
+                bind="query-params",
+                disabled=st.session_state["labels"] >= 100,
+                help=words.TERMS["all labels"],
+            ),
         }
         own = own_recipe(usual) if recipe == OWN else {name: usual[name] for name in ("unlabelled", "channels", "mix")}
     return values | own

@@ -2,12 +2,22 @@
 
 import streamlit as st
 
-from kdcore.recipes import EVIDENCE, OWN, UNLABELLED, recommended
+from kdcore.recipes import EVIDENCE, OWN, UNLABELLED, current_name, recommended
 from kdcore.settings import RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import has_unlabelled, recipe_values
+from kdcore.ui.formatting import plain
 
 FOLLOWED = "recipe that was recommended"
+RENAMED = "recipe that was renamed"
+
+
+def recipe_of_address(usual: str) -> str:
+    """The recipe that the address names, by its present or a former name, else the usual one; a former name is said to be one."""
+    named, st.session_state[RENAMED] = current_name(st.query_params.get("recipe", "").lower())
+    if st.session_state[RENAMED]:
+        st.query_params["recipe"] = named.capitalize()
+    return named if named in (*RECIPES, OWN) else usual
 
 
 def choose_recipe(data: str) -> str:
@@ -20,7 +30,7 @@ def choose_recipe(data: str) -> str:
     """
     spare = has_spare(data)
     offered = [name for name in (*RECIPES, OWN) if spare or name != UNLABELLED]
-    usual = recommended(st.session_state["preset"], spare)
+    usual = recommended(st.session_state["preset"], has_unlabelled(data))
     chosen, followed = st.session_state["recipe"], st.session_state.get(FOLLOWED, usual)
     if chosen not in offered or (chosen == followed and chosen != usual):
         st.session_state["recipe"] = usual
@@ -41,6 +51,8 @@ def choose_recipe(data: str) -> str:
             )
             or offered[0]
         )
+        if st.session_state.get(RENAMED):
+            st.info(plain(st.session_state[RENAMED]), icon=":material/info:")
         st.markdown(words.RECIPES[recipe])
         st.caption(EVIDENCE[recipe] + ("" if spare else f" {words.NO_UNLABELLED}"))
     return recipe

@@ -1,10 +1,14 @@
 """Rows of the Runs page's tables. No streamlit here."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from kdcore.errors import KdcoreError
+from kdcore.evaluation.gap import gap_sentence
+from kdcore.evaluation.uncertainty import holm
+from kdcore.evaluation.verdicts import Verdict, among
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.formatting import duration, points
@@ -13,13 +17,15 @@ MISSING = None
 
 
 def overview(studies: list[StudyFolder]) -> pd.DataFrame:
-    """A row a study; what is not known (yet) is left empty."""
-    return pd.DataFrame([overview_row(study) for study in studies], columns=list(overview_row_names()))
+    """A row a study; what is not known (yet) is left empty. The student with all labels has a column where there is one."""
+    table = pd.DataFrame([overview_row(study) for study in studies], columns=list(overview_row_names()))
+    return table if table["All labels"].notna().any() else table.drop(columns="All labels")
 
 
 def overview_row_names() -> tuple[str, ...]:
     """Columns of the overview, in order."""
-    return ("Study", "State", "Data", "T", "Alpha", "Teacher", "Alone", "Distilled", "Verdict", "Time", "Made")
+    arms = ("Teacher", "Alone", "Distilled", "All labels")
+    return ("Study", "State", "Data", "T", "Alpha", *arms, "Verdict", "Time", "Made")
 
 
 def overview_row(study: StudyFolder) -> dict[str, Any]:
@@ -47,8 +53,9 @@ def overview_row(study: StudyFolder) -> dict[str, Any]:
 def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
     """Finished studies side by side: a column a study, a row a setting or result."""
     columns = {}
-    for study in studies:
-        report = study.report()
+    reports = [study.report() for study in studies]
+    adjusted = holm([nan_for_none(report["comparison"].get("p")) for report in reports])
+    for study, report, p in zip(studies, reports, adjusted, strict=True):
         settings, arms, compared = report["settings"], report["arms"], report["comparison"]
         gain = compared["mean_ap_points"]
         interval = "" if gain["low"] is None else f" ({points(gain['low'])} to {points(gain['high'])})"
@@ -66,14 +73,23 @@ def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
             "Distilled minus alone, points": points(gain["mean"]) + interval,
             "Share of the gap closed": "–" if closed is None else f"{100 * closed:.0f} %",
             "Verdict": compared["verdict"],
+            "The gap": gap_sentence(report),
+            "Verdict among these studies (Holm, exploratory)": "–"
+            if math.isnan(p)
+            else among(Verdict(compared["verdict"]), p),
         }
     return pd.DataFrame(columns)
 
 
+def nan_for_none(value: float | None) -> float:
+    """A number, nan where there is none."""
+    return math.nan if value is None else value
+
+
 def scores(report: dict[str, Any]) -> dict[str, float | None]:
     """Mean AP of the arms, from 0 to 100."""
-    names = {"teacher": "Teacher", "alone": "Alone", "distilled": "Distilled"}
-    means = {name: report["arms"][arm]["mean_ap"] for arm, name in names.items()}
+    names = {"teacher": "Teacher", "alone": "Alone", "distilled": "Distilled", "all_labels": "All labels"}
+    means = {name: report["arms"][arm]["mean_ap"] for arm, name in names.items() if arm in report["arms"]}
     return {name: None if mean is None else round(100 * mean, 1) for name, mean in means.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.recipes import OWN, recommended
+from kdcore.recipes import recommended
 from kdcore.runs.library import Library
 from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
@@ -22,6 +22,7 @@ from kdcore.ui.choices import (
     Choices,
     EarlierTeacher,
     earlier_teachers,
+    has_unlabelled,
     known_data,
     preset_values,
     recipe_values,
@@ -31,7 +32,7 @@ from kdcore.ui.formatting import parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.more_settings import more_settings
-from kdcore.ui.recipe_choice import choose_recipe, has_spare, take_recipe
+from kdcore.ui.recipe_choice import choose_recipe, recipe_of_address, take_recipe
 from kdcore.ui.study_picker import PARAMETER, example_study, workspace
 from kdcore.ui.timing import offer_to_measure, tell_time
 
@@ -86,11 +87,13 @@ def remember_defaults(data: str) -> None:
     if "preset" not in st.session_state:
         named = st.query_params.get("preset", "").lower()
         st.session_state["preset"] = named if named in STUDY_PRESETS else DEFAULT_PRESET
-    st.session_state.setdefault("labels", preset_values(st.session_state["preset"])["labels"])
+    share = st.query_params.get(
+        "labels", ""
+    )  # known before its widget is drawn: which recipes are offered follows from it
+    in_address = int(share) if share.isdecimal() and 1 <= int(share) <= 100 else None
+    st.session_state.setdefault("labels", in_address or preset_values(st.session_state["preset"])["labels"])
     if "recipe" not in st.session_state:
-        named = st.query_params.get("recipe", "").lower()
-        usual = recommended(st.session_state["preset"], has_spare(data))
-        st.session_state["recipe"] = named if named in (*RECIPES, OWN) else usual
+        st.session_state["recipe"] = recipe_of_address(recommended(st.session_state["preset"], has_unlabelled(data)))
     for key in ("teacher", "task", "distillation", "match", "mix", "views"):
         take_once(key)
     for key, value in usual_values().items():
@@ -106,7 +109,7 @@ def usual_values() -> dict[str, Any]:
 def take_preset() -> None:
     """Put a preset's values into all widgets, and the recipe's that goes with it and the data."""
     st.session_state.update(preset_values(st.session_state["preset"]))
-    st.session_state["recipe"] = recommended(st.session_state["preset"], has_spare(st.session_state["data"]))
+    st.session_state["recipe"] = recommended(st.session_state["preset"], has_unlabelled(st.session_state["data"]))
     take_recipe()
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.runs import sweep_launch, sweep_library
-from kdcore.runs.devices import available_cores
+from kdcore.runs.quota import available_cores
 from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import count, megabytes, plain
 from kdcore.ui.sweep_choices import FEW_CONFIRM

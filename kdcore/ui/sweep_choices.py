@@ -107,7 +107,7 @@ def range_or_value(ends: tuple[float, float], *, log: bool = False) -> dict[str,
 
 def budget_of(steps: int, more: dict[str, int]) -> dict[str, Any]:
     """A training's budget, looked at a few times on the way."""
-    return {"steps": steps, "validate_every": max(1, steps // LOOKS), **more}
+    return {"steps": steps, "validations": LOOKS, **more}
 
 
 def train_address(settings: SweepSettings, trial: TrialRecord, steps: int, data: str) -> dict[str, str]:

@@ -6,8 +6,8 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.runs import sweep_launch, sweep_library
-from kdcore.runs.devices import available_cores
 from kdcore.runs.library import Library
+from kdcore.runs.quota import available_cores
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.runs.sweep_forecast import as_study, sweep_seconds

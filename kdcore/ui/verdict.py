@@ -4,15 +4,18 @@ from typing import Any
 
 import streamlit as st
 
+from kdcore.evaluation.gap import gap_sentence
+from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict
 from kdcore.ui import words
 from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import parameters, percent, plain, times
 from kdcore.views.arms import ARM_NAMES
 
-VERDICT_LOOKS: dict[str, tuple[str, str]] = {
-    "better": ("green", ":material/trending_up:"),
-    "worse": ("red", ":material/trending_down:"),
-    "no detectable difference": ("gray", ":material/trending_flat:"),
+VERDICT_LOOKS: dict[Verdict, tuple[str, str]] = {
+    Verdict.BETTER: ("green", ":material/trending_up:"),
+    Verdict.WORSE: ("red", ":material/trending_down:"),
+    Verdict.SAME: ("gray", ":material/trending_flat:"),
+    Verdict.TOO_EARLY: ("gray", ":material/hourglass_empty:"),
 }
 
 
@@ -52,11 +55,32 @@ def show_numbers(report: dict[str, Any]) -> None:
 
 
 def show_verdict(report: dict[str, Any]) -> None:
-    """The verdict in a sentence, with its colour and sign."""
+    """The verdict in a sentence, with its colour and sign; metrics that say something else have badges of their own."""
     comparison = report["comparison"]
-    colour, icon = VERDICT_LOOKS[comparison["verdict"]]
+    verdicts = comparison.get("verdicts", {})  # a report of an earlier version has none
+    badges = badge(comparison["verdict"], comparison["verdict"].capitalize())
+    for metric, points in (("mean_iou", "mean_iou_points"), ("mean_boundary_iou", "boundary_iou_points")):
+        name = METRIC_NAMES[metric]
+        if (
+            verdicts.get(metric, comparison["verdict"]) != comparison["verdict"]
+            and comparison[points]["low"] is not None
+        ):
+            badges += f" {badge(verdicts[metric], f'{name}: {verdicts[metric]}')}"
     with st.container(border=True):
-        st.markdown(f":{colour}-badge[{icon} {comparison['verdict'].capitalize()}] {plain(comparison['sentence'])}")
+        st.markdown(f"{badges} {plain(comparison['sentence'])}")
+        if comparison.get("basis"):
+            st.caption(plain(comparison["basis"]))
+
+
+def badge(verdict: str, text: str) -> str:
+    """A badge with a verdict's colour and sign."""
+    colour, icon = VERDICT_LOOKS[Verdict(verdict)]
+    return f":{colour}-badge[{icon} {text}]"
+
+
+def show_gap(report: dict[str, Any]) -> None:
+    """What the gap is measured to, and what else the teacher had."""
+    st.caption(plain(gap_sentence(report)))
 
 
 def warn_of_teacher(advantage: dict[str, Any] | None) -> bool:
@@ -72,14 +96,14 @@ def warn_of_teacher(advantage: dict[str, Any] | None) -> bool:
 
 
 def show_arms(report: dict[str, Any]) -> None:
-    """The three arms with what they reached and how large they are."""
+    """The arms with what they reached and how large they are."""
     import pandas as pd  # a third of a second, after the numbers are on screen
 
     rows = {
         ARM_NAMES[name]: {"Mean AP": score(arm), "Parameters": parameters(arm["parameters"])}
         for name, arm in report["arms"].items()
     }
-    st.table(pd.DataFrame(rows).T, border="horizontal", alt="Mean average precision and size of the three arms")
+    st.table(pd.DataFrame(rows).T, border="horizontal", alt="Mean average precision and size of the arms")
 
 
 def show_teacher_parts(report: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.runs import launch
+from kdcore.runs.plan import arm_of
 from kdcore.runs.progress import StudyProgress
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import JobStatus, StudyFolder
@@ -19,7 +20,7 @@ from kdcore.ui import words
 from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.longer_teacher import offer_longer_teacher
 from kdcore.ui.study_picker import PARAMETER, workspace
-from kdcore.ui.verdict import show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
+from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.charts import learning_chart, learning_table
 
@@ -87,6 +88,7 @@ def draw_result(study: StudyFolder) -> None:
     show_verdict(report)
     if warn_of_teacher(report.get("teacher_advantage")) and not study.read_only:
         offer_longer_teacher(study)
+    show_gap(report)
     show_numbers(report)
     show_teacher_parts(report)
 
@@ -116,8 +118,8 @@ def stage_words(stage: str) -> str:
 
 def run_name(name: str) -> str:
     """A run's directory as people call it: 'alone-s1' is 'student alone, seed 1'."""
-    arm, separator, seed = name.partition("-s")
-    title = ARM_NAMES.get(arm, arm).lower()
+    head, separator, seed = name.partition("-s")
+    title = ARM_NAMES.get(arm_of(name), head).lower()
     return f"{title}, seed {seed}" if separator else title
 
 
@@ -184,11 +186,12 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
         st.caption("Curves appear here with the first steps.")
         return
     last_step = max((run.steps for run in progress.runs), default=1)
+    arms = [arm for arm in ARM_NAMES if any(run.arm == arm for run in progress.runs)]
     left, right = st.columns(2)
     with left:
         st.vega_lite_chart(
             loss,
-            learning_chart("Training loss", last_step),
+            learning_chart("Training loss", last_step, arms=arms),
             key="loss curves",
             alt="Training loss of each run against the step",
         )
@@ -198,7 +201,7 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
     with right:
         st.vega_lite_chart(
             validation,
-            learning_chart("Validation mean AP", last_step, points=True),
+            learning_chart("Validation mean AP", last_step, points=True, arms=arms),
             key="validation curves",
             alt="Mean average precision on the validation part of each run against the step",
         )

@@ -73,6 +73,7 @@ ARM_SENTENCES = {
     "teacher": "The large, slow expert.",
     "alone": "The small, fast apprentice, taught by labels only.",
     "distilled": "The same apprentice, taught by labels and by the teacher's answers.",
+    "all_labels": "The same apprentice, taught by all labels and no teacher.",
 }
 
 # A term and the sentence that explains it to someone who does not program.
@@ -91,7 +92,8 @@ TERMS = {
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
     "labels": "The share of the labels that the students may use, in blocks that are the same for all of them. The teacher has all labels; "
-    "imagery without labels is then taken from the whole train part.",
+    "imagery without labels is then taken from the whole train part. It shows what a teacher is worth whose labels one does not have; whoever "
+    "has the labels uses them all.",
     "teacher seeds": "Several teachers, whose answers are averaged, are usually better than one and cost as many times the time.",
     "teacher flips": "The teacher looks at each place in eight turned and mirrored views, and its answers are averaged: usually better, eight "
     "times as slow.",
@@ -99,8 +101,11 @@ TERMS = {
     "the space and is turned to fit, so that it is a little off wherever the teacher contradicts itself. How much is measured and told.",
     "match": "The teacher's answers cost time. With the same time for both, the student alone takes more steps.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
-    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands.",
-    "validation": "The part of the imagery that decides which weights are kept. The test part is read once, at the end.",
+    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands, or the student with all "
+    "labels where the students have fewer labels than the teacher.",
+    "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
+    "against. One more training for each seed.",
+    "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
     "buffer": "Ground that belongs to no part, so that training crops do not reach into the ground that is used for testing.",
 }
 
@@ -136,12 +141,11 @@ RECIPES = {
     "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
     "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
     "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
-    "features": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
+    "channel-wise": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
     "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
 }
 NO_UNLABELLED = (
-    "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data, or let the students "
-    "use only a share of the labels under **More settings**."
+    "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data."
 )
 MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup": "Blend two crops"}
 VIEWS = {"eight": "for eight views", "one": "for one view, turned to fit"}

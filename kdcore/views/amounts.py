@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import OperatingPoint
-from kdcore.evaluation.scores import LEVELS
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html, tint
 
 

@@ -1,18 +1,24 @@
-"""The three arms on screen: one name, one colour, one dash and one marker for each, everywhere.
+"""The arms on screen: one name, one colour, one dash and one marker for each, everywhere.
 
 The colours are Okabe and Ito's, which people with colour blindness can tell apart; dash and marker tell the arms apart
 without any colour.
 """
 
-ARM_NAMES = {"teacher": "Teacher", "alone": "Student alone", "distilled": "Distilled student"}
-ARM_COLOURS = {"teacher": "#0072B2", "alone": "#D55E00", "distilled": "#009E73"}
-ARM_DASHES = {"teacher": "solid", "alone": "dash", "distilled": "dashdot"}
-ARM_SYMBOLS = {"teacher": "circle", "alone": "square", "distilled": "diamond"}
+ARM_NAMES = {
+    "teacher": "Teacher",
+    "alone": "Student alone",
+    "distilled": "Distilled student",
+    "all_labels": "Student with all labels",
+}
+ARM_COLOURS = {"teacher": "#0072B2", "alone": "#D55E00", "distilled": "#009E73", "all_labels": "#CC79A7"}
+ARM_DASHES = {"teacher": "solid", "alone": "dash", "distilled": "dashdot", "all_labels": "dot"}
+ARM_SYMBOLS = {"teacher": "circle", "alone": "square", "distilled": "diamond", "all_labels": "triangle-up"}
 
 SHAPES = {
     "circle": "border-radius:50%",
     "square": "transform:scale(.9)",
     "diamond": "transform:rotate(45deg) scale(.88)",
+    "triangle-up": "clip-path:polygon(50% 0,100% 100%,0 100%)",
 }
 
 

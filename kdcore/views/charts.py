@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
 
 MOST_POINTS = 100  # of a line: what one tick of a live chart may cost is bounded by it
-DASHES = {"solid": [1, 0], "dash": [6, 3], "dashdot": [6, 2, 1, 2]}
+DASHES = {"solid": [1, 0], "dash": [6, 3], "dashdot": [6, 2, 1, 2], "dot": [1, 2]}
 SPLIT_COLOURS = {
     "train": "#56B4E9",
     "validation": "#E69F00",
@@ -64,7 +64,9 @@ def thin(steps: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArr
     )
 
 
-def learning_chart(title: str, last_step: int, points: bool = False) -> dict[str, Any]:
+def learning_chart(
+    title: str, last_step: int, points: bool = False, arms: Sequence[str] = ("teacher", "alone", "distilled")
+) -> dict[str, Any]:
     """Vega-Lite specification of the lines of all runs against the step; one colour and dash an arm.
 
     Its data are a `learning_table`. It is written out, not built by Altair, which checks it against a schema each time: too
@@ -74,9 +76,9 @@ def learning_chart(title: str, last_step: int, points: bool = False) -> dict[str
         title: of the vertical axis.
         last_step: right end of the horizontal axis, so that a live chart does not rescale it.
         points: whether to mark the measured points.
+        arms: in the legend.
     """
-    names = list(ARM_NAMES.values())
-    dashes = [DASHES[dash] for dash in ARM_DASHES.values()]
+    names, dashes = [ARM_NAMES[arm] for arm in arms], [DASHES[ARM_DASHES[arm]] for arm in arms]
     legend = {"orient": "top", "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2.5}
     places = {
         "x": {
@@ -86,7 +88,7 @@ def learning_chart(title: str, last_step: int, points: bool = False) -> dict[str
         "y": {"field": "value", "type": "quantitative", "title": title, "scale": {"zero": False}},
     }  # fmt: skip
     arm = {"field": "arm", "type": "nominal", "title": None}
-    color = arm | {"scale": {"domain": names, "range": list(ARM_COLOURS.values())}}
+    color = arm | {"scale": {"domain": names, "range": [ARM_COLOURS[arm] for arm in arms]}}
     run = {"field": "run", "type": "nominal"}
     lines = {
         "mark": {"type": "line", "strokeWidth": 2},

@@ -8,22 +8,23 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
+from scipy.special import expit
 
 from kdcore.evaluation.bands import RECALLS, ArmCurves, StudyCurves
-from kdcore.evaluation.curves import THRESHOLDS
+from kdcore.evaluation.levels import GRID, LEVELS
 from kdcore.evaluation.operating import MEAN, OperatingPoint, view_curve
-from kdcore.evaluation.scores import LEVELS
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS, tint
 from kdcore.views.layout import GREY, add_band, style
 
 Points = Mapping[str, OperatingPoint]
 LINES_OF_F1 = (0.2, 0.4, 0.6, 0.8)
-FINENESS = 400  # steps of recall and of precision that a drawing can show
+FINENESS = 250  # steps of recall and of precision that a drawing can show
 LEGEND = {"orientation": "h", "x": 0, "xref": "container", "font_size": 14}
 SMALLEST = 0.005  # recall, from which on a curve is drawn
 STEP = 0.02  # of recall, from which on a curve is drawn with a corner
 LONGEST = 28  # characters of a class's name in a figure
 MEAN_NAME = "mean of all classes"
+_THRESHOLDS = expit(GRID[::-1])
 
 
 def view_name(curves: StudyCurves, view: int, longest: int = 60) -> str:
@@ -162,10 +163,7 @@ def draw_arm(
     common = {"legendgroup": arm, "showlegend": False, **place}
     add_band(figure, RECALLS, low, high, tint(colour, 0.14), **common)
     if len(measured.positives) > 1:
-        seeds = [
-            drawn_curve(positives, negatives, view)
-            for positives, negatives in zip(measured.positives, measured.negatives, strict=True)
-        ]
+        seeds = [drawn_curve(positives, negatives, view) for positives, negatives in zip(*measured.fine, strict=True)]
         gap = np.array([np.nan], np.float32)
         figure.add_scatter(
             x=np.concatenate([part for recall, _, _ in seeds for part in (recall, gap)]),
@@ -175,7 +173,7 @@ def draw_arm(
             hoverinfo="skip",
             **common,
         )
-    recall, precision, threshold = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view)
+    recall, precision, threshold = drawn_curve(*measured.pooled, view)
     figure.add_scatter(
         x=recall,
         y=precision,
@@ -201,7 +199,7 @@ def draw_arm(
 def drawn_curve(
     positives: NDArray[Any], negatives: NDArray[Any], view: int, fineness: int = FINENESS
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Recall, precision and threshold (a probability) of what the eye can tell apart along a curve.
+    """Recall, precision and threshold (a probability) of what the eye can tell apart along a curve in the levels of `GRID`.
 
     The curve begins at recall 0 and goes in steps, so that the area under it is AP; corners of steps too small to be seen
     are left out, and so are thresholds that find less than half a percent: there, a few pixels decide. Empty where the class does not occur.
@@ -210,19 +208,19 @@ def drawn_curve(
     if np.isnan(recall).any():
         return (np.zeros(0, np.float32),) * 3
     start = int(np.argmax(recall >= SMALLEST))
-    precision, recall, levels = precision[start:], recall[start:], THRESHOLDS[start:]
+    precision, recall, marked = precision[start:], recall[start:], _THRESHOLDS[start:]
     steps = np.round(np.stack([recall, precision]) * fineness)
     keep = np.ones(len(recall), dtype=bool)
     keep[1:-1] = (np.diff(steps[:, :-1], axis=1) != 0).any(axis=0)
-    recall, precision, level = recall[keep], precision[keep], levels[keep]
-    recall, precision, level = (
-        np.append(first, rest) for first, rest in ((0, recall), (precision[0], precision), (level[0], level))
+    recall, precision, marked = recall[keep], precision[keep], marked[keep]
+    recall, precision, marked = (
+        np.append(first, rest) for first, rest in ((0, recall), (precision[0], precision), (marked[0], marked))
     )
     corner = np.flatnonzero(np.diff(recall) > STEP) + 1
     return (
         np.insert(recall, corner, recall[corner - 1]).astype(np.float32),
         np.insert(precision, corner, precision[corner]).astype(np.float32),
-        (np.insert(level, corner, level[corner]) / (LEVELS - 1)).astype(np.float32),
+        np.insert(marked, corner, marked[corner]).astype(np.float32),
     )
 
 

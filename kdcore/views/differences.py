@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 
 from kdcore.evaluation.bands import RECALLS, StudyCurves
 from kdcore.evaluation.operating import MEAN
+from kdcore.evaluation.uncertainty import Difference
+from kdcore.evaluation.verdicts import digits
 from kdcore.views.arms import ARM_COLOURS, tint
 from kdcore.views.layout import FAINT, GREY, add_band, style
 
@@ -30,12 +32,15 @@ class Row(NamedTuple):
 
     @property
     def sure(self) -> bool:
-        """Whether the whole interval is on one side."""
-        return self.low > 0 or self.high < 0
+        """Whether the whole interval is on one side, as it is printed: the rule of `kdcore.evaluation.verdicts.decide`."""
+        return round(self.low, 2) > 0 or round(self.high, 2) < 0
 
 
 def difference_rows(comparison: Mapping[str, Any], curves: StudyCurves) -> list[Row]:
-    """The three numbers of a report's comparison, and AP of every class where there are several."""
+    """The three numbers of a report's comparison, and AP of every class where there are several.
+
+    The intervals of the classes are widened for their number (Holm); no study plans these comparisons: they are exploratory.
+    """
     rows = []
     for key, name in METRICS.items():
         mean, low, high = (number(comparison[key][part]) for part in ("mean", "low", "high"))
@@ -54,23 +59,24 @@ def number(value: float | None) -> float:
 
 
 def interval_in_words(row: Row) -> str:
-    """'+1.8 (0.6 to 3.0)'."""
+    """'+1.8 (0.6 to 3.0)', with two decimals where one would hide on which side of 0 an end is."""
     if np.isnan(row.mean):
         return "not known"
+    places = digits(Difference(row.mean, row.low, row.high))
+    mean, low, high = (round(value, places) + 0.0 for value in (row.mean, row.low, row.high))
     if np.isnan(row.low):
-        return f"{row.mean + 0.0:+.1f}"
-    low, high = (f"{round(value, 1) + 0.0:.1f}".replace("-", "−") for value in (row.low, row.high))
-    return f"{round(row.mean, 1) + 0.0:+.1f}".replace("-", "−") + f" ({low} to {high})"
+        return f"{mean:+.{places}f}".replace("-", "−")
+    return f"{mean:+.{places}f} ({low:.{places}f} to {high:.{places}f})".replace("-", "−")
 
 
 def difference_figure(rows: Sequence[Row], *, covers_seeds: bool = True) -> go.Figure:
     """A forest plot: a point and a line for each difference, and where zero is.
 
-    A filled diamond is surely better or worse, a hollow circle may be either. With one seed nothing is sure.
+    A filled diamond is better or worse, at a hollow circle no difference is detectable. With one seed it is too early to say.
 
     Args:
         rows: from top to bottom.
-        covers_seeds: whether the intervals hold the luck of training.
+        covers_seeds: whether the intervals cover the seeds.
     """
     figure = go.Figure()
     known = [value for row in rows for value in (row.mean, row.low, row.high) if np.isfinite(value)]

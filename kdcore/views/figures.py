@@ -32,6 +32,6 @@ def report_figures(curves: StudyCurves, comparison: Mapping[str, Any]) -> dict[s
         "difference": difference_figure(difference_rows(comparison, curves), covers_seeds=comparison["covers_seeds"]),
         "quality": quality_figure(curves),
         "calibration": reliability_figure(
-            {arm: calibration(measured.positives, measured.negatives, whole) for arm, measured in curves.arms.items()}
+            {arm: calibration(*measured.fine, whole) for arm, measured in curves.arms.items()}
         ),
     }

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.evaluation.bands import RECALLS, ArmCurves, StudyCurves
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN, OperatingPoint
-from kdcore.evaluation.scores import LEVELS
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, ARM_SYMBOLS, tint
 from kdcore.views.curves import FINENESS, LINES_OF_F1, LONGEST, drawn_curve, view_name
 from kdcore.views.layout import GREY
 
 Option = dict[str, Any]
 Points = Mapping[str, OperatingPoint]
-SHAPES = {"circle": "circle", "square": "rect", "diamond": "diamond"}
-DASHES: dict[str, Any] = {"teacher": "solid", "alone": [7, 4], "distilled": [9, 3, 2, 3]}
+SHAPES = {"circle": "circle", "square": "rect", "diamond": "diamond", "triangle-up": "triangle"}
+DASHES: dict[str, Any] = {"teacher": "solid", "alone": [7, 4], "distilled": [9, 3, 2, 3], "all_labels": [2, 3]}
 GLIDE = 350  # milliseconds that a point takes to its new place
 ROW, HEAD, FOOT, COLUMNS = (
     290,
@@ -166,7 +166,7 @@ def panel_series(curves: StudyCurves, view: int, panel: int, *, large: bool) -> 
 def arm_series(arm: str, measured: ArmCurves, view: int, panel: int, fineness: int) -> list[Option]:
     """An arm's curve of all seeds together, and its band; both bear the arm's name, as the legend does."""
     colour = ARM_COLOURS[arm]
-    together = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view, fineness)
+    together = drawn_curve(*measured.pooled, view, fineness)
     series = [
         common(arm, panel)
         | {
@@ -208,7 +208,7 @@ def seed_series(arm: str, measured: ArmCurves, view: int, panel: int) -> list[Op
             "data": rows(*drawn_curve(*seed, view)[:2]),
             "lineStyle": line,
         }
-        for number, seed in enumerate(zip(measured.positives, measured.negatives, strict=True))
+        for number, seed in enumerate(zip(*measured.fine, strict=True))
     ]
 
 

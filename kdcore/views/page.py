@@ -17,8 +17,10 @@ from kdcore.data.palette import class_colours
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.gap import gap_sentence
+from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
-from kdcore.evaluation.scores import NODATA, Scores, decide
+from kdcore.evaluation.scores import Scores
 from kdcore.files import write_text
 from kdcore.runs.store import RunDirectory
 from kdcore.views.amounts import amounts_html
@@ -68,6 +70,8 @@ def write_page(study: Path, report: dict[str, Any]) -> Path:
         report=report,
         arms=report["arms"],
         comparison=report["comparison"],
+        gap=gap_sentence(report),
+        title=", ".join(ARM_NAMES[arm].lower() for arm in report["arms"]),
         names=ARM_NAMES,
         keys={arm: key_html(arm) for arm in ARM_NAMES},
         quality=quality_table(curves, difference_rows(report["comparison"], curves)[0]),

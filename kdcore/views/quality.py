@@ -12,7 +12,7 @@ from kdcore.views.curves import view_name
 from kdcore.views.differences import Row, interval_in_words, shortened
 from kdcore.views.layout import FAINT, GREY, style
 
-OFFSETS = {"teacher": -0.22, "alone": 0.0, "distilled": 0.22}
+SPREAD = 0.22  # of a row: from the middle to the outermost arm of three
 
 
 def ordered_views(curves: StudyCurves) -> list[int]:
@@ -36,11 +36,12 @@ def quality_figure(curves: StudyCurves) -> go.Figure:
         name="A guess (the class's share)",
         hovertemplate="a guess reaches %{x:.1f}<extra></extra>",
     )
-    for arm, measured in curves.arms.items():
+    offsets = SPREAD * np.linspace(-1, 1, len(curves.arms)) * (len(curves.arms) / 3) ** 0.5
+    for (arm, measured), offset in zip(curves.arms.items(), offsets, strict=True):
         value, low, high = 100 * measured.ap[views].T
         figure.add_scatter(
             x=value,
-            y=np.arange(len(views)) + OFFSETS[arm],
+            y=np.arange(len(views)) + offset,
             mode="markers",
             name=ARM_NAMES[arm],
             marker={

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
-from kdcore.evaluation.scores import LEVELS, NODATA
+from kdcore.evaluation.levels import LEVELS, NODATA
 
 LOOKED_AT = 512  # pixels: a larger map is looked at in every n-th row and column
 SURENESS = {"sure": 0.97, "in doubt": 0.80, "torn": 0.52}  # largest probability of the pixels that are shown

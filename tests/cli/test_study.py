@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import geopandas
@@ -16,14 +18,16 @@ from typer.testing import CliRunner
 from kdcore.cli import app
 from kdcore.cli.choices import flags_of
 from kdcore.cli.choices import study_settings as chosen_settings
+from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.scores import Scores
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import RECIPES, ClassSettings, save
-from tests.conftest import write_collection, write_raster
+from tests.conftest import paint, write_collection, write_raster
 from tests.disks import mounted, small_disk
 from tests.onnx_files import write_pixelwise
+from tests.synthetic_study import make_study
 from tests.training.studies import contents, study_settings
 
 
@@ -110,6 +114,15 @@ class TestAStudy:
         assert chosen.budget.steps == 11
         assert chosen.recipe.alpha == chosen_settings("quick", None, {}).recipe.alpha
 
+    def test_leaves_the_student_with_all_labels_out_where_that_is_said(self, tmp_path):
+        assert chosen_settings("quick", None, {"labels": 0.1}).trains_all_labels
+        assert not chosen_settings("quick", None, {}).trains_all_labels
+        assert not chosen_settings("quick", None, {"labels": 0.1, "upper_bound": False}).trains_all_labels
+        file = tmp_path / "settings.yaml"
+        file.write_text("labels: 0.1\nupper_bound: false\n")
+        assert not chosen_settings("quick", file, {}).trains_all_labels
+        assert chosen_settings("quick", file, {"upper_bound": True}).trains_all_labels
+
     def test_takes_a_recipe_as_a_whole_and_the_flags_over_it(self, tmp_path):
         """What the file's recipe says does not get mixed up with another one; only flags change it."""
         file = tmp_path / "settings.yaml"
@@ -123,13 +136,13 @@ class TestAStudy:
         """Any word about it, in the file or as a flag, is about the preset's own."""
         assert chosen_settings("quick", None, {}).recipe == RECIPES["classic"]
         assert chosen_settings("quick", None, {}, unlabelled=True).recipe == RECIPES["unlabelled"]
-        assert chosen_settings("quick", None, {"labels": 0.1}).recipe == RECIPES["unlabelled"]
+        # Labels that are left unused are no imagery without labels: using them is as good.
+        assert chosen_settings("quick", None, {"labels": 0.1}).recipe == RECIPES["classic"]
         assert chosen_settings("quick", None, {"recipe.alpha": 0.0}, unlabelled=True).recipe.unlabelled == 0
         file = tmp_path / "settings.yaml"
-        file.write_text("labels: 0.1\n")
-        assert chosen_settings("quick", file, {}).recipe == RECIPES["unlabelled"]
-        file.write_text("labels: 0.1\nrecipe: {temperature: 3}\n")
-        assert chosen_settings("quick", file, {}).recipe == RECIPES["classic"].model_copy(update={"temperature": 3})
+        file.write_text("recipe: {temperature: 3}\n")
+        chosen = chosen_settings("quick", file, {}, unlabelled=True).recipe
+        assert chosen == RECIPES["classic"].model_copy(update={"temperature": 3})
 
     @pytest.mark.parametrize("name", RECIPES)
     def test_with_alpha_zero_every_recipe_leaves_the_teacher_out(self, name):
@@ -139,8 +152,16 @@ class TestAStudy:
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
         assert study(path, "--recipe", "best") == (
-            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, features."
+            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, channel-wise."
         )
+
+    def test_knows_the_former_name_of_a_recipe_and_says_the_present_one(self, capsys):
+        flags = flags_of(None, None, None, None, None, None, recipe="features")
+        assert chosen_settings("quick", None, flags).recipe == RECIPES["channel-wise"]
+        said = (
+            "The recipe 'features' is called 'channel-wise' now: it distils logits channel by channel, and no features."
+        )
+        assert said in capsys.readouterr().err
 
     def test_whose_data_was_mended_can_be_started_again(self, tmp_path, settings):
         """Nothing was trained on the wrong data, so the same command must do."""
@@ -174,6 +195,16 @@ class TestAReport:
         ):
             assert words in out
         assert str(study / "report.html") in out.replace("\n", "")
+
+    def test_has_the_student_with_all_labels_and_says_what_else_the_teacher_had(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "200")
+        study = make_study(tmp_path / "study", classes=("land", "building"), seeds=1, scenes=1, labels=0.25)
+        code, out, _ = run("report", study)
+        report = json.loads((study / "report.json").read_text())
+        assert code == 0
+        (line,) = [line for line in out.splitlines() if "student with all labels" in line and "600,000" in line]
+        assert f"{100 * report['arms']['all_labels']['mean_ap']:.1f}" in line
+        assert gap_sentence(report) in " ".join(out.split())
 
     def test_of_a_single_tile_has_no_interval_and_is_printed_all_the_same(self, tiny_study, tmp_path):
         study = shutil.copytree(tiny_study, tmp_path / "study")
@@ -553,3 +584,24 @@ def test_an_onnx_file_can_be_scored_by_itself(tmp_path, make_collection):
     assert json.loads(out)["mean_iou"] < 0.5
     path.with_suffix(".yaml").write_text(text + "metres_per_pixel: 3\n")
     assert "was trained at 3 m per pixel" in refused("evaluate", path, place)
+
+
+def test_evaluate_refuses_what_predict_refuses(tmp_path, make_collection, tiny_study):
+    """Imagery of another type: what the network says of it would mean nothing."""
+    trained = tiny_study / "runs/teacher-s0/checkpoints/best.safetensors"
+    place = make_collection("wide")
+    for index, name in enumerate("abcd"):
+        image = paint(np.random.default_rng(index), 128, 3)[0].astype(np.uint16) * 16
+        write_raster(place.parent / f"images/{name}.tif", image, west=500_000 + 1000 * index)
+    words = "has values of type uint16, but the networks were trained on uint8"
+    assert words in refused("evaluate", trained, place, "--device", "cpu")
+    assert words in refused("predict", trained, place.parent / "images/d.tif", "--out", tmp_path / "maps")
+
+
+def test_the_package_is_the_command():
+    shown = [
+        subprocess.run([*command, "data", "--help"], capture_output=True, text=True, check=True).stdout
+        for command in ([sys.executable, "-m", "kdcore"], [Path(sys.executable).parent / "kdcore"])
+    ]
+    assert "Usage: kdcore data" in shown[0]
+    assert shown[0] == shown[1]

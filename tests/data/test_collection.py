@@ -4,6 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -181,4 +183,74 @@ def test_a_path_outside_the_folder_is_refused(make_collection):
     path = make_collection()
     path.write_text(path.read_text().replace("images: images", "images: ../../etc"))
     with pytest.raises(SettingsError, match="outside the collection's folder"):
+        Collection.open(path)
+
+
+@pytest.mark.parametrize("angle", [0, -25, 45])
+def test_neighbouring_tiles_may_be_in_different_parts(make_collection, angle):
+    """One orthophoto away from its zone's middle, cut into four tiles."""
+    path = make_collection()
+    start = Affine.translation(300_000, 5_000_000) @ Affine.rotation(angle) @ Affine.scale(0.5, -0.5)
+    for index, name in enumerate("abcd"):
+        image, _ = paint(np.random.default_rng(index), 128, 3)
+        with rasterio.open(
+            path.parent / f"images/{name}.tif", "w", driver="GTiff", width=128, height=128, count=3, dtype="uint8",
+            crs="EPSG:32633", transform=start @ Affine.translation(128 * index, 0),
+        ) as file:  # fmt: skip
+            file.write(image)
+    assert len(Collection.open(path).scenes) == 4
+
+
+def test_the_same_ground_on_a_turned_grid_is_refused(make_collection):
+    path = make_collection()
+    turned = Affine.translation(700_000, 5_000_000) @ Affine.rotation(-45) @ Affine.scale(0.5, -0.5)
+    for index, name in enumerate("ad"):  # half of it
+        image, _ = paint(np.random.default_rng(index), 128, 3)
+        with rasterio.open(
+            path.parent / f"images/{name}.tif", "w", driver="GTiff", width=128, height=128, count=3, dtype="uint8",
+            crs="EPSG:32633", transform=turned @ Affine.translation(64 * index, 0),
+        ) as file:  # fmt: skip
+            file.write(image)
+    with pytest.raises(DataError, match=r"a\.tif and d\.tif show the same ground"):
+        Collection.open(path)
+
+
+@pytest.mark.parametrize(("west", "part"), [(502_000, "validation"), (503_032, "test"), (502_936 + 2, "test")])
+def test_unlabelled_imagery_of_held_back_ground_is_refused(make_collection, west, part):
+    """c lies 2 km, d 3 km east of a; each is 64 m wide. The last one shows two metres of d only."""
+    path = make_collection()
+    image, _ = paint(np.random.default_rng(3), 128, 3)
+    write_raster(path.parent / "unlabelled/u.tif", image, west=west)
+    with pytest.raises(DataError, match=rf"u\.tif: shows ground of [cd]\.tif, which is in the {part} part"):
+        Collection.open(path)
+
+
+@pytest.mark.parametrize("west", [500_000, 502_936, 503_064, 509_000])
+def test_unlabelled_imagery_may_show_train_ground_and_lie_beside_the_rest(make_collection, west):
+    path = make_collection()
+    image, _ = paint(np.random.default_rng(3), 128, 3)
+    write_raster(path.parent / "unlabelled/u.tif", image, west=west)
+    assert len(Collection.open(path).unlabelled) == 1
+
+
+def test_unlabelled_imagery_may_show_the_train_blocks_of_a_scene_and_no_others(tmp_path):
+    """A scene of 256 m is cut in two rows; the upper one trains, the left half of the lower one is tested."""
+    split = SplitSettings(by="block", grid=(2, 2), train=("r1*",), validation=("r2c2",), test=("r2c1",))
+    image, _ = paint(np.random.default_rng(3), 200, 2)
+    write_raster(tmp_path / "big/unlabelled/u.tif", image, north=5_000_000)  # 100 m of the upper 128
+    assert len(one_scene(tmp_path, split).unlabelled) == 1
+    write_raster(tmp_path / "big/unlabelled/u.tif", image, north=4_999_900)
+    with pytest.raises(DataError, match=r"u\.tif: shows ground of s\.tif, which is in the test part"):
+        one_scene(tmp_path, split)
+
+
+def test_an_unlabelled_copy_of_a_test_image_is_refused_without_a_place(make_collection):
+    path = make_collection()
+    for name in "abcd":
+        write_raster(path.parent / f"images/{name}.tif", paint(np.random.default_rng(ord(name)), 128, 3)[0], crs=None)
+    (path.parent / "unlabelled").mkdir()
+    shutil.copy(path.parent / "images/a.tif", path.parent / "unlabelled/of_a.tif")
+    assert len(Collection.open(path).unlabelled) == 1
+    shutil.copy(path.parent / "images/d.tif", path.parent / "unlabelled/of_d.tif")
+    with pytest.raises(DataError, match=r"of_d\.tif: has the same contents as d\.tif, which is in the test part"):
         Collection.open(path)

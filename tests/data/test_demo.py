@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from scipy import ndimage
 
-from kdcore.data.collection import Collection, hash_file
+from kdcore.data.collection import Collection
 from kdcore.data.demo import CLASSES, MARKER, extent, lay_out, make_district, place, write_demo
 from kdcore.data.kept_answers import Extent
 from kdcore.data.procedural.canvas import METRES, Canvas
@@ -19,6 +19,7 @@ from kdcore.data.procedural.light import cast_shadows
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS
 from kdcore.data.survey import survey
 from kdcore.errors import KdcoreError
+from kdcore.files import hash_file
 from kdcore.settings import SPLITS, CollectionSettings, load
 
 SIZE = 288  # pixels; a district of 144 m still has streets, a river and houses

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection, Region
 from kdcore.data.label_share import choose, cut
-from kdcore.data.labels import IGNORE
+from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box
 from kdcore.data.survey import survey
 from kdcore.errors import DataError

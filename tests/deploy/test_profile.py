@@ -117,13 +117,13 @@ def order(monkeypatch):
 
 
 def test_engines_take_turns(order, monkeypatch, tmp_path):
-    monkeypatch.setattr(profile, "free_megabytes", lambda: 1e6)
+    monkeypatch.setattr(profile, "free_memory", lambda: 1e12)
     measure([Job(tmp_path / name, "torch") for name in ("a", "b")])
     assert order == ["start a", "start b", "a", "b", "a", "b"]
 
 
 def test_where_memory_is_short_fewer_live_at_once(order, monkeypatch, tmp_path):
-    monkeypatch.setattr(profile, "free_megabytes", lambda: 100.0)
+    monkeypatch.setattr(profile, "free_memory", lambda: 1e8)
     told = []
     measure([Job(tmp_path / name, "torch") for name in ("a", "b")], progress=lambda *args: told.append(args))
     assert order == ["start a", "a", "a", "start b", "b", "b"]
@@ -131,7 +131,7 @@ def test_where_memory_is_short_fewer_live_at_once(order, monkeypatch, tmp_path):
 
 
 def test_one_that_ends_in_the_middle_is_told(order, monkeypatch, tmp_path):
-    monkeypatch.setattr(profile, "free_megabytes", lambda: 1e6)
+    monkeypatch.setattr(profile, "free_memory", lambda: 1e12)
     jobs = [Job(tmp_path / name, "torch") for name in ("dies", "b")]
     measured = measure(jobs)
     assert order == ["start dies", "start b", "dies", "b", "b"]

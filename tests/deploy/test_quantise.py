@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from scipy.special import logit
 
 from kdcore.deploy.export import export_onnx, parity
 from kdcore.deploy.gate import Gate, gate, judge, windows_of
@@ -11,7 +12,7 @@ from kdcore.deploy.quantise import has_vnni, kept_in_float, quantise_onnx
 from kdcore.deploy.record import Difference
 from kdcore.deploy.tiles import sample_tiles
 from kdcore.errors import CheckpointError, DataError
-from kdcore.evaluation.scores import ScoresBuilder, quantise
+from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.inference.engines import open_engine
 from kdcore.models.onnx import OnnxNetwork, read_info
 from tests.deploy.networks import example_checkpoint
@@ -147,8 +148,8 @@ def scores(worse_tiles=0, tiles=20):
     labels[:16] = 1
     for index in range(tiles):
         sure = np.where(labels == 1, 0.9, 0.1)
-        levels = quantise((np.full((32, 32), 0.5) if index < worse_tiles else sure)[None].astype(np.float32))
-        builder.add_window("s", 0, 32 * index, levels, labels, 2, predicted=labels)
+        odds = logit((np.full((32, 32), 0.5) if index < worse_tiles else sure)[None].astype(np.float32))
+        builder.add_window("s", 0, 32 * index, odds, labels, 2, predicted=labels)
     return builder.build()
 
 

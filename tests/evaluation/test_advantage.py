@@ -41,19 +41,19 @@ def test_a_teacher_that_is_the_student_is_no_better(trained):
             (0.8, -0.5, 2.1),
             False,
             "The teacher is only 0.8 points better than the student alone on validation (-0.5 to +2.1): it can hardly teach anything. "
-            "Train it on before you judge distillation.",
+            "Continue to train it before you judge distillation.",
         ),
         (
             (-1.24, -2, -0.4),
             False,
             "The teacher is 1.2 points worse than the student alone on validation (-2.0 to -0.4): it can hardly teach anything. "
-            "Train it on before you judge distillation.",
+            "Continue to train it before you judge distillation.",
         ),
         (
             (2.6, -0.3, 5.5),
             False,
-            "The teacher is 2.6 points better than the student alone on validation (-0.3 to +5.5), which may be luck: label more of "
-            "the validation part, or train the teacher on, before you judge distillation.",
+            "The teacher is 2.6 points better than the student alone on validation (-0.3 to +5.5), but that is uncertain: label more of "
+            "the validation part, or continue to train the teacher, before you judge distillation.",
         ),
         (
             (5.0, 3.1, 7.2),

@@ -6,11 +6,15 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from kdcore.errors import DataError
-from kdcore.evaluation.bands import RECALLS, study_curves
-from kdcore.evaluation.compare import compare, tile_weights
+from kdcore.evaluation.bands import RECALLS, block_weights, study_curves
+from kdcore.evaluation.compare import compare
+from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN
 from kdcore.evaluation.recalls import precision_between, precision_in_steps
-from kdcore.evaluation.scores import BINS, Scores, ScoresBuilder
+from kdcore.evaluation.scores import Scores
+from tests.evaluation.test_compare import in_scenes
+from tests.log_odds import log_odds, map_table
 
 TILE = 8
 CLASSES = ("land", "road", "water")
@@ -28,7 +32,7 @@ def levels_of(rng, labels, skill, classes=3):
 
 def scores_of(levels, labels, classes=CLASSES):
     builder = ScoresBuilder(classes, range(len(classes)), tile=TILE)
-    builder.add_window("scene", 0, 0, levels, labels, 1)
+    builder.add_window("scene", 0, 0, log_odds(levels), labels, 1)
     return builder.build()
 
 
@@ -78,7 +82,7 @@ class TestPrecisionAtRecall:
 
     def test_between_thresholds_takes_ties_in_random_order(self):
         # 4 pixels at the upper level, 1 of them of the class; 12 at the lower, 3 of them of the class.
-        positives, negatives = np.zeros((2, 1, BINS))
+        positives, negatives = np.zeros((2, 1, LEVELS))
         positives[0, [254, 10]], negatives[0, [254, 10]] = (1, 3), (3, 9)
         # One in four everywhere, so precision is 1/4 at any recall.
         np.testing.assert_allclose(precision_between(positives, negatives, np.array([0.1, 0.25, 0.6, 1])), 0.25)
@@ -88,8 +92,7 @@ class TestPrecisionAtRecall:
         np.testing.assert_allclose(found, [[1, 1, 2.5 / 7, 4 / 13]])
 
     def test_between_thresholds_meets_the_steps_at_every_threshold(self, rng):
-        positives, negatives = rng.integers(0, 9, size=(2, 5, BINS))
-        positives[:, -1] = negatives[:, -1] = 0
+        positives, negatives = rng.integers(0, 9, size=(2, 5, LEVELS))
         true = np.cumsum(positives[:, 254::-1], axis=1)
         marked = true + np.cumsum(negatives[:, 254::-1], axis=1)
         for row in range(5):
@@ -98,7 +101,7 @@ class TestPrecisionAtRecall:
             np.testing.assert_allclose(precision_between(positives[[row]], negatives[[row]], wanted), steps)
 
     def test_between_thresholds_without_positives_is_unknown(self):
-        nothing = np.zeros((2, BINS))
+        nothing = np.zeros((2, LEVELS))
         assert np.isnan(precision_between(nothing, nothing + 1, RECALLS)).all()
 
 
@@ -108,9 +111,9 @@ class TestBand:
         tiles, resamples = 9, 40
         labels = some_labels(rng, tiles)
         levels = levels_of(rng, labels, 60)
-        scores = [scores_of(levels, labels)]
+        scores = [in_scenes(scores_of(levels, labels))]  # so many scenes are the blocks
         band = measure(dict.fromkeys(("alone", "distilled", "teacher"), scores), resamples=resamples).arms["alone"].band
-        weights = tile_weights(tiles, resamples, np.random.default_rng(0))
+        weights = block_weights(np.arange(tiles), resamples, np.random.default_rng(0)).astype(int)
         widening = stats.t.ppf(0.975, tiles - 1) / stats.norm.ppf(0.975) * np.sqrt(tiles / (tiles - 1))
         for view in range(3):
             whole = self.read(labels == view, levels[view])
@@ -128,11 +131,18 @@ class TestBand:
         columns = np.repeat(np.arange(len(draws) * TILE).reshape(-1, TILE), draws, axis=0).ravel()
         return truth[:, columns], levels[:, columns]
 
+    def test_draws_whole_blocks(self, rng):
+        weights = block_weights(np.array([0, 0, 1, 2, 2, 2]), 500, rng)
+        assert (weights[:, 0] == weights[:, 1]).all()
+        assert (weights[:, 3:] == weights[:, [3]]).all()
+        assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
+        assert weights[:, 2].var() == pytest.approx(2 / 3, rel=0.2)  # binomial (3, 1/3)
+
     def test_of_95_percent_holds_the_curve_of_endless_imagery_95_times_in_100(self):
         # Tiles differ in how hard they are. The truth is the curve of 5,000 tiles; each study sees 40 of them.
         rng = np.random.default_rng(3)
         ease = rng.normal(60, 25, size=5000)
-        tiles = np.zeros((2, 5000, BINS), dtype=np.int64)
+        tiles = np.zeros((2, 5000, LEVELS), dtype=np.int64)
         for side, offset in ((0, 1), (1, 0)):
             levels = np.clip(90 + offset * ease[:, None] + rng.normal(0, 40, (5000, 40)), 0, 254).astype(int)
             rows = np.repeat(np.arange(5000), 40)
@@ -154,7 +164,17 @@ class TestBand:
                 "teacher",
             ):  # three samples at once, that have nothing to do with each other
                 drawn = tiles[:, rng.integers(5000, size=40)]
-                samples[arm] = [Scores(("a", "b"), (1,), corners, *drawn[:, :, None], confusion, boundary)]
+                samples[arm] = [
+                    Scores(
+                        ("a", "b"),
+                        (1,),
+                        corners,
+                        *map_table(),
+                        *drawn[:, :, None].astype(np.uint16),
+                        confusion,
+                        boundary,
+                    )
+                ]
             for curves in measure(samples, resamples=300).arms.values():
                 low, high = curves.band[0]
                 inside.append((low <= truth) & (truth <= high))
@@ -181,7 +201,11 @@ class TestIntervals:
         found = measure(arms)
         report = compare(arms["alone"], arms["distilled"], arms["teacher"][0]).mean_ap_points
         gain = found.gains[MEAN]
-        assert (gain.mean, gain.low, gain.high) == pytest.approx((report.mean, report.low, report.high), abs=1e-9)
+        assert gain == report
+
+    def test_of_each_class_are_those_of_the_report(self, arms):
+        report = compare(arms["alone"], arms["distilled"], arms["teacher"][0])
+        assert measure(arms).gains[:MEAN] == [report.classes[name].points for name in CLASSES]
 
     def test_ap_is_the_mean_over_seeds_of_scikit_learns(self, rng):
         labels = some_labels(rng, 12)
@@ -226,7 +250,9 @@ class TestIntervals:
     def test_gain_along_the_curve_is_the_difference_of_precisions(self, arms):
         found = measure(arms, resamples=50)
         at = {
-            arm: precision_between(*(np.sum([s.total()[side] for s in arms[arm]], axis=0) for side in (0, 1)), RECALLS)
+            arm: precision_between(
+                *(np.sum([s.on_grid()[side] for s in arms[arm]], axis=0) for side in (0, 1)), RECALLS
+            )
             for arm in ("alone", "distilled")
         }
         expected = 100 * (at["distilled"] - at["alone"])

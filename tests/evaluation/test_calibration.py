@@ -3,12 +3,14 @@ import pytest
 
 from kdcore.evaluation.calibration import calibration
 from kdcore.evaluation.curves import expected_calibration_error
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN
-from kdcore.evaluation.scores import BINS
+
+PROBABILITY = np.arange(LEVELS) / 254
 
 
 def histogram(**pixels):
-    counts = np.zeros(BINS, dtype=np.int64)
+    counts = np.zeros(LEVELS, dtype=np.int64)
     for name, number in pixels.items():
         counts[int(name[1:])] = number
     return counts
@@ -20,7 +22,7 @@ NEGATIVES = np.stack([histogram(l203=40, l25=90), histogram(l203=60, l25=70)])[:
 
 
 def test_puts_all_seeds_together_and_averages_their_errors():
-    found = calibration(POSITIVES, NEGATIVES, 0, bins=10)
+    found = calibration(POSITIVES, NEGATIVES, 0, probability=PROBABILITY, bins=10)
     known = np.isfinite(found.probability)
     np.testing.assert_allclose(found.probability[known], [25 / 254, 203 / 254])
     np.testing.assert_allclose(found.frequency[known], [40 / 200, 100 / 200])
@@ -33,23 +35,26 @@ def test_puts_all_seeds_together_and_averages_their_errors():
 
 
 def test_gives_an_example_of_how_sure_and_how_often_right():
-    assert calibration(POSITIVES, NEGATIVES, 0).example == pytest.approx((203 / 254, 0.5))
-    assert calibration(histogram(l25=5)[None, None], histogram(l25=95)[None, None], 0).example is None
+    assert calibration(POSITIVES, NEGATIVES, 0, probability=PROBABILITY).example == pytest.approx((203 / 254, 0.5))
+    assert (
+        calibration(histogram(l25=5)[None, None], histogram(l25=95)[None, None], 0, probability=PROBABILITY).example
+        is None
+    )
 
 
 def test_of_the_mean_averages_the_errors_of_the_classes_that_occur():
-    never = np.zeros((2, 1, BINS), dtype=np.int64)
+    never = np.zeros((2, 1, LEVELS), dtype=np.int64)
     positives = np.concatenate([POSITIVES, NEGATIVES, never], axis=1)
     negatives = np.concatenate([NEGATIVES, POSITIVES, POSITIVES], axis=1)
-    found = calibration(positives, negatives, MEAN)
-    expected = expected_calibration_error(positives[:, :2], negatives[:, :2]).mean()
+    found = calibration(positives, negatives, MEAN, probability=PROBABILITY)
+    expected = expected_calibration_error(positives[:, :2], negatives[:, :2], PROBABILITY).mean()
     assert found.error == pytest.approx(expected)
     assert found.share.sum() == pytest.approx(1)
 
 
 def test_of_nothing_is_unknown():
-    nothing = np.zeros((1, 2, BINS), dtype=np.int64)
-    found = calibration(nothing, nothing, MEAN)
+    nothing = np.zeros((1, 2, LEVELS), dtype=np.int64)
+    found = calibration(nothing, nothing, MEAN, probability=PROBABILITY)
     assert np.isnan(found.error)
     assert found.example is None
     assert not found.share.any()

@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import (
 )
 
 from kdcore.errors import DataError
+from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.curves import (
     THRESHOLDS,
     agreement,
@@ -31,13 +32,16 @@ from kdcore.evaluation.curves import (
     recall_at,
     reliability_curve,
 )
-from kdcore.evaluation.scores import score_tile
+from kdcore.evaluation.levels import LEVELS
+from tests.log_odds import log_odds
 
-histograms = arrays(np.int64, 256, elements=st.integers(0, 50), fill=st.just(0)).map(lambda h: np.append(h[:255], 0))
+histograms = arrays(np.int64, LEVELS, elements=st.integers(0, 50), fill=st.just(0))
+
+PROBABILITY = np.arange(LEVELS) / 254
 
 
 def histogram(**pixels):
-    counts = np.zeros(256, dtype=np.int64)
+    counts = np.zeros(LEVELS, dtype=np.int64)
     for level, number in pixels.items():
         counts[int(level[1:])] = number
     return counts
@@ -49,8 +53,14 @@ def pixels(seed, size=4000, share=0.2):
     truth = (rng.random(size) < share).astype(int)
     probability = 1 / (1 + np.exp(-(rng.normal(size=size) * 1.5 + 2.5 * truth - 1.5)))
     levels = np.rint(probability * 254).astype(int)
-    both = [np.bincount(levels[truth == side], minlength=256) for side in (1, 0)]
+    both = [np.bincount(levels[truth == side], minlength=LEVELS) for side in (1, 0)]
     return truth, probability, levels, *both
+
+
+def confusion_of(levels, labels):
+    builder = ScoresBuilder(tuple("abcd"), range(4))
+    builder.add_window("scene", 0, 0, log_odds(levels), labels, 1)
+    return builder.build().confusion[0]
 
 
 # Marked from the top: 1 of 1, 1 of 2, 2 of 3, 2 of 4 pixels are right.
@@ -90,15 +100,15 @@ class TestPrecisionAndRecall:
         # Equal levels hide an order that probabilities still have. These probabilities are well spread.
         assert ours == pytest.approx(average_precision_score(truth, probability), abs=1e-3 if share == 0.5 else 4e-3)
 
-    def test_average_precision_of_a_saturated_network_is_too_low(self):
-        # Logits four times as large keep the order of pixels, and so the AP; their levels crowd at 0 and 254.
-        truth, probability, *_ = pixels(0, 20000, 0.05)
-        sharp = 1 / (1 + (1 / probability - 1) ** 4)
-        exact = average_precision_score(truth, sharp)
-        levels = np.rint(sharp * 254).astype(int)
-        found = average_precision(*(np.bincount(levels[truth == side], minlength=256) for side in (1, 0)))
-        assert exact == pytest.approx(average_precision_score(truth, probability))
-        assert exact - 0.15 < found < exact - 0.02
+    def test_a_level_of_many_probabilities_stands_for_many_steps(self):
+        # Ten negatives and ten positives take turns in one level, behind twenty positives: pixel by pixel, and from the level.
+        truth = np.array([1] * 20 + [0, 1] * 10)
+        exact = average_precision_score(truth, np.arange(len(truth), 0, -1))
+        positives, negatives = np.array([10, 20]), np.array([10, 0])
+        # precision falls from 1 to 30/40; ten even steps have the mean precision 1 + (1 + 1/10) / 2 * (30/40 - 1)
+        found = average_precision(positives, negatives, np.array([1 / 10, 1 / 20]))
+        assert found == pytest.approx((20 * 1 + 10 * (1 - 0.55 / 4)) / 30)
+        assert abs(found - exact) < 0.01 < 0.02 < abs(average_precision(positives, negatives) - exact)
 
     def test_f1_is_that_of_scikit_learn(self):
         truth, _, levels, positives, negatives = pixels(7)
@@ -107,15 +117,15 @@ class TestPrecisionAndRecall:
 
     def test_leading_axes_are_computed_one_by_one(self):
         some = [pixels(seed)[3:] for seed in range(6)]
-        positives, negatives = (np.stack([pair[side] for pair in some]).reshape(2, 3, 256) for side in (0, 1))
+        positives, negatives = (np.stack([pair[side] for pair in some]).reshape(2, 3, LEVELS) for side in (0, 1))
         levels = np.array([[0, 50, 100], [127, 200, 254]])
         for index in np.ndindex(2, 3):
             one = positives[index], negatives[index]
             assert average_precision(positives, negatives)[index] == average_precision(*one)
             assert best_level(positives, negatives)[index] == best_level(*one)
             assert iou_at(positives, negatives, levels)[index] == iou_at(*one, levels[index])
-            assert expected_calibration_error(positives, negatives)[index] == pytest.approx(
-                expected_calibration_error(*one)
+            assert expected_calibration_error(positives, negatives, PROBABILITY)[index] == pytest.approx(
+                expected_calibration_error(*one, PROBABILITY)
             )
 
     def test_without_positives_recall_and_average_precision_are_not_defined(self):
@@ -130,9 +140,12 @@ class TestPrecisionAndRecall:
         assert f1_at(nothing, NEGATIVES, 200) == 0
         assert np.isnan(prevalence(nothing, nothing))
 
-    def test_histograms_of_another_length_are_refused(self):
-        with pytest.raises(DataError, match="256"):
-            average_precision(np.zeros(255), np.zeros(255))
+    def test_histograms_that_do_not_fit_are_refused(self):
+        with pytest.raises(DataError, match="same shape"):
+            average_precision(np.zeros(255), np.zeros(256))
+        for measure in (lambda *both: f1_at(*both, 127), best_level):
+            with pytest.raises(DataError, match="9 levels, but a threshold is one of the 255"):
+                measure(np.ones(9), np.ones(9))
 
     @given(histograms, histograms)
     @settings(max_examples=100, deadline=None)
@@ -150,7 +163,11 @@ class TestPrecisionAndRecall:
     @settings(max_examples=50, deadline=None)
     def test_counting_every_pixel_several_times_changes_nothing(self, positives, negatives, times):
         assume(positives.sum() > 0)
-        for measure in (average_precision, expected_calibration_error, prevalence, best_level):
+
+        def error(*both):
+            return expected_calibration_error(*both, PROBABILITY)
+
+        for measure in (average_precision, error, prevalence, best_level):
             assert measure(positives * times, negatives * times) == pytest.approx(measure(positives, negatives))
 
     def test_a_score_that_says_nothing_reaches_the_prevalence(self):
@@ -191,7 +208,7 @@ class TestConfusion:
         rng = np.random.default_rng(0)
         labels = rng.choice([0, 1, 2, 3, 255], size=(60, 70)).astype(np.uint8)
         levels = rng.integers(0, 255, (4, 60, 70)).astype(np.uint8)
-        confusion = score_tile(levels, labels, tuple("abcd"), range(4), 1).confusion
+        confusion = confusion_of(levels, labels)
         given_to_them = torch.tensor(levels.argmax(axis=0)), torch.tensor(labels.astype(int))
         for ours, theirs in (
             (iou_from_confusion, multiclass_jaccard_index),
@@ -207,11 +224,11 @@ class TestConfusion:
 class TestCalibration:
     def test_two_intervals_by_hand(self):
         positives, negatives = histogram(_254=1, _127=1), histogram(_0=2)
-        probability, frequency, number = reliability_curve(positives, negatives, bins=2)
+        probability, frequency, number = reliability_curve(positives, negatives, PROBABILITY, bins=2)
         np.testing.assert_allclose(probability, [0, 0.75])
         np.testing.assert_allclose(frequency, [0, 1])
         np.testing.assert_allclose(number, [2, 2])
-        assert expected_calibration_error(positives, negatives, bins=2) == pytest.approx(0.25 * 2 / 4)
+        assert expected_calibration_error(positives, negatives, PROBABILITY, bins=2) == pytest.approx(0.25 * 2 / 4)
 
     @pytest.mark.parametrize("bins", [1, 10, 15])
     def test_the_error_is_that_of_torchmetrics_on_the_levels(self, bins):
@@ -219,25 +236,26 @@ class TestCalibration:
         levels = np.minimum(
             levels, 253
         )  # torchmetrics gives p = 1 an interval of its own; ours belongs to the last one
-        both = [np.bincount(levels[truth == side], minlength=256) for side in (1, 0)]
+        both = [np.bincount(levels[truth == side], minlength=LEVELS) for side in (1, 0)]
         expected = binary_calibration_error(torch.tensor(levels / 254.0), torch.tensor(truth), n_bins=bins, norm="l1")
-        assert expected_calibration_error(*both, bins=bins) == pytest.approx(float(expected), abs=1e-6)
+        assert expected_calibration_error(*both, PROBABILITY, bins=bins) == pytest.approx(float(expected), abs=1e-6)
 
     def test_rounding_to_levels_moves_the_error_by_little(self):
         # A pixel's probability moves by 1/508 at most; a pixel that changes its interval moves it no further on average.
         truth, probability, _, positives, negatives = pixels(4, 50000)
         expected = binary_calibration_error(torch.tensor(probability), torch.tensor(truth), n_bins=15, norm="l1")
-        assert expected_calibration_error(positives, negatives) == pytest.approx(float(expected), abs=1 / 508)
+        assert expected_calibration_error(positives, negatives, PROBABILITY) == pytest.approx(
+            float(expected), abs=1 / 508
+        )
 
     def test_a_perfectly_calibrated_score_has_no_error(self):
         levels = np.arange(255)
-        positives, negatives = np.append(levels, 0), np.append(254 - levels, 0)
-        assert expected_calibration_error(positives, negatives) == pytest.approx(0, abs=1e-12)
+        assert expected_calibration_error(levels, 254 - levels, PROBABILITY) == pytest.approx(0, abs=1e-12)
 
     def test_empty_intervals_are_not_defined_and_an_impossible_number_is_refused(self):
-        probability, frequency, number = reliability_curve(histogram(_254=1), histogram(), bins=3)
+        probability, frequency, number = reliability_curve(histogram(_254=1), histogram(), PROBABILITY, bins=3)
         assert np.isnan(probability).tolist() == np.isnan(frequency).tolist() == [True, True, False]
         assert number.tolist() == [0, 0, 1]
-        assert np.isnan(expected_calibration_error(histogram(), histogram()))
+        assert np.isnan(expected_calibration_error(histogram(), histogram(), PROBABILITY))
         with pytest.raises(DataError, match="intervals"):
-            reliability_curve(histogram(), histogram(), bins=0)
+            reliability_curve(histogram(), histogram(), PROBABILITY, bins=0)

@@ -3,14 +3,14 @@ import pytest
 from sklearn.metrics import f1_score, precision_recall_curve
 
 from kdcore.evaluation.curves import THRESHOLDS
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN, chosen_level, level_of, operating_point, view_curve
-from kdcore.evaluation.scores import BINS, LEVELS
 
 
 def histograms(levels, truth, classes):
-    """(K, 256) positives and negatives of (K, N) levels and (N,) labels."""
+    """(K, 255) positives and negatives of (K, N) levels and (N,) labels."""
     sides = [
-        [np.bincount(row[(truth == k) == side], minlength=BINS) for k, row in zip(classes, levels, strict=True)]
+        [np.bincount(row[(truth == k) == side], minlength=LEVELS) for k, row in zip(classes, levels, strict=True)]
         for side in (True, False)
     ]
     return np.array(sides)
@@ -18,7 +18,7 @@ def histograms(levels, truth, classes):
 
 def counts(**pixels):
     """A histogram with so many pixels at a level: counts(l254=3, l0=1)."""
-    histogram = np.zeros(BINS, dtype=np.int64)
+    histogram = np.zeros(LEVELS, dtype=np.int64)
     for name, number in pixels.items():
         histogram[int(name[1:])] = number
     return histogram
@@ -70,7 +70,7 @@ class TestCurve:
             np.testing.assert_array_equal(mean, alone)
 
     def test_of_nothing_is_unknown(self):
-        nothing = np.zeros((2, BINS), dtype=np.int64)
+        nothing = np.zeros((2, LEVELS), dtype=np.int64)
         assert np.isnan(view_curve(nothing, nothing, MEAN)[1]).all()
         assert np.isnan(view_curve(nothing, nothing, 0)[1]).all()
 
@@ -102,7 +102,7 @@ class TestChosenThreshold:
         assert all(mean_f1(level) <= mean_f1(chosen) for level in {*range(0, LEVELS, 12), chosen - 1, chosen + 1})
 
     def test_is_one_half_where_nothing_can_be_known(self):
-        nothing = np.zeros((2, BINS), dtype=np.int64)
+        nothing = np.zeros((2, LEVELS), dtype=np.int64)
         assert chosen_level(nothing, nothing, MEAN) == chosen_level(nothing, nothing, 1) == 127
 
 

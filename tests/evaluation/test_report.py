@@ -12,12 +12,13 @@ from sklearn.metrics import average_precision_score, f1_score, jaccard_score
 from kdcore.errors import DataError, RunError
 from kdcore.evaluation.report import agreement, arm_runs, average, study_report
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.verdicts import Verdict
 from kdcore.runs.store import RunDirectory
 from tests.conftest import write_raster
 
 ARMS = ("teacher", "alone", "distilled")
 CLASSES = ("land", "building", "water")
-VERDICTS = ("better", "worse", "no detectable difference")
+VERDICTS = {verdict.value for verdict in Verdict}
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +37,14 @@ def runs_of(study, arm) -> list[RunDirectory]:
 
 
 def pixels(scores: Scores, index: int) -> dict[str, np.ndarray]:
-    """The counted pixels of a class: what is true, how sure the network is, and how many there are of each kind."""
+    """The counted pixels of a class: what is true, how sure the network is, and how many there are of each kind.
+
+    Pixels of a level are ties here, but not in the report: AP agrees to 0.05 points (test_scores has it from pixels).
+    """
     positives, negatives = (counts[index] for counts in scores.total())
     return {
-        "y_true": np.repeat([1, 0], 256),
-        "y_score": np.tile(np.arange(256), 2),
+        "y_true": np.repeat([1, 0], len(positives)),
+        "y_score": np.tile(np.arange(len(positives)), 2),
         "sample_weight": np.concatenate([positives, negatives]),
     }
 
@@ -83,8 +87,18 @@ class TestTheForm:
 
     def test_says_the_verdict_that_its_interval_says(self, report):
         points = report["comparison"]["mean_ap_points"]
-        verdict = "better" if points["low"] > 0 else "worse" if points["high"] < 0 else "no detectable difference"
+        low, high = (round(points[end], 2) for end in ("low", "high"))  # as they are printed
+        verdict = "better" if low > 0 else "worse" if high < 0 else "no detectable difference"
         assert report["comparison"]["verdict"] == verdict
+
+    def test_says_what_its_interval_is_based_on_and_does_not_cover(self, report, tiny_study):
+        comparison = report["comparison"]
+        ground = comparison["ground"]
+        assert ground["tiles"] == comparison["tiles"] == len(Scores.load(runs_of(tiny_study, "teacher")[0].scores))
+        assert 1 <= ground["blocks"] <= ground["tiles"]
+        assert "It does not cover the choice of the labelled places" in comparison["basis"]
+        assert set(comparison["classes"]) == set(CLASSES)
+        assert all(one["exploratory"] for one in comparison["classes"].values())
 
     def test_is_what_the_study_wrote(self, report, tiny_study):
         assert json.loads((tiny_study / "report.json").read_text()) == report
@@ -95,17 +109,17 @@ class TestTheNumbers:
     def test_of_an_arm_are_means_over_its_seeds(self, report, tiny_study, arm):
         scores = [Scores.load(run.scores) for run in runs_of(tiny_study, arm)]
         told = report["arms"][arm]
-        assert told["mean_ap"] == pytest.approx(np.mean([ap(one) for one in scores]), abs=1e-6)
+        assert told["mean_ap"] == pytest.approx(np.mean([ap(one) for one in scores]), abs=5e-4)
         assert told["mean_iou"] == pytest.approx(np.mean([iou(one) for one in scores]), abs=1e-6)
         f1 = [f1_score(**labels(one), average=None, zero_division=0) for one in scores]
         for index, name in enumerate(CLASSES):
-            assert told["classes"][name]["ap"] == pytest.approx(np.mean([ap(one)[index] for one in scores]), abs=1e-6)
+            assert told["classes"][name]["ap"] == pytest.approx(np.mean([ap(one)[index] for one in scores]), abs=5e-4)
             assert told["classes"][name]["iou"] == pytest.approx(np.mean([iou(one)[index] for one in scores]), abs=1e-6)
             assert told["classes"][name]["f1"] == pytest.approx(np.mean([one[index] for one in f1]), abs=1e-6)
             bands = np.mean([one.boundary.sum(axis=0)[index, 0] / one.boundary.sum(axis=0)[index, 1] for one in scores])
             assert told["classes"][name]["boundary_iou"] == pytest.approx(bands, abs=1e-6)
         for seed, one in zip(told["seeds"], scores, strict=True):
-            assert seed["mean_ap"] == pytest.approx(ap(one).mean(), abs=1e-9)
+            assert seed["mean_ap"] == pytest.approx(ap(one).mean(), abs=5e-4)
 
     def test_of_the_classes_shares_come_from_the_masks(self, report, tiny_study):
         with rasterio.open(tiny_study.parent / "collection/masks/d.tif") as mask:
@@ -120,13 +134,14 @@ class TestTheNumbers:
         mean_iou = {arm: np.mean([iou(one).mean() for one in seeds]) for arm, seeds in scores.items()}
         comparison = report["comparison"]
         difference = mean_ap["distilled"] - mean_ap["alone"]
-        assert comparison["mean_ap_points"]["mean"] == pytest.approx(100 * difference)
+        assert comparison["mean_ap_points"]["mean"] == pytest.approx(100 * difference, abs=0.05)
         assert comparison["mean_iou_points"]["mean"] == pytest.approx(100 * (mean_iou["distilled"] - mean_iou["alone"]))
         gap = mean_ap["teacher"] - mean_ap["alone"]
-        if gap >= 0.001:
-            assert comparison["share_of_gap_closed"] == pytest.approx(difference / gap)
+        if comparison["share_of_gap_closed"] is None:
+            assert comparison["share_of_gap_closed_interval"] is None
         else:
-            assert comparison["share_of_gap_closed"] is None
+            assert comparison["share_of_gap_closed"] == pytest.approx(difference / gap, abs=0.02)
+            assert gap >= 0.001
 
     def test_of_what_it_cost_come_from_the_runs(self, report, tiny_study):
         for arm in ARMS:

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import minimum_filter
-from torch import tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
+from scipy.special import expit, logit, softmax
+from sklearn.metrics import average_precision_score
+from torch import from_numpy, tensor
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_confusion_matrix
 
 from kdcore.errors import DataError
-from kdcore.evaluation.scores import (
-    NODATA,
-    Scores,
-    ScoresBuilder,
-    boundary_band,
-    boundary_pixels,
-    decide,
-    quantise,
-    score_tile,
-)
+from kdcore.evaluation import counting
+from kdcore.evaluation.boundaries import boundary_band, boundary_pixels
+from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.curves import average_precision, expected_calibration_error, precision_at, recall_at
+from kdcore.evaluation.levels import NODATA, decide, quantise
+from kdcore.evaluation.scores import Scores
+from kdcore.models.networks import log_odds as network_log_odds
+from tests.log_odds import log_odds
 
 BINARY = ("background", "building")
 LAND = ("water", "forest", "field")
@@ -32,21 +32,19 @@ def random_window(seed, height=64, width=64, classes=3, maps=3, ignored=0.1):
     labels = rng.integers(0, classes, (height, width)).astype(np.uint8)
     labels[rng.random((height, width)) < ignored] = NODATA
     levels = rng.integers(0, 255, (maps, height, width)).astype(np.uint8)
-    levels[:, rng.random((height, width)) < ignored] = NODATA
-    return levels, labels
+    return log_odds(levels), labels
 
 
-def build(levels, labels, tile=32, scene="banepa", row=0, column=0, boundary=1, classes=LAND, scored=(0, 1, 2)):
+def build(odds, labels, tile=32, scene="banepa", row=0, column=0, boundary=1, classes=LAND, scored=(0, 1, 2)):
     builder = ScoresBuilder(classes, scored, tile=tile)
-    builder.add_window(scene, row, column, levels, labels, boundary)
+    builder.add_window(scene, row, column, odds, labels, boundary)
     return builder.build()
 
 
 def assert_same(first, second):
     assert (first.classes, first.scored, first.tiles) == (second.classes, second.scored, second.tiles)
-    for name in COUNTS:
+    for name in (*COUNTS, "levels", "probability", "ties"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-        assert getattr(first, name).dtype == np.int64
 
 
 class TestLevels:
@@ -70,66 +68,67 @@ class TestLevels:
         assert decide(np.array([[[126, 127, 254]]], dtype=np.uint8)).tolist() == [[0, 1, 1]]
 
 
+def on_map(scores, index=0):
+    """Positives and negatives of one class in all tiles, as {level of a map: pixels}."""
+    return [{level: int(n) for level, n in enumerate(side[index]) if n} for side in scores.on_map()]
+
+
 class TestOneTile:
     def test_counts_of_a_tile_by_hand(self):
-        levels = np.array([[[200, 200, 10], [127, 255, 90]]], dtype=np.uint8)
-        labels = np.array([[1, 0, 1], [1, 1, 255]], dtype=np.uint8)
-        counts = score_tile(levels, labels, BINARY, (1,), 1)
-        assert {level: n for level, n in enumerate(counts.positives[0]) if n} == {10: 1, 127: 1, 200: 1}
-        assert {level: n for level, n in enumerate(counts.negatives[0]) if n} == {200: 1}
+        odds = log_odds([[[200, 200, 10], [127, 3, 90]]])
+        labels = np.array([[1, 0, 1], [1, 255, 255]], dtype=np.uint8)
+        scores = build(odds, labels, classes=BINARY, scored=(1,))
+        assert on_map(scores) == [{10: 1, 127: 1, 200: 1}, {200: 1}]
         # one background pixel called building; three buildings, of which one is missed; two pixels are not scored
-        assert counts.confusion.tolist() == [[0, 1], [1, 2]]
+        assert scores.confusion.tolist() == [[[0, 1], [1, 2]]]
 
     def test_an_explicit_prediction_decides_the_confusion_and_not_the_histogram(self):
-        levels, labels = random_window(0, ignored=0)
+        odds, labels = random_window(0, ignored=0)
         predicted = np.random.default_rng(9).integers(0, 3, labels.shape)
-        counts = score_tile(levels, labels, LAND, (0, 1, 2), 1, predicted=predicted)
+        builder = ScoresBuilder(LAND, (0, 1, 2), tile=64)
+        builder.add_window("banepa", 0, 0, odds, labels, 1, predicted=predicted)
         expected = multiclass_confusion_matrix(tensor(predicted), tensor(labels.astype(int)), num_classes=3)
-        np.testing.assert_array_equal(counts.confusion, expected.numpy())
-        np.testing.assert_array_equal(counts.positives, score_tile(levels, labels, LAND, (0, 1, 2), 1).positives)
+        np.testing.assert_array_equal(builder.build().confusion[0], expected.numpy())
+        np.testing.assert_array_equal(builder.build().positives, build(odds, labels, tile=64).positives)
 
     def test_the_confusion_matrix_is_that_of_torchmetrics(self):
-        levels, labels = random_window(3)
-        levels[:, (levels == NODATA).any(axis=0)] = 0  # torchmetrics knows ignored labels, but no missing predictions
-        counts = score_tile(levels, labels, LAND, (0, 1, 2), 1)
-        decided = tensor(levels.argmax(axis=0))
+        odds, labels = random_window(3)
+        decided = tensor(odds.argmax(axis=0))
         expected = multiclass_confusion_matrix(decided, tensor(labels.astype(int)), num_classes=3, ignore_index=255)
-        np.testing.assert_array_equal(counts.confusion, expected.numpy())
+        np.testing.assert_array_equal(build(odds, labels, tile=64).confusion[0], expected.numpy())
 
     def test_many_classes_do_not_overflow_a_byte(self):
         classes = tuple(f"class {index}" for index in range(40))
         labels = np.arange(40, dtype=np.uint8)[None]
-        levels = (np.eye(40, dtype=np.uint8) * 254)[:, None]
-        np.testing.assert_array_equal(score_tile(levels, labels, classes, range(40), 1).confusion, np.eye(40))
+        odds = log_odds(np.eye(40, dtype=np.uint8) * 254)[:, None]
+        scores = build(odds, labels, tile=64, classes=classes, scored=range(40))
+        np.testing.assert_array_equal(scores.confusion[0], np.eye(40))
 
     @given(seed=st.integers(0, 1000))
     @settings(max_examples=25, deadline=None)
     def test_the_order_of_pixels_does_not_matter_to_histograms_and_confusion(self, seed):
-        levels, labels = random_window(seed, 8, 8)
+        odds, labels = random_window(seed, 8, 8)
         order = np.random.default_rng(seed).permutation(64)
-        moved = levels.reshape(3, -1)[:, order].reshape(levels.shape), labels.ravel()[order].reshape(8, 8)
-        before, after = (score_tile(*window, LAND, (0, 1, 2), 1) for window in ((levels, labels), moved))
-        for one, other in zip(before[:3], after[:3], strict=True):
-            np.testing.assert_array_equal(one, other)
+        moved = odds.reshape(3, -1)[:, order].reshape(odds.shape), labels.ravel()[order].reshape(8, 8)
+        before, after = (build(*window) for window in ((odds, labels), moved))
+        for name in COUNTS[:3]:
+            np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
 
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            (lambda levels, labels: (levels, labels + 3), "is not one of the 3 classes"),
-            (lambda levels, labels: (levels[:2], labels), r"wanted are \(3, H, W\)"),
-            (lambda levels, labels: (levels[:, 1:], labels), r"wanted are \(3, H, W\)"),
-            (lambda levels, labels: (levels / 254, labels), "must be uint8"),
-            (lambda levels, labels: (levels[:, :0], labels[:0]), "wanted"),
+            (lambda odds, labels: (odds, labels + 3), "is not one of the 3 classes"),
+            (lambda odds, labels: (odds[:2], labels), r"wanted are \(3, H, W\)"),
+            (lambda odds, labels: (odds[:, 1:], labels), r"wanted are \(3, H, W\)"),
+            (lambda odds, labels: (odds.astype(int), labels), "must be floats"),
+            (lambda odds, labels: (odds[:, :0], labels[:0]), "wanted"),
+            (lambda odds, labels: (odds * np.nan, labels), "training diverged"),
         ],
     )
+    @pytest.mark.filterwarnings("ignore::RuntimeWarning")
     def test_arrays_that_do_not_fit_are_refused(self, change, said):
         with pytest.raises(DataError, match=said):
-            score_tile(*change(*random_window(0, 4, 4, ignored=0)), LAND, (0, 1, 2), 1)
-
-    def test_a_label_outside_the_classes_does_no_harm_where_the_raster_has_no_data(self):
-        levels, labels = np.full((1, 1, 2), 255, np.uint8), np.array([[7, 1]], np.uint8)
-        levels[0, 0, 1] = 3
-        assert score_tile(levels, labels, BINARY, (1,), 1).confusion.tolist() == [[0, 0], [1, 0]]
+            build(*change(*random_window(0, 4, 4, ignored=0)))
 
     @pytest.mark.parametrize("scored", [(0,), (1, 0), (0, 1, 2), ()])
     def test_scored_is_all_classes_or_the_second_of_two(self, scored):
@@ -153,16 +152,16 @@ class TestBoundaries:
     @pytest.mark.parametrize(("distance", "intersection", "union"), [(1, 0, 16), (2, 8, 24)])
     def test_an_edge_that_is_one_pixel_off_by_hand(self, distance, intersection, union):
         labels = np.tile(np.array([1, 1, 1, 1, 0, 0, 0, 0], np.uint8), (8, 1))
-        levels = np.tile(np.array([254, 254, 254, 254, 254, 0, 0, 0], np.uint8), (1, 8, 1))
+        odds = np.tile(np.array([9, 9, 9, 9, 9, -9, -9, -9], np.float32), (1, 8, 1))
         # columns 2-3 of the truth against 3-4 of the prediction, eight rows each, at a distance of two
-        boundary = score_tile(levels, labels, BINARY, (1,), distance).boundary
-        assert boundary[1].tolist() == [intersection, union]
+        boundary = build(odds, labels, classes=BINARY, scored=(1,), boundary=distance).boundary
+        assert boundary[0, 1].tolist() == [intersection, union]
 
     def test_neither_cuts_between_tiles_nor_ignored_pixels_make_a_boundary(self):
         labels = np.ones((64, 64), dtype=np.uint8)
         labels[20:40, 20:40] = NODATA
-        scores = build(np.full((1, 64, 64), 254, np.uint8), labels, tile=16, classes=BINARY, scored=(1,), boundary=3)
-        assert len(scores) == 16 - 0
+        scores = build(np.full((1, 64, 64), 9.0), labels, tile=16, classes=BINARY, scored=(1,), boundary=3)
+        assert len(scores) == 16
         assert not scores.boundary.any()
 
     def test_cutting_a_window_moves_no_boundary_pixel(self):
@@ -183,14 +182,15 @@ class TestWindows:
         scores = build(levels, labels)
         for tile, (_, row, column) in enumerate(scores.tiles):
             cut = slice(row, row + 32), slice(column, column + 32)
-            alone = score_tile(levels[:, *cut], labels[cut], LAND, (0, 1, 2), 1)
-            for name in COUNTS[:3]:  # boundaries look across cuts
-                np.testing.assert_array_equal(getattr(scores, name)[tile], getattr(alone, name))
+            alone = build(levels[:, *cut], labels[cut])
+            one = scores.select([tile])
+            np.testing.assert_array_equal(one.confusion, alone.confusion)  # boundaries look across cuts
+            for side, other in zip(one.on_map(), alone.on_map(), strict=True):
+                np.testing.assert_array_equal(side, other)
 
     def test_a_tile_without_a_scored_pixel_is_left_out(self):
         levels, labels = random_window(1, 64, 64, ignored=0)
-        labels[:32, :32] = NODATA
-        levels[:, 32:, 32:] = NODATA
+        labels[:32, :32] = labels[32:, 32:] = NODATA
         assert [tile[1:] for tile in build(levels, labels).tiles] == [(0, 32), (32, 0)]
 
     def test_a_window_that_is_not_aligned_to_tiles_is_refused(self):
@@ -204,11 +204,11 @@ class TestWindows:
         with pytest.raises(DataError, match=r"banepa \(row 0, column 0\) is scored twice"):
             builder.build()
 
-    def test_single_tiles_and_no_tiles_can_be_collected(self):
+    def test_a_small_window_and_none_can_be_collected(self):
         builder = ScoresBuilder(LAND, (0, 1, 2))
         assert len(builder.build()) == 0
-        builder.add_tile("banepa", 5, 7, *random_window(0, 10, 12), 1)
-        assert builder.build().tiles == (("banepa", 5, 7),)
+        builder.add_window("banepa", 128, 0, *random_window(0, 10, 12), 1)
+        assert builder.build().tiles == (("banepa", 128, 0),)
 
 
 class TestParts:
@@ -222,9 +222,10 @@ class TestParts:
             [build(levels[:, :row], labels[:row], 8), build(levels[:, row:], labels[row:], 8, row=row)]
         )
         assert parts.tiles == whole.tiles
-        for name in COUNTS[:3]:
-            np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
-        assert whole.pixels == int(((labels != NODATA) & (levels.max(axis=0) != NODATA)).sum())
+        np.testing.assert_array_equal(parts.confusion, whole.confusion)
+        for one, other in zip(parts.on_map(), whole.on_map(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert whole.pixels == int((labels != NODATA).sum())
 
     def test_every_scored_pixel_is_counted_once_for_each_class(self):
         scores = build(*random_window(4))
@@ -270,6 +271,26 @@ class TestDisk:
             except DataError as error:
                 assert "scores.npz" in str(error)  # noqa: PT017 (either outcome is right, which one depends on the byte)
 
+    def test_the_file_of_an_older_version_is_read_and_marked(self, tmp_path):
+        # 255 levels l / 254 and an empty bin: two pixels of the class at 200, one other at 3
+        positives, negatives = np.zeros((2, 1, 1, 256), dtype=np.uint8)
+        positives[..., 200], negatives[..., 3] = 2, 1
+        arrays = {
+            "format": "kdcore-scores-1",
+            "classes": BINARY,
+            "scored": [1],
+            "scenes": ["banepa"],
+            "corners": [[0, 0]],
+        }
+        arrays |= {"positives": positives, "negatives": negatives, "boundary": np.zeros((1, 2, 2), dtype=np.uint8)}
+        np.savez(tmp_path / "scores.npz", confusion=np.array([[[1, 0], [0, 2]]], dtype=np.uint8), **arrays)
+        scores = Scores.load(tmp_path / "scores.npz")
+        assert scores.coarse
+        assert on_map(scores) == [{200: 2}, {3: 1}]
+        assert scores.select([0]).coarse
+        assert Scores.merge([scores]).coarse
+        assert not build(*random_window(6)).coarse
+
     def test_foreign_files_are_refused_and_nothing_in_them_is_run(self, tmp_path):
         class Trap:
             def __reduce__(self):
@@ -305,3 +326,89 @@ class TestDisk:
         np.savez(path, **arrays)
         with pytest.raises(DataError, match="count different pixels"):
             Scores.load(path)
+
+
+def logits_of(rng, truth, kind):
+    """Log-odds of a network that tells a class apart with an AUC of 0.96, calibrated unless `kind` says otherwise."""
+    share, distance, spread = truth.mean(), 2.5, 1.4
+    seen = rng.normal(0, spread, truth.shape) + distance * truth
+    calibrated = (seen - distance / 2) * distance / spread**2 + logit(share)
+    return {
+        "calibrated": lambda: calibrated,
+        "3 x too sure": lambda: 3 * calibrated,
+        "100 x too sure": lambda: 100 * calibrated,
+        "all at one end": lambda: 9 + calibrated / 40,
+        "all at one point": lambda: 20 + calibrated / 400,
+        "ties": lambda: np.rint(2 * calibrated) / 2,
+        "a heavy tie": lambda: np.maximum(calibrated, np.quantile(calibrated, 0.8)),
+        "sure of half": lambda: np.where(calibrated > np.quantile(calibrated, 1 - share / 2), 25.0, calibrated),
+    }[kind]().astype(np.float32)
+
+
+class TestExactness:
+    @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+    @pytest.mark.parametrize("rounded", ["float32", "bfloat16"])
+    @pytest.mark.parametrize(
+        "kind",
+        ["calibrated", "3 x too sure", "100 x too sure", "all at one end", "all at one point", "ties", "a heavy tie", "sure of half"],
+    )  # fmt: skip
+    def test_average_precision_and_calibration_are_those_of_the_pixels(self, kind, rounded, share, monkeypatch):
+        monkeypatch.setattr(counting, "_HELD_BACK", 2 * 512 * 256)  # half of the pixels come after the choice of levels
+        rng = np.random.default_rng(5)
+        truth = (rng.random((1024, 256)) < share).astype(np.uint8)
+        odds = logits_of(rng, truth, kind)
+        if rounded == "bfloat16":
+            odds = from_numpy(odds).bfloat16().float().numpy()
+        builder = ScoresBuilder(BINARY, (1,), tile=128)
+        for row in range(0, 1024, 256):
+            builder.add_window("s", row, 0, odds[None, row : row + 256], truth[row : row + 256], 1)
+        scores = builder.build()
+        exact = average_precision_score(truth.ravel(), odds.ravel())
+        assert average_precision(*scores.total(), scores.ties) == pytest.approx(exact, abs=5e-4)
+        probability = np.clip(expit(odds.astype(np.float64)).ravel(), 0, 1 - 1e-9)
+        expected = binary_calibration_error(
+            tensor(probability), tensor(truth.ravel().astype(int)), n_bins=15, norm="l1"
+        )
+        found = expected_calibration_error(*scores.total(), scores.probability)
+        assert found == pytest.approx(float(expected), abs=5e-4)
+        for level in (26, 127, 230):  # a threshold of the map marks the pixels of that level and above
+            marked = odds >= logit((level - 0.5) / 254)
+            positives, negatives = scores.on_map()
+            if marked.any():
+                assert precision_at(positives, negatives, level) == pytest.approx(
+                    truth[marked].mean(), abs=max(5e-4, 1 / marked.sum())
+                )
+            assert recall_at(positives, negatives, level) == pytest.approx(marked[truth == 1].mean(), abs=5e-4)
+
+    @pytest.mark.parametrize("sureness", [1, 3])
+    def test_of_six_classes_too(self, sureness):
+        rng = np.random.default_rng(2)
+        names = tuple("abcdef")
+        labels = rng.choice(6, p=[0.5, 0.3, 0.15, 0.04, 0.009, 0.001], size=(512, 512)).astype(np.uint8)
+        logits = sureness * (rng.normal(size=(6, 512, 512)) + 2 * (np.arange(6)[:, None, None] == labels))
+        odds = network_log_odds(from_numpy(logits.astype(np.float32))[None])[0].numpy()
+        scores = build(odds, labels, tile=128, classes=names, scored=range(6))
+        shares = softmax(logits, axis=0)
+        for index, found in enumerate(average_precision(*scores.total(), scores.ties)):
+            exact = average_precision_score(labels.ravel() == index, shares[index].ravel())
+            assert found == pytest.approx(exact, abs=5e-4)
+
+    def test_parts_with_their_own_levels_add_up_as_exactly(self):
+        rng = np.random.default_rng(8)
+        truth = (rng.random((512, 512)) < 0.1).astype(np.uint8)
+        odds = logits_of(rng, truth, "3 x too sure")
+        halves = [
+            build(odds[None, cut], truth[cut], tile=128, row=cut.start, classes=BINARY, scored=(1,))
+            for cut in (slice(0, 256), slice(256, 512))
+        ]
+        assert not np.array_equal(halves[0].levels, halves[1].levels)
+        both = Scores.merge(halves)
+        exact = average_precision_score(truth.ravel(), odds.ravel())
+        assert average_precision(*both.total(), both.ties) == pytest.approx(exact, abs=5e-4)
+        assert both.select(range(8)).tiles == halves[0].tiles
+
+    def test_a_tile_takes_no_more_than_four_kilobytes_a_class(self):
+        rng = np.random.default_rng(1)
+        truth = (rng.random((1024, 1024)) < 0.3).astype(np.uint8)
+        scores = build(logits_of(rng, truth, "calibrated")[None], truth, tile=128, classes=BINARY, scored=(1,))
+        assert (scores.positives.nbytes + scores.negatives.nbytes) / len(scores) < 4096

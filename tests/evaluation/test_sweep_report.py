@@ -2,11 +2,11 @@
 
 import math
 import statistics
+from dataclasses import dataclass
 
 import pytest
 from scipy import stats
 
-from kdcore.evaluation.compare import Comparison, Difference
 from kdcore.evaluation.sweep_report import (
     compare_spreads,
     confirmation_in_words,
@@ -18,6 +18,8 @@ from kdcore.evaluation.sweep_report import (
     top_share,
     what_differs,
 )
+from kdcore.evaluation.uncertainty import Difference
+from kdcore.evaluation.verdicts import Verdict
 from kdcore.runs.sweep_claims import Claims
 from kdcore.runs.sweep_confirm import best_trial, planned_confirmation
 from kdcore.runs.sweep_trials import TrialRecord
@@ -212,9 +214,18 @@ class TestTheBest:
         assert planned_confirmation(sweep) == plan
 
 
-def comparison(mean: float, low: float, high: float, verdict: str, seeds: int = 3) -> Comparison:
-    points = Difference(mean, low, high)
-    return Comparison(points, points, points, None, None, verdict, "", seeds, 16, 0.95, seeds > 1, None)
+@dataclass(frozen=True)
+class Compared:
+    """What the words need of a comparison."""
+
+    mean_ap_points: Difference
+    verdict: Verdict
+    seeds: int
+    confidence: float = 0.95
+
+
+def comparison(mean: float, low: float, high: float, verdict: Verdict, seeds: int = 3) -> Compared:
+    return Compared(Difference(mean, low, high), verdict, seeds)
 
 
 class TestConfirmation:
@@ -231,24 +242,24 @@ class TestConfirmation:
         assert (best, default) == ("alpha 0", "temperature 2, alpha 0.5")
 
     def test_that_succeeds(self):
-        assert confirmation_in_words(comparison(1.5, 0.4, 2.6, "better"), *self.PAIR) == (
+        assert confirmation_in_words(comparison(1.5, 0.4, 2.6, Verdict.BETTER), *self.PAIR) == (
             "Confirmed: the best setting (temperature 3.16, alpha 0.712) against the default (temperature 2, alpha 0.5): "
             "+1.50 points of mean AP (95 % interval +0.40 to +2.60, 3 fresh seeds, test split)."
         )
 
     def test_that_fails(self):
-        words = confirmation_in_words(comparison(-1.5, -2.6, -0.4, "worse"), *self.PAIR)
+        words = confirmation_in_words(comparison(-1.5, -2.6, -0.4, Verdict.WORSE), *self.PAIR)
         assert words.startswith("Not confirmed, it is worse: ")
         assert words.endswith("Use the default.")
-        words = confirmation_in_words(comparison(0.1, -1, 1.2, "no detectable difference"), *self.PAIR)
-        assert words.startswith("Not confirmed, no difference could be detected: ")
+        words = confirmation_in_words(comparison(0.1, -1, 1.2, Verdict.SAME), *self.PAIR)
+        assert words.startswith("Not confirmed, no detectable difference: ")
 
     def test_with_one_seed_confirms_nothing(self):
-        words = confirmation_in_words(comparison(9, 8, 10, "no detectable difference", seeds=1), *self.PAIR)
+        words = confirmation_in_words(comparison(9, 8, 10, Verdict.TOO_EARLY, seeds=1), *self.PAIR)
         assert words.startswith("One seed cannot confirm anything")
 
     def test_on_one_tile_says_so(self):
-        words = confirmation_in_words(comparison(1, math.nan, math.nan, "no detectable difference"), *self.PAIR)
+        words = confirmation_in_words(comparison(1, math.nan, math.nan, Verdict.TOO_EARLY), *self.PAIR)
         assert words == "The test split is too small to confirm anything: label more of it."
 
 

@@ -11,6 +11,8 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
+from rasterio.control import GroundControlPoint
 from rio_cogeo.cogeo import cog_validate
 
 from kdcore.cli.predict import Speed
@@ -269,6 +271,42 @@ def test_a_raster_without_a_place_is_mapped_in_pixels(tmp_path):
         assert dataset.crs is None
     with pytest.raises(DataError, match="does not say where it lies"):
         predict(raster, tmp_path / "other", Known(first_band), polygons="geojson")
+
+
+def test_a_local_system_is_kept_and_measured(tmp_path):
+    """200 x 300 px of a quarter square metre; nobody knows their longitude."""
+    local = 'LOCAL_CS["Local",UNIT["metre",1]]'
+    raster = write_raster(tmp_path / "in.tif", noise(1, 200, 300), crs=local, west=0, north=100)
+    prediction = predict(raster, tmp_path / "out", Known(first_band, metres=0.5), polygons="gpkg")
+    with rasterio.open(prediction.map("classes")) as dataset:
+        assert dataset.crs.to_wkt().startswith("LOCAL_CS")
+        assert dataset.transform == Affine(0.5, 0, 0, 0, -0.5, 100)
+    classes = json.loads(prediction.manifest.read_bytes())["classes"]
+    assert sum(facts["hectares"] for facts in classes.values()) == pytest.approx(200 * 300 * 0.25 / 10_000)
+    with pytest.raises(DataError, match="does not say where it lies on Earth"):
+        predict(raster, tmp_path / "other", Known(first_band), polygons="geojson")
+
+
+def test_ground_control_points_place_the_map(tmp_path):
+    grid = Affine.translation(500_000, 5_000_000) @ Affine.rotation(30) @ Affine.scale(0.5, -0.5)
+    corners = [(row, column) for row in (0, 64) for column in (0, 64)]
+    points = [GroundControlPoint(row=y, col=x, x=(grid @ (x, y))[0], y=(grid @ (x, y))[1]) for y, x in corners]
+    with rasterio.open(
+        tmp_path / "in.tif", "w", driver="GTiff", width=64, height=64, count=1, dtype="uint8", gcps=points, crs=UTM
+    ) as file:
+        file.write(noise(1, 64, 64))
+    prediction = predict(tmp_path / "in.tif", tmp_path / "out", Known(first_band, metres=0.5), polygons="geojson")
+    with rasterio.open(prediction.map("classes")) as dataset:
+        assert dataset.crs.to_epsg() == 32633
+        np.testing.assert_allclose(tuple(dataset.transform), tuple(grid), atol=1e-6)
+
+
+def test_pixels_of_a_degree_are_refused_with_and_without_resampling(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 90, 180), crs="EPSG:4326", west=-90, north=45, resolution=1.0)
+    for resample in (True, False):
+        with pytest.raises(DataError, match=r"its pixels are 1\.1\d*e\+05 m large"):
+            predict(raster, tmp_path / "out", Known(first_band, metres=0.5), source={"resample": resample})
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

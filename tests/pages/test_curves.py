@@ -115,7 +115,7 @@ class TestAnswer:
 
     def test_of_one_seed_says_that_nothing_is_sure(self, open_page, studies):
         words = words_of(open_page("curves", study="hostile"))
-        assert "one seed only, so nothing here is sure" in words
+        assert "one seed only, so it is too early to say" in words
         assert "Thin lines" not in words
 
 

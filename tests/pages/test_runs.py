@@ -56,6 +56,18 @@ def test_two_chosen_studies_stand_side_by_side(workspace, open_page):
     assert "tested on different data" in words_of(at)
 
 
+def test_several_studies_are_judged_as_a_family(workspace, open_page):
+    for name, p in (("town", 0.03), ("hostile", 0.2)):
+        file = workspace / name / "report.json"
+        report = json.loads(file.read_text())
+        report["comparison"] |= {"p": p, "verdict": "better" if p < 0.05 else "no detectable difference"}
+        file.write_text(json.dumps(report))
+    table = open_page("runs", studies="town,hostile").dataframe[1].value
+    assert table["town"]["Verdict"] == "better"
+    row = "Verdict among these studies (Holm, exploratory)"  # 2 * 0.03 is more than 0.05
+    assert (table["town"][row], table["hostile"][row]) == ("no detectable difference", "no detectable difference")
+
+
 def test_archiving_hides_a_study_until_it_is_asked_for(workspace, open_page):
     at = open_page("runs", studies="town")
     button(at, "Archive").click().run()

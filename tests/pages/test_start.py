@@ -22,6 +22,46 @@ def test_the_verdict_is_told_as_it_was_found(workspace, open_page):
     assert sentence in words_of(open_page("start"))
 
 
+def compared(workspace, **values):
+    """Change the recorded comparison."""
+    file = workspace / "town/report.json"
+    report = json.loads(file.read_text())
+    report["comparison"] |= values
+    file.write_text(json.dumps(report))
+    return report["comparison"]
+
+
+def test_iou_has_a_badge_of_its_own_where_it_says_something_else(workspace, open_page):
+    verdicts = {"mean_ap": "better", "mean_iou": "worse", "mean_boundary_iou": "better"}
+    found = compared(workspace, verdict="better", verdicts=verdicts)
+    words = words_of(open_page("start"))
+    assert "Better]" in words
+    assert "mean IoU: worse]" in words
+    assert "Boundary IoU:" not in words.split("Better]")[1].split(found["sentence"])[0]
+
+
+def test_a_metric_without_interval_has_no_badge(workspace, open_page):
+    verdicts = {"mean_ap": "better", "mean_iou": "too early to say", "mean_boundary_iou": "better"}
+    unknown = {"mean": 1.0, "low": None, "high": None}
+    compared(workspace, verdict="better", verdicts=verdicts, mean_iou_points=unknown)
+    assert "mean IoU: too early to say" not in words_of(open_page("start"))
+
+
+def test_what_the_interval_does_not_cover_stands_beside_the_verdict(workspace, open_page):
+    basis = compared(workspace)["basis"]
+    assert "It does not cover the choice of the labelled places" in basis
+    assert basis in words_of(open_page("start"))
+
+
+def test_a_report_of_an_earlier_version_still_has_its_verdict(workspace, open_page):
+    file = workspace / "town/report.json"
+    report = json.loads(file.read_text())
+    for name in ("verdicts", "basis", "classes", "ground", "p", "needed", "equivalence_margin"):
+        del report["comparison"][name]
+    file.write_text(json.dumps(report))
+    assert report["comparison"]["sentence"] in words_of(open_page("start"))
+
+
 def test_a_study_without_measured_speed_says_so(workspace, open_page):
     file = workspace / "town/report.json"
     report = json.loads(file.read_text())

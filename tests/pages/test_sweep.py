@@ -381,7 +381,7 @@ class TestActions:
         assert [id for id, _ in launched] == ["first"]
 
     def test_the_confirmation_is_shown_with_its_sentence(self, sweep, open_page):
-        words = "Not confirmed, no difference could be detected: the best setting against the default."
+        words = "Not confirmed, no detectable difference: the best setting against the default."
         compared = {"verdict": "no detectable difference"}
         write_json(sweep.path / "confirm/report.json", {"comparison": compared, "sentence": words})
         at = open_page("sweep", sweep="first")

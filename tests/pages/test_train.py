@@ -138,12 +138,33 @@ class TestRecipe:
         at = open_page("train", data=town)
         recipe = at.segmented_control(key="recipe")
         assert (recipe.value, at.select_slider(key="alpha").value) == ("classic", RECIPES["classic"].alpha)
-        at.number_input(key="labels").set_value(25).run()
+        at.selectbox(key="data").set_value("demo").run()
         assert at.segmented_control(key="recipe").value == "unlabelled"
         assert at.select_slider(key="alpha").value == RECIPES["unlabelled"].alpha
-        at.segmented_control(key="recipe").set_value("features").run()
-        at.number_input(key="labels").set_value(100).run()
-        assert at.segmented_control(key="recipe").value == "features"
+        at.segmented_control(key="recipe").set_value("channel-wise").run()
+        at.selectbox(key="data").set_value(town).run()
+        assert at.segmented_control(key="recipe").value == "channel-wise"
+
+    def test_that_is_recommended_is_not_to_leave_labels_unused(self, workspace, open_page):
+        at = open_page("train", data=str(StudyFolder(workspace / "town").collection))
+        at.number_input(key="labels").set_value(25).run()
+        assert "Unlabelled" in at.segmented_control(key="recipe").options
+        assert at.segmented_control(key="recipe").value == "classic"
+        assert "share of the labels under" not in words_of(at)
+
+    def test_of_an_address_with_a_share_of_the_labels_is_kept(self, workspace, open_page, started):
+        town = str(StudyFolder(workspace / "town").collection)
+        at = open_page("train", data=town, labels="25", recipe="Unlabelled")
+        button(at, "Launch").click().run()
+        settings = Workspace().study(started[0]).settings
+        assert (settings.labels, settings.recipe) == (0.25, RECIPES["unlabelled"])
+
+    def test_of_an_old_address_is_found_under_its_new_name(self, workspace, open_page, started):
+        at = open_page("train", recipe="Features")
+        assert at.segmented_control(key="recipe").value == "channel-wise"
+        assert "'features' is called 'channel-wise' now" in words_of(at)
+        button(at, "Launch").click().run()
+        assert Workspace().study(started[0]).settings.recipe == RECIPES["channel-wise"]
 
     def test_that_is_recommended_leaves_the_knobs_of_the_address_alone(self, workspace, open_page):
         at = open_page("train", temperature="6", alpha="0.3")

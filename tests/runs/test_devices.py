@@ -4,7 +4,7 @@ import pytest
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.runs import devices
-from kdcore.runs.devices import available_cores, gpus, kind_of, take
+from kdcore.runs.devices import gpus, kind_of, take
 from kdcore.settings import Hardware
 
 
@@ -102,21 +102,3 @@ def test_auto_means_what_the_machine_has(monkeypatch):
 def test_a_torch_without_cuda_uses_no_gpu(monkeypatch):
     monkeypatch.setattr(devices, "version", lambda name: "2.14.1+cpu")
     assert gpus() == []
-
-
-def test_cores_are_those_of_this_process():
-    everything = os.sched_getaffinity(0)
-    assert 1 <= available_cores() <= len(everything)
-    try:
-        os.sched_setaffinity(0, {min(everything)})
-        assert available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, everything)
-
-
-@pytest.mark.parametrize(("text", "cores"), [("150000 100000", 2), ("max 100000", 64), ("50000 100000", 1)])
-def test_a_container_with_a_quota_has_fewer_cores(monkeypatch, tmp_path, text, cores):
-    (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda process: set(range(64)))
-    monkeypatch.setattr(devices, "Path", lambda *parts: tmp_path / "cpu.max")
-    assert available_cores() == cores

@@ -77,6 +77,14 @@ def test_with_equal_seconds_the_student_alone_takes_as_long_as_the_distilled_one
     assert forecast(nobody, measured_costs([before])).seconds == pytest.approx(30 + 4 * 6)
 
 
+def test_the_student_with_all_labels_takes_as_long_as_the_student_alone(tmp_path):
+    before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
+    costs = measured_costs([before])
+    assert forecast(settings(labels=0.25), costs) == Forecast(pytest.approx(74 + 12), True, True)
+    assert forecast(settings(labels=0.25, upper_bound=False), costs).seconds == pytest.approx(74)
+    assert forecast(settings(labels=0.25, match="seconds"), costs).seconds == pytest.approx(94 + 32)
+
+
 def test_what_ran_elsewhere_or_is_broken_does_not_count(tmp_path):
     before = measured(tmp_path, {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16})
     assert not measured_costs([StudyFolder(before.path, read_only=True)]).alone

@@ -3,7 +3,7 @@
 import pytest
 
 from kdcore.errors import RunError
-from kdcore.runs.plan import planned_runs, read_alone_steps, with_steps
+from kdcore.runs.plan import arm_of, planned_runs, read_alone_steps, with_steps
 from kdcore.runs.progress import measure_progress
 from kdcore.settings import Budget, TeacherSettings
 from tests.conftest import TINY
@@ -18,6 +18,20 @@ def names(settings):
 
 def test_the_student_alone_comes_before_the_distilled_one():
     assert names(tiny_study(seeds=(3, 4))) == ["teacher-s0", "alone-s3", "distilled-s3", "alone-s4", "distilled-s4"]
+
+
+def test_fewer_labels_for_the_students_bring_a_student_with_all_of_them():
+    few = tiny_study(seeds=(3, 4), labels=0.25)
+    with_it = ["teacher-s0", "alone-s3", "distilled-s3", "all-labels-s3", "alone-s4", "distilled-s4", "all-labels-s4"]
+    assert names(few) == with_it
+    assert names(few.model_copy(update={"upper_bound": False})) == [name for name in with_it if "all" not in name]
+    assert [arm_of(name) for name in with_it[:4]] == ["teacher", "alone", "distilled", "all_labels"]
+
+
+def test_the_student_with_all_labels_takes_the_steps_of_the_student_alone():
+    """Labels are the only thing in which the two differ."""
+    steps = {run.name: run.steps for run in planned_runs(tiny_study(budget=BUDGET, labels=0.25), 160)}
+    assert (steps["alone-s0"], steps["all-labels-s0"], steps["distilled-s0"]) == (160, 160, 100)
 
 
 def test_a_teacher_that_is_not_one_network_as_it_is_gets_a_run_of_its_own():
@@ -43,6 +57,8 @@ def test_progress_counts_the_measured_steps(tmp_path):
     assert measure_progress(settings, tmp_path / "runs", False).steps == 300
     (tmp_path / "steps.json").write_text('{"alone": 160, "distilled": 100}')
     assert measure_progress(settings, tmp_path / "runs", False).steps == 360
+    few = settings.model_copy(update={"labels": 0.25})
+    assert measure_progress(few, tmp_path / "runs", False).steps == 520
 
 
 def test_a_broken_file_of_steps_is_named(tmp_path):

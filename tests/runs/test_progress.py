@@ -114,6 +114,17 @@ def test_other_seeds_of_an_arm_are_averaged(measure, settings):
     assert progress.measured
 
 
+def test_the_student_with_all_labels_costs_what_the_student_alone_does(measure, settings):
+    progress = measure(
+        of=settings.model_copy(update={"labels": 0.25}),
+        teacher_s0=finished(300.0, 300.0),
+        alone_s0=finished(100.0, 100.0),
+        distilled_s0=finished(200.0, 200.0),
+    )
+    assert progress.seconds_left == pytest.approx(100.0)
+    assert progress.measured
+
+
 def test_it_counts_down_between_two_words_of_the_run(measure, monkeypatch):
     before = measure(
         teacher_s0=finished(100.0, 100.0),

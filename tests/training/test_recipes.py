@@ -23,7 +23,7 @@ OTHERS = {
     "channels alone": Recipe(distillation="channel", temperature=4, mix="cutmix"),
 }
 TERMS = {
-    "features": {"channels"},
+    "channel-wise": {"channels"},
     "decoder features": {"features"},
 }
 

@@ -70,6 +70,8 @@ def test_with_alpha_zero_every_recipe_is_without_its_teacher(name):
 def test_a_share_of_the_labels_equal_time_and_a_stronger_teacher_arrive():
     settings = chosen(labels=10, match="seconds", teacher_seeds=3, teacher_flips=True, views="one").settings()
     assert (settings.labels, settings.match) == (0.1, "seconds")
+    assert settings.trains_all_labels
+    assert not chosen(labels=10, upper_bound=False).settings().trains_all_labels
     assert settings.hardware.cache_views == "one"
     assert (settings.teacher.seeds, settings.teacher.flips) == ((0, 1, 2), True)
 

@@ -7,6 +7,7 @@ from sklearn.metrics import auc, average_precision_score
 
 from kdcore.evaluation.bands import RECALLS, study_curves
 from kdcore.evaluation.calibration import calibration
+from kdcore.evaluation.levels import GRID
 from kdcore.evaluation.operating import MEAN, OperatingPoint
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
@@ -67,9 +68,9 @@ def markers(figure):
 class TestArms:
     def test_are_told_apart_by_colour_by_dash_and_by_marker(self):
         for look in (ARM_COLOURS, ARM_DASHES, ARM_SYMBOLS, ARM_NAMES):
-            assert look.keys() == {"teacher", "alone", "distilled"}
-            assert len(set(look.values())) == 3
-        assert len({key_html(arm).split(";", 4)[-1] for arm in ARM_NAMES}) == 3
+            assert look.keys() == {"teacher", "alone", "distilled", "all_labels"}
+            assert len(set(look.values())) == 4
+        assert len({key_html(arm).split(";", 4)[-1] for arm in ARM_NAMES}) == 4
 
     @pytest.mark.parametrize("ground", ["#FFFFFF", "#12151B"])
     def test_stand_out_on_a_light_and_on_a_dark_page(self, ground):
@@ -88,16 +89,16 @@ class TestDrawnCurve:
     @pytest.mark.parametrize("view", [0, 2, 4])
     def test_has_average_precision_as_its_area(self, curves, view):
         for arm in curves.arms.values():
-            for positives, negatives in zip(arm.positives, arm.negatives, strict=True):
+            for positives, negatives in zip(*arm.fine, strict=True):
                 recall, precision, _ = drawn_curve(positives, negatives, view)
                 pixels = np.concatenate([positives[view], negatives[view]])
-                truth, levels = np.repeat([1, 0], 256), np.tile(np.arange(256), 2)
+                truth, levels = np.repeat([1, 0], len(GRID)), np.tile(np.arange(len(GRID)), 2)
                 ap = average_precision_score(truth, levels, sample_weight=pixels)
                 assert auc(recall, precision) == pytest.approx(ap, abs=0.005)
 
     def test_keeps_what_the_eye_can_see_and_drops_the_rest(self, curves):
         arm = curves.arms["teacher"]
-        recall, precision, threshold = drawn_curve(arm.positives[0], arm.negatives[0], 0)
+        recall, precision, threshold = drawn_curve(arm.fine[0][0], arm.fine[1][0], 0)
         assert recall[0] == 0
         assert recall[-1] == 1
         assert (np.diff(recall) >= 0).all()
@@ -106,8 +107,8 @@ class TestDrawnCurve:
         assert recall.dtype == precision.dtype == np.float32
 
     def test_of_a_few_surest_pixels_begins_with_a_step(self):
-        positives, negatives = np.zeros((2, 1, 256), dtype=np.int64)
-        positives[0, [254, 0]], negatives[0, [254, 0]] = (40, 60), (10, 90)
+        positives, negatives = np.zeros((2, 1, len(GRID)), dtype=np.int64)
+        positives[0, [-1, 0]], negatives[0, [-1, 0]] = (40, 60), (10, 90)
         recall, precision, threshold = drawn_curve(positives, negatives, 0)
         np.testing.assert_allclose(recall, [0, 0, 0.4, 0.4, 1], atol=1e-6)
         np.testing.assert_allclose(precision[[0, 2]], 0.8)
@@ -116,13 +117,13 @@ class TestDrawnCurve:
 
     def test_of_a_class_that_does_not_occur_is_empty(self, odd):
         arm = odd.arms["alone"]
-        assert all(len(part) == 0 for part in drawn_curve(arm.positives[0], arm.negatives[0], 2))
+        assert all(len(part) == 0 for part in drawn_curve(arm.fine[0][0], arm.fine[1][0], 2))
 
 
 class TestPrecisionRecall:
     def test_shows_each_arm_with_its_colour_dash_and_marker(self, curves):
         figure = precision_recall_figure(curves, 2, curves.points(2, curves.chosen_levels(2)))
-        for arm, name in ARM_NAMES.items():
+        for arm, name in ((arm, ARM_NAMES[arm]) for arm in curves.arms):
             (legend,) = traces(figure, name=name)
             (point,) = traces(figure, legendgroup=arm, mode="markers")
             assert legend.line.color == point.marker.color == ARM_COLOURS[arm]
@@ -134,7 +135,7 @@ class TestPrecisionRecall:
             points = curves.points(view, curves.chosen_levels(view))
             found = markers(precision_recall_figure(curves, view, points))
             for arm, measured in curves.arms.items():
-                recall, precision, _ = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), view)
+                recall, precision, _ = drawn_curve(*measured.pooled, view)
                 x, y = found[arm]
                 assert np.interp(x, recall, precision) == pytest.approx(y, abs=0.005)
 
@@ -205,7 +206,8 @@ class TestDifferences:
         [
             ((1.84, 0.61, 3.02), "+1.8 (0.6 to 3.0)"),
             ((-1.84, -3.02, 0.61), "−1.8 (−3.0 to 0.6)"),
-            ((-0.01, -0.04, 0.04), "+0.0 (0.0 to 0.0)"),
+            ((-0.01, -0.04, 0.04), "−0.01 (−0.04 to 0.04)"),
+            ((0.2, 0.004, 0.4), "+0.20 (0.00 to 0.40)"),
             ((1.84, float("nan"), float("nan")), "+1.8"),
             ((float("nan"),) * 3, "not known"),
         ],
@@ -219,6 +221,10 @@ class TestDifferences:
         colours = [t.marker.color for t in difference_figure(rows).data if t.mode == "markers"]
         assert symbols == ["diamond", "diamond", "circle"]
         assert colours == [ARM_COLOURS["distilled"], ARM_COLOURS["alone"], "#fff"]
+
+    def test_are_not_filled_where_the_interval_is_printed_with_0(self):
+        assert not Row("up", 0.2, 0.004, 0.4, True).sure
+        assert Row("up", 0.2, 0.006, 0.4, True).sure
 
     def test_of_one_seed_are_never_sure(self):
         figure = difference_figure([Row("up", 2, 1, 3, True)], covers_seeds=False)
@@ -301,7 +307,7 @@ class TestQuality:
 
     def test_figure_has_a_point_with_whiskers_for_every_arm_and_row(self, curves):
         figure = quality_figure(curves)
-        for arm, name in ARM_NAMES.items():
+        for arm, name in ((arm, ARM_NAMES[arm]) for arm in curves.arms):
             (trace,) = traces(figure, name=name)
             assert trace.x[0] == pytest.approx(100 * curves.arms[arm].ap[MEAN, 0])
             assert trace.x[0] - trace.error_x.arrayminus[0] == pytest.approx(100 * curves.arms[arm].ap[MEAN, 1])
@@ -310,7 +316,7 @@ class TestQuality:
 
 class TestCalibration:
     def test_shows_what_is_said_against_what_is_right(self, curves):
-        arms = {arm: calibration(a.positives, a.negatives, 2) for arm, a in curves.arms.items()}
+        arms = {arm: calibration(*a.fine, 2) for arm, a in curves.arms.items()}
         figure = reliability_figure(arms)
         (trace,) = traces(figure, name="Teacher")
         known = np.isfinite(arms["teacher"].probability)

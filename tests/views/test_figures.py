@@ -37,6 +37,7 @@ def figure(tiny_study):
 class TestLearning:
     def test_has_loss_and_validation_of_each_run(self, figure):
         assert {name: len(traces(figure, name)) for name in ARM_NAMES.values()} == {
+            "Student with all labels": 0,
             "Teacher": 2,
             "Student alone": 4,
             "Distilled student": 4,
@@ -52,7 +53,7 @@ class TestLearning:
 
     def test_names_each_arm_once_in_the_legend(self, figure):
         shown = [trace.name for trace in figure.data if trace.showlegend]
-        assert sorted(shown) == sorted(ARM_NAMES.values())
+        assert shown == ["Teacher", "Student alone", "Distilled student"]
 
     def test_of_nothing_is_an_empty_figure(self):
         assert len(learning_figure({"alone": [[]]}).data) == 2
@@ -77,13 +78,13 @@ def test_arms_keep_their_colours(figures):
 
 def test_arms_can_be_told_apart_without_colours():
     for looks in (ARM_DASHES, ARM_SYMBOLS, ARM_NAMES, ARM_COLOURS):
-        assert set(looks) == {"teacher", "alone", "distilled"}
-        assert len(set(looks.values())) == 3
+        assert set(looks) == {"teacher", "alone", "distilled", "all_labels"}
+        assert len(set(looks.values())) == 4
 
 
 def test_curves_lie_between_nothing_and_all(figures):
     drawn = [trace for trace in figures["curves"].data if trace.name in ARM_NAMES.values() and trace.x is not None]
-    assert {trace.name for trace in drawn} == set(ARM_NAMES.values())
+    assert {trace.name for trace in drawn} == {"Teacher", "Student alone", "Distilled student"}
     for trace in drawn:
         for values in (trace.x, trace.y):
             known = np.array(values, dtype=float)

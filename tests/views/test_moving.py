@@ -48,7 +48,7 @@ def test_every_arm_has_its_curve_its_seeds_and_its_band(curves):
     option = moving_curves(curves, [2])
     for arm, measured in curves.arms.items():
         curve = series(option, "curve")[f"2 {arm}"]
-        recall, precision, threshold = drawn_curve(measured.positives.sum(axis=0), measured.negatives.sum(axis=0), 2)
+        recall, precision, threshold = drawn_curve(*measured.pooled, 2)
         np.testing.assert_allclose(curve["data"], 100 * np.stack([recall, precision, threshold], axis=1), atol=0.006)
         assert curve["lineStyle"]["color"] == ARM_COLOURS[arm]
         seeds = [name for name in series(option, "seed") if name.startswith(f"2 {arm}")]
@@ -56,7 +56,7 @@ def test_every_arm_has_its_curve_its_seeds_and_its_band(curves):
         low, high = (np.array(series(option, kind)[f"2 {arm}"]["data"]) for kind in ("low", "high"))
         np.testing.assert_allclose(low[:, 0], 100 * RECALLS, atol=0.006)
         np.testing.assert_allclose([low[:, 1], low[:, 1] + high[:, 1]], 100 * measured.band[2], atol=0.02)
-    assert [entry["name"] for entry in option["legend"]["data"]] == list(ARM_NAMES.values())
+    assert [entry["name"] for entry in option["legend"]["data"]] == [ARM_NAMES[arm] for arm in curves.arms]
 
 
 def test_side_by_side_has_a_panel_for_each_class_and_the_mean(curves):

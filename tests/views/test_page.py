@@ -19,6 +19,7 @@ from kdcore.settings import CollectionSettings, SplitSettings
 from kdcore.views.page import pick_tiles, picture_rows, write_page
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 from tests.conftest import write_collection
+from tests.log_odds import map_table
 from tests.synthetic_study import make_study
 
 VIRTUAL = ("br", "img", "input", "meta", "link", "hr", "col")
@@ -119,7 +120,7 @@ def test_it_tells_what_made_the_teacher_stronger_and_what_the_students_had(tiny_
     text = Page(write_page(study, written[0] | {"arms": arms})).text
     assert "Best checkpoint 80.0 –" in text
     assert "Eight views 82.3 +2.30" in text
-    assert "The students had 10.0 % of the train part's labels" in text
+    assert "the teacher had all labels (the students 10.0 % of them)" in text
     assert "The student alone took 1,234 steps and the distilled student 6" in text
 
 
@@ -158,9 +159,11 @@ def test_places_are_easy_typical_and_hard():
     confusion = np.zeros((10, 2, 2), dtype=np.int64)
     confusion[:, 0, 0], confusion[:, 0, 1] = 40, 10
     confusion[:, 1, 1], confusion[:, 1, 0] = right - 40, 90 - right
-    histogram = np.zeros((10, 1, 256), dtype=np.int64)
+    histogram = np.zeros((10, 1, 255), dtype=np.uint8)
     tiles = tuple(("s", 0, 32 * index) for index in range(10))
-    scores = Scores(("a", "b"), (1,), tiles, histogram, histogram, confusion, np.zeros((10, 2, 2), dtype=np.int64))
+    scores = Scores(
+        ("a", "b"), (1,), tiles, *map_table(), histogram, histogram, confusion, np.zeros((10, 2, 2), dtype=np.int64)
+    )
     picked = {name: int(right[index]) for name, index in pick_tiles(scores)}
     assert picked == {"easy": 90, "typical": 70, "hard": 55}
 

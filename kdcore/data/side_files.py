@@ -1,0 +1,60 @@
+"""Files beside a raster that GDAL reads with it: only those that hold what they show themselves.
+
+An overview or mask may be a virtual raster, and the metadata of a file, inside it or beside it, may name another file as its
+overviews. Either can replace the pixels that are read by those of another file, or of an address.
+"""
+
+from itertools import product
+from pathlib import Path
+
+import rasterio
+
+from kdcore.errors import DataError
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PIXELS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk")  # behind the whole name
+TEXTS = (".aux.xml", ".aux")  # likewise
+BESIDE = (".aux", ".aux.xml", ".imd", ".rpb", ".prj", ".tab", ".wld", ".tfw", ".tifw", ".tiffw", ".jgw", ".jpgw", ".pgw", ".pngw", ".j2w", ".jp2w")  # fmt: skip
+
+
+def check_side_files(path: Path) -> None:
+    """Refuse what lies beside a raster and could be something else than it seems; before the raster is opened.
+
+    Raises:
+        DataError: a pipe or device, or an overview or mask that is no TIFF; names the file.
+    """
+    stem = path.with_suffix("")
+    for base, end in (*product((path,), (*PIXELS, *TEXTS)), *product((stem,), BESIDE)):
+        for side in (Path(f"{base}{end}"), Path(f"{base}{end.upper()}")):
+            if not side.exists():
+                continue
+            if not side.is_file():
+                raise DataError(
+                    f"{side}: is no regular file but would be read together with {path.name}. Remove it or rename it."
+                )
+            if end in PIXELS and not starts_as_tiff(side):
+                raise DataError(
+                    f"{side}: is no TIFF, so it may show the pixels of other files or addresses in place of those of {path.name}. "
+                    f"Remove it; `gdaladdo -ro {path.name}` makes overviews anew."
+                )
+
+
+def starts_as_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF does."""
+    with path.open("rb") as file:
+        return file.read(4) in TIFF
+
+
+def check_overviews(path: Path, dataset: rasterio.DatasetReader) -> None:
+    """Refuse a raster whose metadata name another file as its overviews; before any pixel is read.
+
+    Raises:
+        DataError: names the other file.
+    """
+    named = {key.upper(): value for key, value in dataset.tags(ns="OVERVIEWS").items()}  # GDAL takes any case
+    elsewhere = named.get("OVERVIEW_FILE")
+    if elsewhere is not None:
+        raise DataError(
+            f"{path}: its metadata name {elsewhere[:200]!r} as its overviews, whose pixels would be shown in place of its own. "
+            f"Remove the item OVERVIEW_FILE (it stands in the file or in {path.name}.aux.xml), or write the raster anew with `gdal_translate`."
+        )

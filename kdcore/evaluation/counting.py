@@ -1,0 +1,266 @@
+"""From log-odds and labels of windows to the counts of `kdcore.evaluation.scores`, in bounded memory.
+
+The first two million pixels are held back: the levels of each class are chosen from them, then they are counted like all others.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from kdcore.errors import DataError
+from kdcore.evaluation.boundaries import boundary_band
+from kdcore.evaluation.levels import CODES, NODATA, Coding, Floats, Levels, choose_borders
+from kdcore.evaluation.scores import (
+    Counts,
+    Integers,
+    Scores,
+    Singles,
+    Tile,
+    check_classes,
+    compact,
+    stack_tables,
+)
+
+_HELD_BACK = 1 << 21  # pixels
+
+
+class ScoresBuilder:
+    """Counts windows one after another.
+
+    Args:
+        classes: names of all C classes.
+        scored: indices of the K classes that have a probability map: (0, ..., C-1), or (1,) of two classes.
+        tile: side of a tile, px.
+
+    Raises:
+        DataError: `scored` does not fit `classes`.
+    """
+
+    def __init__(self, classes: Sequence[str], scored: Sequence[int], *, tile: int = 128) -> None:
+        self.classes, self.scored, self.tile = tuple(classes), tuple(scored), tile
+        check_classes(self.classes, self.scored)
+        self._tiles: list[Tile] = []
+        self._kept: list[NDArray[np.bool_]] = []  # for each window, which of its tiles hold a scored pixel
+        self._matrices: list[tuple[Integers, Integers]] = []
+        self._waiting: list[tuple[Singles, Levels]] = []
+        self._waiting_pixels = 0
+        self._codings: list[Coding] = []
+        self._starts: list[NDArray[np.intp]] = []
+        nothing = np.zeros((len(self.scored), 1), dtype=np.float32)
+        self._table: tuple[Singles, Singles, Singles] = (nothing - np.inf, nothing, nothing)
+        self._histograms: list[Counts] = []
+
+    def add_window(
+        self,
+        scene: str,
+        row: int,
+        column: int,
+        log_odds: NDArray[np.floating[Any]],
+        labels: Levels,
+        boundary_pixels: int,
+        *,
+        predicted: NDArray[np.integer[Any] | np.bool_] | None = None,
+    ) -> None:
+        """Cut a window into tiles and count each; boundaries are found in the whole window, so cuts make none.
+
+        Args:
+            scene: id of the scene.
+            row: first row of the window in the scene, a multiple of the tile's side.
+            column: first column, likewise.
+            log_odds: (K, H, W) ln p / (1 - p) of the scored classes; infinity is allowed.
+            labels: (H, W) index of the true class; 255 = not scored, where there is no label or no prediction.
+            boundary_pixels: width of the boundary band.
+            predicted: (H, W) index of the predicted class; without it the class of the highest log-odds (the first of
+                equals), or for one map where they are 0 or more.
+
+        Raises:
+            DataError: the window is not aligned to tiles, or shapes, types or values do not fit.
+        """
+        if row % self.tile or column % self.tile:
+            raise DataError(
+                f"{scene}: a window starts at row {row}, column {column}, which is no multiple of the tile ({self.tile})."
+            )
+        _check_arrays(log_odds, labels, predicted, len(self.scored), scene)
+        valid = labels != NODATA
+        truth = _known("label", labels, valid, self.classes, scene)
+        if predicted is None:
+            predicted = log_odds[0] >= 0 if len(log_odds) == 1 else log_odds.argmax(axis=0)
+        decided = _known("predicted label", predicted, valid, self.classes, scene)
+        bands = []
+        for index in range(len(self.classes)):
+            true_band = boundary_band(truth == index, valid, boundary_pixels)
+            decided_band = boundary_band(decided == index, valid, boundary_pixels)
+            bands.append((true_band & decided_band, true_band | decided_band))
+        cuts = _cuts(labels.shape, self.tile)
+        confusion = np.stack([_confusion(truth[cut], decided[cut], len(self.classes)) for cut in cuts])
+        boundary = np.array([[[np.count_nonzero(band[cut]) for band in pair] for pair in bands] for cut in cuts])
+        kept: NDArray[np.bool_] = np.asarray(confusion.any(axis=(1, 2)))
+        self._kept.append(kept)
+        self._matrices.append((confusion[kept], boundary[kept].astype(np.int64)))
+        self._tiles += [
+            (scene, row + rows.start, column + columns.start)
+            for (rows, columns), keep in zip(cuts, kept, strict=True)
+            if keep
+        ]
+        self._waiting.append((log_odds.astype(np.float32, copy=False), truth))
+        self._waiting_pixels += truth.size
+        if self._codings or self._waiting_pixels >= _HELD_BACK:
+            self._count_waiting()
+
+    def build(self) -> Scores:
+        """All tiles with at least one scored pixel, in the order in which they came.
+
+        Raises:
+            DataError: a tile was added twice.
+        """
+        self._count_waiting()
+        classes = len(self.classes)
+        nothing = np.zeros((0, 2, *self._table[0].shape), dtype=np.uint8)
+        confusion = [np.zeros((0, classes, classes), np.int64), *(some for some, _ in self._matrices)]
+        boundary = [np.zeros((0, classes, 2), np.int64), *(some for _, some in self._matrices)]
+        (levels, probability, ties), counts = _without_empty(self._table, np.concatenate([nothing, *self._histograms]))
+        return Scores(
+            self.classes,
+            self.scored,
+            tuple(self._tiles),
+            levels,
+            probability,
+            ties,
+            counts[:, 0],
+            counts[:, 1],
+            np.concatenate(confusion),
+            np.concatenate(boundary),
+        )
+
+    def _count_waiting(self) -> None:
+        """Count the windows that were held back, in levels that are chosen from them if there are none yet."""
+        if not self._codings and self._waiting:
+            chosen = [self._choose(index, number) for index, number in enumerate(self.scored)]
+            self._codings, self._starts = [coding for coding, _, _ in chosen], [starts for _, starts, _ in chosen]
+            self._table = stack_tables([table for _, _, table in chosen])
+        counted = len(self._histograms)
+        for (log_odds, truth), kept in zip(self._waiting, self._kept[counted:], strict=True):
+            self._histograms.append(self._count(log_odds, truth)[kept])
+        self._waiting = []
+
+    def _choose(self, index: int, number: int) -> tuple[Coding, NDArray[np.intp], tuple[Floats, Floats, Floats]]:
+        """Coding, first codes and table (lowest log-odds, probability, ties) of the levels of one scored class."""
+        scored = [truth != NODATA for _, truth in self._waiting]
+        odds = np.concatenate([some[index][valid] for (some, _), valid in zip(self._waiting, scored, strict=True)])
+        real = np.concatenate([truth[valid] == number for (_, truth), valid in zip(self._waiting, scored, strict=True)])
+        coding = Coding.fitting(odds)
+        codes = coding.encode(odds)
+        positives, negatives = (np.bincount(codes[side], minlength=CODES) for side in (real, ~real))
+        starts, lowest = choose_borders(positives, negatives, coding)
+        table = _levels_of_codes(starts)
+        above = odds >= np.take(
+            lowest.astype(np.float32), np.take(table, codes)
+        )  # a code may hold the border of two levels
+        halves = 2 * codes.astype(np.int32) + above
+        level = np.repeat(table.astype(np.intp), 2)
+        level[2 * starts[1:]] -= 1
+        found = np.bincount(halves[real], minlength=2 * CODES)
+        pixels, said, positive, squares = (
+            np.bincount(level, weights=values, minlength=len(starts))
+            for values in (
+                np.bincount(halves, minlength=2 * CODES),
+                np.bincount(halves, weights=expit(odds), minlength=2 * CODES),
+                found,
+                found.astype(np.float64) ** 2,
+            )
+        )
+        probability = np.divide(said, pixels, out=expit(lowest), where=pixels > 0)
+        return coding, starts, (lowest, probability, squares / np.maximum(positive, 1) ** 2)
+
+    def _count(self, log_odds: Singles, truth: Levels) -> Counts:
+        """Positives and negatives of a window's tiles by level, (tiles, 2, K, L)."""
+        lowest = self._table[0]
+        size = lowest.shape[1]
+        sides = np.where(truth == NODATA, np.uint16(2 * size), np.uint16(size))  # negatives, or a part that is cut off
+        cuts = _cuts(truth.shape, self.tile)
+        counts = np.empty((len(cuts), 2, len(log_odds), size), dtype=np.uint32)
+        for index, (number, coding, starts) in enumerate(zip(self.scored, self._codings, self._starts, strict=True)):
+            bins = np.take(_levels_of_codes(starts), coding.encode(log_odds[index]))
+            bins -= log_odds[index] < np.take(lowest[index], bins)  # a code may hold the border of two levels
+            bins += np.where(truth == number, np.uint16(0), sides)
+            for place, cut in enumerate(cuts):  # tile by tile, so that everything stays in the processor's cache
+                found = np.bincount(bins[cut].ravel(), minlength=2 * size)[: 2 * size]
+                counts[place, :, index] = found.reshape(2, size)
+        return compact(counts)
+
+
+def _levels_of_codes(starts: NDArray[np.intp]) -> NDArray[np.uint16]:
+    """The level of each of the 65,536 codes."""
+    return np.repeat(np.arange(len(starts), dtype=np.uint16), np.diff(starts, append=CODES))
+
+
+def _cuts(shape: tuple[int, ...], tile: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of a window's tiles, row by row; the last of a row or column may be smaller."""
+    height, width = shape
+    return [
+        (slice(row, min(row + tile, height)), slice(column, min(column + tile, width)))
+        for row in range(0, height, tile)
+        for column in range(0, width, tile)
+    ]
+
+
+def _without_empty(
+    table: tuple[Singles, Singles, Singles], counts: Counts
+) -> tuple[tuple[Singles, Singles, Singles], Counts]:
+    """The table and the counts without the levels in which no tile has a pixel."""
+    used: NDArray[np.bool_] = np.asarray(counts.any(axis=(0, 1)))  # (K, L)
+    used[~used.any(axis=1), 0] = True  # a class keeps one level
+    short = stack_tables([(row[0][some], row[1][some], row[2][some]) for *row, some in zip(*table, used, strict=True)])
+    kept = np.zeros((*counts.shape[:3], short[0].shape[1]), dtype=counts.dtype)
+    for index, some in enumerate(used):
+        kept[:, :, index, : some.sum()] = counts[:, :, index, some]
+    return short, kept
+
+
+def _confusion(truth: Levels, decided: Levels, size: int) -> Integers:
+    """Count pairs of true and predicted class, (C, C); 255 is counted nowhere."""
+    cells = np.where(truth == NODATA, np.uint16(size * size), np.multiply(truth, size, dtype=np.uint16) + decided)
+    counted = np.bincount(cells.ravel(), minlength=size * size + 1)[: size * size]
+    return counted.reshape(size, size).astype(np.int64)
+
+
+def _check_arrays(
+    log_odds: NDArray[np.floating[Any]],
+    labels: Levels,
+    predicted: NDArray[np.integer[Any] | np.bool_] | None,
+    maps: int,
+    where: str,
+) -> None:
+    """Refuse arrays whose type or shape would count something else than meant."""
+    if log_odds.dtype.kind != "f" or labels.dtype != np.uint8:
+        raise DataError(
+            f"{where}: log-odds are {log_odds.dtype} and labels {labels.dtype}, but must be floats and uint8."
+        )
+    if labels.ndim != 2 or not labels.size or log_odds.shape != (maps, *labels.shape):
+        raise DataError(
+            f"{where}: log-odds are {log_odds.shape} and labels {labels.shape}; wanted are ({maps}, H, W) and (H, W)."
+        )
+    if np.isnan(log_odds.min()):  # a minimum passes NaN on
+        raise DataError(f"{where}: a network's output holds 'nan', so nothing can be scored: its training diverged.")
+    if predicted is not None and predicted.shape != labels.shape:
+        raise DataError(f"{where}: predicted labels are {predicted.shape}, but the labels are {labels.shape}.")
+
+
+def _known(
+    what: str,
+    values: NDArray[np.integer[Any] | np.bool_],
+    valid: NDArray[np.bool_],
+    classes: Sequence[str],
+    where: str,
+) -> Levels:
+    """The (H, W) class indices with 255 in place of what is not valid, or a DataError for one that is no class."""
+    present = np.where(valid, values, 0)
+    low, high = int(present.min()), int(present.max())
+    if low < 0 or high >= len(classes):
+        found = high if high >= len(classes) else low
+        raise DataError(f"{where}: {what} {found} is not one of the {len(classes)} classes {tuple(classes)}.")
+    known: Levels = np.where(valid, present.astype(np.uint8), np.uint8(NODATA))
+    return known
