@@ -33,7 +33,7 @@ from kdcore.settings import SPLITS
 
 READERS = 4  # threads that read files
 FAR, MANY_TIMES = 0.15, 2  # shares of a class that are worth a note
-MOST_LOOKED, LEAST_LOOKED = 1024, 32  # pieces of each part that are looked at where there are more
+MOST_LOOKED, LEAST_LOOKED = 512, 32  # pieces of each part that are looked at where there are more
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -212,7 +212,7 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
         found.proposal = propose(found, root, layout, pairs)
         check_collection(found, Collection(found.proposal, root), crop)
     except KdcoreError as error:
-        found.problems.append(str(error))
+        found.problems += [str(error)] if str(error) not in found.problems else []
     return found
 
 

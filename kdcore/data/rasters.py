@@ -67,7 +67,8 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
         driver = next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
         if driver is None:
             raise DataError(f"{path}: is no GeoTIFF, JPEG, PNG or JPEG 2000 image. {mend}")
-        with warnings.catch_warnings():
+        # Otherwise GDAL lists the folder for each of its rasters; files beside a raster are found by their names, too.
+        with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(path, driver=driver, sharing=False)
     except (RasterioError, OSError) as error:

@@ -4,6 +4,8 @@ An overview or mask may be a virtual raster, and the metadata of a file, inside 
 overviews. Either can replace the pixels that are read by those of another file, or of an address.
 """
 
+import os
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -23,9 +25,12 @@ def check_side_files(path: Path) -> None:
     Raises:
         DataError: a pipe or device, or an overview or mask that is no TIFF; names the file.
     """
-    stem = path.with_suffix("")
-    for base, end in (*product((path,), (*PIXELS, *TEXTS)), *product((stem,), BESIDE)):
-        for side in (Path(f"{base}{end}"), Path(f"{base}{end.upper()}")):
+    there = listed(path.parent, path.parent.stat().st_mtime_ns)
+    for base, end in (*product((path.name,), (*PIXELS, *TEXTS)), *product((path.stem,), BESIDE)):
+        for name in (base + end, base + end.upper()):
+            if name not in there:
+                continue
+            side = path.with_name(name)
             if not side.exists():
                 continue
             if not side.is_file():
@@ -37,6 +42,12 @@ def check_side_files(path: Path) -> None:
                     f"{side}: is no TIFF, so it may show the pixels of other files or addresses in place of those of {path.name}. "
                     f"Remove it; `gdaladdo -ro {path.name}` makes overviews anew."
                 )
+
+
+@lru_cache(maxsize=64)
+def listed(folder: Path, changed: int) -> frozenset[str]:
+    """Names in a folder, which are asked for forty side files of each raster; `changed` is when one was added last."""
+    return frozenset(os.listdir(folder))
 
 
 def starts_as_tiff(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Folders as people have them: what is paired, what the split is, and that the proposal, written and read again, gives the right labels."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -9,11 +10,13 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import rasterio.shutil
 from shapely.geometry import box
 
 from kdcore.data.collection import Collection
 from kdcore.data.inspect import inspect
+from kdcore.data.pairing import same_grid
 from kdcore.data.propose import proposal_text
 from kdcore.settings import SPLITS, save
 from tests.conftest import UTM, write_collection, write_raster
@@ -180,14 +183,15 @@ def test_one_vector_file_beside_the_images_serves_all(tmp_path):
 def test_one_vector_file_serves_images_of_different_crs(tmp_path):
     root = build(tmp_path / "c", "images/t{n}.tif", None, range(1, 5))
     image, _ = scene(5)
-    write_raster(root / "images/t5.tif", image, crs="EPSG:3857", west=1_000_000, north=5_600_000)
-    frame = geopandas.GeoDataFrame(geometry=[box(1_000_000, 5_599_980, 1_000_064, 5_600_000)], crs="EPSG:3857")
+    # At this latitude (44.9 degrees) 0.7 m of Web Mercator are 0.5 m on the ground.
+    write_raster(root / "images/t5.tif", image, crs="EPSG:3857", west=1_000_000, north=5_600_000, resolution=0.7)
+    frame = geopandas.GeoDataFrame(geometry=[box(1_000_000, 5_599_972, 1_000_090, 5_600_000)], crs="EPSG:3857")
     other = geopandas.GeoDataFrame(geometry=[bar(number) for number in range(1, 5)], crs=UTM)
     both = [*other.to_crs("EPSG:4326").geometry, *frame.to_crs("EPSG:4326").geometry]
     (root / "labels").mkdir()
     geopandas.GeoDataFrame(geometry=both, crs="EPSG:4326").to_file(root / "labels/all.geojson")
     counted = bars(proposed(root))
-    assert counted["t5"] == pytest.approx(40 * SIZE, abs=SIZE)  # 20 m at 0.5 m per pixel
+    assert counted["t5"] == pytest.approx(40 * SIZE, abs=SIZE)  # 28 units of 0.7 each
     assert counted["t4"] == pytest.approx(pixels(4), abs=SIZE)
 
 
@@ -324,15 +328,42 @@ def test_the_command_for_numpy_arrays_converts_them(tmp_path):
     assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 6)}
 
 
-def test_the_command_for_geoparquet_converts_it(tmp_path):
+def test_geoparquet_is_read_and_not_to_be_converted(tmp_path):
     root = build(tmp_path / "c", "images/t{n}.tif", None)
     (root / "labels").mkdir()
     for number in range(1, 6):
         geopandas.GeoDataFrame(geometry=[bar(number)], crs=UTM).to_parquet(root / f"labels/t{number}.parquet")
-    problems = [problem for problem in inspect(root, crop=32).problems if "GeoParquet" in problem]
-    if problems:  # where it is not read itself
-        run_told(problems[0], root)
     assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 6)}
+
+
+@pytest.mark.parametrize("suffix", [".shp", ".fgb", ".parquet"])
+def test_one_file_of_any_vector_format_serves_all_images(tmp_path, suffix):
+    """A shapefile has parts beside it, which are no files that are left over; nothing is told to be converted."""
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    frame = geopandas.GeoDataFrame(geometry=[bar(number) for number in range(1, 6)], crs=UTM)
+    frame.to_parquet(root / "roofs.parquet") if suffix == ".parquet" else frame.to_file(root / f"roofs{suffix}")
+    assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 6)}
+    assert not [note for note in inspect(root, crop=32).notes if "not used" in note or "not read" in note]
+
+
+def test_masks_are_found_by_their_place_on_a_grid_of_neighbours(tmp_path):
+    """Masks of other names, of which each has neighbours a pixel's rounding away: half a pixel of difference is allowed."""
+    root = build(tmp_path / "c", "images/t{n}.tif", None)
+    for number in range(1, 6):
+        with rasterio.open(root / f"images/t{number}.tif") as image:
+            west, north = image.bounds.left, image.bounds.top
+        write_raster(root / f"masks/{chr(ord('f') - number)}.tif", scene(number)[1], west=west + 0.2, north=north - 0.2)
+    assert bars(proposed(root)) == {f"t{number}": pixels(number) for number in range(1, 6)}
+
+
+def test_a_file_that_was_corrected_is_looked_at_again(tmp_path):
+    """A dashboard runs for days: what it learnt of a file holds until the file is written anew."""
+    image = write_raster(tmp_path / "a.tif", scene(1)[0])
+    mask = write_raster(tmp_path / "b.tif", scene(1)[1], west=600_000)
+    assert not same_grid(image, mask)
+    write_raster(mask, scene(1)[1])
+    os.utime(mask, ns=(1, 1))
+    assert same_grid(image, mask)
 
 
 def test_the_command_for_coco_makes_masks(tmp_path):
