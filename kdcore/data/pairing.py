@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from rasterio.warp import transform_bounds
 
-from kdcore.data.rasters import IMAGE_SUFFIXES, georeference, open_raster
+from kdcore.data.rasters import IMAGE_SUFFIXES, read_header
 from kdcore.data.vectors import POLYGON_SUFFIXES, read_frame
 from kdcore.errors import DataError
 from kdcore.settings import PLACEHOLDER, Places
@@ -312,22 +312,15 @@ class Grid(NamedTuple):
 
 def grid(path: Path) -> Grid | None:
     """Where a raster lies; None where it does not say or cannot be read, which is told when it is looked at."""
-    return known_grid(path, changed(path))
-
-
-@lru_cache(maxsize=65536)
-def known_grid(path: Path, changed: int) -> Grid | None:
-    """See `grid`; `changed` is when the file was written."""
     try:
-        with open_raster(path) as dataset:
-            place, (height, width) = georeference(dataset), dataset.shape
+        header = read_header(path)
     except DataError:
         return None
+    place, (height, width) = header.place, header.shape
     if place.crs is None or place.transform.is_identity:
         return None
-    xs, ys = zip(
-        *(place.transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))), strict=True
-    )
+    corners = [place.transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
+    xs, ys = zip(*corners, strict=True)
     return Grid(place.crs.to_wkt(), (min(xs), min(ys), max(xs), max(ys)), (height, width))
 
 
