@@ -34,6 +34,8 @@ MOST_SEEDS = 1000
 MOST_CHANNELS = 1024  # of a decoder's step
 MOST_PROBLEMS = 20  # that are told at once
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
+PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
+Places = str | tuple[str, ...]
 
 Arm = Literal["teacher", "alone", "distilled", "all_labels"]
 SplitName = Literal["train", "validation", "test"]
@@ -97,15 +99,20 @@ class SplitSettings(Frozen):
 
 
 class CollectionSettings(Frozen):
-    """The contents of `collection.yaml`: classes, split and how to read the files. See docs/data-format.md."""
+    """The contents of `collection.yaml`: classes, split and how to read the files. See docs/data-format.md.
+
+    `images`, `masks`, `labels` and `unlabelled` are a folder, or a path with `{placeholders}` and `*`, or several of these: see
+    `kdcore.data.pairing`.
+    """
 
     name: str
     root: Path | None = None
-    images: str = "images"
-    masks: str = "masks"
-    labels: str = "labels"
-    unlabelled: str = "unlabelled"
+    images: Places = "images"
+    masks: Places = "masks"
+    labels: Places = "labels"
+    unlabelled: Places = "unlabelled"
     labels_from: Literal["masks", "polygons"] | None = None
+    image_field: str | None = None
     classes: tuple[ClassSettings, ...]
     class_field: str | None = None
     ignore: tuple[int | str, ...] = ()
@@ -126,12 +133,24 @@ class CollectionSettings(Frozen):
 
     @field_validator("images", "masks", "labels", "unlabelled", "area_of_interest")
     @classmethod
-    def _inside(cls, folder: str | None) -> str | None:
-        if folder is not None and (Path(folder).is_absolute() or ".." in Path(folder).parts):
-            raise ValueError(
-                f"{folder!r} leads outside the collection's folder; name a folder inside it, or set `root:`"
-            )
-        return folder
+    def _inside(cls, places: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for place in (places,) if isinstance(places, str) else places or ():
+            if Path(place).is_absolute() or ".." in Path(place).parts:
+                raise ValueError(
+                    f"{place!r} leads outside the collection's folder; name a folder inside it, or set `root:`"
+                )
+        return places
+
+    @field_validator("images", "masks", "labels", "unlabelled")
+    @classmethod
+    def _placeholders(cls, places: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for place in (places,) if isinstance(places, str) else places:
+            if re.search(r"[{}]", PLACEHOLDER.sub("", place)):
+                raise ValueError(
+                    f"{place!r} has a brace that belongs to no placeholder; a placeholder is a word in braces, for example "
+                    "'images/{name}_sat'"
+                )
+        return places
 
     @field_validator("ignore")
     @classmethod
@@ -781,22 +800,78 @@ def validate(kind: type[Settings], values: Mapping[str, Any], where: str) -> Set
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+    """Read a YAML mapping. Names stay as they are written: a scene called 007 is '007', a class called no is 'no'.
 
     Raises:
-        SettingsError: the file is missing, no YAML, or not a mapping.
+        SettingsError: the file is missing, not UTF-8, no YAML, or not a mapping.
     """
+    text = read_utf8(path)
     try:
-        values = parse_yaml(read_bytes(path, MOST_YAML_BYTES).decode("utf-8"), path)
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such file.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: could not be read ({error}).") from error
+        values, written = parse_yaml(text, path), yaml.load(text, Loader=yaml.BaseLoader)
     except ReadingError as error:
+        tabs = next((number for number, line in enumerate(text.splitlines(), 1) if re.match(r" *\t", line)), None)
+        if tabs is not None and isinstance(error.__cause__, yaml.YAMLError):
+            raise SettingsError(
+                f"{path}: line {tabs} begins with a tab; YAML wants spaces. Replace tabs by spaces."
+            ) from error
         raise SettingsError(str(error)) from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: should hold `key: value` lines, but holds {type(values).__name__}.")
-    return values
+    found: dict[str, Any] = as_written(values, written, path)
+    return found
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file; Windows' mark at the beginning (BOM) is left out.
+
+    Raises:
+        SettingsError: the file is missing or in another encoding.
+    """
+    try:
+        data = read_bytes(path, MOST_YAML_BYTES)
+        return data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: there is no such file.") from error
+    except ReadingError as error:
+        raise SettingsError(str(error)) from error
+    except OSError as error:
+        raise SettingsError(f"{path}: could not be read ({error}).") from error
+    except UnicodeDecodeError as error:
+        start = data[:2]
+        kind = "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "an older encoding, such as Windows-1252"
+        raise SettingsError(
+            f"{path}: is saved in {kind}, not in UTF-8. Open it in your editor and save it with the encoding UTF-8."
+        ) from error
+
+
+def as_written(value: Any, written: Any, where: Path, key: str = "") -> Any:
+    """Take back what YAML made of names: numbers, dates, yes and no.
+
+    Args:
+        value: as YAML reads it.
+        written: the same as text.
+        where: the file, for the message.
+        key: what it is the value of.
+
+    Raises:
+        SettingsError: a colour without quotes, which YAML takes for a comment.
+    """
+    if isinstance(value, dict):
+        if "colour" in value and value["colour"] is None:
+            raise SettingsError(
+                f"{where}: `colour:` is empty; '#' begins a comment in YAML. Write it in quotes: colour: '#D55E00'."
+            )
+        if "<<" in written:  # keys merged from elsewhere stay as YAML reads them
+            return value
+        # The same keys in the same order; some may be read as numbers.
+        return {
+            name: as_written(entry, text, where, str(name))
+            for (name, entry), text in zip(value.items(), written.values(), strict=True)
+        }
+    if isinstance(value, list):
+        return [as_written(entry, text, where, f"{key}[]") for entry, text in zip(value, written, strict=True)]
+    single = (key == "name" and written) or (key in ("class_field", "image_field") and value is not None)
+    return written if single or key in tuple(f"{name}[]" for name in SPLITS) else value
 
 
 def load(kind: type[Settings], path: Path) -> Settings:

@@ -16,12 +16,14 @@ from shapely.geometry import box
 
 from kdcore.data.collection import Collection
 from kdcore.data.inspect import inspect
+from kdcore.data.propose import proposal_text
 from kdcore.data.survey import survey
 from kdcore.models.networks import SegmentationNetwork, count_parameters
 from kdcore.models.onnx_info import EXAMPLE, ForeignNetwork
 from kdcore.models.teacher import Teacher
 from kdcore.settings import PRESETS, RECIPES, ClassSettings, CollectionSettings, SplitSettings, StudySettings, validate
 from tests.conftest import UTM, write_raster
+from tests.folders import put, write_vector
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -201,6 +203,49 @@ def test_scenes_are_grouped_as_the_example_says(tmp_path):
 def test_unlabelled_imagery_of_the_example_is_found(tmp_path):
     path, _ = build(EXAMPLES["Unlabelled imagery"], tmp_path)
     assert [scene.id for scene in Collection.open(path).unlabelled] == ["beyond"]
+
+
+LAYOUTS = {name: part for name, part in sections(FORMAT).items() if blocks(part, "yml")}
+LAYOUT_KEYS = ("images", "masks", "labels", "unlabelled", "image_field", "scene", "split")
+
+
+def in_words(proposal: CollectionSettings) -> str:
+    """The lines of a proposal that say where files lie and what the split is, without what is said by default."""
+    values = proposal.model_dump(mode="json", exclude_defaults=True, include=set(LAYOUT_KEYS))
+    lines = {key: values[key] for key in LAYOUT_KEYS if key in values}
+    return yaml.safe_dump(lines, sort_keys=False, width=120, allow_unicode=True, default_flow_style=None)
+
+
+def build_layout(tree: str, root: Path) -> None:
+    """Every file of 'a/1_x.tif ... a/5_x.tif', with the number as its scene."""
+    for line in tree.splitlines():
+        first, _, last = line.partition(" ... ")
+        if first.endswith(".geojson"):
+            write_vector(root / first, range(1, 6))
+            continue
+        common = next(index for index, pair in enumerate(zip(first, last, strict=True)) if pair[0] != pair[1])
+        begin, number, end = re.fullmatch(r"(.*?)(\d+)(.*)", first[common:]).groups()
+        before = first[:common] + begin
+        for value in range(int(number), int(last[len(before) : len(before) + len(number)]) + 1):
+            name = f"{before}{value:0{len(number)}}{end}"
+            told = name.lower()
+            is_mask = any(word in told for word in ("mask", "label", "gt/", "ann_dir", "msk"))
+            put(root / name, value, "mask" if is_mask else "image")
+
+
+def test_data_format_shows_the_ten_commonest_layouts():
+    assert len(LAYOUTS) == 10
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_get_the_lines_that_the_page_shows(name, tmp_path):
+    (tree,), (lines,) = blocks(LAYOUTS[name], "text"), blocks(LAYOUTS[name], "yml")
+    build_layout(tree, tmp_path / "c")
+    found = inspect(tmp_path / "c", crop=32)
+    assert found.problems == []
+    assert in_words(found.proposal) == lines
+    (tmp_path / "c/collection.yaml").write_text(proposal_text(found), encoding="utf-8")
+    survey(Collection.open(tmp_path / "c"), crop=32)
 
 
 # --- mathematics.md, demo.md, all pages

@@ -13,7 +13,9 @@ from kdcore.cli.output import JsonOption, console, errors, explained, print_json
 from kdcore.ownership import check_replaceable, is_ours, write_own_text
 
 if TYPE_CHECKING:
-    from kdcore.data.facts import Inspection
+    from collections.abc import Sequence
+
+    from kdcore.data.facts import Inspection, RasterFacts
 
 app = typer.Typer(help="Look at imagery and labels before a study.", no_args_is_help=True)
 
@@ -82,22 +84,49 @@ def write_proposal(found: "Inspection", folder: Path, out: Path | None, overwrit
     return target
 
 
+def image_rows(images: "Sequence[RasterFacts]") -> list[list[str]]:
+    """One row for images that are alike; their pixels may differ by a twentieth on the ground, as they do in degrees."""
+    groups: dict[tuple[Any, ...], list[RasterFacts]] = {}
+    ends: dict[tuple[Any, ...], tuple[float, int]] = {}
+    for facts in sorted(images, key=lambda facts: facts.metres_per_pixel or 0):
+        alike = (facts.bands, facts.dtype, facts.driver, facts.crs, facts.nodata)
+        size = facts.metres_per_pixel or 0
+        smallest, number = ends.get(alike, (size, 0))
+        if size > 1.05 * smallest:
+            smallest, number = size, number + 1
+        ends[alike] = smallest, number
+        groups.setdefault((*alike, number), []).append(facts)
+    rows = []
+    for (bands, dtype, driver, crs, nodata, _), members in groups.items():
+        shapes = sorted({f"{facts.width} x {facts.height}" for facts in members})
+        shape = shapes[0] if len(shapes) == 1 else f"{shapes[0]} ... ({len(shapes)} sizes)"
+        sizes = [f"{facts.metres_per_pixel:.3g}" for facts in members if facts.metres_per_pixel is not None]
+        ground = "-" if not sizes else sizes[0] if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+        rows.append(
+            [
+                str(len(members)),
+                shape,
+                str(bands),
+                dtype,
+                driver,
+                crs or "-",
+                ground,
+                "-" if nodata is None else str(nodata),
+            ]
+        )
+    return rows
+
+
 def print_inspection(found: "Inspection") -> None:
     """What was found, as tables and sentences."""
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for facts in found.images:
-        key = (facts.bands, facts.dtype, facts.driver, facts.crs, facts.metres_per_pixel, facts.nodata)
-        groups.setdefault(key, []).append(f"{facts.width} x {facts.height}")
     table = Table(title=f"Images in {escape(found.path)}", title_justify="left")
     for name in ("Images", "Size (px)", "Bands", "Type", "Format", "CRS", "m per pixel", "Nodata"):
         table.add_column(name)
-    for key, sizes in groups.items():
-        different = sorted(set(sizes))
-        shown = different[0] if len(different) == 1 else f"{different[0]} ... ({len(different)} sizes)"
-        table.add_row(str(len(sizes)), shown, *(escape("-" if value is None else str(value)) for value in key))
+    for row in image_rows(found.images):
+        table.add_row(*map(escape, row))
     console.print(table)
     if found.unlabelled:
-        console.print(f"{len(found.unlabelled)} images without labels in unlabelled/")
+        console.print(f"{len(found.unlabelled)} more images without labels, which only a teacher can use")
     for polygons in found.polygons:
         fields = f"; classes in field {polygons.class_field!r}: {polygons.values}" if polygons.class_field else ""
         console.print(escape(f"{polygons.file}: {polygons.polygons} polygons, {polygons.crs}{fields}"))

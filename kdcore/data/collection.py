@@ -3,7 +3,7 @@
 import fnmatch
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 
 from kdcore.data.leaks import check_split, check_unlabelled
 from kdcore.data.mixed import check_alike
+from kdcore.data.pairing import Pair, find_pairs, normal, show_places
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
 from kdcore.data.vectors import POLYGON_SUFFIXES
@@ -20,7 +21,11 @@ from kdcore.files import hash_file
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
 
 FILE_NAME = "collection.yaml"
-LATER_KEYS = ("mask_tolerance", "area_of_interest")  # without them a collection keeps the hash that older runs know
+LATER_KEYS = (
+    "mask_tolerance",
+    "area_of_interest",
+    "image_field",
+)  # without them a collection keeps the hash of older runs
 
 
 class Region(NamedTuple):
@@ -46,13 +51,13 @@ class Collection:
         self.root = root
         self.path = path
         self.reader = SceneReader(settings)
-        self.scenes = tuple(self._find_scenes())
-        self.unlabelled = tuple(
-            describe_scene(image, settings) for image in list_files(root / settings.unlabelled, IMAGE_SUFFIXES)
-        )
+        pairs, unlabelled = find_pairs(root, settings)
+        self.scenes = tuple(self._find_scenes(pairs))
+        self.unlabelled = tuple(describe_scene(match.file, settings, name=match.name) for match in unlabelled)
         if not self.scenes:
             raise DataError(
-                f"{root / settings.images}: holds no images ({', '.join(IMAGE_SUFFIXES)}). See docs/data-format.md for the layout."
+                f"{root}: {show_places(settings.images)} holds no images ({', '.join(IMAGE_SUFFIXES)}). "
+                "See docs/data-format.md for the layout."
             )
         check_alike((*self.scenes, *self.unlabelled), resampled=settings.metres_per_pixel is not None)
         self._assignment = self._assign()
@@ -84,7 +89,7 @@ class Collection:
         root = file.parent if settings.root is None else (file.parent / settings.root.expanduser())
         if not root.is_dir():
             raise SettingsError(
-                f"{file}: `root: {settings.root}` is no folder. Write the path of the folder that holds {settings.images}/."
+                f"{file}: `root: {settings.root}` is no folder. Write the path of the folder that holds {show_places(settings.images)}."
             )
         return cls(settings, root.resolve(), file.resolve())
 
@@ -129,59 +134,63 @@ class Collection:
         unused = {key for key in LATER_KEYS if getattr(self.settings, key) == fields[key].default}
         settings = self.settings.model_dump(mode="json", exclude={"root", "name"} | unused)
         total = hashlib.sha256(repr(settings).encode())
+        hashes: dict[Path, str] = {}  # one vector file may serve all scenes
         for scene in (*self.scenes, *self.unlabelled):
             for file in (scene.image, scene.mask, scene.polygons, scene.area):
                 if file is not None:
-                    total.update(f"{file.relative_to(self.root)}:{hash_file(file)}".encode())
+                    if file not in hashes:
+                        hashes[file] = hash_file(file)
+                    total.update(f"{file.relative_to(self.root)}:{hashes[file]}".encode())
         return total.hexdigest()[:16]
 
-    def _find_scenes(self) -> Iterable[Scene]:
+    def _find_scenes(self, pairs: Iterable[Pair]) -> Iterable[Scene]:
         settings = self.settings
-        masks = {file.stem: file for file in list_files(self.root / settings.masks, IMAGE_SUFFIXES)}
-        polygons = {file.stem: file for file in list_files(self.root / settings.labels, POLYGON_SUFFIXES)}
-        use_masks = settings.labels_from != "polygons"
-        use_polygons = settings.labels_from != "masks"
         pattern = re.compile(settings.scene) if settings.scene else None
-        seen: dict[str, Path] = {}
-        for image in list_files(self.root / settings.images, IMAGE_SUFFIXES):
-            if image.stem in seen:
-                raise DataError(
-                    f"{image}: has the same stem as {seen[image.stem].name}; stems name scenes and pair them with labels. Rename one."
-                )
-            seen[image.stem] = image
-            group = image.stem
+        area_of = self._areas()
+        for pair in pairs:
+            group = pair.name
             if pattern is not None:
-                match = pattern.fullmatch(image.stem)
+                match = pattern.fullmatch(pair.name)
                 if match is None:
                     raise DataError(
-                        f"{image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."
+                        f"{pair.image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."
                     )
                 group = match["scene"]
-            mask = masks.get(image.stem) if use_masks else None
-            vectors = polygons.get(image.stem) if use_polygons and mask is None else None
-            yield describe_scene(image, settings, mask, vectors, group, self._area(image))
+            yield describe_scene(
+                pair.image, settings, pair.mask, pair.polygons, group, area=area_of(pair), name=pair.name
+            )
 
-    def _area(self, image: Path) -> Path | None:
-        """The area of interest of an image: one file for all, or a folder with a file of the same stem."""
+    def _areas(self) -> Callable[[Pair], Path | None]:
+        """The area of interest of an image: one file for all, or a folder with a file of the image's stem or name."""
         if self.settings.area_of_interest is None:
-            return None
+            return lambda pair: None
         path = self.root / self.settings.area_of_interest
         if path.is_dir():
-            return next((file for file in list_files(path, POLYGON_SUFFIXES) if file.stem == image.stem), None)
+            files = {normal(file.stem): file for file in reversed(list_files(path, POLYGON_SUFFIXES))}
+            return lambda pair: files.get(normal(pair.image.stem)) or files.get(pair.own)
         if not path.is_file():
             raise DataError(f"{path}: `area_of_interest` in collection.yaml names no file or folder. Correct it.")
-        return path
+        return lambda pair: path
 
     def _assign(self) -> dict[str, dict[SplitName, list[Box]]]:
         split = self.settings.split
-        patterns: list[tuple[SplitName, str]] = [(name, pattern) for name in SPLITS for pattern in getattr(split, name)]
+        entries: list[tuple[SplitName, str]] = [
+            (name, normal(text)) for name in SPLITS for text in getattr(split, name)
+        ]
+        # What is the name of a scene means that scene, even where it could be read as a pattern ('tile [1]').
+        names = {scene.group for scene in self.scenes} if split.by == "scene" else set()
+        literal: dict[str, list[tuple[SplitName, str]]] = {}
+        for name, text in entries:
+            literal.setdefault(text, []).append((name, text))
+        patterns = [(name, text) for name, text in entries if text not in names]
         used: set[str] = set()
         assignment: dict[str, dict[SplitName, list[Box]]] = {}
         for scene in self.scenes:
             parts: dict[SplitName, list[Box]] = {name: [] for name in SPLITS}
             cells = {scene.group: scene.box} if split.by == "scene" else grid_cells(scene.box, split.grid or (1, 1))
             for cell, box in cells.items():
-                matches = [(name, pattern) for name, pattern in patterns if fnmatch.fnmatchcase(cell, pattern)]
+                matches = literal.get(cell, []) if cell in names else []
+                matches = matches + [(name, text) for name, text in patterns if fnmatch.fnmatchcase(cell, text)]
                 used.update(pattern for _, pattern in matches)
                 owners = sorted({name for name, _ in matches})
                 if len(owners) > 1:
@@ -192,17 +201,17 @@ class Collection:
                 if owners:
                     if not scene.labelled:
                         raise DataError(
-                            f"{scene.image}: is in the {owners[0]} part but has no labels in {self.settings.masks}/ or {self.settings.labels}/. "
-                            f"Add them, or move the image to {self.settings.unlabelled}/."
+                            f"{scene.image}: is in the {owners[0]} part but has no labels in {show_places(self.settings.masks)} or "
+                            f"{show_places(self.settings.labels)}. Add them, or move the image to {show_places(self.settings.unlabelled)}."
                         )
                     parts[owners[0]].append(box)
             assignment[scene.id] = parts
-        unused = [pattern for _, pattern in patterns if pattern not in used]
+        unused = [text for _, text in entries if text not in used]
         if unused:
-            names = sorted({scene.group for scene in self.scenes}) if split.by == "scene" else ["r1c1", "..."]
+            there = sorted(names) if split.by == "scene" else ["r1c1", "..."]
             raise DataError(
-                f"{self.path or self.root}: `split` names {unused[0]!r}, which is no {split.by} here. There are: {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}."
+                f"{self.path or self.root}: `split` names {unused[0]!r}, which is no {split.by} here. There are: {', '.join(there[:12])}"
+                f"{', ...' if len(there) > 12 else ''}."
             )
         return assignment
 

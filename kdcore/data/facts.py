@@ -14,7 +14,7 @@ from rasterio.windows import Window
 from kdcore.data.labels import class_names
 from kdcore.data.masks import fraction_message, is_lossy, pack_colours, whole_numbers
 from kdcore.data.nodata import Undeclared
-from kdcore.data.rasters import DTYPES, colour_bands, describe_points, georeference, open_raster
+from kdcore.data.rasters import DTYPES, colour_bands, describe_points, open_raster, read_header
 from kdcore.data.survey import spread
 from kdcore.data.vectors import LEFT_OUT, read_polygons
 from kdcore.errors import DataError
@@ -81,6 +81,8 @@ class MaskFacts:
     lossy: bool = False
     nodata: float | None = None
     empty: int = 0
+    width: int = 0
+    height: int = 0
 
 
 @dataclass
@@ -115,6 +117,8 @@ class Inspection:
         class_pixels: labelled pixels of each class in each part of the split, read through the proposed or existing settings.
         undeclared: values that mean 'no data' although no file says so.
         proposal: a `collection.yaml`, or None where there is one already or nothing to propose.
+        image_paths: where the images lie, in their order.
+        mask_paths: likewise.
     """
 
     path: str
@@ -128,32 +132,34 @@ class Inspection:
     class_pixels: dict[str, dict[str, int]] = field(default_factory=dict)
     undeclared: list[Undeclared] = field(default_factory=list)
     proposal: CollectionSettings | None = None
+    image_paths: list[Path] = field(default_factory=list)
+    mask_paths: list[Path] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = asdict(self)
+        del values["image_paths"], values["mask_paths"]
         values["proposal"] = None if self.proposal is None else self.proposal.model_dump(mode="json", exclude_none=True)
         return values
 
 
 def raster_facts(path: Path) -> RasterFacts:
     """Read a raster's header."""
-    with open_raster(path) as dataset:
-        place = georeference(dataset)
-        resolution = place.resolution
-        return RasterFacts(
-            file=path.name,
-            width=dataset.width,
-            height=dataset.height,
-            bands=dataset.count,
-            dtype=dataset.dtypes[0],
-            driver=dataset.driver,
-            crs=None if place.crs is None else place.crs.to_string(),
-            metres_per_pixel=None if resolution is None else round(float(np.sqrt(resolution[0] * resolution[1])), 4),
-            nodata=None if dataset.nodata is None or np.isnan(dataset.nodata) else float(dataset.nodata),
-            alpha=len(colour_bands(dataset)) < dataset.count,
-            points_off=round(place.off, 2),
-        )
+    header = read_header(path)
+    place, resolution = header.place, header.place.resolution
+    return RasterFacts(
+        file=path.name,
+        width=header.shape[1],
+        height=header.shape[0],
+        bands=header.bands,
+        dtype=header.dtype,
+        driver=header.driver,
+        crs=None if place.crs is None else place.crs.to_string(),
+        metres_per_pixel=None if resolution is None else round(float(np.sqrt(resolution[0] * resolution[1])), 4),
+        nodata=None if header.nodata is None or np.isnan(header.nodata) else float(header.nodata),
+        alpha=len(header.colours) < header.bands,
+        points_off=round(place.off, 2),
+    )
 
 
 def note_raster(found: Inspection, facts: RasterFacts) -> None:
@@ -229,13 +235,16 @@ def mask_facts(path: Path) -> MaskFacts:
             lossy=is_lossy(dataset),
             nodata=None if nodata is None or not np.isfinite(nodata) else float(nodata),
             empty=missing,
+            width=dataset.width,
+            height=dataset.height,
         )
 
 
 def pieces(dataset: DatasetReader) -> list[Window]:
-    """Windows over a raster, at least 64 rows high where it is, evenly spread where it is large."""
+    """Windows over a raster, at least 64 rows or a quarter of a megapixel high where it is, evenly spread where it is large."""
     height, width = dataset.block_shapes[0]
-    height = max(height, -(-64 // height) * height)
+    least = max(64, (1 << 18) // width)
+    height = max(height, -(-least // height) * height)
     windows = [
         Window(column, row, min(width, dataset.width - column), min(height, dataset.height - row))
         for row in range(0, dataset.height, height)

@@ -2,40 +2,38 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.collection import FILE_NAME, Collection, list_files
+from kdcore.data.collection import FILE_NAME, Collection
 from kdcore.data.facts import (
     MOST_CODES,
     Inspection,
-    RasterFacts,
     mask_colours,
     mask_facts,
     note_raster,
     polygon_facts,
     raster_facts,
 )
+from kdcore.data.layouts import Layout, find_layout
 from kdcore.data.nodata import Kind, find_undeclared
+from kdcore.data.pairing import Pair, find_pairs, relative_names
 from kdcore.data.places import misplaced, partly_labelled, strays
 from kdcore.data.propose import propose
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.scene import BLOCK
-from kdcore.data.survey import MOST_BLOCKS, count_blocks, survey
+from kdcore.data.survey import MOST_BLOCKS, Survey, count_blocks, survey
+from kdcore.data.unread import explain_unread
 from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, KdcoreError
 from kdcore.files import hash_file
 from kdcore.settings import SPLITS
 
-FOLDERS = {
-    "images": ("images", "image", "img", "imgs", "imagery", "tiles", "scenes"),
-    "masks": ("masks", "mask", "annotations", "gt", "labels", "label"),
-    "labels": ("labels", "label", "polygons", "vectors", "annotations"),
-    "unlabelled": ("unlabelled", "unlabeled"),
-}
-
-MOST_LOOKED, LEAST_LOOKED = 512, 32  # pieces of each part that are looked at where there are too many for all
+READERS = 4  # threads that read files
+FAR, MANY_TIMES = 0.15, 2  # shares of a class that are worth a note
+MOST_LOOKED, LEAST_LOOKED = 512, 32  # pieces of each part that are looked at where there are more
 
 
 def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
@@ -102,9 +100,8 @@ def inspect_collection(path: Path, crop: int) -> Inspection:
 def check_collection(found: Inspection, collection: Collection, crop: int) -> None:
     """Add what only reading through the settings can show: groups, shares of classes, labels that are no class, leaks."""
     found.scenes = dict(Counter(scene.group for scene in collection.scenes))
-    most = look_blocks(found, collection, crop)
     try:
-        shares = survey(collection, crop, most_blocks=most)
+        shares = look(found, collection, crop)
     except DataError:
         elsewhere = misplaced(collection)  # all of them, and not only the first
         if not elsewhere:
@@ -117,6 +114,7 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
         split: {name: int(count) for name, count in zip(names, shares.class_pixels[split], strict=True)}
         for split in SPLITS
     }
+    found.notes += unlike_parts(found.class_pixels)
     for split in ("validation", "test"):
         found.problems += [
             f"class {name!r} does not occur in the {split} part, so nothing can be said about it there; choose other scenes or blocks."
@@ -125,147 +123,196 @@ def check_collection(found: Inspection, collection: Collection, crop: int) -> No
         ]
 
 
-def look_blocks(found: Inspection, collection: Collection, crop: int) -> int:
-    """How many pieces of each part are looked at: all that a study would, or few where that takes minutes; then a note says so."""
+def look(found: Inspection, collection: Collection, crop: int) -> Survey:
+    """Survey few pieces of each part where there are many, and more where these lack a class; then a note says how many."""
     pieces = max(count_blocks(collection.regions(split, crop)) for split in SPLITS)
-    if pieces <= MOST_BLOCKS:
-        return MOST_BLOCKS
+    if pieces <= MOST_LOOKED:
+        return survey(collection, crop)
+    around = pieces_at_once(collection)
+    most = max(LEAST_LOOKED, MOST_LOOKED // around)
+    try:
+        shares = survey(collection, crop, most_blocks=most)
+        complete = all(pixels.all() for pixels in shares.class_pixels.values())
+    except DataError:
+        complete = False
+    if not complete:
+        most = max(most, MOST_BLOCKS // around)
+    if most < pieces:
+        found.notes.append(
+            f"a part of the split has {pieces:,} pieces of {BLOCK} px; {most:,} of them, evenly spread, were looked at here, so shares are "
+            f"estimates and something rare may be missed. A study looks at {min(pieces, MOST_BLOCKS):,}."
+        )
+    return shares if complete else survey(collection, crop, most_blocks=most)
+
+
+def pieces_at_once(collection: Collection) -> int:
+    """Pieces of the largest scene that must be read for one of them, where it is stored in strips or in large tiles."""
     largest = max(collection.scenes, key=lambda scene: scene.height * scene.width)
     with open_raster(largest.image) as dataset:
         height, width = dataset.block_shapes[0]
-    around = max(1, height // BLOCK) * max(1, width // BLOCK)  # pieces that are read for one, of strips or large tiles
-    most = max(LEAST_LOOKED, MOST_LOOKED // int(around))
-    found.notes.append(
-        f"a part of the split has {pieces:,} pieces of {BLOCK} px; {most} of them, evenly spread, were looked at here, so shares are "
-        f"estimates and something rare may be missed. A study looks at {MOST_BLOCKS:,}."
-    )
-    return most
+    return int(max(1, height // BLOCK) * max(1, width // BLOCK))
+
+
+def unlike_parts(class_pixels: dict[str, dict[str, int]]) -> list[str]:
+    """Sentences on classes whose share of validation or test is far from that of train: scores there say little about the rest."""
+    told = []
+    shares = {
+        split: {name: count / max(1, sum(pixels.values())) for name, count in pixels.items()}
+        for split, pixels in class_pixels.items()
+    }
+    for split in ("validation", "test"):
+        for name, share in shares[split].items():
+            usual = shares["train"][name]
+            if abs(share - usual) > FAR and not 1 / MANY_TIMES < share / max(usual, 1e-9) < MANY_TIMES:
+                told.append(
+                    f"class {name!r} makes up {100 * share:.0f} % of the {split} part but {100 * usual:.0f} % of train; "
+                    "other scenes in that part would be more like the rest."
+                )
+    return told
 
 
 def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> Inspection:
     """Look at a folder without settings and propose some."""
     found = Inspection(str(root))
-    folders = find_folders(root)
-    if "images" not in folders:
-        inspect_loose_files(found, root, progress)
+    progress("names of files")
+    layout = find_layout(root)
+    try:
+        pairs, unlabelled = find_pairs(root, layout)
+    except KdcoreError as error:
+        found.problems.append(str(error))
         return found
-    images = usable(found, list_files(root / folders["images"], IMAGE_SUFFIXES), raster_facts, progress)
-    found.images = [facts for _, facts in images]
-    found.unlabelled = [
-        facts
-        for _, facts in usable(
-            found, list_files(root / folders.get("unlabelled", "-"), IMAGE_SUFFIXES), raster_facts, progress
-        )
-    ]
-    masks = usable(found, list_files(root / folders.get("masks", "-"), IMAGE_SUFFIXES), mask_facts, progress)
-    found.masks = [facts for _, facts in masks]
-    polygons = usable(found, list_files(root / folders.get("labels", "-"), POLYGON_SUFFIXES), polygon_facts, progress)
-    found.polygons = [facts for _, facts in polygons]
+    tell_unread(found, root, layout, pairs)
+    if not pairs and not unlabelled:
+        what = "masks but no imagery that can be read" if layout.only_labels else "no imagery"
+        found.problems.append(f"{root}: holds {what} ({', '.join(IMAGE_SUFFIXES)}).")
+        return found
+    images = usable(found, [pair.image for pair in pairs], raster_facts, progress)
+    found.image_paths, found.images = [path for path, _ in images], [facts for _, facts in images]
+    found.unlabelled = [facts for _, facts in usable(found, [m.file for m in unlabelled], raster_facts, progress)]
+    masks = usable(found, [pair.mask for pair in pairs if pair.mask], mask_facts, progress)
+    found.mask_paths, found.masks = [path for path, _ in masks], [facts for _, facts in masks]
+    vectors = dict.fromkeys(pair.polygons for pair in pairs if pair.polygons)
+    found.polygons = [facts for _, facts in usable(found, vectors, polygon_facts, progress)]
+    readable = set(found.image_paths)
+    pairs = [pair for pair in pairs if pair.image in readable]
     for facts in found.images[:1]:
         note_raster(found, facts)
+    check_pairs(found, pairs, layout, root)
+    if not found.masks and not found.polygons:
+        if not (layout.labelled and found.problems):  # otherwise there are label files, but none can be read
+            tell_loose(found, root, layout, pairs)
+        return found
     if len({facts.bands for facts in found.images}) > 1:
         counts = sorted({facts.bands for facts in found.images})
         found.problems.append(
             f"images have different numbers of bands ({counts}); set `bands` in collection.yaml to those that all have."
         )
-    check_pairs(found, images, [path for path, _ in masks], [path for path, _ in polygons], root)
-    if not found.masks and not found.polygons:
-        if {"masks", "labels"} & folders.keys() and found.problems:  # there are label files, but none can be read
-            return found
-        found.problems.append(
-            f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
-        )
-        return found
-    found.undeclared = find_undeclared([path for path, _ in images])
+    found.undeclared = find_undeclared(found.image_paths)
     try:
-        found.proposal = propose(found, root, folders, [path.stem for path, _ in images])
+        found.proposal = propose(found, root, layout, pairs)
         check_collection(found, Collection(found.proposal, root), crop)
     except KdcoreError as error:
-        found.problems.append(str(error))
+        found.problems += [str(error)] if str(error) not in found.problems else []
     return found
 
 
-def find_folders(root: Path) -> dict[str, str]:
-    """Which subfolder plays which part, by its name and what it holds."""
-    present = {folder.name.lower(): folder for folder in sorted(root.iterdir()) if folder.is_dir()}
-    folders = {}
-    for part, names in FOLDERS.items():
-        suffixes = POLYGON_SUFFIXES if part == "labels" else IMAGE_SUFFIXES
-        for name in names:
-            if name in present and list_files(present[name], suffixes):
-                folders[part] = present[name].name
-                break
-    return folders
+def tell_unread(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]) -> None:
+    """Name what is not used, and how to convert what is imagery or labels in other formats."""
+    readable = [pair.image.relative_to(root).as_posix() for pair in pairs]
+    folder = readable[0].rpartition("/")[0] if readable else "images"
+    problems, notes = explain_unread(root, layout.other, readable, folder or ".")
+    # Beside labels that are read a file in another format is not missed.
+    (found.notes if layout.labelled else found.problems).extend(problems)
+    found.notes += layout.skipped + notes
 
 
-def inspect_loose_files(found: Inspection, root: Path, progress: Callable[[str], None]) -> None:
-    """A folder without images/: tell what each file is, so that the user can sort them."""
-    found.images = [facts for _, facts in usable(found, list_files(root, IMAGE_SUFFIXES), raster_facts, progress)]
-    found.polygons = [facts for _, facts in usable(found, list_files(root, POLYGON_SUFFIXES), polygon_facts, progress)]
-    for facts in found.images:
-        note_raster(found, facts)
-        if facts.bands == 1 and facts.dtype in ("uint8", "int16"):
-            mask = mask_facts(root / facts.file)
+def tell_loose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pair]) -> None:
+    """A folder without labels that belong to its images: tell what each file may be."""
+    vectors = [root / name for name in layout.label_files if Path(name).suffix.lower() in POLYGON_SUFFIXES]
+    found.polygons = [facts for _, facts in usable(found, vectors, polygon_facts, lambda text: None)]
+    for path, facts in zip(found.image_paths, found.images, strict=True):
+        if layout.loose and facts is not found.images[0]:
+            note_raster(found, facts)
+        if layout.loose and facts.bands == 1 and facts.dtype in ("uint8", "int16"):
+            mask = mask_facts(path)
             if len(mask.pixels) <= MOST_CODES:
                 found.masks.append(mask)
                 found.notes.append(f"{facts.file} may be a mask: it holds {len(mask.pixels)} different values.")
-    if found.images or found.polygons:
+    if layout.loose and all(pair.image.parent == root for pair in pairs):
         found.problems.append(
             f"{root}: has no images/ folder. Put images into images/, masks of the same stem into masks/ or polygons into labels/, then inspect again."
         )
     else:
-        found.problems.append(f"{root}: holds no imagery ({', '.join(IMAGE_SUFFIXES)}).")
+        found.problems.append(
+            f"no masks and no polygons were found; put masks into {root / 'masks'} or polygons into {root / 'labels'}, with the images' stems."
+        )
 
 
 def usable(
     found: Inspection, files: Iterable[Path], look: Callable[[Path], Any], progress: Callable[[str], None]
 ) -> list[tuple[Path, Any]]:
-    """Facts of the files that can be read; the others become problems."""
-    facts = []
-    for file in files:
-        progress(file.name)
+    """Facts of the files that can be read, in their order; the others become problems."""
+
+    def try_to_look(file: Path) -> Any:
         try:
-            facts.append((file, look(file)))
+            return look(file)
         except KdcoreError as error:
-            found.problems.append(str(error))
+            return error
+
+    listed = list(files)
+    facts = []
+    with ThreadPoolExecutor(READERS) as readers:
+        for file, seen in zip(listed, readers.map(try_to_look, listed), strict=True):
+            progress(file.name)
+            if isinstance(seen, KdcoreError):
+                found.problems.append(str(seen))
+            else:
+                facts.append((file, seen))
     return facts
 
 
-def check_pairs(
-    found: Inspection, images: list[tuple[Path, RasterFacts]], masks: list[Path], polygons: list[Path], root: Path
-) -> None:
+def check_pairs(found: Inspection, pairs: Sequence[Pair], layout: Layout, root: Path) -> None:
     """Images without labels, labels without images, sizes that differ, files that are there twice."""
-    stems = {path.stem: facts for path, facts in images}
-    labelled = {path.stem for path in (*masks, *polygons)}
-    without = sorted(set(stems) - labelled)
-    if without and labelled:
+    without = [pair.image for pair in pairs if pair.mask is None and pair.polygons is None]
+    if without and layout.labelled:
         found.problems.append(
-            f"{len(without)} images have no labels of the same stem ({', '.join(without[:3])}{' ...' if len(without) > 3 else ''}); "
-            "add them, or move the images to unlabelled/."
+            f"{len(without)} {'image has' if len(without) == 1 else 'images have'} no labels of the same name "
+            f"({relative_names(without, root)}); add them, or move the images to unlabelled/."
         )
-    orphans = sorted(labelled - set(stems))
-    if orphans:
+    used = {label for pair in pairs for label in (pair.mask, pair.polygons)}
+    kinds = IMAGE_SUFFIXES if found.masks else POLYGON_SUFFIXES
+    orphans = [
+        root / name for name in layout.label_files if root / name not in used and Path(name).suffix.lower() in kinds
+    ]
+    if orphans and layout.labelled:
         found.problems.append(
-            f"{len(orphans)} label files have no image of the same stem ({', '.join(orphans[:3])}{' ...' if len(orphans) > 3 else ''}); "
-            "rename or remove them."
+            f"{len(orphans)} label {'file has' if len(orphans) == 1 else 'files have'} no image of the same name "
+            f"({relative_names(orphans, root)}); rename or remove them."
         )
-    for mask in masks:
-        facts = stems.get(mask.stem)
-        if facts is not None:
-            with open_raster(mask) as dataset:
-                if (dataset.width, dataset.height) != (facts.width, facts.height):
-                    found.problems.append(
-                        f"{mask}: the mask is {dataset.width} x {dataset.height} px but its image is {facts.width} x {facts.height} px. "
-                        "Export the mask on the image's grid."
-                    )
+    sizes = {path: (facts.width, facts.height) for path, facts in zip(found.image_paths, found.images, strict=True)}
+    masks = {path: (facts.width, facts.height) for path, facts in zip(found.mask_paths, found.masks, strict=True)}
+    for pair in pairs:
+        if pair.mask in masks and masks[pair.mask] != sizes[pair.image]:
+            (width, height), (wide, high) = masks[pair.mask], sizes[pair.image]
+            found.problems.append(
+                f"{pair.mask}: the mask is {width} x {height} px but its image is {wide} x {high} px. Export the mask on the image's grid."
+            )
     seen: dict[str, Path] = {}
-    for path, _ in images:
+    for path in same_sizes(pair.image for pair in pairs):
         other = seen.setdefault(hash_file(path), path)
         if other is not path:
             found.problems.append(
                 f"{path.name} and {other.name} have the same contents; in different parts of the split they would leak. Remove one."
             )
     found.notes += side_file_notes(found, root)
+
+
+def same_sizes(files: Iterable[Path]) -> list[Path]:
+    """Files that have as many bytes as another one: only these can have the same contents."""
+    groups: dict[int, list[Path]] = {}
+    for file in files:
+        groups.setdefault(file.stat().st_size, []).append(file)
+    return [file for group in groups.values() if len(group) > 1 for file in group]
 
 
 def side_file_notes(found: Inspection, root: Path) -> list[str]:

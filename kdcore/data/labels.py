@@ -3,6 +3,7 @@
 Every source gives (height, width) uint8: the index of the class in the collection, 255 where there is no label.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,13 +34,14 @@ class LabelSource(Protocol):
 class PolygonSource:
     """Polygons in any CRS, burnt onto the scene's grid in the file's order; elsewhere is the first class."""
 
-    def __init__(self, path: Path, settings: CollectionSettings, crs: CRS | None) -> None:
+    def __init__(self, path: Path, settings: CollectionSettings, crs: CRS | None, image: Path | None = None) -> None:
         self.path = path
         if crs is None:
             raise DataError(
                 f"{path}: the image of these polygons has no CRS, so they cannot be placed. Use a mask, or georeference the image."
             )
-        frame = read_polygons(path)
+        own = None if settings.image_field is None or image is None else of_image(path, settings.image_field, image)
+        frame = read_polygons(path) if own is None else own
         self.drawn = len(frame)
         self.values = class_indices(frame, path, settings)
         self.frame, kept = onto(frame, path, crs)
@@ -157,6 +159,28 @@ def class_indices(frame: geopandas.GeoDataFrame, path: Path, settings: Collectio
             )
         values.append(found)
     return np.array(values, dtype=np.uint8)
+
+
+def of_image(path: Path, field: str, image: Path) -> geopandas.GeoDataFrame:
+    """The polygons whose field names an image: by its file's name, with or without suffix and folders.
+
+    Raises:
+        DataError: there is no such field.
+    """
+    frame, owned = by_image(path, field, path.stat().st_mtime_ns)
+    rows = [owned[name] for name in {image.name, image.stem} if name in owned]
+    return frame.iloc[np.sort(np.concatenate(rows))].reset_index(drop=True) if rows else frame.iloc[:0]
+
+
+@lru_cache(maxsize=4)
+def by_image(path: Path, field: str, changed: int) -> tuple[geopandas.GeoDataFrame, dict[str, NDArray[np.int64]]]:
+    """A vector file, read once for all of its images, and the rows that belong to each; `changed` is when it was written."""
+    frame = read_polygons(path)
+    if field not in frame.columns:
+        there = ", ".join(map(str, frame.columns.drop("geometry")))
+        raise DataError(f"{path}: has no field {field!r} for `image_field`; it has {there}.")
+    names = frame[field].astype(str).str.replace("\\", "/").str.rpartition("/")[2]
+    return frame, dict(names.groupby(names).indices)
 
 
 def class_names(value: Any) -> tuple[str, ...]:

@@ -298,13 +298,14 @@ def partly_labelled(collection: Collection) -> list[str]:
 
 def strays(collection: Collection) -> list[str]:
     """A note on polygons far from all images of their file, of which others lie on one."""
-    files: dict[Path, list[Scene]] = {}
+    files: dict[tuple[Path, Path | None], list[Scene]] = {}
     for scene in collection.scenes:
         if scene.mask is None and scene.polygons is not None:
-            files.setdefault(scene.polygons, []).append(scene)
+            owner = scene.image if collection.settings.image_field else None  # whose polygons are those that name it
+            files.setdefault((scene.polygons, owner), []).append(scene)
     count = total = 0
     worst: tuple[int, str] = (0, "")
-    for path, scenes in files.items():
+    for (path, _), scenes in files.items():
         try:
             sources = [(scene, collection.reader.polygons(scene)) for scene in scenes]
         except DataError:

@@ -19,7 +19,7 @@ from rasterio.enums import ColorInterp, Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import from_gcps
 
-from kdcore.data.side_files import check_overviews, check_side_files
+from kdcore.data.side_files import check_overviews, check_side_files, state
 from kdcore.errors import DataError
 
 # Formats that hold pixels themselves. VRT and friends may point anywhere (other files, addresses) and are left out.
@@ -67,7 +67,8 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
         driver = next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
         if driver is None:
             raise DataError(f"{path}: is no GeoTIFF, JPEG, PNG or JPEG 2000 image. {mend}")
-        with warnings.catch_warnings():
+        # Otherwise GDAL lists the folder for each of its rasters; files beside a raster are found by their names, too.
+        with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(path, driver=driver, sharing=False)
     except (RasterioError, OSError) as error:
@@ -153,6 +154,46 @@ def georeference(dataset: rasterio.DatasetReader) -> Georeference:
                 f"{ASSIGN}"
             )
     return Georeference(crs, transform, resolution, off)
+
+
+class Header(NamedTuple):
+    """What a raster says of itself; `colours` are the bands (from 1) that hold imagery."""
+
+    shape: tuple[int, int]
+    bands: int
+    dtype: str
+    driver: str
+    nodata: float | None
+    colours: tuple[int, ...]
+    place: Georeference
+
+
+def read_header(path: Path, max_declared_gb: float = 100.0) -> Header:
+    """The header of a raster; kept until the file or one beside it is written anew, because opening takes longest of all.
+
+    Raises:
+        DataError: see `open_raster` and `georeference`.
+    """
+    try:
+        now = state(path)
+    except (OSError, UnicodeEncodeError):
+        now = ()  # opening it tells what is wrong
+    return known_header(path, max_declared_gb, now)
+
+
+@lru_cache(maxsize=65536)
+def known_header(path: Path, max_declared_gb: float, now: tuple[int, ...]) -> Header:
+    """See `read_header`; `now` is the state of the files."""
+    with open_raster(path, max_declared_gb) as dataset:
+        return Header(
+            dataset.shape,
+            dataset.count,
+            dataset.dtypes[0],
+            dataset.driver,
+            dataset.nodata,
+            colour_bands(dataset),
+            georeference(dataset),
+        )
 
 
 def describe_points(off: float) -> str:

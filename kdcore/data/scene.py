@@ -20,7 +20,7 @@ from kdcore.data.labels import AreaSource, LabelSource, PolygonSource
 from kdcore.data.masks import IGNORE, MaskSource, describe
 from kdcore.data.nodata import read_without
 from kdcore.data.places import refuse_misplaced_mask
-from kdcore.data.rasters import DTYPES, colour_bands, georeference, open_raster, to_degrees
+from kdcore.data.rasters import DTYPES, colour_bands, open_raster, read_header, to_degrees
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
@@ -73,7 +73,7 @@ class Scene:
     """One raster, with a mask or polygons or neither. Sizes and transform are at the collection's resolution.
 
     Attributes:
-        id: the file's stem.
+        id: its name: the file's stem, or what the collection's patterns make of it.
         group: the scene that this file is a part of; the stem itself where files are scenes.
         bands: band numbers that are read, from 1.
         metres_per_pixel: on the ground; None where unknown.
@@ -130,65 +130,66 @@ def describe_scene(
     polygons: Path | None = None,
     group: str | None = None,
     area: Path | None = None,
+    name: str | None = None,
 ) -> Scene:
     """Look at a raster's header and place it on the collection's grid.
 
     Raises:
         DataError: unreadable, a dtype or band that is not supported, or a resolution that cannot be known.
     """
-    with open_raster(image, settings.max_declared_gb) as dataset:
-        if dataset.dtypes[0] not in DTYPES:
-            raise DataError(
-                f"{image}: has values of type {dataset.dtypes[0]}; supported are {', '.join(DTYPES)}. Convert it with `gdal_translate -ot`."
-            )
-        bands = settings.bands or colour_bands(dataset)
-        if not bands or max(bands) > dataset.count:
-            raise DataError(
-                f"{image}: has {dataset.count} bands, but `bands` asks for {list(bands)}. Correct `bands` in collection.yaml."
-            )
-        place = georeference(dataset)
-        native = place.resolution
-        if native is None and settings.native_metres_per_pixel is not None:
-            native = (settings.native_metres_per_pixel, settings.native_metres_per_pixel)
-        scale_x = scale_y = 1.0
-        if settings.metres_per_pixel is not None:
-            if native is None:
-                raise DataError(
-                    f"{image}: has no georeference, so {settings.metres_per_pixel} m per pixel cannot be reached. "
-                    "Set `native_metres_per_pixel` in collection.yaml."
-                )
-            scale_x, scale_y = settings.metres_per_pixel / native[0], settings.metres_per_pixel / native[1]
-            if min(scale_x, scale_y) < 1 / MOST_ENLARGED:
-                raise DataError(
-                    f"{image}: its pixels are {max(native):,.4g} m large; at {settings.metres_per_pixel:.4g} m each would become "
-                    f"{1 / (scale_x * scale_y):,.0f} pixels of one colour, which show nothing more. Leave it out, "
-                    "or take imagery of a resolution like that of the other."
-                )
-            if max(abs(scale_x - 1), abs(scale_y - 1)) < 0.02:  # not worth blurring the pixels for
-                scale_x = scale_y = 1.0
-        # A hundredth of a pixel of tolerance, so that 16 px at a scale of 2.000001 are 8 and not 7.
-        height, width = int(dataset.height / scale_y + 0.01), int(dataset.width / scale_x + 0.01)
-        if min(height, width) < 1:
-            raise DataError(
-                f"{image}: is smaller than one pixel of {settings.metres_per_pixel} m. Lower `metres_per_pixel`."
-            )
-        return Scene(
-            id=image.stem,
-            group=group or image.stem,
-            image=image,
-            mask=mask,
-            polygons=polygons,
-            height=height,
-            width=width,
-            native_shape=dataset.shape,
-            bands=tuple(bands),
-            dtype=dataset.dtypes[0],
-            crs=place.crs,
-            transform=place.transform @ Affine.scale(scale_x, scale_y),
-            metres_per_pixel=None if native is None else float(np.sqrt(native[0] * scale_x * native[1] * scale_y)),
-            scale=(scale_y, scale_x),
-            area=area,
+    header = read_header(image, settings.max_declared_gb)
+    if header.dtype not in DTYPES:
+        raise DataError(
+            f"{image}: has values of type {header.dtype}; supported are {', '.join(DTYPES)}. Convert it with `gdal_translate -ot`."
         )
+    bands = settings.bands or header.colours
+    if not bands or max(bands) > header.bands:
+        raise DataError(
+            f"{image}: has {header.bands} bands, but `bands` asks for {list(bands)}. Correct `bands` in collection.yaml."
+        )
+    place = header.place
+    native = place.resolution
+    if native is None and settings.native_metres_per_pixel is not None:
+        native = (settings.native_metres_per_pixel, settings.native_metres_per_pixel)
+    scale_x = scale_y = 1.0
+    if settings.metres_per_pixel is not None:
+        if native is None:
+            raise DataError(
+                f"{image}: has no georeference, so {settings.metres_per_pixel} m per pixel cannot be reached. "
+                "Set `native_metres_per_pixel` in collection.yaml."
+            )
+        scale_x, scale_y = settings.metres_per_pixel / native[0], settings.metres_per_pixel / native[1]
+        if min(scale_x, scale_y) < 1 / MOST_ENLARGED:
+            raise DataError(
+                f"{image}: its pixels are {max(native):,.4g} m large; at {settings.metres_per_pixel:.4g} m each would become "
+                f"{1 / (scale_x * scale_y):,.0f} pixels of one colour, which show nothing more. Leave it out, "
+                "or take imagery of a resolution like that of the other."
+            )
+        if max(abs(scale_x - 1), abs(scale_y - 1)) < 0.02:  # not worth blurring the pixels for
+            scale_x = scale_y = 1.0
+    # A hundredth of a pixel of tolerance, so that 16 px at a scale of 2.000001 are 8 and not 7.
+    height, width = int(header.shape[0] / scale_y + 0.01), int(header.shape[1] / scale_x + 0.01)
+    if min(height, width) < 1:
+        raise DataError(
+            f"{image}: is smaller than one pixel of {settings.metres_per_pixel} m. Lower `metres_per_pixel`."
+        )
+    return Scene(
+        id=name or image.stem,
+        group=group or name or image.stem,
+        image=image,
+        mask=mask,
+        polygons=polygons,
+        height=height,
+        width=width,
+        native_shape=header.shape,
+        bands=tuple(bands),
+        dtype=header.dtype,
+        crs=place.crs,
+        transform=place.transform @ Affine.scale(scale_x, scale_y),
+        metres_per_pixel=None if native is None else float(np.sqrt(native[0] * scale_x * native[1] * scale_y)),
+        scale=(scale_y, scale_x),
+        area=area,
+    )
 
 
 class SceneReader:
@@ -335,7 +336,10 @@ class SceneReader:
         """The polygons of a scene that has some, in its CRS; read once."""
         assert scene.polygons is not None
         path = scene.polygons
-        return self._vector(PolygonSource, path, scene.crs, lambda: PolygonSource(path, self.settings, scene.crs))
+        image = scene.image if self.settings.image_field else None  # otherwise one source serves all images
+        return self._vector(
+            PolygonSource, path, scene.crs, lambda: PolygonSource(path, self.settings, scene.crs, image), image
+        )
 
     def area(self, scene: Scene) -> AreaSource | None:
         """The area of interest outside of which a scene has no labels; None where all of it counts."""
@@ -344,8 +348,10 @@ class SceneReader:
         path = scene.area
         return self._vector(AreaSource, path, scene.crs, lambda: AreaSource(path, scene.crs))
 
-    def _vector(self, kind: type[Vector], path: Path, crs: CRS | None, make: Callable[[], Vector]) -> Vector:
-        key = (kind, str(path), None if crs is None else crs.to_wkt())
+    def _vector(
+        self, kind: type[Vector], path: Path, crs: CRS | None, make: Callable[[], Vector], image: Path | None = None
+    ) -> Vector:
+        key = (kind, path, None if crs is None else crs.to_wkt(), image)
         with self._lock:
             if key not in self._polygons:
                 self._polygons[key] = make()

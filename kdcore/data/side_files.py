@@ -4,6 +4,8 @@ An overview or mask may be a virtual raster, and the metadata of a file, inside 
 overviews. Either can replace the pixels that are read by those of another file, or of an address.
 """
 
+import os
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -23,20 +25,50 @@ def check_side_files(path: Path) -> None:
     Raises:
         DataError: a pipe or device, or an overview or mask that is no TIFF; names the file.
     """
-    stem = path.with_suffix("")
-    for base, end in (*product((path,), (*PIXELS, *TEXTS)), *product((stem,), BESIDE)):
-        for side in (Path(f"{base}{end}"), Path(f"{base}{end.upper()}")):
-            if not side.exists():
-                continue
-            if not side.is_file():
-                raise DataError(
-                    f"{side}: is no regular file but would be read together with {path.name}. Remove it or rename it."
-                )
-            if end in PIXELS and not starts_as_tiff(side):
-                raise DataError(
-                    f"{side}: is no TIFF, so it may show the pixels of other files or addresses in place of those of {path.name}. "
-                    f"Remove it; `gdaladdo -ro {path.name}` makes overviews anew."
-                )
+    for side, end in side_files(path):
+        if not side.is_file():
+            raise DataError(
+                f"{side}: is no regular file but would be read together with {path.name}. Remove it or rename it."
+            )
+        if end in PIXELS and not starts_as_tiff(side):
+            raise DataError(
+                f"{side}: is no TIFF, so it may show the pixels of other files or addresses in place of those of {path.name}. "
+                f"Remove it; `gdaladdo -ro {path.name}` makes overviews anew."
+            )
+
+
+def side_files(path: Path) -> list[tuple[Path, str]]:
+    """The files that there are beside a raster, and the end of their names."""
+    there = listed(path.parent, path.parent.stat().st_mtime_ns)
+    ends = (*product((path.name,), (*PIXELS, *TEXTS)), *product((path.stem,), BESIDE))
+    names = ((base + each, end) for base, end in ends for each in (end, end.upper()))
+    return [
+        (path.with_name(name), end)
+        for name, end in names
+        if (there is None or name in there) and path.with_name(name).exists()
+    ]
+
+
+def state(path: Path) -> tuple[int, ...]:
+    """What changes when a raster or a file beside it is written anew, so that what was read of it can be kept until then.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    known = [path.stat(), *(side.stat() for side, _ in side_files(path))]
+    return tuple(number for one in known for number in (one.st_mtime_ns, one.st_size, one.st_ino))
+
+
+@lru_cache(maxsize=64)
+def listed(folder: Path, changed: int) -> frozenset[str] | None:
+    """Names in a folder, which are asked for forty side files of each raster; `changed` is when one was added last.
+
+    None where the folder may be entered but not listed.
+    """
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return None
 
 
 def starts_as_tiff(path: Path) -> bool:

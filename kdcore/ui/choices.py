@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kdcore.data.collection import FILE_NAME, list_files
+from kdcore.data.collection import FILE_NAME
+from kdcore.data.pairing import find
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.errors import KdcoreError
 from kdcore.recipes import OWN, name_of
@@ -234,7 +235,7 @@ def has_unlabelled(data: str) -> bool:
     try:
         settings = load(CollectionSettings, file)
         root = file.parent / settings.root.expanduser() if settings.root else file.parent
-        return bool(list_files(root / settings.unlabelled, IMAGE_SUFFIXES))
+        return bool(find(root, settings.unlabelled, IMAGE_SUFFIXES))
     except (KdcoreError, OSError):
         return False
 

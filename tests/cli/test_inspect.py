@@ -1,9 +1,11 @@
 """`kdcore data inspect`: for people, for programs, and never over anything that is there."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+import rasterio
 from typer.testing import CliRunner
 
 from kdcore.cli import app
@@ -93,3 +95,26 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, name):
     assert next(line for line in result.stderr.splitlines() if line.startswith("Error: ")).startswith(
         f"Error: {tmp_path / name}"
     )
+
+
+def test_images_of_almost_one_ground_resolution_share_a_row(folder):
+    """Pixels in degrees differ on the ground with their latitude; 31 rows for 45 alike images say nothing."""
+    for index, name in enumerate("abcd"):
+        with rasterio.open(folder / f"images/{name}.tif") as image:
+            array = image.read()
+        north = 10 + 0.5 * index
+        write_raster(folder / f"images/{name}.tif", array, crs="EPSG:4326", west=20, north=north, resolution=1e-4)
+    out = inspected(folder).stdout
+    rows = [line for line in out.splitlines() if "EPSG:4326" in line and "│" in line]
+    assert len(rows) == 1
+    # A ten-thousandth of a degree: 11.06 m from south to north, 11.13 m x cos(latitude) from west to east.
+    assert re.split(r"\s*│\s*", rows[0])[1:3] == ["4", "128 x 128"]
+    assert re.split(r"\s*│\s*", rows[0])[7] == "11"
+
+
+def test_images_of_different_ground_resolution_have_their_own_row(folder):
+    with rasterio.open(folder / "images/d.tif") as image:
+        array = image.read()
+    write_raster(folder / "images/d.tif", array, west=503_000, resolution=1.0)
+    rows = [line for line in inspected(folder).stdout.splitlines() if "EPSG:32633" in line]
+    assert [re.split(r"\s*│\s*", row)[7] for row in rows] == ["0.5", "1"]

@@ -170,8 +170,8 @@ class TestProblems:
     def test_images_without_labels_and_labels_without_images(self, folder):
         (folder / "masks/b.tif").rename(folder / "masks/z.tif")
         found = inspect(folder, crop=64)
-        assert has(found.problems, "1 images have no labels of the same stem (b)", "unlabelled/")
-        assert has(found.problems, "1 label files have no image of the same stem (z)", "rename or remove")
+        assert has(found.problems, "1 image has no labels of the same name (images/b.tif)", "unlabelled/")
+        assert has(found.problems, "1 label file has no image of the same name (masks/z.tif)", "rename or remove")
 
     def test_sizes_that_differ(self, folder):
         write_raster(folder / "masks/b.tif", np.zeros((64, 100), np.uint8))
@@ -210,8 +210,9 @@ class TestProblems:
         assert has(inspect(folder, crop=64).problems, "no masks and no polygons were found")
 
     def test_a_class_that_the_test_part_lacks(self, folder):
-        labels = np.indices((128, 128)).sum(axis=0).astype(np.uint8) % 2
-        write_raster(folder / "masks/d.tif", labels, west=503_000)
+        for index, name in enumerate("bcd", 1):
+            labels = np.indices((128, 128)).sum(axis=0).astype(np.uint8) % 2
+            write_raster(folder / f"masks/{name}.tif", labels, west=500_000 + 1000 * index)
         assert has(inspect(folder, crop=64).problems, "does not occur in the test part")
 
     def test_an_empty_folder(self, tmp_path):

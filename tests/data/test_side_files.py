@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 
 from kdcore.data.inspect import inspect
-from kdcore.data.rasters import open_raster
+from kdcore.data.rasters import open_raster, read_header
 from kdcore.errors import DataError
 from tests.conftest import write_raster
 
@@ -150,3 +151,16 @@ def test_of_a_giant_few_pieces_are_looked_at(tmp_path, monkeypatch):
     assert sum(found.class_pixels["test"].values()) <= 9 * 256 * 256
     assert found.class_pixels["test"]["class-1"] == sum(found.class_pixels["test"].values()) / 2
     assert any("has 144 pieces of 256 px; 9 of them" in note for note in found.notes)
+
+
+def test_a_header_is_kept_until_a_file_beside_the_raster_changes(tmp_path):
+    """A CRS that is assigned to a PNG stands in its .aux.xml: written, and written anew, it counts at once."""
+    path = tmp_path / "a.png"
+    with rasterio.open(path, "w", driver="PNG", width=8, height=8, count=3, dtype="uint8") as dataset:
+        dataset.write(np.zeros((3, 8, 8), np.uint8))
+    assert read_header(path).place.crs is None
+    for code in (32633, 32634):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.crs, dataset.transform = f"EPSG:{code}", Affine(1, 0, 500_000, 0, -1, 5_000_000)
+        assert read_header(path).place.crs.to_epsg() == code
+    assert read_header(path) is read_header(path)

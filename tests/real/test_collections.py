@@ -91,3 +91,15 @@ def test_a_first_look_at_dubai_proposes_nearly_the_settings_that_the_study_uses(
 def test_every_class_of_dubai_is_in_every_part_of_the_split(dubai):
     found = survey(dubai, 128)
     assert all((pixels > 0).all() for pixels in found.class_pixels.values())
+
+
+def test_the_amazons_images_open_as_they_are_published(real_data):
+    """t_ was the publisher's training part, v_ its validation part: a third of that chooses, the rest tests."""
+    found = inspect_folder(real_data / "amazon-forest", 128, lambda name: None)
+    assert found.problems == []
+    assert found.proposal.split.train == ("t_*",)
+    assert (len(found.proposal.split.validation), len(found.proposal.split.test)) == (5, 10)
+    assert all(name.startswith("v_") for name in found.proposal.split.validation + found.proposal.split.test)
+    assert sum(found.class_pixels["train"].values()) <= 29 * 512 * 512
+    shares = {split: pixels["class-2"] / sum(pixels.values()) for split, pixels in found.class_pixels.items()}
+    assert abs(shares["validation"] - shares["test"]) < 0.1
