@@ -1,7 +1,7 @@
 """Fixtures: small real files on disk, made anew for each test."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with spinning threads crawl on two cores
@@ -81,6 +81,14 @@ def write_collection(root: Path, classes: int = 3, size: int = 128, unlabelled: 
     }
     save(CollectionSettings(**(values | settings)), root / "collection.yaml")
     return root / "collection.yaml"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_pulls_the_plug() -> Iterator[None]:
+    """Processes are killed here, machines are not: files need not reach the disk itself, which is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture

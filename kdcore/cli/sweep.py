@@ -131,8 +131,8 @@ def watch(place: SweepFolder, workers: int) -> None:
         Stopped: by Ctrl-C here, or by somebody else.
         RunError: a worker failed, or all were killed.
     """
-    sweep_launch.start(place, workers)
     try:
+        sweep_launch.start(place, workers)
         with Bars() as bars:
             progress = follow(place, bars)
     except KeyboardInterrupt as error:

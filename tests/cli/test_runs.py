@@ -138,17 +138,17 @@ class TestALife:
         assert (study.settings.budget.steps, study.settings.teacher.budget.steps) == (40, 30)
         assert (study.settings.seeds, study.settings.hardware.device) == ((3, 4), "cpu")
         assert study.collection == collection
-        wait_for(lambda: study.state == "running", 30)
+        wait_for(lambda: study.state == "running")
 
         assert "is running or waiting. Stop it first" in kdcore("runs", "delete", study.id, "--yes", code=2)
         assert "was asked to stop" in kdcore("runs", "stop", study.id)
-        wait_for(lambda: study.state == "stopped" and not study.alive, 30)
+        wait_for(lambda: study.state == "stopped" and not study.alive)
         assert "nothing to stop" in kdcore("runs", "stop", study.id, code=2)
 
         assert "goes on" in kdcore("runs", "resume", study.id)
-        wait_for(lambda: study.state == "running", 30)
+        wait_for(lambda: study.state == "running")
         kdcore("runs", "stop", study.id)
-        wait_for(lambda: study.state == "stopped" and not study.alive, 30)
+        wait_for(lambda: study.state == "stopped" and not study.alive)
 
         kdcore("runs", "delete", study.id, code=1, input="n\n")
         assert study.settings_file.exists()

@@ -11,6 +11,7 @@ import pytest
 
 from kdcore.cli.sweep import in_one_line, sweep_settings
 from kdcore.errors import SettingsError
+from kdcore.runs import sweep_launch
 from kdcore.runs.study_folder import About
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.runs.sweep_trials import TrialRecord
@@ -72,21 +73,40 @@ def test_a_sweep_from_a_folder_to_its_sentences_and_on_with_more_trials(make_col
 def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(make_collection, tmp_path, out):
     collection = make_collection()
     save(
-        tiny_sweep(trials=4, budget=BUDGET.model_copy(update={"steps": 240, "validate_every": 80})), tmp_path / "s.yaml"
+        tiny_sweep(trials=4, budget=BUDGET.model_copy(update={"steps": 60, "validate_every": 20})), tmp_path / "s.yaml"
     )
     words = ["sweep", str(collection), "--out", str(out), "--settings", str(tmp_path / "s.yaml"), "--workers", "1"]
     command = [sys.executable, "-c", "from kdcore.cli import main; main()", *words]
     terminal = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     sweep = SweepFolder(out)
-    wait_for(lambda: (found := sweep.worker(0)) and found.trial is not None and found.done >= 5, 200)
+    wait_for(lambda: (found := sweep.worker(0)) and found.trial is not None, 500)
+    (worker,) = {*processes_of(sweep)} - {terminal.pid}
+    os.kill(worker, signal.SIGSTOP)  # however fast it is, it is in the middle when the keys are pressed
     terminal.send_signal(signal.SIGINT)
-    told, err = terminal.communicate(timeout=120)
+    wait_for(sweep.cancel_file.exists, 500)
+    os.kill(worker, signal.SIGCONT)
+    told, err = terminal.communicate(timeout=500)
     assert terminal.returncode == 130, told + err
     assert "Stopped. Start the same command again to go on." in err
     assert not sweep.alive
     assert sweep.progress().state == "stopped"
     assert run(*words)[0] == 0
     assert len(sweep.trials()) == 4
+
+
+def test_ctrl_c_while_the_workers_start_stops_them_too(make_collection, settings, out, monkeypatch):
+    begun = []
+
+    def start(sweep, workers):
+        begun.append(sweep.path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_launch, "start", start)
+    monkeypatch.setattr(sweep_launch, "stop", lambda sweep: begun.remove(sweep.path))
+    code, _, err = run("sweep", make_collection(), "--out", out, "--settings", settings)
+    assert code == 130
+    assert "Stopped. Start the same command again to go on." in err
+    assert begun == []
 
 
 class TestRefusals:

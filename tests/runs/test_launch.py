@@ -42,7 +42,7 @@ def make(workspace: Workspace, title: str = "one", token: str = "token", **chang
 
 
 def wait_for_state(study: StudyFolder, state: str) -> None:
-    wait_for(lambda: study.state == state, 30)
+    wait_for(lambda: study.state == state)
 
 
 class TestMakingAStudy:
@@ -235,7 +235,7 @@ class TestAWorker:
         wait_for_state(study, "running")
         (worker,) = processes_of(study)
         stop(study)
-        wait_for(lambda: not Path(f"/proc/{worker}").exists(), 10)
+        wait_for(lambda: not Path(f"/proc/{worker}").exists())
 
     def test_that_cannot_start_says_why(self, workspace, pretend):
         study = make(workspace, "cannot start")

