@@ -25,7 +25,11 @@ def bare_folder(collection, tmp_path):
 
 
 def look_at(open_page, path):
-    return open_page("data", collection="other", folder=str(path))
+    """Type a path into the field of the page, as a person does."""
+    at = open_page("data", collection="other")
+    at.text_input(key="folder").set_value(str(path)).run()
+    assert not at.exception, at.exception[0].value
+    return at
 
 
 def button(at, label):
@@ -64,7 +68,7 @@ def test_the_split_is_drawn(workspace, open_page, collection):
 
 def test_a_folder_without_settings_gets_a_proposal_to_edit_and_keep(workspace, open_page, bare_folder):
     at = look_at(open_page, bare_folder)
-    assert primary_buttons(at) == ["Check and save"]
+    assert primary_buttons(at) == ["Accept and train"]
     text = at.text_area[0].value
     assert "Proposed by" in text
     at.text_area[0].set_value(text.replace("name: bare", "name: my-town"))
