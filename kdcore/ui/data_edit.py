@@ -11,13 +11,14 @@ import streamlit as st
 from kdcore.errors import SettingsError
 from kdcore.runs.library import check_text
 from kdcore.settings import CollectionSettings
-from kdcore.ui.formatting import plain, sentence
+from kdcore.ui.formatting import percent, plain, sentence
 from kdcore.ui.proposal import (
     PARTS,
     UNUSED,
     block_rows,
     class_rows,
     edited_text,
+    named_scenes,
     reading_of,
     with_blocks,
     with_classes,
@@ -92,7 +93,7 @@ def edit_tables(found: Found, text: str) -> None:
 
 def edit_classes(rows: list[dict[str, Any]], fixed: tuple[str, ...], state: str) -> list[dict[str, Any]]:
     """The classes as a table; gives its rows as they were edited."""
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([row | {"share": percent(row["share"], 2)} for row in rows])
     table.insert(0, "swatch", [f"data:image/svg+xml,{quote(SWATCH.format(row['colour']))}" for row in rows])
     edited = st.data_editor(
         table,
@@ -104,7 +105,7 @@ def edit_classes(rows: list[dict[str, Any]], fixed: tuple[str, ...], state: str)
             "swatch": st.column_config.ImageColumn(" ", width=40),
             "name": st.column_config.TextColumn("Name", required=True, max_chars=60),
             "colour": st.column_config.TextColumn("Colour", required=True, validate="^#[0-9A-Fa-f]{6}$", width=90),
-            "share": st.column_config.NumberColumn("Share", format="%.2f %%", help="Of all labelled pixels.", width=80),
+            "share": st.column_config.TextColumn("Share", help="Of all labelled pixels.", width=80, alignment="right"),
             "ignore": st.column_config.CheckboxColumn(
                 "Ignore", help="These pixels are neither learnt nor scored.", width=70
             ),
@@ -123,10 +124,12 @@ def edit_split(found: Found, settings: CollectionSettings, state: str) -> dict[s
         )
         options = {name: st.column_config.SelectboxColumn(options=PARTS, required=True) for name in blocks.columns}
         edited = st.data_editor(blocks, key=f"blocks {state}", num_rows="fixed", column_config=options)
-        st.caption("Each cell is a block of every scene, as it lies there. Neighbouring blocks keep a distance.")
+        st.caption(
+            "Each cell is a block of every scene, as it lies there. Blocks of different parts keep a distance from each other."
+        )
         return [list(map(str, row)) for row in edited.to_numpy()]
-    groups = found["collection"]["groups"] if found["collection"] else {}
-    if not groups or len(groups) > MOST_SCENES:
+    groups = found["collection"]["groups"] if found["collection"] else named_scenes(settings)
+    if len(groups) > MOST_SCENES:
         st.caption("Change `split:` in the YAML below: it names the scenes of each part.")
         return None
     scenes = pd.DataFrame({"scene": list(groups), "part": [part or UNUSED for part in groups.values()]})

@@ -88,7 +88,7 @@ def summary(found: Found) -> list[str]:
     metres = collection["metres_per_pixel"] if collection else sizes[0] if sizes else None
     words_found.append(f"a pixel is {metres:.3g} m on the ground" if metres else "no map position")
     problems = len(problems_of(found))
-    return [*words_found, f":red[**{count(problems, 'problem')}**]" if problems else "no problems"]
+    return [*words_found, *([f":red[**{count(problems, 'problem')}**]"] if problems else [])]
 
 
 def problems_of(found: Found) -> list[str]:

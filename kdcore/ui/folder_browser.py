@@ -34,11 +34,13 @@ def choose_folder(trusted: Collection[str], start: Path) -> Path | None:
     state = st.session_state
     asks = take_address(trusted)
     state[TEXT] = state[KEPT] = state.get(KEPT) or str(start)
-    st.text_input("Folder, collection.yaml or image on this machine", key=TEXT, on_change=open_typed)
     shown: str | None = state.get(SHOWN)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Folder, collection.yaml or image on this machine", key=TEXT, on_change=open_typed)
+        if shown is not None:
+            st.button("Choose another folder", icon=":material/folder_open:", on_click=go_to, args=(shown,))
     if shown is not None:
         st.query_params[TEXT] = shown
-        st.button("Choose another folder", icon=":material/folder_open:", on_click=go_to, args=(shown,))
         return Path(shown).expanduser()
     if asks:
         st.info(

@@ -53,7 +53,7 @@ def reading_of(settings: CollectionSettings, masks: bool) -> Reading:
 
 
 def class_rows(settings: CollectionSettings, pixels: Mapping[str, Mapping[str, int]]) -> list[Row]:
-    """A row for each class, then one for each ignored value: `name`, `colour`, `share` in percent of all labelled pixels, `ignore`.
+    """A row for each class, then one for each ignored value: `name`, `colour`, `share` of all labelled pixels, `ignore`.
 
     Args:
         settings: the collection's.
@@ -65,7 +65,7 @@ def class_rows(settings: CollectionSettings, pixels: Mapping[str, Mapping[str, i
         {
             "name": entry.name,
             "colour": colour,
-            "share": 100 * totals[entry.name] / whole if whole else None,
+            "share": totals[entry.name] / whole if whole else None,
             "ignore": False,
         }
         for entry, colour in zip(settings.classes, class_colours([c.colour for c in settings.classes]), strict=True)
@@ -150,8 +150,14 @@ def with_blocks(settings: CollectionSettings, rows: Sequence[Sequence[str]]) -> 
 
 def with_scenes(settings: CollectionSettings, parts: Mapping[str, str]) -> CollectionSettings:
     """Settings with the part of each scene; raises as `with_classes` does."""
-    names = {glob.escape(name): part for name, part in parts.items()}
+    written = {text for split in SPLITS for text in getattr(settings.split, split)}
+    names = {name if name in written else glob.escape(name): part for name, part in parts.items()}
     return checked(settings, {"split": settings.split.model_dump() | by_part(names)})
+
+
+def named_scenes(settings: CollectionSettings) -> dict[str, str | None]:
+    """The part of each scene that the split names, for a collection that cannot be opened yet."""
+    return {name: split for split in SPLITS for name in getattr(settings.split, split)}
 
 
 def by_part(parts: Mapping[str, str]) -> dict[str, list[str]]:

@@ -50,9 +50,15 @@ def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: 
         text = alt.Chart(pd.DataFrame(labels)).encode(**axes, text="label:N")
         layers += [
             text.mark_text(
-                fontSize=12, fill="white", stroke="white", strokeWidth=4, strokeJoin="round", lineBreak="\n"
+                fontSize=12,
+                fill="white",
+                stroke="white",
+                strokeWidth=4,
+                strokeJoin="round",
+                lineBreak="\n",
+                lineHeight=LINE,
             ),
-            text.mark_text(fontSize=12, fill="black", lineBreak="\n"),
+            text.mark_text(fontSize=12, fill="black", lineBreak="\n", lineHeight=LINE),
         ]
     return alt.layer(*layers).properties(width=round(across * scale), height=round(down * scale) + LEGEND)
 
