@@ -1,5 +1,6 @@
-"""Choose data, look at it, and see every problem with its mend."""
+"""Choose data, look at it, and see every problem with how to fix it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import streamlit as st
 
 from kdcore.errors import DataError, KdcoreError
 from kdcore.runs.library import Library
-from kdcore.ui import data_view
+from kdcore.ui import data_edit, data_view
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import DEMO, known_data
-from kdcore.ui.data_source import overview
+from kdcore.ui.data_source import edited_overview, overview
+from kdcore.ui.folder_browser import choose_folder
+from kdcore.ui.folders import first_place
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import workspace
 
@@ -21,6 +24,8 @@ DEMO_WORDS = """
 The demo area is made on this machine, in about half a minute and without a download: seven districts that look like satellite imagery, with
 buildings, roads, water and trees whose truth is known to the pixel.
 """
+ACCEPT = "Writes these settings as collection.yaml into the folder, or into the workspace where the folder is read-only, and goes on to Train."
+LOOK_AGAIN = "Once the problems are fixed, looks at the changed files."
 LAYOUT = """
 A collection is a folder with `images/` and, for each image, a mask of the same name in `masks/` or polygons in `labels/`:
 
@@ -33,23 +38,16 @@ my-town/
 
 
 def choose(library: Library) -> Path | None:
-    """What to look at: the demo area, a known collection, or a folder by its path; None where none is named yet."""
-    known = known_data(library.known(), workspace().studies()) | {OTHER: "A folder on this machine …"}
-    left, right = st.columns((2, 3))
-    with left:
-        chosen = select_in_address("Collection", "collection", known, DEMO)
+    """What to look at: the demo area, a known collection, or a folder by clicks or its path; None where none is named yet."""
+    known = known_data(library.known(), workspace().studies())
+    options = known | {OTHER: "A folder on this machine …"}
+    chosen = select_in_address("Collection", "collection", options, DEMO)
     if chosen == DEMO:
         return DEMO_AREA
     if chosen != OTHER:
         return Path(chosen)
-    with right:
-        text = st.text_input(
-            "Folder, collection.yaml or image on this machine",
-            key="folder",
-            bind="query-params",
-            placeholder="/home/you/imagery/my-town",
-        ).strip()
-    return Path(text).expanduser() if text else None
+    used = [Path(text) for text in library.remembered()]
+    return choose_folder(known, first_place(used, workspace().path))
 
 
 def offer_demo() -> None:
@@ -60,48 +58,84 @@ def offer_demo() -> None:
         st.rerun()
 
 
-def look(path: Path) -> dict[str, Any]:
-    """Look at the data and show what is being done meanwhile."""
+def look(path: Path, ask: Callable[[Callable[[str], None]], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Look at the data and show what is being done meanwhile.
+
+    Args:
+        path: of the data.
+        ask: how to look at them; as they are on the disk where it is not said.
+    """
     place = st.empty()
     try:
         with place.status("Looking at the data …") as status:
-            return overview(
-                path,
-                lambda text: status.update(label=f"{plain(text[:120])} …"),
-                DEMO_SEED if path == DEMO_AREA else None,
-            )
+
+            def tell(text: str) -> None:
+                status.update(label=f"{plain(text[:120])} …")
+
+            return ask(tell) if ask else overview(path, tell, DEMO_SEED if path == DEMO_AREA else None)
     finally:
         place.empty()
 
 
-def save(library: Library, text: str, root: Path) -> None:
-    """Check and keep edited settings, then look at the data through them."""
-    try:
-        file = library.save(text, root)
-    except KdcoreError as error:
-        st.error(plain(str(error)), icon=":material/error:")
-        return
-    st.query_params["collection"] = str(file)
-    st.rerun()
+def train_on(data: str) -> None:
+    """Go on to the Train page with these data chosen."""
+    st.switch_page("train.py", query_params={"data": data})
 
 
-def show(library: Library, path: Path) -> None:
-    """What is in the data, and the next step: mend the proposed settings, or train."""
-    found = look(path)
+def show_collection(library: Library, path: Path, found: dict[str, Any]) -> None:
+    """What has settings of its own: what is in it, and the way to training."""
+    usable = data_view.is_usable(found)
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        data_view.show_summary(found)
+        if usable:
+            if path != DEMO_AREA:
+                library.remember(path)
+            if st.button("Train on this", type="primary", icon=":material/school:"):
+                train_on(DEMO if path == DEMO_AREA else str(path))
+        else:
+            st.button("Look again", type="primary", icon=":material/refresh:", help=LOOK_AGAIN)
     data_view.show_problems(found)
     data_view.show_facts(found)
     data_view.show_split(found)
     data_view.show_pictures(found)
     data_view.show_files(found)
-    if found["proposal"] is not None:
-        text = data_view.edit_proposal(found)
-        if st.button("Check and save", type="primary", icon=":material/save:"):
-            save(library, text, data_view.root_of(found))
-    elif data_view.is_usable(found):
-        if path != DEMO_AREA:
-            library.remember(path)
-        if st.button("Train on this", type="primary", icon=":material/school:"):
-            st.switch_page("train.py", query_params={"data": DEMO if path == DEMO_AREA else str(path)})
+
+
+def show_proposal(library: Library, path: Path, proposed: dict[str, Any]) -> None:
+    """What has no settings yet: those that are proposed, to edit and to accept."""
+    text = data_edit.draft(proposed)
+    mistake = data_edit.mistake_in(text)
+    found = proposed
+    if text != proposed["proposal"] and mistake is None:
+        found = look(path, lambda tell: edited_overview(path, proposed, text, tell))
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        data_view.show_summary(found)
+        if data_view.is_usable(found) and mistake is None:
+            accepted = st.button("Accept and train", type="primary", icon=":material/school:", help=ACCEPT)
+        else:
+            accepted = False
+            st.button("Look again", type="primary", icon=":material/refresh:", help=LOOK_AGAIN)
+    told = st.container()
+    data_view.show_problems(found)
+    data_view.show_facts(found)
+    data_view.show_split(found)
+    if mistake is None:
+        data_edit.edit_tables(found, text)
+    saved = data_edit.edit_yaml(found, text, mistake)
+    data_view.show_pictures(found)
+    data_view.show_files(found)
+    if not (accepted or saved) or mistake is not None:
+        return
+    root = data_edit.root_of(found)
+    try:
+        data = library.accept(text, root) if accepted else library.save(text, root)
+    except KdcoreError as error:
+        told.error(plain(str(error)), icon=":material/error:")
+        return
+    if accepted:
+        train_on(str(data))
+    st.query_params["collection"] = str(data)
+    st.rerun()
 
 
 st.title("Data", icon=":material/database:")
@@ -115,4 +149,8 @@ elif not chosen.is_absolute():
 elif chosen == DEMO_AREA and not (chosen / "collection.yaml").exists():
     offer_demo()
 else:
-    show(library, chosen)
+    found = look(chosen)
+    if found["proposal"] is None:
+        show_collection(library, chosen, found)
+    else:
+        show_proposal(library, chosen, found)

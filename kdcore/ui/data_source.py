@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from kdcore.ui.asking import ask
 
 MODULE = "kdcore.views.data_overview"
 KEPT = 16  # overviews that are remembered
+DEPTH = 2  # levels of folders whose files are watched for changes: images may lie in train/images/
+MOST_FILES = 50_000  # likewise, for somebody who opens the folder of everything
 
 _kept = BoundedCache[dict[str, Any]](KEPT, lambda found: 1)  # shared by all viewers; they look at the same disk
 
@@ -35,6 +38,44 @@ def overview(path: Path, progress: Callable[[str], None], demo: int | None = Non
     found = ask(MODULE, ["--demo", str(demo), str(path)] if demo is not None else [str(path)], progress)
     _kept.put(fingerprint(path), found)
     return found
+
+
+def edited_overview(path: Path, found: dict[str, Any], text: str, progress: Callable[[str], None]) -> dict[str, Any]:
+    """What is found at a folder when it is read through edited settings in place of the proposed ones.
+
+    Args:
+        path: the folder.
+        found: what `overview` found there, with a proposal.
+        text: the edited `collection.yaml`, without mistakes.
+        progress: is told what is being done.
+
+    Raises:
+        KdcoreError: nothing can be found out; says why.
+    """
+    key = fingerprint(path) + hashlib.sha256(text.encode()).hexdigest()
+    kept = _kept.get(key)
+    if kept is None:
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder, name) for name in ("proposed.yaml", "edited.yaml")]
+            for file, content in zip(files, (found["proposal"], text), strict=True):
+                file.write_text(content, encoding="utf-8")
+            kept = ask(MODULE, ["--settings", *map(str, files), str(path)], progress)
+        _kept.put(key, kept)
+    return found | {
+        "collection": kept["collection"],
+        "error": kept["error"],
+        "inspection": found["inspection"]
+        | {
+            "class_pixels": kept["class_pixels"],
+            "problems": replaced(found["inspection"]["problems"], kept["former_problems"], kept["problems"]),
+            "notes": replaced(found["inspection"]["notes"], kept["former_notes"], kept["notes"]),
+        },
+    }
+
+
+def replaced(texts: list[str], former: list[str], now: list[str]) -> list[str]:
+    """Sentences with those that no longer hold taken out and the new ones in front, each once."""
+    return list(dict.fromkeys([*now, *(text for text in texts if text not in former)]))
 
 
 def fingerprint(path: Path) -> str:
@@ -67,13 +108,22 @@ def root_of(file: Path) -> Path:
         return file.parent
 
 
-def files_in(folder: Path) -> list[Path]:
-    """What lies in a folder and in its folders."""
+def files_in(folder: Path, depth: int = DEPTH) -> list[Path]:
+    """What lies in a folder and in its folders, `DEPTH` levels down; hidden folders are left out.
+
+    Raises:
+        DataError: the folder itself cannot be read.
+    """
     try:
         inside = list(folder.iterdir())
-        readable = [entry for entry in inside if entry.is_dir() and os.access(entry, os.R_OK)]
-        return inside + [file for entry in readable for file in entry.iterdir()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror}). Choose a folder that you may read.") from error
+    found = inside
+    for entry in inside if depth else []:
+        if entry.is_dir() and not entry.name.startswith(".") and os.access(entry, os.R_OK | os.X_OK):
+            found = found + files_in(entry, depth - 1)
+        if len(found) > MOST_FILES:
+            break
+    return found

@@ -2,7 +2,6 @@
 
 import base64
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,10 +9,19 @@ import streamlit as st
 
 from kdcore.ui import words
 from kdcore.ui.cards import CARD
-from kdcore.ui.formatting import count, percent, plain
-from kdcore.views.charts import share_chart, split_chart
+from kdcore.ui.formatting import count, percent, plain, sentence
+from kdcore.views.charts import share_chart
+from kdcore.views.split_plan import split_chart
 
 Found = dict[str, Any]
+MOST_PROBLEMS = 10  # that are shown at once
+AREAS = {
+    "train": "train",
+    "validation": "validation",
+    "test": "test",
+    "buffer": "kept clear between parts",
+    "not used": "not used",
+}
 FACTS = {
     "file": "Image",
     "width": "Width",
@@ -61,23 +69,57 @@ def show_facts(found: Found) -> None:
     bands.metric("Bands", f"{seen}", delta=", ".join(types), **CARD)
 
 
+def show_summary(found: Found) -> None:
+    """What was found, in one line."""
+    st.markdown(" · ".join(summary(found)), width="stretch")
+
+
+def summary(found: Found) -> list[str]:
+    """Images, labels, classes, size of a pixel and problems, in a few words each."""
+    inspection, collection = found["inspection"], found["collection"]
+    images = inspection["images"]
+    words_found = [f"**{count(collection['images'] if collection else len(images), 'image')}**"]
+    if collection:
+        words_found += [f"{collection['labelled']:,} labelled", count(len(collection["classes"]), "class")]
+    else:
+        labels = {"mask": len(inspection["masks"]), "vector file": len(inspection["polygons"])}
+        words_found += [count(number, unit) for unit, number in labels.items() if number] or ["no labels"]
+    sizes = [image["metres_per_pixel"] for image in images]
+    metres = collection["metres_per_pixel"] if collection else sizes[0] if sizes else None
+    words_found.append(f"a pixel is {metres:.3g} m on the ground" if metres else "no map position")
+    problems = len(problems_of(found))
+    return [*words_found, *([f":red[**{count(problems, 'problem')}**]"] if problems else [])]
+
+
+def problems_of(found: Found) -> list[str]:
+    """Every problem with how to fix it, each once."""
+    return list(dict.fromkeys([*found["inspection"]["problems"], *([found["error"]] if found["error"] else [])]))
+
+
 def show_problems(found: Found) -> None:
-    """Every problem with its mend; then what is good to know."""
-    inspection = found["inspection"]
-    problems = list(inspection["problems"])
-    if found["error"] and found["error"] not in problems:
-        problems.append(found["error"])
-    for problem in problems:
-        st.error(plain(problem), icon=":material/build:")
-    if not problems:
+    """Every problem with how to fix it; then what is good to know."""
+    problems = problems_of(found)
+    if problems:
+        st.error(bullets(problems[:MOST_PROBLEMS]), icon=":material/build:")
+        if len(problems) > MOST_PROBLEMS:
+            with st.expander(count(len(problems) - MOST_PROBLEMS, "more problem"), icon=":material/build:"):
+                st.markdown(bullets(problems[MOST_PROBLEMS:]))
+    else:
         st.success("No problems found.", icon=":material/check:")
-    if inspection["notes"]:
-        with st.expander(f"{count(len(inspection['notes']), 'note')}: good to know", icon=":material/info:"):
-            st.markdown("\n".join(f"- {plain(note)}" for note in inspection["notes"]))
+    notes = list(dict.fromkeys(found["inspection"]["notes"]))
+    if notes:
+        with st.expander(f"{count(len(notes), 'note')}: good to know", icon=":material/info:"):
+            st.markdown(bullets(notes))
+
+
+def bullets(texts: list[str]) -> str:
+    """Sentences as a list; a single one as it is."""
+    shown = [plain(sentence(text)) for text in texts]
+    return shown[0] if len(shown) == 1 else "\n".join(f"- {text}" for text in shown)
 
 
 def show_split(found: Found) -> None:
-    """A plan of what trains, validates and tests, and the classes' shares in each part."""
+    """A plan of what trains, validates and tests over the imagery, and the classes' shares in each part."""
     collection = found["collection"]
     if collection is None:
         return
@@ -87,7 +129,11 @@ def show_split(found: Found) -> None:
         st.altair_chart(
             split_chart(collection["scenes"]),
             width="content",
-            alt="Plan of the scenes, coloured by the part of the split",
+            alt="Plan of the scenes with their imagery, coloured by the part of the split",
+        )
+        areas = {AREAS[part]: share for part, share in collection["areas"].items() if share >= 0.0005}
+        st.markdown(
+            "Share of the imagery: " + ", ".join(f"{name} **{percent(share)}**" for name, share in areas.items())
         )
         unit = "whole scenes" if collection["split_by"] == "scene" else "blocks of each scene"
         st.caption(
@@ -95,7 +141,7 @@ def show_split(found: Found) -> None:
             + (f" {count(collection['unlabelled'], 'more image')} without labels." if collection["unlabelled"] else "")
         )
     with shares:
-        st.subheader("Classes")
+        st.subheader("Shares of the classes")
         show_shares(
             found["inspection"]["class_pixels"], dict(zip(collection["classes"], collection["colours"], strict=True))
         )
@@ -157,27 +203,6 @@ def show_files(found: Found) -> None:
             )
 
 
-def edit_proposal(found: Found) -> str:
-    """The proposed `collection.yaml` as text that can be changed."""
-    st.subheader(
-        "Proposed settings",
-        help="They say which files belong together, what the classes are called, and what trains and tests.",
-    )
-    text: str = st.text_area(
-        "collection.yaml",
-        found["proposal"],
-        height=380,
-        key=f"yaml of {found['inspection']['path']}",
-        label_visibility="collapsed",
-    )
-    return text
-
-
 def is_usable(found: Found) -> bool:
     """Whether a study could be started with it."""
     return found["collection"] is not None and found["error"] is None and bool(found["inspection"]["class_pixels"])
-
-
-def root_of(found: Found) -> Path:
-    """The folder that was looked at."""
-    return Path(found["inspection"]["path"])

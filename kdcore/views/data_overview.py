@@ -2,6 +2,7 @@
 
     python -m kdcore.views.data_overview PATH        a folder, a YAML file or one raster
     python -m kdcore.views.data_overview --demo 0 FOLDER   makes the demo area first
+    python -m kdcore.views.data_overview --settings PROPOSED EDITED FOLDER   through edited settings, compared with the proposed ones
 
 The dashboard runs this as a process of its own: what a broken raster can do ends here, the libraries that read rasters and polygons
 do not stay in the dashboard's memory, and progress can be shown. What it is doing now goes to standard error, a line each.
@@ -10,6 +11,8 @@ do not stay in the dashboard's memory, and progress can be shown. What it is doi
 import copy
 import json
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,14 @@ import numpy as np
 from kdcore.data.collection import Collection, Region
 from kdcore.data.demo import write_demo
 from kdcore.data.facts import Inspection
-from kdcore.data.inspect import inspect
+from kdcore.data.inspect import check_collection, inspect
 from kdcore.data.palette import class_colours
 from kdcore.data.propose import proposal_text
 from kdcore.data.scene import Box, Scene
 from kdcore.errors import KdcoreError
-from kdcore.settings import SPLITS
+from kdcore.settings import SPLITS, CollectionSettings, load
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
+from kdcore.views.thumbnails import thumbnails
 
 CROP = 128  # pixels: a split by blocks must leave room for crops of this size
 PICTURE = 256  # pixels: side of a picture
@@ -48,11 +52,54 @@ def overview(path: Path) -> dict[str, Any]:
     try:
         collection = open_collection(path, found)
         if collection is not None:
-            answer["collection"] = describe(collection)
-            answer["collection"]["pictures"] = pictures(collection, answer["collection"]["colours"])
+            draw(collection, answer)
     except KdcoreError as problem:  # what was found before is shown all the same
         answer["error"] = str(problem)
     return answer
+
+
+def draw(collection: Collection, answer: dict[str, Any]) -> None:
+    """Put the collection with its pictures into an answer; without those where labels cannot be read."""
+    answer["collection"] = described = describe(collection)
+    described["pictures"] = pictures(collection, described["colours"])
+
+
+def edited_overview(root: Path, proposed: CollectionSettings, edited: CollectionSettings) -> dict[str, Any]:
+    """Look at a folder through edited settings.
+
+    Returns:
+        `collection` and `error` as above, `class_pixels`, `problems` and `notes` as the edited settings give them, and what the
+        proposed ones gave in their place: `former_problems`, `former_notes`.
+    """
+    former, _ = checked(root, proposed)
+    found, collection = checked(root, edited)
+    answer: dict[str, Any] = {
+        "former_problems": former.problems,
+        "former_notes": former.notes,
+        "problems": found.problems,
+        "notes": found.notes,
+        "class_pixels": found.class_pixels,
+        "error": None,
+        "collection": None,
+    }
+    try:
+        if collection is not None:
+            draw(collection, answer)
+    except KdcoreError as problem:
+        answer["error"] = str(problem)
+    return answer
+
+
+def checked(root: Path, settings: CollectionSettings) -> tuple[Inspection, Collection | None]:
+    """What only reading through settings shows; no collection where they do not open one."""
+    found, collection = Inspection(str(root)), None
+    try:
+        tell("reading labels through the settings")
+        collection = Collection(settings, root if settings.root is None else settings.root.expanduser())
+        check_collection(found, collection, CROP)
+    except KdcoreError as problem:
+        found.problems.append(str(problem))
+    return found, collection
 
 
 def open_collection(path: Path, found: Inspection) -> Collection | None:
@@ -65,8 +112,16 @@ def open_collection(path: Path, found: Inspection) -> Collection | None:
 
 
 def describe(collection: Collection) -> dict[str, Any]:
-    """What to draw of a collection."""
+    """What to draw of a collection.
+
+    `groups` has the part of each whole scene, None where it is in none, and is empty for a split by blocks; `areas` are shares of
+    all pixels of the scenes.
+    """
     settings = collection.settings
+    rows = scene_rows(collection)
+    tell("drawing small pictures")
+    for row, picture in zip(rows, thumbnails(collection.scenes[:MOST_SCENES], settings), strict=False):
+        row["picture"] = picture
     return {
         "name": settings.name,
         "classes": list(settings.class_names),
@@ -74,9 +129,36 @@ def describe(collection: Collection) -> dict[str, Any]:
         "bands": collection.bands,
         "metres_per_pixel": collection.metres_per_pixel,
         "split_by": settings.split.by,
+        "images": len(collection.scenes),
+        "labelled": sum(scene.labelled for scene in collection.scenes),
         "unlabelled": len(collection.unlabelled),
-        "scenes": scene_rows(collection),
+        "groups": group_parts(collection) if settings.split.by == "scene" else {},
+        "areas": area_shares(rows),
+        "scenes": rows[:MOST_SCENES],
         "pictures": [],
+    }
+
+
+def group_parts(collection: Collection) -> dict[str, str | None]:
+    """The part of the split that each scene belongs to, by the scene's name."""
+    parts: dict[str, str | None] = dict.fromkeys(scene.group for scene in collection.scenes)
+    for split in SPLITS:
+        parts |= {region.scene.group: split for region in collection.regions(split)}
+    return parts
+
+
+def area_shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Share of the pixels that each part has; 'buffer' is what is kept clear, and the rest is 'not used'."""
+    total = sum(row["height"] * row["width"] for row in rows)
+    pixels = Counter[str]()
+    for row in rows:
+        for box in row["rectangles"]:
+            pixels[box["part"]] += box["height"] * box["width"]
+    used = {split: pixels[split] for split in SPLITS}
+    clear = pixels["buffer"] - sum(used.values())
+    return {
+        part: number / total
+        for part, number in (used | {"buffer": clear, "not used": total - pixels["buffer"]}).items()
     }
 
 
@@ -93,7 +175,7 @@ def scene_rows(collection: Collection) -> list[dict[str, Any]]:
             rectangles[region.scene.id].append(rectangle("buffer", region))
         for region in collection.regions(split, crop):
             rectangles[region.scene.id].append(rectangle(split, region))
-    return [scene_row(scene) | {"rectangles": rectangles[scene.id]} for scene in collection.scenes[:MOST_SCENES]]
+    return [scene_row(scene) | {"rectangles": rectangles[scene.id]} for scene in collection.scenes]
 
 
 def scene_row(scene: Scene) -> dict[str, Any]:
@@ -154,6 +236,10 @@ def tell(text: str) -> None:
 def main(arguments: list[str]) -> int:
     """Print the overview of a path; an error that the user can mend is printed as {"error": ...} with exit code 2."""
     try:
+        if arguments[:1] == ["--settings"]:
+            proposed, edited = (load(CollectionSettings, Path(file)) for file in arguments[1:3])
+            print(json.dumps(edited_overview(Path(arguments[3]).expanduser().resolve(), proposed, edited)))  # noqa: T201
+            return 0
         if arguments[:1] == ["--demo"]:
             seed, folder = int(arguments[1]), Path(arguments[2])
             path = write_demo(folder, seed, lambda stage, done, total: tell(f"{stage}: {done} of {total}"))

@@ -25,7 +25,11 @@ def bare_folder(collection, tmp_path):
 
 
 def look_at(open_page, path):
-    return open_page("data", collection="other", folder=str(path))
+    """Type a path into the field of the page, as a person does."""
+    at = open_page("data", collection="other")
+    at.text_input(key="folder").set_value(str(path)).run()
+    assert not at.exception, at.exception[0].value
+    return at
 
 
 def button(at, label):
@@ -64,7 +68,7 @@ def test_the_split_is_drawn(workspace, open_page, collection):
 
 def test_a_folder_without_settings_gets_a_proposal_to_edit_and_keep(workspace, open_page, bare_folder):
     at = look_at(open_page, bare_folder)
-    assert primary_buttons(at) == ["Check and save"]
+    assert primary_buttons(at) == ["Accept and train"]
     text = at.text_area[0].value
     assert "Proposed by" in text
     at.text_area[0].set_value(text.replace("name: bare", "name: my-town"))
@@ -113,3 +117,79 @@ def test_the_demo_area_is_made_only_when_asked_for(workspace, open_page):
     at = open_page("data")
     assert primary_buttons(at) == ["Make the demo area"]
     assert not (workspace / ".areas/demo-0").exists()
+
+
+def test_accepting_writes_the_settings_and_leads_to_the_form(workspace, open_page, bare_folder):
+    at = look_at(open_page, bare_folder)
+    assert "**4 images** · 4 labelled · 4 classes · a pixel is 0.5 m on the ground" in words_of(at)
+    button(at, "Accept and train").click().run()
+    assert not at.exception
+    assert (bare_folder / "collection.yaml").read_text().startswith("# Proposed by")
+    assert at.title[0].value == "Train"
+    assert at.selectbox(key="data").value == str(bare_folder)
+
+
+def test_an_edit_is_looked_at_and_can_be_taken_back(workspace, open_page, bare_folder):
+    at = look_at(open_page, bare_folder)
+    proposed = at.text_area[0].value
+    edited = proposed.replace("name: class-1", "name: building")
+    assert edited != proposed
+    at.text_area[0].set_value(edited).run()
+    assert "building" in at.table[0].value.index
+    button(at, "Back to the proposal").click().run()
+    assert at.text_area[0].value == proposed
+    assert "class-1" in at.table[0].value.index
+
+
+def test_settings_that_leak_or_are_wrong_cannot_be_accepted(workspace, open_page, bare_folder):
+    at = look_at(open_page, bare_folder)
+    text = at.text_area[0].value
+    at.text_area[0].set_value(text.replace("test:\n  - d", "test:\n  - d\n  - a")).run()
+    assert "that would leak" in words_of(at)
+    assert primary_buttons(at) == ["Look again"]
+    at.text_area[0].set_value(text + "\nspelling: mistake\n").run()
+    assert primary_buttons(at) == ["Look again"]
+
+
+def test_a_problem_that_a_split_mends_goes_away(workspace, open_page, bare_folder):
+    (bare_folder / "masks/b.tif").unlink()
+    at = look_at(open_page, bare_folder)
+    assert "is in the train part but has no labels" in words_of(at)
+    at.text_area[0].set_value(at.text_area[0].value.replace("  - b\n", "")).run()
+    assert "is in the train part" not in words_of(at)
+    assert "1 images have no labels" in words_of(at)  # true all the same
+    assert primary_buttons(at) == ["Accept and train"]
+
+
+def test_one_goes_down_and_up_through_folders(workspace, open_page, tmp_path, monkeypatch):
+    (tmp_path / "home/imagery/town").mkdir(parents=True)
+    (tmp_path / "home/.secret").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    at = open_page("data", collection="other")
+    assert at.text_input(key="folder").value == str(tmp_path / "home")
+    assert at.button_group[0].options == ["imagery"]
+    at.button_group[0].set_value(["imagery"]).run()
+    assert at.text_input(key="folder").value == str(tmp_path / "home/imagery")
+    button(at, "Up").click().run()
+    assert at.text_input(key="folder").value == str(tmp_path / "home")
+    button(at, "Open").click().run()
+    assert "has no images/ folder" in words_of(at) or "holds no imagery" in words_of(at)
+
+
+def test_an_address_opens_nothing_that_nobody_opened(workspace, open_page, tmp_path):
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("password: hunter2\n")
+    at = open_page("data", collection="other", folder=str(secret))
+    assert "hunter2" not in words_of(at)
+    assert "password" not in words_of(at)
+    assert "open it by hand" in words_of(at)
+    assert at.text_input(key="folder").value == str(secret)
+    at = open_page("data", collection=str(secret))
+    assert "password" not in words_of(at)
+
+
+def test_an_address_opens_what_the_workspace_knows(workspace, open_page, collection):
+    Library(Workspace()).remember(collection)
+    at = open_page("data", collection="other", folder=str(collection))
+    assert at.metric[0].value == "4"
+    assert primary_buttons(at) == ["Train on this"]

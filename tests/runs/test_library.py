@@ -3,6 +3,7 @@
 import pytest
 
 from kdcore.errors import SettingsError
+from kdcore.ownership import NotOursError
 from kdcore.runs.library import Library
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import CollectionSettings, load
@@ -63,3 +64,39 @@ def test_a_broken_list_is_written_anew(library, tmp_path):
     assert library.known() == []
     library.remember(tmp_path)
     assert library.remembered() == [str(tmp_path)]
+
+
+def test_what_was_looked_at_last_comes_last(library, tmp_path):
+    for name in ("a", "b", "a"):
+        library.remember(tmp_path / name)
+    assert library.remembered() == [str(tmp_path / "b"), str(tmp_path / "a")]
+
+
+def test_another_folder_s_settings_of_the_same_name_stay(library, tmp_path):
+    first, second = library.save(TEXT, tmp_path / "one"), library.save(TEXT, tmp_path / "two")
+    assert (first.name, second.name) == ("my-town.yaml", "my-town-2.yaml")
+    assert load(CollectionSettings, first).root == tmp_path / "one"
+    assert library.save(TEXT, tmp_path / "two") == second  # the same again
+
+
+def test_accepted_settings_go_into_their_folder(library, tmp_path):
+    folder = tmp_path / "town"
+    folder.mkdir()
+    assert library.accept(TEXT, folder) == folder
+    assert (folder / "collection.yaml").read_text() == TEXT
+    assert [entry.path for entry in library.known()] == [folder]
+
+
+def test_a_person_s_file_is_never_replaced(library, tmp_path):
+    (tmp_path / "collection.yaml").write_text("mine")
+    with pytest.raises(NotOursError, match="exists already"):
+        library.accept(TEXT, tmp_path)
+    assert (tmp_path / "collection.yaml").read_text() == "mine"
+
+
+def test_of_a_folder_that_cannot_be_written_to_they_go_into_the_workspace(library, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdcore.runs.library.os.access", lambda path, mode: False)
+    file = library.accept(TEXT, tmp_path)
+    assert file == library.folder / "my-town.yaml"
+    assert load(CollectionSettings, file).root == tmp_path
+    assert not (tmp_path / "collection.yaml").exists()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from jsonschema import ValidationError
 
-from kdcore.views.charts import MOST_POINTS, learning_chart, learning_table, split_chart, thin, visible_rectangles
+from kdcore.views.charts import MOST_POINTS, learning_chart, learning_table, thin
+from kdcore.views.split_plan import split_chart, visible_rectangles
 
 
 def test_a_long_line_is_thinned_to_averages_of_neighbours():

@@ -1,0 +1,64 @@
+"""A folder of one's own in a browser: found by clicks, its classes edited, its split drawn over the imagery, accepted."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from kdcore.settings import CollectionSettings, load
+from tests.browser.conftest import READY, Dashboard
+from tests.conftest import write_collection
+
+FIELD = "Folder, collection.yaml or image on this machine"
+LOOK = 120_000  # milliseconds: a look at data is a process of its own, and the machine may be busy
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with images and masks, without settings."""
+    folder = write_collection(tmp_path / "whole").parent
+    bare = tmp_path / "imagery/my town"
+    shutil.copytree(folder, bare, ignore=shutil.ignore_patterns("collection.yaml"))
+    return bare
+
+
+def open_by_clicks(page: Page, bare: Path) -> None:
+    """Go from the folder above to the data, and look at them."""
+    field = page.get_by_label(FIELD)
+    field.fill(str(bare.parent))
+    field.press("Enter")  # holds no imagery itself
+    page.get_by_role("button", name="Choose another folder").click(timeout=LOOK)
+    page.get_by_role("button", name="my town").click()
+    expect(field).to_have_value(str(bare))
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("button", name="Accept and train")).to_be_visible(timeout=LOOK)
+
+
+def test_a_folder_is_found_named_and_accepted(visit: Callable[[str], Page], dashboard: Dashboard, bare: Path) -> None:
+    page = visit("/data?collection=other")
+    open_by_clicks(page, bare)
+    expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    table = page.get_by_test_id("stDataFrame").first
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.dblclick(box["x"] + 110, box["y"] + 35 * 2 + 17)  # the name of the second class
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("building")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Apply changes").click()
+    expect(page.get_by_role("table").get_by_text("building")).to_be_visible(timeout=LOOK)
+    page.get_by_role("button", name="Accept and train").click(timeout=LOOK)
+    expect(page.get_by_role("heading", name="Train")).to_be_visible(timeout=LOOK)
+    assert load(CollectionSettings, bare / "collection.yaml").class_names[1] == "building"
+
+
+def test_an_address_alone_opens_no_folder(visit: Callable[[str], Page], bare: Path) -> None:
+    page = visit(f"/data?collection=other&folder={bare}")
+    expect(page.get_by_text("open it by hand")).to_be_visible()
+    assert page.get_by_test_id("stVegaLiteChart").count() == 0
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_role("button", name="Accept and train")).to_be_visible(timeout=LOOK)
+    page.wait_for_selector(READY)
