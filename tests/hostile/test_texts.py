@@ -89,7 +89,7 @@ def test_a_json_bomb_is_one_sentence(tmp_path, text, words):
 
 def test_bytes_that_are_no_text_are_told(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"name: \xff\xfe\xfa")
-    with pytest.raises(SettingsError, match=r"a\.yaml: could not be read"):
+    with pytest.raises(SettingsError, match=r"a\.yaml: is saved in an older encoding"):
         read_yaml(tmp_path / "a.yaml")
     with pytest.raises(ReadingError):
         parse_json(b"\xff\xfe\xfa", "a.json")
