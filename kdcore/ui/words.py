@@ -23,7 +23,7 @@ PAGES = (
         "data.py",
         "Data",
         ":material/database:",
-        "What a study is fed: scenes, classes, the spatial split, and every problem with its mend.",
+        "What a study is fed: scenes, classes, the spatial split, and every problem with how to fix it.",
     ),
     PageWords(
         "train.py",
