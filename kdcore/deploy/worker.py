@@ -3,15 +3,14 @@
 It takes its lock before torch is imported, so that everybody sees it live, and runs behind everything else on the processor.
 """
 
-import os
 import sys
 from pathlib import Path
 
 from kdcore.deploy.folder import DeploymentFolder
+from kdcore.runs.detached import go_last
 from kdcore.runs.locks import TakenError
 from kdcore.runs.task import Stage, perform
 
-NICE = 10  # trainings and pages go first
 ALREADY_WORKED_ON = 3
 
 
@@ -20,8 +19,6 @@ def main(folder: Path) -> int:
     deployment = DeploymentFolder(folder)
 
     def work(stage: Stage) -> str:
-        if hasattr(os, "nice"):  # not on Windows
-            os.nice(NICE)
         from kdcore.deploy.make import make
 
         return make(deployment, stage)
@@ -33,4 +30,5 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    go_last()
     sys.exit(main(Path(sys.argv[1]).absolute()))

@@ -1,6 +1,5 @@
 """Marking a raster of one's own with a study's networks, so that the map can show it and the maps can be taken along."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -24,8 +23,6 @@ from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.task import Stage
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Hardware
-
-NICE = 10  # trainings and pages go first
 
 
 def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
@@ -104,9 +101,7 @@ def open_upload(upload: Upload, info: CheckpointInfo) -> Source:
 
 
 def choose_device(workspace: Workspace) -> tuple[torch.device, Devices | None]:
-    """A GPU that no training uses, with its lock, else the CPU, behind everything else that runs on it."""
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(NICE)
+    """A GPU that no training uses, with its lock, else the CPU."""
     if kind_of(Hardware()) == "cuda":
         devices = take(workspace.devices, Hardware())
         if devices is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdcore.errors import KdcoreError
 from kdcore.inference.uploads import Upload
+from kdcore.runs.detached import go_last
 from kdcore.runs.task import Stage, perform
 from kdcore.runs.workspace import Workspace
 
@@ -29,4 +30,5 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    go_last()
     sys.exit(main(Path(sys.argv[1])))

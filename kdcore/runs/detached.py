@@ -6,6 +6,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+NICE = 10  # trainings and pages go first
+
+
+def go_last() -> None:
+    """Let this process run behind the others on the processor as long as it lives: only where it has nothing else to do."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICE)
+
 
 def start_detached(
     module: str, argument: Path, log: Path, *more: str, environment: Mapping[str, str] | None = None

@@ -28,7 +28,7 @@ CHROMIUM = next(
 )
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"
-START_SECONDS = 60  # for a machine that is busy
+START_SECONDS = 240  # a machine may be busy; a server that ended is noticed at once
 WAIT = 60_000  # milliseconds, likewise
 expect.set_options(timeout=WAIT / 2)
 

@@ -364,7 +364,9 @@ class TestBadData:
         settings = yaml.safe_load(file.read_text())
         settings["class_field"] = "class"
         file.write_text(yaml.safe_dump(settings))
-        assert "labels/b.gpkg: these polygons have no CRS. Assign one" in study(collection)
+        sentence = study(collection)
+        assert "labels/b.gpkg: these polygons have no CRS. Assign the one that they were drawn in" in sentence
+        assert "ogr2ogr -a_srs EPSG:... new.gpkg b.gpkg" in sentence
 
     def test_a_class_that_the_train_part_lacks(self, collection, study):
         for index, name in enumerate("ab"):

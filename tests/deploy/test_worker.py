@@ -26,6 +26,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
 from kdcore.runs.task import TaskStatus, perform
 from kdcore.runs.workspace import Workspace
+from tests.runs.studies import wait_for
 from tests.training.studies import contents
 
 TILE = 64
@@ -264,7 +265,5 @@ def test_a_process_is_started_and_told_to_stop(workspace):
     deployments.stop(place.path)
     with pytest.raises(RunError, match="already"):
         deployments.start(workspace, study)
-    end = time.monotonic() + 120
-    while time.monotonic() < end and not deployments.status(place.path).over:
-        time.sleep(0.1)
+    wait_for(lambda: deployments.status(place.path).over, 280)
     assert deployments.status(place.path).state == "stopped", place.log.read_text()

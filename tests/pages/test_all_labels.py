@@ -11,16 +11,22 @@ from tests.map_study import make_map_study
 from tests.pages.conftest import text_of, words_of
 
 
-@pytest.fixture
-def few(tmp_path, monkeypatch):
-    """A workspace with one finished study whose students had a quarter of the labels."""
-    folder = tmp_path / "with few labels"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workspace with one finished study whose students had a quarter of the labels; pages only look at it."""
+    folder = tmp_path_factory.mktemp("labels") / "with few labels"
     study = StudyFolder(make_map_study(folder, "few", labels=0.25))
     study.write_about(About(title="Few labels", collection=folder / ".areas/few/collection.yaml", created=2e9))
     study.write_job(JobStatus(state="finished", device="cpu", seconds=321.0))
-    monkeypatch.setenv("KDCORE_WORKSPACE", str(folder))
-    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
     return study
+
+
+@pytest.fixture
+def few(made, tmp_path, monkeypatch):
+    """The study in the workspace that the pages open."""
+    monkeypatch.setenv("KDCORE_WORKSPACE", str(made.path.parent))
+    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
+    return made
 
 
 @pytest.mark.parametrize("page", ["start", "train", "curves"])
