@@ -25,7 +25,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
         scene_id = st.selectbox(
             "Scene", names, format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params"
         )
-        seeds = study.settings.seeds
+        seeds = map_view.seeds_shown(study)
         seed = seeds[0]
         if len(seeds) > 1 and scene_id not in own:
             map_view.forget_unless("seed", seeds)

@@ -70,6 +70,12 @@ def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
     return {"teacher": teacher} | {arm: run_name(arm, seed) for arm in ARM_NAMES if arm in students}
 
 
+def seeds_shown(study: StudyFolder) -> tuple[int, ...]:
+    """The seeds whose students mapped the scenes; the recorded example keeps the maps of one."""
+    seeds = study.settings.seeds
+    return tuple(seed for seed in seeds if study.run(run_name("distilled", seed)).maps.is_dir()) or seeds[:1]
+
+
 def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:
     """All layers of a scene for one seed of the students."""
     layers, arms = load_layers(study), arms_of(study, seed)

@@ -154,10 +154,13 @@ def test_settings_that_leak_or_are_wrong_cannot_be_accepted(workspace, open_page
 def test_a_problem_that_a_split_mends_goes_away(workspace, open_page, bare_folder):
     (bare_folder / "masks/b.tif").unlink()
     at = look_at(open_page, bare_folder)
+    assert "1 image has no labels of the same name (images/b.tif)" in words_of(at)
+    proposed = at.text_area[0].value
+    at.text_area[0].set_value(proposed.replace("  train:\n", "  train:\n  - b\n")).run()
     assert "is in the train part but has no labels" in words_of(at)
-    at.text_area[0].set_value(at.text_area[0].value.replace("  - b\n", "")).run()
+    at.text_area[0].set_value(proposed).run()
     assert "is in the train part" not in words_of(at)
-    assert "1 images have no labels" in words_of(at)  # true all the same
+    assert "1 image has no labels" in words_of(at)  # true all the same
     assert primary_buttons(at) == ["Accept and train"]
 
 
