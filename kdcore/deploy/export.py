@@ -103,6 +103,8 @@ def describe(network: SegmentationNetwork, about: CheckpointInfo, tile: int, sha
         mean=(0.0,) * about.bands,
         std=(1.0,) * about.bands,
         output="probabilities",
+        ending="probabilities",
+        maps_channels_last=False,
         tile=tile,
         outputs=network.logits,
         metres_per_pixel=about.metres_per_pixel,

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kdcore.errors import CheckpointError
+from kdcore.errors import CheckpointError, SettingsError
 from kdcore.files import replacing
 from kdcore.models.networks import SegmentationNetwork, without_weights
 from kdcore.reading import parse_json
@@ -96,7 +96,7 @@ def build_like(
         raise CheckpointError(f"{path}: its band order is broken. Copy it again, or train anew.")
     shapes: Any = None
     with (
-        suppress(RuntimeError, NotImplementedError),
+        suppress(RuntimeError, NotImplementedError, SettingsError),
         torch.device("meta"),
     ):  # which a few architectures cannot be built on
         shapes = SegmentationNetwork(settings, info.bands, info.logits, band_order=order)

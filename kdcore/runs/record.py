@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import rasterio.shutil
-
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.reading import read_json
@@ -93,6 +91,8 @@ def copy_run(run: RunDirectory, target: RunDirectory, scenes: list[str], shown: 
         shutil.copy(run.path / name, target.path)
     if not shown:
         return
+    import rasterio.shutil  # what only starts the command does not wait for it
+
     for scene in scenes:
         target.maps.mkdir(exist_ok=True)
         small = {"compress": "ZSTD", "level": 22, "predictor": 2, "blocksize": 256}  # 7 % less than as a run leaves it

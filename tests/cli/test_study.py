@@ -199,7 +199,7 @@ class TestAReport:
     def test_has_the_student_with_all_labels_and_says_what_else_the_teacher_had(self, tmp_path, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
         study = make_study(tmp_path / "study", classes=("land", "building"), seeds=1, scenes=1, labels=0.25)
-        code, out, _ = run("report", study)
+        code, out, _ = run("report", study, "--overwrite")
         report = json.loads((study / "report.json").read_text())
         assert code == 0
         (line,) = [line for line in out.splitlines() if "student with all labels" in line and "600,000" in line]

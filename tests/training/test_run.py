@@ -99,8 +99,8 @@ class TestAFinishedRun:
         assert {tile[0] for tile in validation.tiles} == {"c"}
         assert {tile[0] for tile in test.tiles} == {"d"}
         for index, name in enumerate(validation.classes):
-            positives, negatives = (counts[index] for counts in validation.total())
-            levels = np.arange(256)
+            positives, negatives = (counts[index] for counts in validation.on_map())
+            levels = np.arange(255)
             values = np.concatenate([np.repeat(levels, positives), np.repeat(levels, negatives)])
             truth = np.repeat([1, 0], [positives.sum(), negatives.sum()])
             precision, recall, _ = precision_recall_curve(truth, values)
@@ -108,7 +108,7 @@ class TestAFinishedRun:
             told = finished.read_report()["at_threshold"][name]
             level = round(told["threshold"] * 254)
             assert f1_score(truth, values >= level, zero_division=0) == pytest.approx(best)
-            positives, negatives = (counts[index] for counts in test.total())
+            positives, negatives = (counts[index] for counts in test.on_map())
             hit, false = positives[level:].sum(), negatives[level:].sum()
             assert told["recall"] == pytest.approx(hit / positives.sum())
             if hit + false:
