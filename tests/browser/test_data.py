@@ -1,6 +1,5 @@
 """A folder of one's own in a browser: opened, its classes edited, its split drawn over the imagery, accepted."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +24,8 @@ def bare(tmp_path: Path) -> Path:
 
 
 def open_it(page: Page) -> None:
-    """Press Open (the arrow of a select box is called so, too, but has no text) and wait for the look."""
-    page.locator("button", has_text=re.compile("^Open$")).click()
+    """Press Open (the arrow of a select box is called so, too) and wait for the look."""
+    page.get_by_test_id("stBaseButton-primary").filter(has_text="Open").click()
     expect(page.get_by_role("button", name="Accept and train")).to_be_visible(timeout=LOOK)
 
 

@@ -178,11 +178,13 @@ class TestChecksums:
         model.write_bytes(data.replace(b"building", b"bunlding"))
         assert "its contents have changed since it was written" in refused(model)
 
-    def test_a_file_of_an_earlier_version_has_none_and_opens(self):
+    def test_a_file_of_an_earlier_version_has_none_and_opens(self, tmp_path):
         path = EXAMPLE / "runs/distilled-s0/checkpoints/best.safetensors"
         with safe_open(path, framework="pt") as file:
-            assert SUM not in file.metadata()
-        assert load_network(path)[1].arm == "distilled"
+            about, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        assert SUM in about
+        save_file(tensors, tmp_path / "old.safetensors", metadata={KEY: about[KEY]})
+        assert load_network(tmp_path / "old.safetensors")[1].arm == "distilled"
 
     def test_a_damaged_state_is_not_resumed_from(self, tmp_path):
         from kdcore.errors import Stopped
