@@ -52,7 +52,7 @@ def test_broken_ones_are_listed_with_the_reason(workspace):
     assert {job.state for job in jobs.values()} == {"broken"}
     assert "temprature: is not a setting" in jobs["unknown-setting"].message
     assert "is no valid YAML" in jobs["no-yaml"].message
-    assert "could not be read" in jobs["binary"].message
+    assert "is saved in UTF-16, not in UTF-8" in jobs["binary"].message
     assert "job.json: cannot be used" in jobs["job"].message
     assert "state: Input should be" in jobs["wrong-job"].message
     assert "about.json" in jobs["about"].message
