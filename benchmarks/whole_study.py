@@ -24,6 +24,7 @@ import torch
 from measuring import parser, publish, table, verdict
 
 from kdcore.data.demo import SIZE, write_demo
+from kdcore.runs.plan import with_steps
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import RECIPES, STUDY_PRESETS, Budget, Hardware, StudySettings
 from kdcore.training.run import Reporter
@@ -49,10 +50,7 @@ def spent(run: RunDirectory) -> Spent:
 
 def shortened(budget: Budget, share: float) -> Budget:
     """The same with fewer steps, and as many validations."""
-    changes = {
-        "steps": max(2, round(share * budget.steps)),
-    }
-    return budget.model_copy(update=changes)
+    return with_steps(budget, max(2, round(share * budget.steps)))
 
 
 def settings_of(preset: str, seeds: int, share: float, views: str) -> StudySettings:

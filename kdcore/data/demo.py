@@ -4,7 +4,6 @@ Nothing is downloaded, every pixel follows from the seed, and the truth is known
 what makes it hard.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS, Difficulty, Dis
 from kdcore.data.procedural.surfaces import paint_blocks, paint_slabs, paint_streets, paint_water
 from kdcore.errors import DataError
 from kdcore.files import explain_write_error, replacing, write_json
+from kdcore.reading import read_json
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, fingerprint, save
 
 VERSION = 1  # of the generator; raise it when the same seed gives other pixels
@@ -120,7 +120,7 @@ def write_area(
 def read_marker(folder: Path) -> dict[str, Any]:
     """What the area in a folder was made from; empty where there is none or its marker cannot be read."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = read_json(folder / MARKER)
     except (OSError, ValueError):
         return {}
     return marker if isinstance(marker, dict) else {}

@@ -1,6 +1,5 @@
 """From what masks hold to classes, ignored values, and how exactly values must match."""
 
-import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -10,6 +9,7 @@ from kdcore.data.facts import MOST_CODES, Inspection, MaskFacts, mask_colours
 from kdcore.data.palette import PALETTE
 from kdcore.data.propose_classes import Proposed, shortened
 from kdcore.errors import DataError
+from kdcore.reading import read_json
 from kdcore.settings import ClassSettings
 
 MOST_CLASSES = 200
@@ -280,7 +280,7 @@ def published_names(root: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for file in sorted(root.glob("*.json")):
         try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
+            entries = read_json(file)
         except (ValueError, OSError):
             continue
         entries = entries.get("classes", []) if isinstance(entries, dict) else entries

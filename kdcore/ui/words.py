@@ -69,13 +69,6 @@ STORY = (
     "This page shows what the apprentice kept, what it lost, and whether listening to the teacher helped."
 )
 
-ARM_SENTENCES = {
-    "teacher": "The large, slow expert.",
-    "alone": "The small, fast apprentice, taught by labels only.",
-    "distilled": "The same apprentice, taught by labels and by the teacher's answers.",
-    "all_labels": "The same apprentice, taught by all labels and no teacher.",
-}
-
 # A term and the sentence that explains it to someone who does not program.
 TERMS = {
     "teacher": "The teacher is a large, slow expert. It is trained first and then only answers questions.",
