@@ -46,9 +46,12 @@ def data_inspect(
     A proposal that nobody edited is replaced. An edited one is not: a terminal is asked first, a script needs --overwrite.
     """
     from kdcore.data.inspect import inspect as inspect_data
+    from kdcore.runs.quota import available_cores
 
     with errors.status("Reading ...") as status:
-        found = inspect_data(folder, crop, lambda name: status.update(f"Reading {escape(name)}"))
+        found = inspect_data(
+            folder, crop, lambda name: status.update(f"Reading {escape(name)}"), processes=min(8, available_cores())
+        )
     written = write_proposal(found, folder, out, overwrite)
     if as_json:
         print_json(found.to_dict() | {"written": None if written is None else str(written)})

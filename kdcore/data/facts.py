@@ -264,13 +264,10 @@ def tally(codes: NDArray[np.int64]) -> dict[int, int]:
 
 def is_solid(codes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which pixels but the outermost are of the same value as their eight neighbours."""
-    height, width = codes.shape
-    inner = codes[1:-1, 1:-1]
-    solid = np.ones(inner.shape, dtype=bool)
-    for row in (0, 1, 2):
-        for column in (0, 1, 2):
-            solid &= codes[row : row + height - 2, column : column + width - 2] == inner if inner.size else True
-    return solid
+    beside = codes[:, 1:] == codes[:, :-1]
+    row = beside[:, 1:] & beside[:, :-1]  # three in a row are equal
+    below = codes[1:, 1:-1] == codes[:-1, 1:-1]
+    return np.asarray(row[:-2] & row[1:-1] & row[2:] & below[1:] & below[:-1])
 
 
 def code_name(code: int, kind: str, palette: dict[int, tuple[int, ...]] | None) -> str:

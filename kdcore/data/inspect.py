@@ -3,7 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +34,22 @@ from kdcore.errors import DataError, KdcoreError
 from kdcore.files import hash_file
 from kdcore.settings import SPLITS
 
-READERS = 4  # threads that read files
+MANY_FILES = 1000  # from so many on it is worth the second or two that processes take to start
 FAR, MANY_TIMES = 0.15, 2  # shares of a class that are worth a note
-MOST_LOOKED, LEAST_LOOKED = 512, 32  # pieces of each part that are looked at where there are more
+MOST_LOOKED, LEAST_LOOKED = 192, 32  # pieces of each part that are looked at where there are more
 
 
-def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None) -> Inspection:
+def inspect(
+    path: Path, crop: int = 128, progress: Callable[[str], None] = lambda text: None, processes: int = 1
+) -> Inspection:
     """Look at a folder, a `collection.yaml`, or a single file.
 
     Args:
         path: what to look at.
         crop: crop size in pixels that a split by blocks must leave room for.
         progress: is told the file being read.
+        processes: how many read the masks of a large folder. With more than one the calling script needs Python's
+            `if __name__ == "__main__":`, since each process imports it.
 
     Raises:
         DataError: there is nothing at `path`, or a single file that cannot be read.
@@ -54,7 +61,7 @@ def inspect(path: Path, crop: int = 128, progress: Callable[[str], None] = lambd
         return inspect_file(path)
     if path.is_file() or (path / FILE_NAME).is_file():
         return inspect_collection(path, crop)
-    return inspect_folder(path.resolve(), crop, progress)
+    return inspect_folder(path.resolve(), crop, progress, processes)
 
 
 def inspect_file(path: Path) -> Inspection:
@@ -171,7 +178,7 @@ def unlike_parts(class_pixels: dict[str, dict[str, int]]) -> list[str]:
     return told
 
 
-def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> Inspection:
+def inspect_folder(root: Path, crop: int, progress: Callable[[str], None], processes: int = 1) -> Inspection:
     """Look at a folder without settings and propose some."""
     found = Inspection(str(root))
     progress("names of files")
@@ -189,7 +196,7 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None]) -> In
     images = usable(found, [pair.image for pair in pairs], raster_facts, progress)
     found.image_paths, found.images = [path for path, _ in images], [facts for _, facts in images]
     found.unlabelled = [facts for _, facts in usable(found, [m.file for m in unlabelled], raster_facts, progress)]
-    masks = usable(found, [pair.mask for pair in pairs if pair.mask], mask_facts, progress)
+    masks = usable(found, [pair.mask for pair in pairs if pair.mask], mask_facts, progress, processes)
     found.mask_paths, found.masks = [path for path, _ in masks], [facts for _, facts in masks]
     vectors = dict.fromkeys(pair.polygons for pair in pairs if pair.polygons)
     found.polygons = [facts for _, facts in usable(found, vectors, polygon_facts, progress)]
@@ -249,26 +256,36 @@ def tell_loose(found: Inspection, root: Path, layout: Layout, pairs: Sequence[Pa
 
 
 def usable(
-    found: Inspection, files: Iterable[Path], look: Callable[[Path], Any], progress: Callable[[str], None]
+    found: Inspection,
+    files: Iterable[Path],
+    look: Callable[[Path], Any],
+    progress: Callable[[str], None],
+    processes: int = 1,
 ) -> list[tuple[Path, Any]]:
     """Facts of the files that can be read, in their order; the others become problems."""
-
-    def try_to_look(file: Path) -> Any:
-        try:
-            return look(file)
-        except KdcoreError as error:
-            return error
-
     listed = list(files)
     facts = []
-    with ThreadPoolExecutor(READERS) as readers:
-        for file, seen in zip(listed, readers.map(try_to_look, listed), strict=True):
+    attempt = partial(try_to_look, look)
+    with ExitStack() as stack:
+        results = map(attempt, listed)
+        if processes > 1 and len(listed) >= MANY_FILES:
+            readers = stack.enter_context(ProcessPoolExecutor(processes, get_context("spawn")))
+            results = readers.map(attempt, listed, chunksize=50)
+        for file, seen in zip(listed, results, strict=True):
             progress(file.name)
             if isinstance(seen, KdcoreError):
                 found.problems.append(str(seen))
             else:
                 facts.append((file, seen))
     return facts
+
+
+def try_to_look(look: Callable[[Path], Any], file: Path) -> Any:
+    """What `look` finds in a file, or the error that says why nothing."""
+    try:
+        return look(file)
+    except KdcoreError as error:
+        return error
 
 
 def check_pairs(found: Inspection, pairs: Sequence[Pair], layout: Layout, root: Path) -> None:

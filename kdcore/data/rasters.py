@@ -17,6 +17,7 @@ from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 from rasterio.transform import from_gcps
 
 from kdcore.data.side_files import check_overviews, check_side_files, state
@@ -62,7 +63,7 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
     driver = None
     mend = "Convert it, for example with `gdal_translate -of GTiff`."
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             start = file.read(8)
         driver = next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
         if driver is None:
@@ -70,7 +71,7 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
         # Otherwise GDAL lists the folder for each of its rasters; files beside a raster are found by their names, too.
         with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(path, driver=driver, sharing=False)
+            dataset = DatasetReader(str(path), driver=driver, sharing=False)  # rasterio.open enters a second Env
     except (RasterioError, OSError) as error:
         reason = " ".join(str(error).split())[:150]
         raise DataError(f"{path}: looks like {driver or 'an image'} but cannot be read ({reason}). {mend}") from error

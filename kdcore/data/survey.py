@@ -94,11 +94,14 @@ def survey(
         for index, box in work[split]:
             crop_read = collection.reader.read(regions[split][index].scene, box)
             class_pixels[split] += class_counts(crop_read.labels, len(names))
-            pixels = crop_read.image[:, crop_read.valid].astype(np.float64)
-            squares.setdefault(regions[split][index].scene.id, np.zeros(2))[:] += np.square(pixels).sum(), pixels.size
+            whole = crop_read.valid.all()
+            pixels = crop_read.image.reshape(collection.bands, -1) if whole else crop_read.image[:, crop_read.valid]
+            pixels = pixels.astype(np.float64)
+            squared = np.einsum("bp,bp->b", pixels, pixels)
+            squares.setdefault(regions[split][index].scene.id, np.zeros(2))[:] += squared.sum(), pixels.size
             if split == "train":
                 count += pixels.shape[1]
-                sums += pixels.sum(axis=1), np.square(pixels).sum(axis=1)
+                sums += pixels.sum(axis=1), squared
                 for row in range(0, box.height, CELL):
                     for column in range(0, box.width, CELL):
                         counts = class_counts(crop_read.labels[row : row + CELL, column : column + CELL], len(names))
