@@ -243,6 +243,16 @@ class TestACollection:
         assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
+def test_several_processes_find_what_one_finds(folder, monkeypatch):
+    (folder / "masks/b.tif").write_bytes(b"no raster")
+    alone = inspect(folder, crop=32)
+    monkeypatch.setattr("kdcore.data.inspect.MANY_FILES", 2)
+    together = inspect(folder, crop=32, processes=2)
+    assert has(together.problems, "b.tif", "is no GeoTIFF")
+    assert [mask.file for mask in together.masks] == ["a.tif", "c.tif", "d.tif"]
+    assert together.to_dict() == alone.to_dict()
+
+
 @pytest.mark.parametrize(
     ("stems", "pattern"),
     [
