@@ -267,7 +267,7 @@ def usable(
     facts = []
     attempt = partial(try_to_look, look)
     with ExitStack() as stack:
-        results = map(attempt, listed)
+        results: Iterable[Any] = map(attempt, listed)
         if processes > 1 and len(listed) >= MANY_FILES:
             readers = stack.enter_context(ProcessPoolExecutor(processes, get_context("spawn")))
             results = readers.map(attempt, listed, chunksize=50)

@@ -127,7 +127,7 @@ def mean_ap_interval(scores: Scores) -> Difference | None:
         return None
     mean_ap = len(scores.scored)  # the row behind those of the classes
     values, fields = stacked([measure(scores)])
-    found = estimate(Ground(scores.tiles), values[[mean_ap]], fields[[mean_ap]])[0].interval(CONFIDENCE)
+    found = estimate(Ground(scores.tiles, scores.places), values[[mean_ap]], fields[[mean_ap]])[0].interval(CONFIDENCE)
     if not np.isfinite([found.mean, found.low, found.high]).all():
         return None
     return Difference(points=found.mean, low=max(found.low, 0.0), high=min(found.high, 100.0))

@@ -231,7 +231,7 @@ class _Reader:
 
     def _begin(self, scores: Scores) -> None:
         """Cut the ground into blocks as wide as one independent block of the first network's mean AP, and draw them."""
-        self.reference, self.ground = scores, Ground(scores.tiles)
+        self.reference, self.ground = scores, Ground(scores.tiles, scores.places)
         worth = self.ground.spread(measure(scores).fields[[len(scores.scored)]]).blocks[0]
         side = float(np.sqrt(len(self.ground) / worth)) if np.isfinite(worth) else 1.0
         groups = self.ground.groups(side)

@@ -209,7 +209,7 @@ def judge(
     metres_per_pixel: float | None,
 ) -> Comparison:
     """The comparison of networks that were measured on the tiles and labels of the reference."""
-    ground, seeds, classes = Ground(reference.tiles), len(alone), len(reference.scored)
+    ground, seeds, classes = Ground(reference.tiles, reference.places), len(alone), len(reference.scored)
     names = [reference.classes[index] for index in reference.scored]
     estimates = paired(ground, alone, distilled)
     by_class, overall = with_classes(estimates, classes, confidence), estimates[classes:]
@@ -331,6 +331,8 @@ def ground_facts(
         correlation_tiles=known(mean_ap.length),
         this_ground_only=blocks is None or blocks < FEWEST_BLOCKS or bool(single),
         single=single,
+        places=ground.wholes,
+        touching=ground.touching,
     )
 
 

@@ -4,6 +4,7 @@ Neighbouring tiles are alike, so a hundred of them may be worth ten. Two ways le
 
 - *Scenes.* With eight equally large scenes or more (unequal ones count for less), whole scenes are the blocks:
   `G / (G - 1) * sum of squares of the scenes' sums`, with G - 1 degrees of freedom. Nothing is assumed within a scene.
+  Scenes that lie close together, such as patches cut from one picture, are one *field* and count as one scene.
 - *Correlation.* Otherwise the tiles' contributions are taken for a random field whose correlation falls with the
   distance h (in tiles) as `(1 - nugget) * exp(-h / length)`. No single length is believed: for each length and nugget of
   a grid, restricted maximum likelihood gives the field's variance and a likelihood; the variance of the sum and the
@@ -15,13 +16,14 @@ Contributions with heavy tails (a class that a few tiles hold) tell their varian
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from kdcore.evaluation.scores import Tile
+from kdcore.evaluation.scores import Place, Tile
 
 Values = NDArray[np.float64]
 SCENES = 8  # from so many (equally large) scenes on, scenes are the blocks
@@ -29,6 +31,11 @@ LENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 13.0)
 NUGGETS = (0.0, 0.4)
 REACH = 0.6  # of the side of a square of so many tiles: longer correlations cannot be told from a constant
 INDEPENDENT = 3.0  # how much likelier independent tiles are taken to be, beforehand, than any one correlation
+CLOSEST = 0.25  # tiles: pictures of one place at different times are alike, but no copies
+STEPS = np.concatenate(
+    [[1e-9], np.geomspace(0.0995, 85, 680)]
+)  # tiles: pairs are counted between these distances; 1 % apart
+CENTRES = 3000  # tiles whose neighbours are counted: of more they tell the mean to 1 %
 WINDOW = 16  # tiles: likelihoods are computed in windows, so that time grows with the tiles and not with their cube
 
 
@@ -49,22 +56,28 @@ class Ground:
 
     Args:
         tiles: scene, row and column (px) of each tile.
+        places: where they lie among each other; without it scenes lie far apart.
     """
 
-    def __init__(self, tiles: Sequence[Tile]) -> None:
-        number = {name: index for index, name in enumerate(sorted({scene for scene, _, _ in tiles}))}
-        self.scene = np.array([number[scene] for scene, _, _ in tiles], dtype=np.int64)
+    def __init__(self, tiles: Sequence[Tile], places: Sequence[Place] = ()) -> None:
+        places = places or [Place(scene, row, column, scene) for scene, row, column in tiles]
+        names = np.array([scene for scene, _, _ in tiles])
         corners = np.array([corner for _, *corner in tiles], dtype=np.int64).reshape(-1, 2)
-        self.side = _side(self.scene, corners)
+        self.scenes = len(np.unique(names))
+        self.side = _side(np.unique(names, return_inverse=True)[1].astype(np.int64), corners)
         """Side of a tile, px."""
-        self.places = corners // self.side
-        sizes = np.bincount(self.scene).astype(np.float64)
-        self.scenes = len(sizes)
-        self.equal_scenes = float(sizes.sum() ** 2 / (sizes**2).sum())
-        self.by_scene = self.equal_scenes >= SCENES
+        self.field = np.unique([place.field for place in places], return_inverse=True)[1].astype(np.int64)
+        self.places = np.array([(place.row, place.column) for place in places]).reshape(-1, 2) / self.side
+        whole = np.unique([place.whole for place in places], return_inverse=True)[1].astype(np.int64)
+        self.wholes = int(whole.max()) + 1
+        self.touching = bool(self.field.max() > whole.max())
+        """Whether fields may touch, and are taken for independent all the same."""
+        self.block = whole if equally_large(whole) >= SCENES else self.field
+        self.equal_blocks = equally_large(self.block)
+        self.by_scene = self.equal_blocks >= SCENES
 
     def __len__(self) -> int:
-        return len(self.scene)
+        return len(self.field)
 
     def spread(self, fields: Values) -> Spread:
         """The variance of the sums of contributions over the tiles.
@@ -85,16 +98,17 @@ class Ground:
     def groups(self, side: float) -> NDArray[np.int64]:
         """The block of each tile, (T,): its scene where scenes are the blocks, else a square of about `side` tiles."""
         if self.by_scene:
-            return self.scene
+            return self.block
         step = max(1, round(side))
-        cells = np.column_stack([self.scene, self.places // step])
+        cells = np.column_stack([self.field, self.places // step])
         return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
     def _by_scene(self, fields: Values) -> tuple[Values, ...]:
-        sums = np.zeros((len(fields), self.scenes))
-        np.add.at(sums.T, self.scene, fields.T)
-        variance = self.scenes / (self.scenes - 1) * (sums**2).sum(axis=1)
-        blocks = np.full(len(fields), self.equal_scenes)
+        count = int(self.block.max()) + 1
+        sums = np.zeros((len(fields), count))
+        np.add.at(sums.T, self.block, fields.T)
+        variance = count / (count - 1) * (sums**2).sum(axis=1)
+        blocks = np.full(len(fields), self.equal_blocks)
         return variance, blocks, np.maximum((blocks - 1) * _tails(sums), 1), np.full(len(fields), np.nan)
 
     def _by_correlation(self, fields: Values) -> tuple[Values, ...]:
@@ -104,7 +118,8 @@ class Ground:
         ones, logs = np.zeros(len(lengths)), np.zeros(len(lengths))
         for index in self._windows():
             places = self.places[index] - self.places[index].min(axis=0)
-            for number, (inverse, sums, log) in enumerate(_inverses(tuple(map(tuple, places.tolist())), len(lengths))):
+            where = tuple(map(tuple, places.round(3).tolist()))
+            for number, (inverse, sums, log) in enumerate(_inverses(where, len(lengths))):
                 part = fields[:, index]
                 quadratic[number] += np.einsum("rt,rt->r", part @ inverse, part)
                 linear[number] += part @ sums
@@ -124,29 +139,32 @@ class Ground:
         return np.where(still, 0.0, variance), blocks, freedom, weights.T @ (lengths * (1 - nuggets))
 
     def _windows(self) -> list[NDArray[np.intp]]:
-        """The tiles of each scene in windows of at most 16 x 16 tiles."""
-        cells = np.column_stack([self.scene, self.places // WINDOW])
+        """The tiles of each field in windows of 16 x 16 tiles."""
+        cells = np.column_stack([self.field, self.places // WINDOW])
         window = np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
         return [np.flatnonzero(window == number) for number in range(window.max() + 1)]
 
+    @cached_property
+    def _lags(self) -> Values:
+        """Pairs of tiles of one field by their distance, (STEPS,), each pair twice; of many tiles as a part of them tells."""
+        points = np.column_stack([self.places, 10 * STEPS[-1] * self.field])  # fields lie apart in a third dimension
+        some = points
+        if len(points) > CENTRES:
+            some = np.random.default_rng(0).choice(points, CENTRES, replace=False)
+        within = cKDTree(some).count_neighbors(cKDTree(points), STEPS)
+        return np.asarray(np.diff(within, prepend=len(some)) * (len(points) / len(some)))
+
     def _pairs(self, lengths: Values, nuggets: Values) -> Values:
-        """Sum of the correlations of all pairs of tiles, for each model; of other scenes none."""
-        total = np.zeros(len(lengths))
-        for scene in range(self.scenes):
-            places = self.places[self.scene == scene]
-            shape = 2 * (np.ptp(places, axis=0) + 1)
-            there = np.zeros(shape)
-            there[tuple((places - places.min(axis=0)).T)] = 1
-            counts = np.rint(np.fft.irfft2(np.abs(np.fft.rfft2(there)) ** 2, s=tuple(shape)))  # pairs at each lag
-            lags = [np.minimum(np.arange(size), size - np.arange(size)) for size in shape]
-            distance = np.hypot(lags[0][:, None], lags[1][None, :])
-            total += np.array(
-                [
-                    (counts * _correlation(distance, float(length), float(nugget))).sum()
-                    for length, nugget in zip(lengths, nuggets, strict=True)
-                ]
-            )
-        return np.asarray(total)
+        """Sum of the correlations of all pairs of tiles, for each model; of other fields none."""
+        distances = np.maximum(np.append(0, (STEPS[1:] + STEPS[:-1]) / 2), CLOSEST)
+        models = zip(lengths.tolist(), nuggets.tolist(), strict=True)
+        return np.array([(self._lags * _correlation(distances, *model)).sum() + len(self) for model in models])
+
+
+def equally_large(group: NDArray[np.int64]) -> float:
+    """So many groups of one size would tell as much as these of different sizes."""
+    sizes = np.bincount(group).astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def _models(tiles: int) -> tuple[Values, Values]:
@@ -163,11 +181,12 @@ def _correlation(distance: Values, length: float, nugget: float) -> Values:
 
 
 @lru_cache(maxsize=4)
-def _inverses(places: tuple[tuple[int, int], ...], models: int) -> list[tuple[Values, Values, float]]:
+def _inverses(places: tuple[tuple[float, float], ...], models: int) -> list[tuple[Values, Values, float]]:
     """Inverse correlation matrix, its row sums, and the logarithm of the determinant, of each model on these places."""
     every = [(0.0, 0.0), *((length, nugget) for length in LENGTHS for nugget in NUGGETS)]
     rows, columns = np.array(places, dtype=np.float64).T
-    distance = np.hypot(rows[:, None] - rows, columns[:, None] - columns)
+    distance = np.maximum(np.hypot(rows[:, None] - rows, columns[:, None] - columns), CLOSEST)
+    np.fill_diagonal(distance, 0)
     found = []
     for length, nugget in every[:models]:
         matrix = _correlation(distance, length, nugget)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,22 @@ Counts = NDArray[np.unsignedinteger[Any]]
 Tile = tuple[str, int, int]
 
 
+class Place(NamedTuple):
+    """Where a tile lies among the others.
+
+    Attributes:
+        field: a scene, or several neighbours; distances are known within it.
+        row, column: of the tile's upper-left corner in the field, px.
+        whole: the fields that may touch, because nobody knows where they lie to each other: the parts of one scene without a
+            georeference; else the field itself.
+    """
+
+    field: str
+    row: float
+    column: float
+    whole: str
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """The counts of one network on one part of a collection.
@@ -56,6 +72,7 @@ class Scores:
             prediction (Cheng et al. 2021, Boundary IoU). An edge of the raster window or of ignored pixels is no boundary.
         coarse: whether they were counted by an older version, in 255 evenly spaced levels: AP may then be wrong by a point
             and more where a network is very sure of itself.
+        places: where the T tiles lie among each other; empty where an older version did not write it down.
     """
 
     classes: tuple[str, ...]
@@ -69,6 +86,7 @@ class Scores:
     confusion: Integers
     boundary: Integers
     coarse: bool = False
+    places: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
         check_classes(self.classes, self.scored)
@@ -88,6 +106,8 @@ class Scores:
                 raise DataError(
                     f"{name} is {array.dtype} {array.shape}, but must be of shape {shape}, and a count unsigned."
                 )
+        if self.places and len(self.places) != tiles:
+            raise DataError(f"There are {len(self.places)} places for {tiles} tiles.")
         twice = _first_duplicate(self.tiles)
         if twice:
             raise DataError(f"Tile {_name(twice)} is scored twice. Merge each part of an evaluation once.")
@@ -121,7 +141,8 @@ class Scores:
         chosen = np.asarray(tiles)
         indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp)
         counts: dict[str, Any] = {name: getattr(self, name)[indices] for name in _COUNTS}
-        return replace(self, tiles=tuple(self.tiles[index] for index in indices), **counts)
+        kept = tuple(self.tiles[index] for index in indices)
+        return replace(self, tiles=kept, places=tuple(self.places[index] for index in indices if self.places), **counts)
 
     def on(self, tiles: Sequence[Tile]) -> "Scores":
         """Those of these tiles that are scored here, in their order."""
@@ -147,7 +168,7 @@ class Scores:
             parts = _with_common_levels(parts)
         counts: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COUNTS}
         tiles = tuple(tile for part in parts for tile in part.tiles)
-        return replace(parts[0], tiles=tiles, **counts, coarse=any(part.coarse for part in parts))
+        return replace(parts[0], tiles=tiles, places=(), **counts, coarse=any(part.coarse for part in parts))
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz under exactly this name, in one step: a reader never finds half a file.
@@ -164,6 +185,9 @@ class Scores:
         }
         if not self.coarse:
             arrays |= {name: getattr(self, name) for name in _TABLE}
+        if self.places:
+            arrays["fields"] = np.array([(place.field, place.whole) for place in self.places], dtype=np.str_)
+            arrays["at"] = np.array([(place.row, place.column) for place in self.places], dtype=np.float64)
         for name in _COUNTS:  # the smallest type that fits: a tenth of the time to compress
             arrays[name] = compact(getattr(self, name))
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -225,7 +249,18 @@ def _read(archive: Any) -> dict[str, Any]:
         **histograms,
         **{name: _whole(archive[name], name).astype(np.int64) for name in _MATRICES},
         "coarse": coarse,
+        "places": _read_places(archive, len(scenes)) if "at" in archive else (),
     }
+
+
+def _read_places(archive: Any, tiles: int) -> tuple[Place, ...]:
+    fields, at = archive["fields"], archive["at"]
+    if fields.shape != (tiles, 2) or at.shape != (tiles, 2) or not np.isfinite(at).all():
+        raise DataError("its tiles lie nowhere")
+    return tuple(
+        Place(str(field), float(row), float(column), str(whole))
+        for (field, whole), (row, column) in zip(fields, at, strict=True)
+    )
 
 
 def compact(counts: NDArray[Any]) -> Counts:

@@ -44,6 +44,8 @@ class GroundFacts:
         correlation_tiles: over how many tiles the difference is correlated (the length at which it falls to 37 %), likewise.
         this_ground_only: whether there are too few blocks to claim anything beyond the test ground.
         single: classes that occur in one tile only.
+        places: groups of neighbouring scenes, or scenes of several files; None where an older version did not know.
+        touching: whether files of one scene, which do not say where they lie, are taken for independent.
     """
 
     tiles: int
@@ -55,6 +57,8 @@ class GroundFacts:
     correlation_tiles: float | None
     this_ground_only: bool
     single: tuple[str, ...] = ()
+    places: int | None = None
+    touching: bool = False
 
 
 def decide(difference: Difference, seeds: int, *, enough: bool = True) -> Verdict:
@@ -185,17 +189,26 @@ def basis_in_words(facts: GroundFacts, seeds: int) -> str:
         else "The interval covers the ground, but not the seeds"
     )
     said += f": {facts.tiles} test tiles in {facts.scenes} scene{'s' if facts.scenes > 1 else ''}"
+    grouped = facts.places is not None and facts.places < facts.scenes
+    if grouped:
+        said += f" that lie at {facts.places} place{'s' if facts.places != 1 else ''}"
     if facts.blocks is not None:
         said += f" are worth {facts.blocks:.0f} independent blocks"
         if facts.by_scene:
-            said += " (whole scenes)"
+            said += " (whole places)" if grouped and not facts.touching else " (whole scenes)"
         elif facts.block_tiles is not None and facts.correlation_tiles is not None:
             metres = "" if facts.block_metres is None else f", {facts.block_metres:,.0f} m"
             alike = f"the difference is correlated over {facts.correlation_tiles:.1f} tiles"
             if facts.correlation_tiles < 0.2:
                 alike = "neighbouring tiles differ as much as distant ones"
             said += f" with sides of {facts.block_tiles:.1f} tiles{metres} ({alike})"
-    return f"{said}. It does not cover {', '.join(NOT_COVERED[:-1])}, or {NOT_COVERED[-1]}."
+    said += f". It does not cover {', '.join(NOT_COVERED[:-1])}, or {NOT_COVERED[-1]}."
+    if facts.touching:
+        said += (
+            " Files that are parts of one scene do not say where they lie to each other and are taken for independent; "
+            "if they touch, the interval is too narrow."
+        )
+    return said
 
 
 def digits(difference: Difference) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kdcore.evaluation.boundaries import boundary_pixels
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.evaluation.scores import Scores
+from kdcore.inference.fields import place_tiles
 from kdcore.inference.layers import add_overviews
 from kdcore.models.networks import SegmentationNetwork, odds, probabilities
 from kdcore.models.onnx import OnnxNetwork
@@ -99,7 +101,8 @@ def evaluate(
                     open_map[1].write(levels, box.row, box.column)
             if progress:
                 progress(done + 1, len(work))
-    return builder.build()
+    scores = builder.build()
+    return replace(scores, places=place_tiles(collection.scenes, scores.tiles, settings.tile))
 
 
 def windows(

@@ -15,6 +15,7 @@ from kdcore.errors import DataError
 from kdcore.evaluation import compare as module
 from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.scores import Place
 from kdcore.evaluation.uncertainty import Difference, Needed
 from kdcore.evaluation.verdicts import Lack, Verdict, among, decide, gap_in_words, put_in_words
 from tests.odds import odds_at
@@ -416,6 +417,19 @@ class TestBasis:
         assert found.ground.by_scene
         assert found.ground.blocks == 12
         assert "12 test tiles in 12 scenes are worth 12 independent blocks (whole scenes)" in found.basis
+
+    def test_neighbouring_scenes_are_one_place(self, rng):
+        labels = some_labels(rng, 12)
+        arms = [[in_scenes(scores_from(network(rng, labels, skill), labels)) for _ in range(3)] for skill in (40, 80)]
+        places = tuple(Place("first", 0, TILE * number, "first") for number in range(12))
+        patches = [[replace(scores, places=places) for scores in arm] for arm in arms]
+        found = compare(*patches)
+        assert (found.ground.by_scene, found.ground.places) == (False, 1)
+        assert "12 test tiles in 12 scenes that lie at 1 place are worth " in found.basis
+        parts = tuple(Place(scene, 0, 0, "one") for scene, _, _ in arms[0][0].tiles)
+        found = compare(*[[replace(scores, places=parts) for scores in arm] for arm in arms])
+        assert (found.ground.by_scene, found.ground.touching) == (True, True)
+        assert found.basis.endswith("if they touch, the interval is too narrow.")
 
 
 class TestShareOfTheGap:

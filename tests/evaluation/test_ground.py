@@ -5,6 +5,7 @@ import pytest
 from scipy import spatial
 
 from kdcore.evaluation.ground import Ground, _models
+from kdcore.evaluation.scores import Place
 
 TILE = 128
 
@@ -91,13 +92,38 @@ def test_pairs_of_all_lags_are_counted_once(monkeypatch):
     for length, nugget, found in zip(lengths, nuggets, ground._pairs(lengths, nuggets), strict=True):
         total = 0.0
         for scene in (0, 1):
-            places = ground.places[ground.scene == scene]
+            places = ground.places[ground.field == scene]
             distance = spatial.distance.cdist(places, places)
             alike = np.where(
                 distance == 0, 1, 0 if length == 0 else (1 - nugget) * np.exp(-distance / max(length, 1e-9))
             )
             total += alike.sum()
-        assert found == pytest.approx(total)
+        assert found == pytest.approx(total, rel=0.002)  # pairs are counted in distances 1 % apart
+
+
+def test_patches_of_one_picture_are_one_field():
+    # 16 x 16 tiles as one scene, and as 64 files of 2 x 2 tiles that know where they lie.
+    tiles = tiles_of((16, 16))
+    names = [f"patch {row // (2 * TILE)} {column // (2 * TILE)}" for _, row, column in tiles]
+    files = [(name, row % (2 * TILE), column % (2 * TILE)) for name, (_, row, column) in zip(names, tiles, strict=True)]
+    places = [Place("field", row, column, "field") for _, row, column in tiles]
+    drawn, _ = fields(np.random.default_rng(1), 20, tiles, 2.0)
+    together, apart = Ground(files, places), Ground(files)
+    assert (together.scenes, together.by_scene, together.touching) == (64, False, False)
+    whole = Ground(tiles).spread(drawn)
+    for known, found in zip(whole, together.spread(drawn), strict=True):
+        np.testing.assert_allclose(found, known)
+    assert apart.by_scene  # as if they lay far apart: too many blocks
+    assert apart.spread(drawn).blocks[0] == 64 > 2 * np.median(whole.blocks)
+
+
+def test_parts_of_a_scene_that_lie_nobody_knows_where_are_called_touching():
+    tiles = tiles_of(*[(2, 3)] * 9)
+    places = [Place(name, row, column, "scene") for name, row, column in tiles]
+    ground = Ground(tiles, places)
+    assert (ground.by_scene, ground.touching, ground.wholes) == (True, True, 1)
+    many = [place._replace(whole=f"scene {number // 6}") for number, place in enumerate(places)]  # each its own
+    assert not Ground(tiles, many).touching
 
 
 def test_what_cannot_be_known_is_nan_and_nothing_has_no_variance():

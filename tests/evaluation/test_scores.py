@@ -1,6 +1,7 @@
 """Scores are counts: they add up, whatever the cut, and survive the disk."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from kdcore.evaluation.boundaries import boundary_band, boundary_pixels
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.curves import average_precision, expected_calibration_error, precision_at, recall_at
 from kdcore.evaluation.levels import NODATA, decide, quantise
-from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.scores import Place, Scores
 from kdcore.models.networks import odds as network_odds
 from tests.odds import odds_at
 
@@ -251,8 +252,11 @@ class TestDisk:
     @pytest.mark.parametrize("tiles", [0, 1, 4])
     def test_what_is_read_is_what_was_written(self, tmp_path, tiles):
         scores = build(*random_window(6), scene="Bāṇepā 1").select(range(tiles))
+        scores = replace(scores, places=tuple(Place(s, 0.25 * r, 3.5 + c, "town") for s, r, c in scores.tiles))
         scores.save(tmp_path / "deep" / "scores.npz")
         assert_same(Scores.load(tmp_path / "deep" / "scores.npz"), scores)
+        assert Scores.load(tmp_path / "deep" / "scores.npz").places == scores.places
+        assert scores.select(range(tiles)[::-1]).places == scores.places[::-1]
         assert [path.name for path in (tmp_path / "deep").iterdir()] == ["scores.npz"]
 
     def test_a_file_cut_short_or_damaged_anywhere_is_refused_or_whole(self, tmp_path):

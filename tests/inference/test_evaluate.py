@@ -150,6 +150,12 @@ class TestWindows:
         assert (canvas[:, 150:] == 1).all()
         assert (canvas[:, :150] == 0).all()
 
+    def test_say_where_their_tiles_lie(self, tmp_path):
+        collection, _, _ = one_scene(tmp_path)
+        scores = evaluate(Pointwise(1), collection, "test", sizes(64), fill=FILL)
+        assert len(scores.places) == len(scores.tiles)
+        assert [(place.field, place.row, place.column) for place in scores.places] == list(scores.tiles)
+
     def test_are_seen_once_each_and_those_elsewhere_never(self, tmp_path):
         collection, _, _ = one_scene(tmp_path)
         network, told = Pointwise(1), []
