@@ -191,8 +191,8 @@ class ScoresBuilder:
         levels = lookup.level(odds)
         share = 1 - 1 / (1 + odds.astype(np.float64))
         pixels, said = (np.bincount(levels, weights=some, minlength=len(lowest)) for some in (None, share))
-        middle = lowest / (1 + lowest.astype(np.float64))
-        probability = np.divide(said, pixels, out=np.nan_to_num(middle, nan=1.0), where=pixels > 0)
+        middle = 1 - 1 / (1 + lowest.astype(np.float64))  # 1 where the odds are infinite
+        probability = np.divide(said, pixels, out=middle, where=pixels > 0)
         of_values = lookup.level(values)
         whole, squares = (
             np.bincount(of_values, weights=some, minlength=len(lowest))
