@@ -12,8 +12,8 @@ FEW = (
 )
 EVIDENCE = {
     "classic": f"{FEW}no detectable difference to the student alone (buildings +1.2 points of AP, -0.1 to +2.5). Two studies with all labels found "
-    "none either (+0.4, -0.2 to +1.0, and -0.3, -1.9 to +1.3). In published comparisons it closes about a quarter of the gap to the teacher. It is the plain one, to begin with where "
-    "all imagery has labels: nothing measured here speaks for another.",
+    "none either (+0.4, -0.2 to +1.0, and -0.3, -1.9 to +1.3). In published comparisons it closes about a quarter of the gap to the teacher. It is the plain "
+    "one, to begin with where all imagery has labels: nothing measured here speaks for another.",
     "patient": f"{FEW}no detectable difference to the student alone in short trainings (buildings +1.9 points of AP, -1.2 to +5.2). In its paper it "
     "needs many times the usual steps to pay.",
     UNLABELLED: f"{FEW}on buildings 12.5 points of IoU above the student alone (+1.7 to +23.4) and 12.0 of AP (-8.5 to +32.5: one test scene is "
