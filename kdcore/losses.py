@@ -17,9 +17,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from kdcore.errors import SettingsError
+from kdcore.settings import Recipe, limits
 
 IGNORE = 255
-TEMPERATURES = (1.0, 20.0)
+TEMPERATURES = limits(Recipe, "temperature")
 MINUS_INFINITY = -1e30  # exp() is 0 as for -inf, but differences of two stay numbers: no NaN in loss or gradient
 
 
@@ -269,29 +270,6 @@ def projection(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size=1)
 
 
-def affinity(student_features: Tensor, teacher_features: Tensor, pool: int = 8) -> Tensor:
-    """Pair-wise distillation (SKD, Liu et al. 2019): mean squared difference of the cosines between positions.
-
-    Both are averaged to `pool x pool` cells first, because the matrix of all positions would take O((HW)^2) memory; so
-    channels and grids may differ. Two cells that are orthogonal in the student and parallel in the teacher differ by 1 in
-    two of the four entries: 0.5.
-
-    Shape:
-        (N, C, H, W), (N, D, h, w) -> scalar.
-
-    Raises:
-        SettingsError: other numbers of images, or no cells.
-    """
-    check_maps("student features", student_features)
-    check_maps("teacher features", teacher_features)
-    if student_features.shape[0] != teacher_features.shape[0] or pool < 1:
-        raise SettingsError(
-            f"student features {tuple(student_features.shape)}, teacher features {tuple(teacher_features.shape)}, pool {pool}: "
-            "give both the same images, and pool >= 1."
-        )
-    return (cosines(student_features, pool) - cosines(teacher_features.detach(), pool)).square().mean()
-
-
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear interpolation of logits (never of probabilities), align_corners=False; the same tensor if sizes agree.
 
@@ -301,14 +279,6 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if logits.shape[2:] == size:
         return logits
     return functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-
-
-def cosines(features: Tensor, pool: int) -> Tensor:
-    """Cosines between the cells of pooled features: (N, C, H, W) -> (N, pool^2, pool^2)."""
-    with torch.autocast(features.device.type, enabled=False):  # it would do the product in half precision
-        cells = functional.adaptive_avg_pool2d(features.float(), pool).flatten(2)
-        cells = functional.normalize(cells, dim=1, eps=1e-6)
-        return cells.transpose(1, 2) @ cells
 
 
 def tempered(student: Tensor, teacher: Tensor, temperature: float, valid: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ LOG3 = math.log(3)
 KL_OF_QUARTERS = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # (3/4, 1/4) against (1/2, 1/2), by hand: 0.1308
 ROUNDING = 5e-7  # of a KL made of float32 logarithms near 1; T^2 multiplies it with the rest
 DISTILLATION = [losses.pixel_kl, losses.bernoulli_kl, losses.channel_kl, losses.distillation]
+FEATURES = [losses.feature_mse]
 SHAPES = st.tuples(st.integers(1, 3), st.integers(2, 5), st.integers(1, 6), st.integers(1, 6))
 
 
@@ -80,19 +81,6 @@ def test_dice_masks_ignored_pixels_in_both_terms():
     labels[0, 0], labels[1] = 255, 255
     kept = logits[:1, :, 1:]
     assert losses.dice(logits, labels).item() == pytest.approx(losses.dice(kept, labels[:1, 1:]).item(), rel=1e-6)
-
-
-def test_affinity_of_orthogonal_against_parallel_cells():
-    student, teacher = pixels((1, 0), (0, 1)), pixels((1, 0, 0), (2, 0, 0))
-    # On 2 x 2 cells each row of one pixel is repeated; half of the 16 pairs differ by 1.
-    assert losses.affinity(student, teacher, pool=2).item() == pytest.approx(0.5)
-
-
-def test_affinity_forgets_length_channels_and_grid():
-    features = maps(2, 6, 32, 32)
-    assert losses.affinity(5 * features, features).item() == pytest.approx(0, abs=1e-10)
-    halved = functional.avg_pool2d(features, 2)
-    assert losses.affinity(features, torch.cat([halved, halved], 1)).item() == pytest.approx(0, abs=1e-10)
 
 
 def test_feature_mse_resizes_the_student_and_trains_the_projection():
@@ -215,26 +203,25 @@ def test_doubling_changes_no_other_loss():
         two, two_labels = torch.cat([logits] * 2, axis), torch.cat([labels] * 2, max(axis - 1, 0))
         for loss in (losses.cross_entropy, losses.dice):
             assert loss(two, two_labels).item() == pytest.approx(loss(logits, labels).item(), rel=1e-5)
-        wanted = losses.feature_mse(logits, features).item()
-        assert losses.feature_mse(two, torch.cat([features] * 2, axis)).item() == pytest.approx(wanted, rel=1e-5)
-    wanted = losses.affinity(logits, features).item()
-    assert losses.affinity(torch.cat([logits] * 2), torch.cat([features] * 2)).item() == pytest.approx(wanted, rel=1e-5)
+        for loss in FEATURES:
+            wanted = loss(logits, features).item()
+            assert loss(two, torch.cat([features] * 2, axis)).item() == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [*DISTILLATION, losses.feature_mse])
+@pytest.mark.parametrize("loss", [*DISTILLATION, *FEATURES])
 @pytest.mark.parametrize("rubbish", [1e4, -7.0, math.inf, -math.inf, math.nan])
 def test_what_the_teacher_says_about_nodata_never_matters(loss, rubbish):
     student, teacher, valid = maps(2, 3, 6, 5), maps(2, 3, 6, 5, seed=1), mask(2, 6, 5)
-    rest = (valid,) if loss is losses.feature_mse else (2.0, valid)
+    rest = (valid,) if loss in FEATURES else (2.0, valid)
     spoilt = torch.where(valid[:, None], teacher, rubbish)
     assert loss(student, spoilt, *rest).item() == loss(student, teacher, *rest).item()
     assert torch.equal(gradient(loss, student, spoilt, *rest), gradient(loss, student, teacher, *rest))
 
 
-@pytest.mark.parametrize("loss", [*DISTILLATION, losses.feature_mse])
+@pytest.mark.parametrize("loss", [*DISTILLATION, *FEATURES])
 def test_the_mask_is_used_and_the_students_nodata_gets_no_gradient(loss):
     student, teacher, valid = maps(2, 3, 6, 5), maps(2, 3, 6, 5, seed=1), mask(2, 6, 5)
-    head = () if loss is losses.feature_mse else (2.0,)
+    head = () if loss in FEATURES else (2.0,)
     other = torch.where(valid[:, None], student, 50)
     assert loss(other, teacher, *head, valid).item() == loss(student, teacher, *head, valid).item()
     assert loss(other, teacher, *head).item() != loss(student, teacher, *head).item()
@@ -264,7 +251,8 @@ def test_nothing_to_count_gives_zero_and_a_gradient_of_zeros(channels):
     logits, teacher = maps(2, channels, 4, 4), torch.full((2, channels, 4, 4), math.nan)
     labels, nowhere = torch.full((2, 4, 4), 255, dtype=torch.uint8), torch.zeros(2, 4, 4, dtype=torch.bool)
     task = losses.binary_cross_entropy if channels == 1 else losses.cross_entropy
-    calls = [(task, labels), (losses.dice, labels), (losses.feature_mse, teacher, nowhere)]
+    calls = [(task, labels), (losses.dice, labels)]
+    calls += [(loss, teacher, nowhere) for loss in FEATURES]
     calls += [(loss, teacher, 2.0, nowhere) for loss in (losses.distillation, losses.bernoulli_kl, losses.channel_kl)]
     if channels > 1:
         calls.append((losses.cross_entropy, labels, None, torch.ones(3)))
@@ -448,7 +436,7 @@ def test_half_precision_comes_in_and_float32_comes_out(dtype):
     student, teacher = maps(2, 3, 4, 4).to(dtype), maps(2, 3, 4, 4, seed=1).to(dtype)
     labels = numbers((2, 4, 4), 3)
     calls = [(loss, teacher, 2.0) for loss in DISTILLATION] + [(losses.cross_entropy, labels), (losses.dice, labels)]
-    calls += [(losses.feature_mse, teacher), (losses.affinity, teacher)]
+    calls += [(loss, teacher) for loss in FEATURES]
     for loss, *rest in calls:
         wide = [value.float() if value is teacher else value for value in rest]
         found = loss(student, *rest)
@@ -459,7 +447,7 @@ def test_half_precision_comes_in_and_float32_comes_out(dtype):
 
 def test_autocast_does_not_lower_the_precision():
     student, teacher = maps(2, 6, 16, 16), maps(2, 6, 16, 16, seed=1)
-    for loss, *rest in ((losses.affinity,), (losses.feature_mse,), (losses.pixel_kl, 2.0), (losses.channel_kl, 2.0)):
+    for loss, *rest in (*((loss,) for loss in FEATURES), (losses.pixel_kl, 2.0), (losses.channel_kl, 2.0)):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             inside = loss(student, teacher, *rest)
         assert inside == loss(student, teacher, *rest)
@@ -469,7 +457,7 @@ def test_no_gradient_flows_into_the_teacher():
     student, teacher = maps(1, 3, 4, 4).requires_grad_(), maps(1, 3, 4, 4, seed=1).requires_grad_()
     before = teacher.detach().clone()
     total = sum(loss(student, teacher, 2.0, mask(1, 4, 4)) for loss in DISTILLATION)
-    (total + losses.feature_mse(student, teacher) + losses.affinity(student, teacher)).backward()
+    (total + sum(loss(student, teacher) for loss in FEATURES)).backward()
     assert teacher.grad is None
     assert student.grad.isfinite().all()
     assert torch.equal(teacher, before)
@@ -483,7 +471,7 @@ def test_no_loss_asks_a_tensor_for_its_values():
     with pytest.raises((RuntimeError, NotImplementedError)):
         logits[valid[:, None].expand_as(logits)]
     total = losses.cross_entropy(logits, labels, valid, torch.ones(3, device="meta"))
-    total = total + losses.dice(logits, labels, valid) + losses.feature_mse(logits, teacher, valid)
+    total = total + losses.dice(logits, labels, valid) + sum(loss(logits, teacher, valid) for loss in FEATURES)
     total = total + losses.binary_cross_entropy(logits[:, :1], labels, valid)
     for loss in DISTILLATION:
         total = total + losses.combine(total, loss(logits, teacher, 2.0, valid), 0.5)
@@ -492,9 +480,10 @@ def test_no_loss_asks_a_tensor_for_its_values():
 
 
 def test_one_graph_holds_the_whole_loss():
-    """`fullgraph` refuses what reads values: this covers affinity, whose autocast `meta` does not know."""
+    """`fullgraph` refuses what reads values."""
     student, teacher, valid = maps(2, 3, 8, 8), maps(2, 3, 4, 4, seed=1), mask(2, 8, 8)
-    calls = [(loss, teacher, 2.0, valid) for loss in DISTILLATION] + [(losses.affinity, teacher)]
+    calls = [(loss, teacher, 2.0, valid) for loss in DISTILLATION]
+    calls += [(loss, teacher, valid) for loss in FEATURES]
     for loss, *rest in calls:
         compiled = torch.compile(loss, fullgraph=True, backend="eager")
         assert compiled(student, *rest) == loss(student, *rest)
@@ -532,10 +521,8 @@ def test_wrong_masks_labels_and_features_are_refused():
         (losses.cross_entropy, "bool mask", logits, labels, labels),
         (losses.binary_cross_entropy, "use cross_entropy", logits, labels),
         (losses.dice, "give integers", logits, labels[:, 1:]),
-        (losses.feature_mse, "`projection` in between", logits, maps(1, 3, 4, 4)),
-        (losses.feature_mse, "bool mask", logits, logits, mask(2, 4, 4)),
-        (losses.affinity, "same images", logits, maps(2, 2, 4, 4)),
-        (losses.affinity, "pool >= 1", logits, logits, 0),
+        *((loss, "`projection` in between", logits, maps(1, 3, 4, 4)) for loss in FEATURES),
+        *((loss, "bool mask", logits, logits, mask(2, 4, 4)) for loss in FEATURES),
     ]
     for loss, message, *arguments in wrong:
         with pytest.raises(SettingsError, match=message):

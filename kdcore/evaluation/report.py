@@ -21,10 +21,9 @@ from kdcore.evaluation.teacher_parts import teacher_parts
 from kdcore.reading import read_json
 from kdcore.runs.plan import asks_teacher, run_name
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.settings import Arm, StudySettings, load_study
+from kdcore.settings import FORMULA, Arm, StudySettings, load_study
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled", "all_labels")
-FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
 
 
 def arm_runs(study: Path) -> dict[str, list[RunDirectory]]:

@@ -13,14 +13,13 @@ from typing import Any, Literal
 from scipy import special
 
 from kdcore.evaluation.compare import Comparison, compare
-from kdcore.evaluation.report import FORMULA
 from kdcore.evaluation.scores import Scores
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import read_dict
 from kdcore.runs.sweep_confirm import ConfirmationPlan, best_trial
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import Objective, Range, SweepSettings
+from kdcore.settings import FORMULA, Objective, Range, SweepSettings
 
 Matter = Literal["matter", "cannot tell", "do not matter", "unknown"]
 FEWEST_FOR_IMPORTANCE = 10  # finished trials of the search

@@ -13,6 +13,7 @@ from kdcore import losses
 from kdcore.errors import SettingsError
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.teacher import Teacher
+from kdcore.settings import WITHOUT_FEATURES
 
 
 class FeatureTeacher(nn.Module):
@@ -31,7 +32,7 @@ class FeatureTeacher(nn.Module):
         if len(teacher.members) > 1 or teacher.flips or not isinstance(member, SegmentationNetwork):
             raise SettingsError(
                 "the recipe compares features, but this teacher is an average or an ONNX file and has none of its own. "
-                "Set features: 0, or let one trained network teach, without flips."
+                f"Set {WITHOUT_FEATURES}, or let one trained network teach, without flips."
             )
         self.teacher = teacher
         self.channels = member.feature_channels
