@@ -19,7 +19,7 @@ LOG3 = math.log(3)
 KL_OF_QUARTERS = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # (3/4, 1/4) against (1/2, 1/2), by hand: 0.1308
 ROUNDING = 5e-7  # of a KL made of float32 logarithms near 1; T^2 multiplies it with the rest
 DISTILLATION = [losses.pixel_kl, losses.bernoulli_kl, losses.channel_kl, losses.distillation]
-FEATURES = [losses.feature_mse]
+FEATURES = [losses.feature_mse, losses.hint]
 SHAPES = st.tuples(st.integers(1, 3), st.integers(2, 5), st.integers(1, 6), st.integers(1, 6))
 
 
@@ -81,6 +81,40 @@ def test_dice_masks_ignored_pixels_in_both_terms():
     labels[0, 0], labels[1] = 255, 255
     kept = logits[:1, :, 1:]
     assert losses.dice(logits, labels).item() == pytest.approx(losses.dice(kept, labels[:1, 1:]).item(), rel=1e-6)
+
+
+def test_a_hint_of_features_of_length_one_by_hand():
+    # (3, 4) / 5 = (0.6, 0.8) against (1, 0): 0.4^2 + 0.8^2; opposite, orthogonal and equal directions of any length.
+    assert losses.hint(pixels((3, 4)), pixels((1, 0))).item() == pytest.approx(0.8)
+    assert losses.hint(pixels((3, 4)), pixels((-6, -8))).item() == pytest.approx(4)
+    assert losses.hint(pixels((0, 2)), pixels((7, 0))).item() == pytest.approx(2)
+    assert losses.hint(pixels((3, 4), (0, 2)), pixels((1, 0), (7, 0))).item() == pytest.approx((0.8 + 2) / 2)
+    valid = torch.tensor([[[True, False]]])
+    assert losses.hint(pixels((3, 4), (0, 2)), pixels((1, 0), (7, 0)), valid).item() == pytest.approx(0.8)
+
+
+def test_a_hint_is_twice_the_cosine_distance_of_torch():
+    student, teacher = maps(2, 6, 5, 4), maps(2, 6, 5, 4, seed=1)
+    wanted = 2 - 2 * functional.cosine_similarity(student.double(), teacher.double()).mean()
+    assert losses.hint(student, teacher).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_a_hint_of_the_same_features_through_the_identity_is_zero_whatever_their_scale():
+    identity = losses.projection(6, 6)
+    with torch.no_grad():
+        identity.weight.copy_(torch.eye(6)[:, :, None, None])
+        identity.bias.zero_()
+    teacher = maps(2, 6, 8, 8)
+    assert losses.hint(identity(teacher), teacher).item() == 0
+    assert losses.hint(identity(40 * teacher), teacher).item() == pytest.approx(0, abs=1e-9)
+    # Each position of a grid half as fine stands for four of the teacher's that are the same: nothing to learn there, either.
+    coarse = torch.full((1, 6, 2, 2), 0.5)
+    assert losses.hint(coarse, torch.full((1, 6, 4, 4), 3.0)).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_hint_of_zeros_has_a_finite_gradient():
+    found = gradient(losses.hint, torch.zeros(1, 3, 2, 2), maps(1, 3, 2, 2))
+    assert found.isfinite().all()
 
 
 def test_feature_mse_resizes_the_student_and_trains_the_projection():

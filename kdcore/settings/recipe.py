@@ -74,6 +74,16 @@ DISTILLATIONS: dict[str, Method] = {
         most=100,
         compares="features",
     ),
+    "hint": Method(
+        loss="hint",
+        label="Weight of the hint of normalised features",
+        description="weight of the distance between the decoders' features, each position's scaled to length 1, so that a weight means the same "
+        "for every pair of networks; after a projection that is trained and thrown away",
+        formula="mean over positions of `2 - 2 * cos(projected student's, teacher's)`, the squared distance of vectors of length 1",
+        source="Romero et al. 2015 (FitNets' hint, normalised)",
+        most=100,
+        compares="features",
+    ),
 }
 
 CHOICES = {name: method for name, method in DISTILLATIONS.items() if method.most is None}
