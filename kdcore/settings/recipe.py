@@ -4,7 +4,7 @@ A new loss is a function of `kdcore.losses`, an entry of `DISTILLATIONS`, and it
 the search space of sweeps and the docs take it from its entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -112,16 +112,22 @@ else:
     Choice = Literal[tuple(CHOICES)]
 
 
-def with_weights(kind: type[Kind]) -> type[Kind]:
-    """A model with one more field for each added loss: its weight."""
-    weights: dict[str, Any] = {
-        name: (float, Field(default=0.0, ge=0, le=method.most, description=method.description))
-        for name, method in ADDED.items()
-    }
-    return create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **weights)
+def for_each_loss(annotation: Any, field: Callable[[str], Any]) -> Callable[[type[Kind]], type[Kind]]:
+    """A class decorator that gives a model one more field for each added loss, under the loss's name.
+
+    Args:
+        annotation: type of the fields.
+        field: a field by the name of its loss.
+    """
+
+    def extend(kind: type[Kind]) -> type[Kind]:
+        fields: dict[str, Any] = {name: (annotation, field(name)) for name in ADDED}
+        return create_model(kind.__name__, __base__=kind, __module__=kind.__module__, __doc__=kind.__doc__, **fields)
+
+    return extend
 
 
-@with_weights
+@for_each_loss(float, lambda name: Field(default=0.0, ge=0, le=ADDED[name].most, description=ADDED[name].description))
 class Recipe(Frozen):
     """How a student learns: `loss = (1 - alpha) * task + alpha * (main term + weight * each added term)`.
 

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from kdcore.settings.fields import Frozen, limits
 from kdcore.settings.network import PRESETS, parse_network
-from kdcore.settings.recipe import Choice, Recipe, Task
-from kdcore.settings.study import Budget, EvaluationSettings, Hardware, TeacherSettings
+from kdcore.settings.recipe import ADDED, CHOICES, OF_FEATURES, Choice, Recipe, Task, for_each_loss
+from kdcore.settings.study import Budget, EvaluationSettings, Hardware, TeacherSettings, check_features
 
 LEARNING_RATES = (1e-8, 10.0)
 
@@ -62,6 +62,7 @@ def span(name: str) -> str:
     return f"as `recipe.{name}`: {low:g} to {high:g}"
 
 
+@for_each_loss(Numbers | None, lambda name: Field(default=None, description=f"{span(name)}; without it 0"))
 class SearchSpace(Frozen):
     """What a sweep varies: each entry is one value (not varied), a list to choose from, or a range `{low, high, log}`."""
 
@@ -85,7 +86,8 @@ class SearchSpace(Frozen):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        ends = {name: limits(Recipe, name) for name in ("temperature", "alpha")} | {"learning_rate": LEARNING_RATES}
+        ends = {name: limits(Recipe, name) for name in ("temperature", "alpha", *ADDED)}
+        ends["learning_rate"] = LEARNING_RATES
         for name, (lowest, highest) in ends.items():
             entry = getattr(self, name)
             values = () if entry is None else (entry.low, entry.high) if isinstance(entry, Range) else entry
@@ -97,10 +99,21 @@ class SearchSpace(Frozen):
                 raise ValueError(f"{name} is empty; give one value, several, or a range")
             if not isinstance(entry, Range) and len(set(entry)) < len(entry):
                 raise ValueError(f"{name} lists a value twice: {', '.join(map(str, entry))}")
+        main = {CHOICES[name].loss: name for name in self.distillation}
+        for name in self.weights:
+            if ADDED[name].loss in main:
+                raise ValueError(
+                    f"{name} is the loss of distillation: {main[ADDED[name].loss]} already; leave out one of them"
+                )
         return self
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The added losses whose weights it names."""
+        return tuple(name for name in ADDED if getattr(self, name) is not None)
+
     def entries(self) -> dict[str, Range | tuple[float, ...] | tuple[str, ...]]:
-        """Every entry by its name; a learning rate that is left to the budget is left out."""
+        """Every entry by its name; what is left to the budget or the recipe is left out."""
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: entry for name, entry in named.items() if entry is not None}
 
@@ -200,6 +213,18 @@ class SweepSettings(Frozen):
             )
         if self.hardware.devices > 1:
             raise ValueError("a trial uses one device; set hardware.devices: 1 and start more workers instead")
+        return self
+
+    @model_validator(mode="after")
+    def _features(self) -> Self:
+        if any(name in OF_FEATURES for name in self.space.weights):
+            teacher = self.teacher
+            check_features(len(teacher.checkpoints or teacher.seeds), teacher.flips, teacher.checkpoints)
+            if self.seconds is not None:
+                raise ValueError(
+                    "how many steps fit is measured with cached soft labels, which hold no features; "
+                    f"give budget.steps instead of seconds, or leave out {', '.join(OF_FEATURES)}"
+                )
         return self
 
     @property

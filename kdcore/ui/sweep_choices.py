@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdcore.recipes import OWN
 from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
+from kdcore.settings import ADDED, PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
 from kdcore.ui import words
 from kdcore.ui.choices import EarlierTeacher, network_name
 from kdcore.ui.sweep_tables import NAMES
@@ -121,10 +122,12 @@ def train_address(settings: SweepSettings, trial: TrialRecord, steps: int, data:
         data: 'demo' or the path of a collection.
     """
     budget, teacher = settings.budget, settings.teacher
-    return {
+    weights = {name: repr(trial.params[name]) for name in ADDED if trial.params.get(name)}
+    return weights | {
         "data": data,
         "preset": "Quick",
-        "recipe": "Classic",  # what a sweep varies stands in the address; the rest of its recipe is the classic one's
+        # What a sweep varies stands in the address; the rest of its recipe is the classic one's. Weights are knobs of one's own.
+        "recipe": OWN.capitalize() if weights else "Classic",
         "temperature": f"{trial.params.get('temperature', Recipe().temperature):g}",
         "alpha": f"{trial.params['alpha']:g}",
         "student": str(trial.params["student"]),
