@@ -16,15 +16,21 @@ from kdcore.settings import (
     PRESETS,
     RECIPES,
     STUDY_PRESETS,
+    Budget,
     CollectionSettings,
+    Hardware,
     Recipe,
     RunSettings,
     SearchSpace,
     StudySettings,
+    SweepSettings,
+    TeacherSettings,
     fingerprint,
+    limits,
     load,
     load_study,
     save,
+    sentence,
     validate,
 )
 
@@ -236,6 +242,24 @@ def test_a_study_from_before_there_was_a_student_with_all_labels_has_none(tmp_pa
 def test_a_loss_that_is_dead_for_two_classes_is_refused_with_the_reason(name):
     with pytest.raises(SettingsError, match=NOT_OFFERED[name]):
         validate(Recipe, {"distillation": name}, "recipe")
+
+
+@pytest.mark.parametrize(
+    "model", [StudySettings, TeacherSettings, RunSettings, Recipe, Budget, Hardware, SweepSettings]
+)
+def test_every_setting_is_described_by_a_sentence_without_markup(model):
+    for name in model.model_fields:
+        text = sentence(model, name)
+        assert text.endswith(".")
+        assert text[0] == text[0].upper()
+        assert not any(mark in text for mark in ("`", "](", "\n"))
+
+
+def test_a_setting_has_the_limits_of_its_field():
+    assert limits(Recipe, "temperature") == (1, 20)
+    assert limits(Recipe, "hint") == (0, 100)
+    with pytest.raises(ValueError, match="has no 'ge'"):
+        limits(Budget, "learning_rate")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,12 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Described(Frozen):
+    """Settings that people write: the string below a field is its description, for docs, command and pages."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)  # reading the source takes 3 ms a model
+
+
 Settings = TypeVar("Settings", bound=Frozen)
 
 
@@ -61,7 +67,7 @@ def meaning(model: type[BaseModel], name: str) -> str:
     text = model.model_fields[name].description
     if not text:
         raise ValueError(f"{model.__name__}.{name} has no description")
-    return text
+    return " ".join(text.split())
 
 
 def sentence(model: type[BaseModel], name: str) -> str:

@@ -4,28 +4,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from kdcore.settings.fields import Frozen
+from kdcore.settings.fields import Described
 
 MOST_CHANNELS = 1024  # of a decoder's step
 
 
-class NetworkSettings(Frozen):
+class NetworkSettings(Described):
     """A segmentation-models-pytorch network by its architecture's and encoder's names."""
 
-    architecture: str = Field(
-        default="unet", description="`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ..."
-    )
-    encoder: str = Field(default="resnet34", description="`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ...")
-    depth: int = Field(default=5, ge=3, le=5, description="stages of the encoder; each halves height and width")
+    architecture: str = "unet"
+    """`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ..."""
+    encoder: str = "resnet34"
+    """`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ..."""
+    depth: int = Field(default=5, ge=3, le=5)
+    """stages of the encoder; each halves height and width"""
     decoder_channels: tuple[Annotated[int, Field(ge=1, le=MOST_CHANNELS)], ...] | None = Field(
-        default=None,
-        max_length=5,
-        description="channels of the decoder's stages, from the coarsest to the finest; as many as `depth`",
+        default=None, max_length=5
     )
-    weights: Literal["imagenet"] | None = Field(
-        default=None,
-        description="`imagenet` starts the encoder from weights that are downloaded once; otherwise weights are random",
-    )
+    """channels of the decoder's stages, from the coarsest to the finest; as many as `depth`"""
+    weights: Literal["imagenet"] | None = None
+    """`imagenet` starts the encoder from weights that are downloaded once; otherwise weights are random"""
 
     @field_validator("architecture", "encoder")
     @classmethod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from kdcore.settings.fields import Frozen
+from kdcore.settings.fields import Described, Frozen
 
 FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
 Mix = Literal["none", "cutmix", "mixup"]
@@ -128,43 +128,28 @@ def for_each_loss(annotation: Any, field: Callable[[str], Any]) -> Callable[[typ
 
 
 @for_each_loss(float, lambda name: Field(default=0.0, ge=0, le=ADDED[name].most, description=ADDED[name].description))
-class Recipe(Frozen):
+class Recipe(Described):
     """How a student learns: `loss = (1 - alpha) * task + alpha * (main term + weight * each added term)`.
 
     The main term contains T^2. The labelled crops of a step are the same in every arm, whatever is added to them.
     """
 
-    temperature: float = Field(
-        default=2.0,
-        ge=1,
-        le=20,
-        description="T, how much of the teacher's doubt is passed on; 1 leaves its predictions as they are",
-    )
-    alpha: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="the teacher's share of the loss: 0 is labels only (the student alone, bit for bit), 1 the teacher only",
-    )
-    task: Task = Field(
-        default="cross_entropy",
-        description="loss on the labels, in both students; `+dice` adds the soft Dice loss",
-    )
+    temperature: float = Field(default=2.0, ge=1, le=20)
+    """T, how much of the teacher's doubt is passed on; 1 leaves its predictions as they are"""
+    alpha: float = Field(default=0.5, ge=0, le=1)
+    """the teacher's share of the loss: 0 is labels only (the student alone, bit for bit), 1 the teacher only"""
+    task: Task = "cross_entropy"
+    """loss on the labels, in both students; `+dice` adds the soft Dice loss"""
     distillation: Choice = Field(
         default="pixel",
         description="; ".join(f"`{name}`: {method.description}" for name, method in CHOICES.items()),
     )
-    unlabelled: float = Field(
-        default=0.0,
-        ge=0,
-        le=4,
-        description="crops of `unlabelled/`, and with `labels` below 1 of the whole train part, added to a batch for each labelled one; "
-        "they only serve the distillation term",
-    )
-    mix: Mix = Field(
-        default="none",
-        description="`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and soft labels follow, in every arm",
-    )
+    unlabelled: float = Field(default=0.0, ge=0, le=4)
+    """crops of `unlabelled/`, and with `labels` below 1 of the whole train part, added to a batch for each labelled
+    one; they only serve the distillation term"""
+    mix: Mix = "none"
+    """`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and soft labels follow, in every
+    arm"""
     teacher_sees: Literal["scene", "crop"] = Field(
         default="scene",
         description="`scene`: the teacher predicts the scene, with a crop's surroundings and without its jitter, and its soft labels are "

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from kdcore.settings.fields import Frozen, limits
+from kdcore.settings.fields import Described, limits
 from kdcore.settings.network import PRESETS, parse_network
 from kdcore.settings.recipe import ADDED, CHOICES, OF_FEATURES, Choice, Recipe, Task, for_each_loss
 from kdcore.settings.study import Budget, EvaluationSettings, Hardware, TeacherSettings, check_features
@@ -13,14 +13,15 @@ from kdcore.settings.study import Budget, EvaluationSettings, Hardware, TeacherS
 LEARNING_RATES = (1e-8, 10.0)
 
 
-class Range(Frozen):
+class Range(Described):
     """Numbers between two ends, both included; `log` spreads them evenly over magnitudes."""
 
-    low: float = Field(description="the lower end")
-    high: float = Field(description="the upper end")
-    log: bool = Field(
-        default=False, description="evenly over magnitudes: as many trials between 1 and 3 as between 3 and 9"
-    )
+    low: float
+    """the lower end"""
+    high: float
+    """the upper end"""
+    log: bool = False
+    """evenly over magnitudes: as many trials between 1 and 3 as between 3 and 9"""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -63,19 +64,19 @@ def span(name: str) -> str:
 
 
 @for_each_loss(Numbers | None, lambda name: Field(default=None, description=f"{span(name)}; without it 0"))
-class SearchSpace(Frozen):
+class SearchSpace(Described):
     """What a sweep varies: each entry is one value (not varied), a list to choose from, or a range `{low, high, log}`."""
 
     temperature: Numbers = Field(default=Range(low=1, high=10, log=True), description=span("temperature"))
     alpha: Numbers = Field(default=Range(low=0, high=1), description=span("alpha"))
-    learning_rate: Numbers | None = Field(default=None, description="without it the budget's")
-    student: Names = Field(default=("small",), description="presets or `architecture/encoder`")
-    task: Annotated[tuple[Task, ...], BeforeValidator(as_values)] = Field(
-        default=("cross_entropy",), description="as `recipe.task`"
-    )
-    distillation: Annotated[tuple[Choice, ...], BeforeValidator(as_values)] = Field(
-        default=("pixel",), description="as `recipe.distillation`"
-    )
+    learning_rate: Numbers | None = None
+    """without it the budget's"""
+    student: Names = ("small",)
+    """presets or `architecture/encoder`"""
+    task: Annotated[tuple[Task, ...], BeforeValidator(as_values)] = ("cross_entropy",)
+    """as `recipe.task`"""
+    distillation: Annotated[tuple[Choice, ...], BeforeValidator(as_values)] = ("pixel",)
+    """as `recipe.distillation`"""
 
     @field_validator("student")
     @classmethod
@@ -133,61 +134,43 @@ class SearchSpace(Frozen):
 Objective = Literal["quality", "size", "latency"]
 
 
-class SweepSettings(Frozen):
+class SweepSettings(Described):
     """A search for the temperature and alpha that are worth using, under one budget for every trial.
 
     Every sweep also trains the student alone (alpha = 0) of each size, and repeats the centre of the search space with other seeds,
     so that seed-to-seed spread can be set against the settings.
     """
 
-    space: SearchSpace = Field(default=SearchSpace(), description="what is varied")
-    objectives: tuple[Objective, ...] = Field(
-        default=("quality",),
-        description="`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this device); "
-        "the last two need several students",
-    )
-    trials: int = Field(
-        default=24,
-        ge=1,
-        le=10_000,
-        description="in all, with the student alone and the repeats, which come first; more than before extend the sweep",
-    )
-    budget: Budget = Field(default=Budget(steps=400, crop=128), description="of each trial")
-    seconds: float | None = Field(
-        default=None,
-        gt=0,
-        description="seconds of training for each trial, in place of `budget.steps`: how many steps fit is measured once for each student",
-    )
-    pruning: bool = Field(
-        default=True,
-        description="a trial that does worse than every finished one did by then is ended early; with one objective only",
-    )
-    repeats: int = Field(
-        default=3,
-        ge=2,
-        le=50,
-        description="trainings of the middle of the search space, each with another seed: they measure the seed-to-seed spread",
-    )
-    seed: int = Field(default=0, ge=0, lt=2**30, description="of all trials but the repeats")
-    confirm: int = Field(
-        default=0,
-        ge=0,
-        le=50,
-        description="fresh seeds with which the best setting meets the default on the test split, once; 0 disables it, and it can be done later",
-    )
-    teacher: TeacherSettings = Field(
-        default=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128)),
-        description="one for all trials",
-    )
-    evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="as in a study")
-    hardware: Hardware = Field(
-        default=Hardware(), description="as in a study, with one device; each worker has one thread"
-    )
-    storage: str | None = Field(
-        default=None,
-        description="URL of a database for the trials (`sqlite:///FILE`, `postgresql://...`), on which several machines can work; "
-        "else `journal.log` in the folder. It is kept in `sweep.yaml` as it is, with a password if it has one",
-    )
+    space: SearchSpace = SearchSpace()
+    """what is varied"""
+    objectives: tuple[Objective, ...] = ("quality",)
+    """`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this device);
+    the last two need several students"""
+    trials: int = Field(default=24, ge=1, le=10_000)
+    """in all, with the student alone and the repeats, which come first; more than before extend the sweep"""
+    budget: Budget = Budget(steps=400, crop=128)
+    """of each trial"""
+    seconds: float | None = Field(default=None, gt=0)
+    """seconds of training for each trial, in place of `budget.steps`: how many steps fit is measured once for each
+    student"""
+    pruning: bool = True
+    """a trial that does worse than every finished one did by then is ended early; with one objective only"""
+    repeats: int = Field(default=3, ge=2, le=50)
+    """trainings of the middle of the search space, each with another seed: they measure the seed-to-seed spread"""
+    seed: int = Field(default=0, ge=0, lt=2**30)
+    """of all trials but the repeats"""
+    confirm: int = Field(default=0, ge=0, le=50)
+    """fresh seeds with which the best setting meets the default on the test split, once; 0 disables it, and it can be
+    done later"""
+    teacher: TeacherSettings = TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128))
+    """one for all trials"""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """as in a study"""
+    hardware: Hardware = Hardware()
+    """as in a study, with one device; each worker has one thread"""
+    storage: str | None = None
+    """URL of a database for the trials (`sqlite:///FILE`, `postgresql://...`), on which several machines can work; else
+    `journal.log` in the folder. It is kept in `sweep.yaml` as it is, with a password if it has one"""
 
     @model_validator(mode="after")
     def _measurable(self) -> Self:

@@ -1,7 +1,6 @@
 """The features that decoders end with, compared: FitNets' hint (Romero et al. 2015) at the last layer before the logits.
 
-They are compared as they are. In the networks used here a decoder ends with a normalisation and a ReLU, so its features are of
-the order of one whatever the imagery, and a weight means the same on every collection.
+All losses of `kdcore.settings.OF_FEATURES` that a recipe has share one projection.
 """
 
 from typing import cast
