@@ -195,6 +195,13 @@ class TestLosses:
         assert validate(Recipe, {"distillation": name}, "recipe").distillation == name
         assert SearchSpace(distillation=name).distillation == (name,)
 
+    def test_that_are_added_stand_in_the_formula(self):
+        plain = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
+        assert Recipe().formula == plain
+        assert Recipe(channels=3, hint=0.5).formula == (
+            "loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + 3 * channels + 0.5 * hint)"
+        )
+
     def test_are_not_counted_twice(self):
         with pytest.raises(
             SettingsError, match="`distillation: channel` is the loss of `channels` already; set channels: 0"

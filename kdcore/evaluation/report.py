@@ -21,7 +21,7 @@ from kdcore.evaluation.teacher_parts import teacher_parts
 from kdcore.reading import read_json
 from kdcore.runs.plan import asks_teacher, run_name
 from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.settings import FORMULA, Arm, StudySettings, load_study
+from kdcore.settings import Arm, StudySettings, load_study
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled", "all_labels")
 
@@ -97,7 +97,7 @@ def study_report(study: Path) -> dict[str, Any]:
         "arms": arms,
         "comparison": comparison.to_dict(),
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
-        "formula": FORMULA,
+        "formula": settings.recipe.formula,
         "settings": settings.model_dump(mode="json"),
         "data": data,
     }

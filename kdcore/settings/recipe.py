@@ -207,6 +207,13 @@ class Recipe(Described):
         return {name: weight for name, weight in found.items() if weight}
 
     @property
+    def formula(self) -> str:
+        """The loss with its added terms."""
+        added = "".join(f" + {weight:g} * {name}" for name, weight in self.weights.items())
+        main = FORMULA.rpartition("alpha * ")[2]
+        return FORMULA.replace(main, f"({main}{added})") if added else FORMULA
+
+    @property
     def compares_features(self) -> bool:
         """Whether one of its losses compares the decoders' features."""
         return any(name in OF_FEATURES for name in self.weights)
