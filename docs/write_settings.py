@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from kdcore.settings import (
     DISTILLATIONS,
     FORMULA,
+    PRESET_MEANINGS,
     PRESETS,
     STUDY_PRESETS,
     Budget,
@@ -248,9 +249,10 @@ def study_presets() -> str:
                 f"`{preset}`",
                 "; ".join(f"`{entry}: {known.get(entry) or plain(value)}`" for entry, value in differing)
                 or "the defaults",
+                PRESET_MEANINGS[preset],
             )
         )
-    return "## Presets of a study\n\n" + table(("`--preset`", "sets"), rows)
+    return "## Presets of a study\n\n" + table(("`--preset`", "sets", "for"), rows)
 
 
 def changes(settings: Frozen, standard: Frozen, path: str = "") -> list[tuple[str, Any]]:

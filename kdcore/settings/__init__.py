@@ -16,7 +16,7 @@ from kdcore.settings.data import (
 from kdcore.settings.fields import SLUG, Frozen, check_slug, limits, meaning, sentence, validate
 from kdcore.settings.files import fingerprint, load, read_yaml, save, to_yaml
 from kdcore.settings.network import PRESETS, Network, NetworkSettings, parse_network
-from kdcore.settings.presets import RECIPES, STUDY_PRESETS
+from kdcore.settings.presets import PRESET_MEANINGS, RECIPES, STUDY_PRESETS
 from kdcore.settings.recipe import (
     ADDED,
     CHOICES,

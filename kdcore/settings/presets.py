@@ -17,7 +17,6 @@ RECIPES: dict[str, Recipe] = {
 
 
 STUDY_PRESETS: dict[str, StudySettings] = {
-    # Less than five minutes on two CPU cores, on the demo area.
     "demo": StudySettings(
         teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128)),
         student=PRESETS["tiny"],
@@ -26,22 +25,26 @@ STUDY_PRESETS: dict[str, StudySettings] = {
         seeds=(0,),
         hardware=Hardware(cache_views="one"),  # eight would take longer than the student's training
     ),
-    # Minutes on two CPU cores: enough to see the whole story, too short to judge a recipe.
     "quick": StudySettings(
         teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=500, crop=128)),
         student=PRESETS["tiny"],
         budget=Budget(steps=400, crop=128),
     ),
-    # About an hour a seed on two CPU cores, minutes on a GPU.
     "standard": StudySettings(
         teacher=TeacherSettings(budget=Budget(steps=2000)),
         budget=Budget(steps=2000),
     ),
-    # For a GPU.
     "thorough": StudySettings(
         teacher=TeacherSettings(network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16)),
         budget=Budget(steps=20000, batch_size=16),
         seeds=(0, 1, 2, 3, 4),
         hardware=Hardware(precision="bf16-mixed", compile=True, readers=8),
     ),
+}
+
+PRESET_MEANINGS = {
+    "demo": "The study of the start page, on the demo area: less than five minutes on two CPU cores.",
+    "quick": "Minutes on two CPU cores: shows the whole story, too short to judge a recipe.",
+    "standard": "About an hour a seed on two CPU cores, minutes on a GPU.",
+    "thorough": "Large networks and five seeds. For a GPU.",
 }

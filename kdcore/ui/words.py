@@ -114,12 +114,6 @@ NO_STUDY_BUTTON = "Start a study"
 EXAMPLE = "example"  # id of the bundled study
 EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded and comes with the program."
 
-PRESETS = {
-    "demo": "The study of the start page: minutes on two cores.",
-    "quick": "Minutes on two cores: shows the whole story, too short to judge a recipe.",
-    "standard": "About an hour a seed on two cores, minutes on a GPU.",
-    "thorough": "Large networks and five seeds. For a GPU.",
-}
 # What each of the recipes of `kdcore.settings.RECIPES` does; what speaks for it says `kdcore.recipes`.
 RECIPES = {
     "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
