@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.errors import KdcoreError
 from kdcore.runs import sweep_launch, sweep_library
@@ -139,7 +140,6 @@ def choose_space() -> Space:
 
 def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[SweepChoices, int]:
     """How many trials, how long each, who teaches; gives all choices and the number of workers."""
-    several = len(space.students) > 1
     by_path = {str(teacher.checkpoint): teacher for teacher in earlier_teachers(studies, data)}
     teachers = [*TEACHERS, *by_path]
     cores = available_cores()
@@ -164,18 +164,7 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
         )
         with st.expander("More settings", icon=":material/tune:"):
             a, b, c = st.columns(3)
-            objectives = a.pills(
-                "Objectives",
-                list(OBJECTIVES) if several else ["quality"],
-                selection_mode="multi",
-                default=["quality"],
-                key="objectives",
-                bind="query-params",
-                format_func=OBJECTIVES.__getitem__,
-                help=FORM["objectives"],
-            )
-            if not several:
-                a.caption("Size and latency can be objectives once several students are chosen.")
+            objectives = choose_objectives(a, len(space.students) > 1)
             repeats = number(b, "Repeats of the centre", SweepSettings, "repeats", REPEATS)
             confirm = c.select_slider(
                 "Fresh seeds to confirm with",
@@ -225,6 +214,23 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
         reused=by_path.get(teacher),
     )  # fmt: skip
     return chosen, int(workers)
+
+
+def choose_objectives(place: DeltaGenerator, several: bool) -> list[str]:
+    """What a good trial is; with one student all have the same size and speed."""
+    objectives: list[str] = place.pills(
+        "Objectives",
+        list(OBJECTIVES) if several else ["quality"],
+        selection_mode="multi",
+        default=["quality"],
+        key="objectives",
+        bind="query-params",
+        format_func=OBJECTIVES.__getitem__,
+        help=FORM["objectives"],
+    )
+    if not several:
+        place.caption("Size and latency can be objectives once several students are chosen.")
+    return objectives
 
 
 def tell_time(settings: SweepSettings, workers: int) -> None:
