@@ -47,7 +47,8 @@ MODELS: dict[type[Frozen], tuple[str, str | None]] = {
     ),
     Recipe: (
         "`recipe:`",
-        f"How the distilled student learns: `{FORMULA}`. [What that means](mathematics.md). `kdcore study` and `kdcore runs start` take the "
+        f"How the distilled student learns: `{FORMULA}`. [What that means](mathematics.md). Losses with a weight are added to the teacher's "
+        "share, in a file or with `--add hint=0.5`. `kdcore study` and `kdcore runs start` take the "
         "preset's only where something is said about the recipe, else the one that [the evidence](studies.md) supports: `unlabelled` for data "
         "with imagery without labels, or labels that are not used, else `classic`.",
     ),
