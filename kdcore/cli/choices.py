@@ -17,6 +17,7 @@ from kdcore.settings import (
     Hardware,
     Recipe,
     StudySettings,
+    limits,
     read_yaml,
     sentence,
     validate,
@@ -24,6 +25,13 @@ from kdcore.settings import (
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
+
+
+def with_limits(name: str) -> str:
+    """The help of a number of the recipe, with its range."""
+    low, high = limits(Recipe, name)
+    return f"{sentence(Recipe, name)} From {low:g} to {high:g}."
+
 
 PresetOption = Annotated[str, typer.Option(help=f"Where settings start from: {', '.join(STUDY_PRESETS)}.")]
 SettingsOption = Annotated[Path | None, typer.Option(help="A YAML file whose settings replace those of the preset.")]
@@ -34,8 +42,8 @@ RecipeOption = Annotated[
         help=f"How the student learns: {', '.join(RECIPES)}. It replaces the preset's and the file's recipe as a whole."
     ),
 ]
-TemperatureOption = Annotated[float | None, typer.Option(help=sentence(Recipe, "temperature"))]
-AlphaOption = Annotated[float | None, typer.Option(help=sentence(Recipe, "alpha"))]
+TemperatureOption = Annotated[float | None, typer.Option(help=with_limits("temperature"))]
+AlphaOption = Annotated[float | None, typer.Option(help=with_limits("alpha"))]
 AddOption = Annotated[
     list[str] | None,
     typer.Option(
