@@ -218,7 +218,9 @@ class TestLosses:
         ],
     )
     def test_of_features_say_what_to_use_with_a_teacher_that_has_none(self, name, teacher, why):
-        instead = f"set the recipe's .*{name}: 0.*`channels` compares logits.*or let one trained network teach"
+        instead = (
+            f"set the recipe's .*{name}: 0.*and use `channels`, which compares logits.*or let one trained network teach"
+        )
         with pytest.raises(SettingsError, match=f"{why}.*{instead}"):
             validate(StudySettings, {"recipe": {name: 1}, "teacher": teacher}, "study.yaml")
 

@@ -92,7 +92,7 @@ ADDED = {name: method for name, method in DISTILLATIONS.items() if method.most i
 """The losses that are added to it; each has its weight as a field of `Recipe`."""
 OF_FEATURES = tuple(name for name, method in ADDED.items() if method.compares == "features")
 WITHOUT_FEATURES = (
-    f"{', '.join(f'{name}: 0' for name in OF_FEATURES)} (`channels` compares logits, as every teacher has)"
+    f"{', '.join(f'{name}: 0' for name in OF_FEATURES)} and use `channels`, which compares logits, as every teacher has"
 )
 """How to do without the losses that compare features."""
 

@@ -62,7 +62,9 @@ class TestTheTeacher:
     def test_that_is_an_average_has_no_features(self):
         members = [build_network(TINY, 3, 2, seed=seed) for seed in range(2)]
         for teacher in (Teacher(members), Teacher(members[:1], flips=True)):
-            with pytest.raises(SettingsError, match=r"Set features: 0 .*, or let one trained network teach"):
+            with pytest.raises(
+                SettingsError, match=r"Set features: 0, hint: 0 and use `channels`.*, or let one trained network teach"
+            ):
                 FeatureTeacher(teacher)
 
 
