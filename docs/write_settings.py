@@ -1,8 +1,6 @@
-"""Writes docs/settings.md from the settings' models, so that no field, default or range in it can be out of date.
+"""Writes docs/settings.md, and the table of losses in docs/mathematics.md, from the settings' models and the registry of losses.
 
-    python docs/write_settings.py
-
-A field without a sentence in `MEANINGS`, or a sentence without its field, is an error.
+python docs/write_settings.py
 """
 
 import re
@@ -15,6 +13,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from kdcore.settings import (
+    DISTILLATIONS,
+    FORMULA,
+    PRESET_MEANINGS,
     PRESETS,
     STUDY_PRESETS,
     Budget,
@@ -29,18 +30,16 @@ from kdcore.settings import (
     StudySettings,
     SweepSettings,
     TeacherSettings,
+    meaning,
 )
 
 HERE = Path(__file__).parent
-FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
+BEGIN, END = "<!-- losses, written by docs/write_settings.py -->", "<!-- end of losses -->"
 
-# Each model: its heading and what it is.
-MODELS: dict[type[Frozen], tuple[str, str]] = {
+# Each model: its heading, and what the page says of it; None is its own docstring.
+MODELS: dict[type[Frozen], tuple[str, str | None]] = {
     StudySettings: ("The study", "The top level of a study's YAML file."),
-    TeacherSettings: (
-        "`teacher:`",
-        "One network, an ensemble of networks from several seeds, or checkpoints that are there already.",
-    ),
+    TeacherSettings: ("`teacher:`", None),
     NetworkSettings: (
         "`student:` and `teacher.network:`",
         "A preset's name (`student: tiny`), a pair of names (`student: unet/resnet34`), or these fields. Architectures and encoders "
@@ -48,7 +47,8 @@ MODELS: dict[type[Frozen], tuple[str, str]] = {
     ),
     Recipe: (
         "`recipe:`",
-        f"How the distilled student learns: `{FORMULA}`. [What that means](mathematics.md). `kdcore study` and `kdcore runs start` take the "
+        f"How the distilled student learns: `{FORMULA}`. [What that means](mathematics.md). Losses with a weight are added to the teacher's "
+        "share, in a file or with `--add hint=0.5`. `kdcore study` and `kdcore runs start` take the "
         "preset's only where something is said about the recipe, else the one that [the evidence](studies.md) supports: `unlabelled` for data "
         "with imagery without labels, or labels that are not used, else `classic`.",
     ),
@@ -56,8 +56,8 @@ MODELS: dict[type[Frozen], tuple[str, str]] = {
         "`budget:` and `teacher.budget:`",
         "What each training may spend. Student alone and distilled student share one, with the same first weights and the same labelled crops.",
     ),
-    EvaluationSettings: ("`evaluation:`", "How networks are scored."),
-    Hardware: ("`hardware:`", "Where and how to compute. The defaults give the same numbers again on a CPU."),
+    EvaluationSettings: ("`evaluation:`", None),
+    Hardware: ("`hardware:`", None),
     RunSettings: (
         "A single run",
         "What a study writes into each run's `settings.yaml`. Nobody needs to write one by hand; it has the sections above and these:",
@@ -76,109 +76,6 @@ MODELS: dict[type[Frozen], tuple[str, str]] = {
     Range: ("A range", "Both ends belong to it."),
 }
 
-MEANINGS: dict[str, str] = {
-    "StudySettings.teacher": "see `teacher:`",
-    "StudySettings.student": "network of both students: a preset's name, `architecture/encoder`, or the fields below",
-    "StudySettings.recipe": "see `recipe:`",
-    "StudySettings.budget": "of each student's training, see `budget:`",
-    "StudySettings.seeds": "one pair of students for each: first weights and crops follow from it. A verdict needs two at least",
-    "StudySettings.control": "`same recipe`: the distilled arm is trained like the student alone, with other seeds (an A/A study): the verdict "
-    "must then be 'no detectable difference'",
-    "StudySettings.labels": "share of the train part whose labels the students may use, taken in blocks of two crops' width; the teacher has "
-    "all labels, and the rest is unlabelled imagery",
-    "StudySettings.match": "`steps`: both students take the same steps; `seconds`: the student alone takes as many more as the teacher's "
-    "answers and the unlabelled crops cost time",
-    "StudySettings.upper_bound": "with `labels` below 1: also train the student with all labels and no teacher, for each seed, with the steps "
-    "of the student alone; the share of the gap is measured with it. `false` leaves it out; it may be changed afterwards",
-    "StudySettings.evaluation": "see `evaluation:`",
-    "StudySettings.hardware": "see `hardware:`",
-    "TeacherSettings.network": "as `student`",
-    "TeacherSettings.seeds": "several make an ensemble, whose probabilities are averaged",
-    "TeacherSettings.budget": "of each of its trainings",
-    "TeacherSettings.checkpoints": "files that teach, so that no teacher is trained: `.safetensors` written by kdcore, or any `.onnx` ([how](teachers.md))",
-    "TeacherSettings.flips": "its answer is the average over the eight turned and mirrored views of an image",
-    "TeacherSettings.start": "`.safetensors` files of the same network that its trainings begin from, one for each seed",
-    "NetworkSettings.architecture": "`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ...",
-    "NetworkSettings.encoder": "`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ...",
-    "NetworkSettings.depth": "stages of the encoder; each halves height and width",
-    "NetworkSettings.decoder_channels": "channels of the decoder's stages, from the coarsest to the finest; as many as `depth`",
-    "NetworkSettings.weights": "`imagenet` starts the encoder from weights that are downloaded once; otherwise weights are random",
-    "Recipe.temperature": "T, how much of the teacher's doubt is passed on; 1 is its answer as it is",
-    "Recipe.alpha": "the teacher's share of the loss: 0 is labels only (the student alone, bit for bit), 1 the teacher only",
-    "Recipe.task": "loss on the labels, in both students; `+dice` adds the soft Dice loss",
-    "Recipe.distillation": "`pixel`: each pixel's probabilities are compared; `channel`: where in the crop each class is",
-    "Recipe.unlabelled": "crops of `unlabelled/`, and with `labels` below 1 of the whole train part, added to a batch for each labelled one; "
-    "they only serve the distillation term",
-    "Recipe.channels": "weight of a channel-wise loss on the logits beside the pixel-wise one",
-    "Recipe.features": "weight of the distance between the decoders' features, after a projection that is trained and thrown away",
-    "Recipe.mix": "`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and teacher's answers follow, in every arm",
-    "Recipe.teacher_sees": "`scene`: the teacher answers about the scene, with a crop's surroundings and without its jitter, and the answers are "
-    "kept ([why](mathematics.md#what-the-teacher-sees)); `crop`: about the student's very input, at every step, which is the default with "
-    "`features` or `mixup`",
-    "Budget.steps": "corrections of the network",
-    "Budget.batch_size": "labelled crops in a step",
-    "Budget.crop": "height and width of a crop, pixels",
-    "Budget.learning_rate": "highest one, of AdamW; a linear warm-up leads to it and a cosine from it to 0",
-    "Budget.weight_decay": "of AdamW",
-    "Budget.warmup": "share of the steps in which the learning rate rises",
-    "Budget.clip": "largest norm of the gradient; `null` does not clip",
-    "Budget.ema": "decay of averaged weights, for example 0.999: these are then validated and kept; `null` does not average",
-    "Budget.validations": "validations, close together at first and farther apart later; the checkpoint with the best mean AP is kept",
-    "Budget.validate_every": "steps between validations, instead of their number",
-    "Budget.save_every": "steps between saved states, from which an interrupted run goes on exactly",
-    "Budget.rare_classes": "share of the crops that are placed on a class drawn evenly, so that rare ones are seen; the rest lies anywhere",
-    "Budget.jitter": "change of brightness and contrast in training, in standard deviations of a band",
-    "EvaluationSettings.tile": "side of a tile, pixels: the unit of evaluation",
-    "EvaluationSettings.window": "side of what a network sees at once, pixels; a multiple of `tile`",
-    "EvaluationSettings.halo": "imagery around a window that is seen and not scored, pixels",
-    "EvaluationSettings.boundary_metres": "width of the band that Boundary IoU looks at (pixels where the resolution is not known)",
-    "Hardware.device": "`auto` takes a GPU where there is one",
-    "Hardware.devices": "processes that share each batch: several GPUs",
-    "Hardware.precision": "`bf16-mixed` is faster on a GPU, and on a CPU that computes with bfloat16 (AVX512-BF16, AMX)",
-    "Hardware.channels_last": "memory layout that convolutions are faster in, on a GPU and on a CPU",
-    "Hardware.compile": "`torch.compile`: slower to start, then faster; needs a compiler",
-    "Hardware.readers": "threads that read crops ahead of the network",
-    "Hardware.cache_gb": "most disk space for a teacher's kept answers, beside the studies; where they do not fit they are computed live",
-    "Hardware.cache_views": "`eight` keeps the answers to each turned and mirrored view, `one` turns those of the upright view (an eighth of the space)",
-    "RunSettings.arm": "which of the four",
-    "RunSettings.seed": "of first weights and crops",
-    "RunSettings.collection": "path of the `collection.yaml`",
-    "RunSettings.network": "as `student`",
-    "RunSettings.recipe": "`alpha: 0` in the teacher's and the student alone's runs",
-    "RunSettings.budget": "see `budget:`",
-    "RunSettings.evaluation": "see `evaluation:`",
-    "RunSettings.hardware": "see `hardware:`",
-    "RunSettings.teacher": "checkpoints whose average teaches; needed with alpha above 0",
-    "RunSettings.teacher_flips": "as `teacher.flips`",
-    "RunSettings.labels": "as the study's `labels`; the same share of the validation labels chooses checkpoint and thresholds",
-    "RunSettings.buffer": "pixels that validation keeps away from test; the crop, unless the study has a larger one",
-    "RunSettings.start": "as one of `teacher.start`",
-    "SweepSettings.space": "what is varied",
-    "SweepSettings.objectives": "`quality` (mean AP on validation), `size` (parameters) and `latency` (milliseconds a megapixel on this "
-    "device); the last two need several students",
-    "SweepSettings.trials": "in all; more than before extend the sweep",
-    "SweepSettings.budget": "of each trial",
-    "SweepSettings.seconds": "of training each trial, in place of `budget.steps`: how many steps fit is measured once for each student",
-    "SweepSettings.pruning": "a trial that does worse than every finished one did by then is ended early; with one objective only",
-    "SweepSettings.repeats": "trainings of the middle of the search space, each with another seed: how much luck decides",
-    "SweepSettings.seed": "of all trials but the repeats",
-    "SweepSettings.confirm": "fresh seeds with which the best setting meets the default on the test split, once; 0 leaves it away",
-    "SweepSettings.teacher": "one for all trials",
-    "SweepSettings.evaluation": "as in a study",
-    "SweepSettings.hardware": "as in a study, with one device; each worker has one thread",
-    "SweepSettings.storage": "URL of a database for the trials (`sqlite:///FILE`, `postgresql://...`); else `journal.log` in the folder. It is kept in "
-    "`sweep.yaml` as it is, with a password if it has one",
-    "SearchSpace.temperature": "1 to 20",
-    "SearchSpace.alpha": "0 to 1",
-    "SearchSpace.learning_rate": "without it the budget's",
-    "SearchSpace.student": "presets or `architecture/encoder`",
-    "SearchSpace.task": "`cross_entropy`, `cross_entropy+dice`",
-    "SearchSpace.distillation": "`pixel`, `channel`",
-    "Range.low": "the lower end",
-    "Range.high": "the upper end",
-    "Range.log": "evenly over magnitudes: as many trials between 1 and 3 as between 3 and 9",
-}
-
 VARIABLES = {
     "KDCORE_WORKSPACE": "folder of the studies that the dashboard and `kdcore runs` show; else `studies` in the current folder",
     "KDCORE_JOBS_PER_DEVICE": "studies that may train on one device at the same time; else 1, and the others wait",
@@ -187,17 +84,14 @@ VARIABLES = {
 
 
 def page() -> str:
-    """The whole page.
+    """The whole page of the settings.
 
     Raises:
-        ValueError: a field has no sentence, or a sentence no field.
+        ValueError: a field has no description.
     """
-    fields = {f"{model.__name__}.{name}" for model in MODELS for name in model.model_fields}
-    if fields != MEANINGS.keys():
-        raise ValueError(f"docs/write_settings.py, MEANINGS: correct {sorted(fields ^ MEANINGS.keys())}")
     parts = [
         "# Settings of a study and of a sweep",
-        "<!-- Written by docs/write_settings.py; change that file and run it. -->",
+        "<!-- Written by docs/write_settings.py from kdcore/settings; change the fields there and run it. -->",
         "A study's settings come from a preset, then from a YAML file that replaces some of them, then from the command's options:",
         "    kdcore study FOLDER --preset quick --settings study.yaml --alpha 0.5 --temperature 2 --seeds 0,1,2 --out studies/first",
         "Only what differs from the preset needs to stand in the file:",
@@ -224,13 +118,13 @@ seeds: [0, 1, 2]
 """
 
 
-def section(model: type[Frozen], heading: str, text: str) -> str:
+def section(model: type[Frozen], heading: str, text: str | None) -> str:
     """One model: a heading, what it is, and a table of its fields."""
     rows = [
-        (f"`{name}`", default(field), allowed(field), MEANINGS[f"{model.__name__}.{name}"])
+        (f"`{name}`", default(field), allowed(field), meaning(model, name))
         for name, field in model.model_fields.items()
     ]
-    return f"## {heading}\n\n{text}\n\n" + table(("setting", "default", "allowed", "meaning"), rows)
+    return f"## {heading}\n\n{text or model.__doc__}\n\n" + table(("setting", "default", "allowed", "meaning"), rows)
 
 
 def default(field: FieldInfo) -> str:
@@ -295,6 +189,25 @@ def kind(annotation: Any) -> str:
     return names.get(annotation, "preset, pair or fields" if annotation is NetworkSettings else "section")
 
 
+def mathematics() -> str:
+    """The page of the mathematics with the table of losses as the registry has it."""
+    text = (HERE / "mathematics.md").read_text(encoding="utf-8")
+    rows = [
+        (
+            f"`{name}`",
+            loss.formula,
+            loss.source,
+            "main term" if loss.most is None else f"added with a weight up to {loss.most:g}",
+            loss.compares,
+        )
+        for name, loss in DISTILLATIONS.items()
+    ]
+    written = table(("loss", "formula", "source", "as", "compares"), rows)
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{written}\n\n{END}{after}"
+
+
 def parameters() -> dict[str, str]:
     """Parameters in millions of each preset, as `benchmarks/networks.py` measured them."""
     lines = (HERE.parent / "benchmarks/results/networks.md").read_text(encoding="utf-8").splitlines()
@@ -337,9 +250,10 @@ def study_presets() -> str:
                 f"`{preset}`",
                 "; ".join(f"`{entry}: {known.get(entry) or plain(value)}`" for entry, value in differing)
                 or "the defaults",
+                PRESET_MEANINGS[preset],
             )
         )
-    return "## Presets of a study\n\n" + table(("`--preset`", "sets"), rows)
+    return "## Presets of a study\n\n" + table(("`--preset`", "sets", "for"), rows)
 
 
 def changes(settings: Frozen, standard: Frozen, path: str = "") -> list[tuple[str, Any]]:
@@ -364,3 +278,4 @@ def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 if __name__ == "__main__":
     (HERE / "settings.md").write_text(page(), encoding="utf-8")
+    (HERE / "mathematics.md").write_text(mathematics(), encoding="utf-8")

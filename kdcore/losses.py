@@ -17,9 +17,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from kdcore.errors import SettingsError
+from kdcore.settings import Recipe, limits
 
 IGNORE = 255
-TEMPERATURES = (1.0, 20.0)
+TEMPERATURES = limits(Recipe, "temperature")
+SMALL = 1e-8  # added to a squared length before it divides
 MINUS_INFINITY = -1e30  # exp() is 0 as for -inf, but differences of two stay numbers: no NaN in loss or gradient
 
 
@@ -254,42 +256,53 @@ def feature_mse(projected_student: Tensor, teacher: Tensor, valid: Tensor | None
     Raises:
         SettingsError: shapes that do not belong together.
     """
-    check_pair("projected student features", projected_student, "teacher features", teacher)
+    student, teacher, valid = on_the_teachers_grid(projected_student, teacher, valid)
+    return masked_mean((student - teacher).square().mean(1), valid)
+
+
+def hint(projected_student: Tensor, teacher: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Hint of normalised features (FitNets, Romero et al. 2015, arXiv:1412.6550): `mean_V |s / |s| - t / |t||^2`.
+
+    At each position both feature vectors are scaled to length 1, so the loss is `2 - 2 cos(s, t)`, from 0 to 4, however large the
+    features of either network are. (3, 4) against (1, 0) gives `(0.6 - 1)^2 + 0.8^2 = 0.8`.
+
+    Args:
+        projected_student: features that went through `projection`, with the teacher's number of channels.
+        teacher: features.
+        valid: on any grid; the teacher's positions take the nearest value.
+
+    Shape:
+        (N, C, H, W), (N, C, h, w), valid (N, H', W') bool -> scalar.
+
+    Raises:
+        SettingsError: shapes that do not belong together.
+    """
+    student, teacher, valid = on_the_teachers_grid(projected_student, teacher, valid)
+    return masked_mean((unit_length(student) - unit_length(teacher)).square().sum(1), valid)
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Each position's vector (N, C, H, W) scaled to length 1; a vector of zeros stays, with a gradient that is finite."""
+    return features * (features.square().sum(1, keepdim=True) + SMALL).rsqrt()
+
+
+def on_the_teachers_grid(
+    student: Tensor, teacher: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Check, then float32 features and valid positions on the teacher's grid; the teacher's are detached and 0 where invalid."""
+    check_pair("projected student features", student, "teacher features", teacher)
     grid = (teacher.shape[2], teacher.shape[3])
-    student, teacher = resize_logits(projected_student.float(), grid), teacher.detach().float()
+    student, teacher = resize_logits(student.float(), grid), teacher.detach().float()
     if valid is not None:
         check_valid(valid, (teacher.shape[0], *valid.shape[1:3]))
         valid = functional.interpolate(valid[:, None].float(), grid, mode="nearest-exact")[:, 0] > 0
         teacher = torch.where(valid[:, None], teacher, 0)
-    return masked_mean((student - teacher).square().mean(1), valid)
+    return student, teacher, valid
 
 
 def projection(in_channels: int, out_channels: int) -> nn.Conv2d:
     """A 1x1 convolution from the student's to the teacher's channels: trained with the student, thrown away after."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=1)
-
-
-def affinity(student_features: Tensor, teacher_features: Tensor, pool: int = 8) -> Tensor:
-    """Pair-wise distillation (SKD, Liu et al. 2019): mean squared difference of the cosines between positions.
-
-    Both are averaged to `pool x pool` cells first, because the matrix of all positions would take O((HW)^2) memory; so
-    channels and grids may differ. Two cells that are orthogonal in the student and parallel in the teacher differ by 1 in
-    two of the four entries: 0.5.
-
-    Shape:
-        (N, C, H, W), (N, D, h, w) -> scalar.
-
-    Raises:
-        SettingsError: other numbers of images, or no cells.
-    """
-    check_maps("student features", student_features)
-    check_maps("teacher features", teacher_features)
-    if student_features.shape[0] != teacher_features.shape[0] or pool < 1:
-        raise SettingsError(
-            f"student features {tuple(student_features.shape)}, teacher features {tuple(teacher_features.shape)}, pool {pool}: "
-            "give both the same images, and pool >= 1."
-        )
-    return (cosines(student_features, pool) - cosines(teacher_features.detach(), pool)).square().mean()
 
 
 def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -301,14 +314,6 @@ def resize_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     if logits.shape[2:] == size:
         return logits
     return functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-
-
-def cosines(features: Tensor, pool: int) -> Tensor:
-    """Cosines between the cells of pooled features: (N, C, H, W) -> (N, pool^2, pool^2)."""
-    with torch.autocast(features.device.type, enabled=False):  # it would do the product in half precision
-        cells = functional.adaptive_avg_pool2d(features.float(), pool).flatten(2)
-        cells = functional.normalize(cells, dim=1, eps=1e-6)
-        return cells.transpose(1, 2) @ cells
 
 
 def tempered(student: Tensor, teacher: Tensor, temperature: float, valid: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,16 @@ from kdcore.data.survey import survey
 from kdcore.models.networks import SegmentationNetwork, count_parameters
 from kdcore.models.onnx_info import EXAMPLE, ForeignNetwork
 from kdcore.models.teacher import Teacher
-from kdcore.settings import PRESETS, RECIPES, ClassSettings, CollectionSettings, SplitSettings, StudySettings, validate
+from kdcore.settings import (
+    DISTILLATIONS,
+    PRESETS,
+    RECIPES,
+    ClassSettings,
+    CollectionSettings,
+    SplitSettings,
+    StudySettings,
+    validate,
+)
 from tests.conftest import UTM, write_raster
 from tests.folders import put, write_vector
 
@@ -59,6 +68,13 @@ def writer():
 def test_settings_page_is_up_to_date(writer):
     """Every field of the models with its default and range; the page refuses fields without a meaning itself."""
     assert writer.page() == (DOCS / "settings.md").read_text(encoding="utf-8"), "run: python docs/write_settings.py"
+
+
+def test_mathematics_page_has_every_loss_of_the_registry(writer):
+    text = (DOCS / "mathematics.md").read_text(encoding="utf-8")
+    assert writer.mathematics() == text, "run: python docs/write_settings.py"
+    table = text.partition(writer.BEGIN)[2].partition(writer.END)[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(DISTILLATIONS)
 
 
 def test_settings_page_knows_every_model_of_a_study(writer):

@@ -19,6 +19,7 @@ LOG3 = math.log(3)
 KL_OF_QUARTERS = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # (3/4, 1/4) against (1/2, 1/2), by hand: 0.1308
 ROUNDING = 5e-7  # of a KL made of float32 logarithms near 1; T^2 multiplies it with the rest
 DISTILLATION = [losses.pixel_kl, losses.bernoulli_kl, losses.channel_kl, losses.distillation]
+FEATURES = [losses.feature_mse, losses.hint]
 SHAPES = st.tuples(st.integers(1, 3), st.integers(2, 5), st.integers(1, 6), st.integers(1, 6))
 
 
@@ -82,17 +83,38 @@ def test_dice_masks_ignored_pixels_in_both_terms():
     assert losses.dice(logits, labels).item() == pytest.approx(losses.dice(kept, labels[:1, 1:]).item(), rel=1e-6)
 
 
-def test_affinity_of_orthogonal_against_parallel_cells():
-    student, teacher = pixels((1, 0), (0, 1)), pixels((1, 0, 0), (2, 0, 0))
-    # On 2 x 2 cells each row of one pixel is repeated; half of the 16 pairs differ by 1.
-    assert losses.affinity(student, teacher, pool=2).item() == pytest.approx(0.5)
+def test_a_hint_of_features_of_length_one_by_hand():
+    # (3, 4) / 5 = (0.6, 0.8) against (1, 0): 0.4^2 + 0.8^2; opposite, orthogonal and equal directions of any length.
+    assert losses.hint(pixels((3, 4)), pixels((1, 0))).item() == pytest.approx(0.8)
+    assert losses.hint(pixels((3, 4)), pixels((-6, -8))).item() == pytest.approx(4)
+    assert losses.hint(pixels((0, 2)), pixels((7, 0))).item() == pytest.approx(2)
+    assert losses.hint(pixels((3, 4), (0, 2)), pixels((1, 0), (7, 0))).item() == pytest.approx((0.8 + 2) / 2)
+    valid = torch.tensor([[[True, False]]])
+    assert losses.hint(pixels((3, 4), (0, 2)), pixels((1, 0), (7, 0)), valid).item() == pytest.approx(0.8)
 
 
-def test_affinity_forgets_length_channels_and_grid():
-    features = maps(2, 6, 32, 32)
-    assert losses.affinity(5 * features, features).item() == pytest.approx(0, abs=1e-10)
-    halved = functional.avg_pool2d(features, 2)
-    assert losses.affinity(features, torch.cat([halved, halved], 1)).item() == pytest.approx(0, abs=1e-10)
+def test_a_hint_is_twice_the_cosine_distance_of_torch():
+    student, teacher = maps(2, 6, 5, 4), maps(2, 6, 5, 4, seed=1)
+    wanted = 2 - 2 * functional.cosine_similarity(student.double(), teacher.double()).mean()
+    assert losses.hint(student, teacher).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_a_hint_of_the_same_features_through_the_identity_is_zero_whatever_their_scale():
+    identity = losses.projection(6, 6)
+    with torch.no_grad():
+        identity.weight.copy_(torch.eye(6)[:, :, None, None])
+        identity.bias.zero_()
+    teacher = maps(2, 6, 8, 8)
+    assert losses.hint(identity(teacher), teacher).item() == 0
+    assert losses.hint(identity(40 * teacher), teacher).item() == pytest.approx(0, abs=1e-9)
+    # Each position of a grid half as fine stands for four of the teacher's that are the same: nothing to learn there, either.
+    coarse = torch.full((1, 6, 2, 2), 0.5)
+    assert losses.hint(coarse, torch.full((1, 6, 4, 4), 3.0)).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_hint_of_zeros_has_a_finite_gradient():
+    found = gradient(losses.hint, torch.zeros(1, 3, 2, 2), maps(1, 3, 2, 2))
+    assert found.isfinite().all()
 
 
 def test_feature_mse_resizes_the_student_and_trains_the_projection():
@@ -215,26 +237,25 @@ def test_doubling_changes_no_other_loss():
         two, two_labels = torch.cat([logits] * 2, axis), torch.cat([labels] * 2, max(axis - 1, 0))
         for loss in (losses.cross_entropy, losses.dice):
             assert loss(two, two_labels).item() == pytest.approx(loss(logits, labels).item(), rel=1e-5)
-        wanted = losses.feature_mse(logits, features).item()
-        assert losses.feature_mse(two, torch.cat([features] * 2, axis)).item() == pytest.approx(wanted, rel=1e-5)
-    wanted = losses.affinity(logits, features).item()
-    assert losses.affinity(torch.cat([logits] * 2), torch.cat([features] * 2)).item() == pytest.approx(wanted, rel=1e-5)
+        for loss in FEATURES:
+            wanted = loss(logits, features).item()
+            assert loss(two, torch.cat([features] * 2, axis)).item() == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [*DISTILLATION, losses.feature_mse])
+@pytest.mark.parametrize("loss", [*DISTILLATION, *FEATURES])
 @pytest.mark.parametrize("rubbish", [1e4, -7.0, math.inf, -math.inf, math.nan])
 def test_what_the_teacher_says_about_nodata_never_matters(loss, rubbish):
     student, teacher, valid = maps(2, 3, 6, 5), maps(2, 3, 6, 5, seed=1), mask(2, 6, 5)
-    rest = (valid,) if loss is losses.feature_mse else (2.0, valid)
+    rest = (valid,) if loss in FEATURES else (2.0, valid)
     spoilt = torch.where(valid[:, None], teacher, rubbish)
     assert loss(student, spoilt, *rest).item() == loss(student, teacher, *rest).item()
     assert torch.equal(gradient(loss, student, spoilt, *rest), gradient(loss, student, teacher, *rest))
 
 
-@pytest.mark.parametrize("loss", [*DISTILLATION, losses.feature_mse])
+@pytest.mark.parametrize("loss", [*DISTILLATION, *FEATURES])
 def test_the_mask_is_used_and_the_students_nodata_gets_no_gradient(loss):
     student, teacher, valid = maps(2, 3, 6, 5), maps(2, 3, 6, 5, seed=1), mask(2, 6, 5)
-    head = () if loss is losses.feature_mse else (2.0,)
+    head = () if loss in FEATURES else (2.0,)
     other = torch.where(valid[:, None], student, 50)
     assert loss(other, teacher, *head, valid).item() == loss(student, teacher, *head, valid).item()
     assert loss(other, teacher, *head).item() != loss(student, teacher, *head).item()
@@ -264,7 +285,8 @@ def test_nothing_to_count_gives_zero_and_a_gradient_of_zeros(channels):
     logits, teacher = maps(2, channels, 4, 4), torch.full((2, channels, 4, 4), math.nan)
     labels, nowhere = torch.full((2, 4, 4), 255, dtype=torch.uint8), torch.zeros(2, 4, 4, dtype=torch.bool)
     task = losses.binary_cross_entropy if channels == 1 else losses.cross_entropy
-    calls = [(task, labels), (losses.dice, labels), (losses.feature_mse, teacher, nowhere)]
+    calls = [(task, labels), (losses.dice, labels)]
+    calls += [(loss, teacher, nowhere) for loss in FEATURES]
     calls += [(loss, teacher, 2.0, nowhere) for loss in (losses.distillation, losses.bernoulli_kl, losses.channel_kl)]
     if channels > 1:
         calls.append((losses.cross_entropy, labels, None, torch.ones(3)))
@@ -448,7 +470,7 @@ def test_half_precision_comes_in_and_float32_comes_out(dtype):
     student, teacher = maps(2, 3, 4, 4).to(dtype), maps(2, 3, 4, 4, seed=1).to(dtype)
     labels = numbers((2, 4, 4), 3)
     calls = [(loss, teacher, 2.0) for loss in DISTILLATION] + [(losses.cross_entropy, labels), (losses.dice, labels)]
-    calls += [(losses.feature_mse, teacher), (losses.affinity, teacher)]
+    calls += [(loss, teacher) for loss in FEATURES]
     for loss, *rest in calls:
         wide = [value.float() if value is teacher else value for value in rest]
         found = loss(student, *rest)
@@ -459,7 +481,7 @@ def test_half_precision_comes_in_and_float32_comes_out(dtype):
 
 def test_autocast_does_not_lower_the_precision():
     student, teacher = maps(2, 6, 16, 16), maps(2, 6, 16, 16, seed=1)
-    for loss, *rest in ((losses.affinity,), (losses.feature_mse,), (losses.pixel_kl, 2.0), (losses.channel_kl, 2.0)):
+    for loss, *rest in (*((loss,) for loss in FEATURES), (losses.pixel_kl, 2.0), (losses.channel_kl, 2.0)):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             inside = loss(student, teacher, *rest)
         assert inside == loss(student, teacher, *rest)
@@ -469,7 +491,7 @@ def test_no_gradient_flows_into_the_teacher():
     student, teacher = maps(1, 3, 4, 4).requires_grad_(), maps(1, 3, 4, 4, seed=1).requires_grad_()
     before = teacher.detach().clone()
     total = sum(loss(student, teacher, 2.0, mask(1, 4, 4)) for loss in DISTILLATION)
-    (total + losses.feature_mse(student, teacher) + losses.affinity(student, teacher)).backward()
+    (total + sum(loss(student, teacher) for loss in FEATURES)).backward()
     assert teacher.grad is None
     assert student.grad.isfinite().all()
     assert torch.equal(teacher, before)
@@ -483,7 +505,7 @@ def test_no_loss_asks_a_tensor_for_its_values():
     with pytest.raises((RuntimeError, NotImplementedError)):
         logits[valid[:, None].expand_as(logits)]
     total = losses.cross_entropy(logits, labels, valid, torch.ones(3, device="meta"))
-    total = total + losses.dice(logits, labels, valid) + losses.feature_mse(logits, teacher, valid)
+    total = total + losses.dice(logits, labels, valid) + sum(loss(logits, teacher, valid) for loss in FEATURES)
     total = total + losses.binary_cross_entropy(logits[:, :1], labels, valid)
     for loss in DISTILLATION:
         total = total + losses.combine(total, loss(logits, teacher, 2.0, valid), 0.5)
@@ -492,9 +514,10 @@ def test_no_loss_asks_a_tensor_for_its_values():
 
 
 def test_one_graph_holds_the_whole_loss():
-    """`fullgraph` refuses what reads values: this covers affinity, whose autocast `meta` does not know."""
+    """`fullgraph` refuses what reads values."""
     student, teacher, valid = maps(2, 3, 8, 8), maps(2, 3, 4, 4, seed=1), mask(2, 8, 8)
-    calls = [(loss, teacher, 2.0, valid) for loss in DISTILLATION] + [(losses.affinity, teacher)]
+    calls = [(loss, teacher, 2.0, valid) for loss in DISTILLATION]
+    calls += [(loss, teacher, valid) for loss in FEATURES]
     for loss, *rest in calls:
         compiled = torch.compile(loss, fullgraph=True, backend="eager")
         assert compiled(student, *rest) == loss(student, *rest)
@@ -532,10 +555,8 @@ def test_wrong_masks_labels_and_features_are_refused():
         (losses.cross_entropy, "bool mask", logits, labels, labels),
         (losses.binary_cross_entropy, "use cross_entropy", logits, labels),
         (losses.dice, "give integers", logits, labels[:, 1:]),
-        (losses.feature_mse, "`projection` in between", logits, maps(1, 3, 4, 4)),
-        (losses.feature_mse, "bool mask", logits, logits, mask(2, 4, 4)),
-        (losses.affinity, "same images", logits, maps(2, 2, 4, 4)),
-        (losses.affinity, "pool >= 1", logits, logits, 0),
+        *((loss, "`projection` in between", logits, maps(1, 3, 4, 4)) for loss in FEATURES),
+        *((loss, "bool mask", logits, logits, mask(2, 4, 4)) for loss in FEATURES),
     ]
     for loss, message, *arguments in wrong:
         with pytest.raises(SettingsError, match=message):

@@ -4,21 +4,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdcore import losses
 from kdcore.errors import SettingsError
 from kdcore.recipes import current_name, name_of
 from kdcore.settings import (
+    ADDED,
+    CHOICES,
+    DISTILLATIONS,
     NOT_OFFERED,
+    OF_FEATURES,
     PRESETS,
     RECIPES,
     STUDY_PRESETS,
+    Budget,
     CollectionSettings,
+    Hardware,
     Recipe,
     RunSettings,
+    SearchSpace,
     StudySettings,
+    SweepSettings,
+    TeacherSettings,
     fingerprint,
+    limits,
     load,
     load_study,
     save,
+    sentence,
     validate,
 )
 
@@ -133,6 +145,92 @@ def test_recipes_are_settings_that_a_file_can_hold(name):
     assert validate(Recipe, recipe.alone.model_dump(mode="json"), "recipe").alpha == 0
 
 
+# As the version before the registry of losses wrote it.
+FORMER_RECIPE = """\
+temperature: 2.0
+alpha: 0.5
+task: cross_entropy
+distillation: pixel
+unlabelled: 0.0
+channels: 3.0
+features: 0.0
+mix: none
+teacher_sees: scene
+"""
+
+
+def test_a_recipe_written_before_there_was_a_registry_is_the_same_recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(FORMER_RECIPE)
+    assert load(Recipe, tmp_path / "recipe.yaml") == RECIPES["channel-wise"]
+    (tmp_path / "recipe.yaml").write_text(
+        FORMER_RECIPE.replace("features: 0.0", "features: 0.3").replace("scene", "crop")
+    )
+    assert load(Recipe, tmp_path / "recipe.yaml") == Recipe(channels=3.0, features=0.3)
+
+
+class TestLosses:
+    @pytest.mark.parametrize("name", DISTILLATIONS)
+    def test_that_are_offered_exist_and_have_a_label_of_their_own(self, name):
+        assert callable(getattr(losses, DISTILLATIONS[name].loss))
+        assert [method.label for method in DISTILLATIONS.values()].count(DISTILLATIONS[name].label) == 1
+
+    @pytest.mark.parametrize("name", ADDED)
+    def test_that_are_added_have_a_weight_from_0_to_their_most(self, name):
+        assert getattr(Recipe(), name) == 0
+        assert Recipe.model_validate({name: 0.5}).weights == {name: 0.5}
+        for weight in (-0.1, ADDED[name].most + 1):
+            with pytest.raises(SettingsError, match=f"recipe.{name}: Input should be .* than or equal to"):
+                validate(StudySettings, {"recipe": {name: weight}}, "study.yaml")
+
+    @pytest.mark.parametrize("name", ADDED)
+    def test_that_are_added_need_a_teacher(self, name):
+        with pytest.raises(
+            SettingsError, match=f"`{name}` comes from the teacher, which alpha = 0 never asks; raise alpha"
+        ):
+            validate(Recipe, {"alpha": 0, name: 1}, "recipe")
+        assert Recipe.model_validate({name: 1}).alone.weights == {}
+
+    @pytest.mark.parametrize("name", CHOICES)
+    def test_that_can_be_the_main_term_are_also_searched_by_a_sweep(self, name):
+        assert validate(Recipe, {"distillation": name}, "recipe").distillation == name
+        assert SearchSpace(distillation=name).distillation == (name,)
+
+    def test_that_are_added_stand_in_the_formula(self):
+        plain = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
+        assert Recipe().formula == plain
+        assert Recipe(channels=3, hint=0.5).formula == (
+            "loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + 3 * channels + 0.5 * hint)"
+        )
+
+    def test_are_not_counted_twice(self):
+        with pytest.raises(
+            SettingsError, match="`distillation: channel` is the loss of `channels` already; set channels: 0"
+        ):
+            validate(Recipe, {"distillation": "channel", "channels": 3}, "recipe")
+
+    @pytest.mark.parametrize("name", OF_FEATURES)
+    @pytest.mark.parametrize(
+        ("teacher", "why"),
+        [
+            ({"seeds": [0, 1]}, "an ensemble of 2 networks"),
+            ({"flips": True}, "an average over turned views"),
+            ({"checkpoints": ["a.onnx"]}, "an ONNX file gives answers only"),
+        ],
+    )
+    def test_of_features_say_what_to_use_with_a_teacher_that_has_none(self, name, teacher, why):
+        instead = (
+            f"set the recipe's .*{name}: 0.*and use `channels`, which compares logits.*or let one trained network teach"
+        )
+        with pytest.raises(SettingsError, match=f"{why}.*{instead}"):
+            validate(StudySettings, {"recipe": {name: 1}, "teacher": teacher}, "study.yaml")
+
+    @pytest.mark.parametrize("name", OF_FEATURES)
+    def test_of_features_ask_the_teacher_at_each_step(self, name):
+        assert Recipe.model_validate({name: 1}).teacher_sees == "crop"
+        with pytest.raises(SettingsError, match=f"soft-label cache .* no features: set teacher_sees: crop.*{name}: 0"):
+            validate(Recipe, {name: 1, "teacher_sees": "scene"}, "recipe")
+
+
 def test_what_was_called_features_is_channel_wise_in_studies_of_both_times():
     saved = {"temperature": 2.0, "alpha": 0.5, "task": "cross_entropy", "channels": 3.0, "features": 0.0}
     assert name_of(validate(Recipe, saved, "recipe")) == "channel-wise"
@@ -153,6 +251,24 @@ def test_a_study_from_before_there_was_a_student_with_all_labels_has_none(tmp_pa
 def test_a_loss_that_is_dead_for_two_classes_is_refused_with_the_reason(name):
     with pytest.raises(SettingsError, match=NOT_OFFERED[name]):
         validate(Recipe, {"distillation": name}, "recipe")
+
+
+@pytest.mark.parametrize(
+    "model", [StudySettings, TeacherSettings, RunSettings, Recipe, Budget, Hardware, SweepSettings]
+)
+def test_every_setting_is_described_by_a_sentence_without_markup(model):
+    for name in model.model_fields:
+        text = sentence(model, name)
+        assert text.endswith(".")
+        assert text[0] == text[0].upper()
+        assert not any(mark in text for mark in ("`", "](", "\n"))
+
+
+def test_a_setting_has_the_limits_of_its_field():
+    assert limits(Recipe, "temperature") == (1, 20)
+    assert limits(Recipe, "hint") == (0, 100)
+    with pytest.raises(ValueError, match="has no 'ge'"):
+        limits(Budget, "learning_rate")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The options that say what a study is to do, shared by `kdcore study` and `kdcore runs start`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,10 +9,29 @@ import typer
 from kdcore.cli.output import errors
 from kdcore.errors import SettingsError
 from kdcore.recipes import EVIDENCE, current_name, name_of, recommended
-from kdcore.settings import FROM_THE_TEACHER, RECIPES, STUDY_PRESETS, Recipe, StudySettings, read_yaml, validate
+from kdcore.settings import (
+    ADDED,
+    FROM_THE_TEACHER,
+    RECIPES,
+    STUDY_PRESETS,
+    Hardware,
+    Recipe,
+    StudySettings,
+    limits,
+    read_yaml,
+    sentence,
+    validate,
+)
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
+
+
+def with_limits(name: str) -> str:
+    """The help of a number of the recipe, with its range."""
+    low, high = limits(Recipe, name)
+    return f"{sentence(Recipe, name)} From {low:g} to {high:g}."
+
 
 PresetOption = Annotated[str, typer.Option(help=f"Where settings start from: {', '.join(STUDY_PRESETS)}.")]
 SettingsOption = Annotated[Path | None, typer.Option(help="A YAML file whose settings replace those of the preset.")]
@@ -22,21 +42,20 @@ RecipeOption = Annotated[
         help=f"How the student learns: {', '.join(RECIPES)}. It replaces the preset's and the file's recipe as a whole."
     ),
 ]
-TemperatureOption = Annotated[float | None, typer.Option(help="How much of the teacher's doubt to pass on: 1 to 20.")]
-AlphaOption = Annotated[float | None, typer.Option(help="The teacher's share of the loss: 0 to 1.")]
-StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
-LabelsOption = Annotated[
-    float | None,
+TemperatureOption = Annotated[float | None, typer.Option(help=with_limits("temperature"))]
+AlphaOption = Annotated[float | None, typer.Option(help=with_limits("alpha"))]
+AddOption = Annotated[
+    list[str] | None,
     typer.Option(
-        help="Share of the train part's labels that the students may use: above 0, up to 1. The teacher has all."
+        "--add",
+        metavar="LOSS=WEIGHT",
+        help=f"Another loss beside the main one, for example channels=3; may be repeated. Losses: {', '.join(ADDED)}.",
     ),
 ]
+StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
+LabelsOption = Annotated[float | None, typer.Option(help=sentence(StudySettings, "labels"))]
 UpperBoundOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--upper-bound/--no-upper-bound",
-        help="With fewer labels, also train the student with all labels and no teacher, for each seed. On unless it is left out.",
-    ),
+    bool | None, typer.Option("--upper-bound/--no-upper-bound", help=sentence(StudySettings, "upper_bound"))
 ]
 TeacherStepsOption = Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)]
 TeacherOption = Annotated[
@@ -47,7 +66,7 @@ TeacherOption = Annotated[
         ".yaml beside it (docs/teachers.md). Several are averaged.",
     ),
 ]
-DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str | None, typer.Option(help=f"auto, cpu or cuda. {sentence(Hardware, 'device')}")]
 
 
 def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabelled: bool = False) -> StudySettings:
@@ -68,11 +87,20 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
         raise SettingsError(f"--preset {preset}: there is no such preset; choose one of {', '.join(STUDY_PRESETS)}.")
     values = STUDY_PRESETS[preset].model_dump(mode="json")
     given = {} if file is None else read_yaml(file)
+    usual = STUDY_PRESETS[preset].recipe
     said = {name for name, value in flags.items() if value is not None}
     if "recipe" not in given and not any(name.partition(".")[0] == "recipe" for name in said):
-        usual = RECIPES.get(recommended(preset, unlabelled), STUDY_PRESETS[preset].recipe)
-        values["recipe"] = usual.model_dump(mode="json")
+        usual = RECIPES.get(recommended(preset, unlabelled), usual)
+    values["recipe"] = usual.to_change()
     replace(values, given, str(file))
+    put_flags(values, flags)
+    if flags.get("recipe.alpha") == 0:  # nobody asks the teacher then, whatever the recipe is
+        values["recipe"] |= FROM_THE_TEACHER
+    return validate(StudySettings, values, str(file) if file else "settings")
+
+
+def put_flags(values: dict[str, Any], flags: Mapping[str, Any]) -> None:
+    """Put the flags that were given over settings, by the settings' dotted names; None where a flag was not given."""
     for name, value in flags.items():
         if value is not None:
             *path, last = name.split(".")
@@ -80,9 +108,6 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
             for part in path:
                 place = place[part]
             place[last] = value
-    if flags.get("recipe.alpha") == 0:  # nobody asks the teacher then, whatever the recipe is
-        values["recipe"] |= FROM_THE_TEACHER
-    return validate(StudySettings, values, str(file) if file else "settings")
 
 
 def tell_recipe(recipe: Recipe) -> None:
@@ -113,11 +138,12 @@ def flags_of(
     labels: float | None = None,
     recipe: str | None = None,
     upper_bound: bool | None = None,
+    added: list[str] | None = None,
 ) -> dict[str, Any]:
     """The flags by the names of the settings that they set; a recipe comes before the flags that change it.
 
     Raises:
-        KdcoreError: no such recipe, seeds that are no numbers, or a teacher's file that cannot be used.
+        KdcoreError: no such recipe or loss, seeds or weights that are no numbers, or a teacher's file that cannot be used.
     """
     if recipe is not None:
         recipe, renamed = current_name(recipe)
@@ -126,16 +152,35 @@ def flags_of(
     if recipe is not None and recipe not in RECIPES:
         raise SettingsError(f"--recipe {recipe}: there is no such recipe; choose one of {', '.join(RECIPES)}.")
     return teacher_flags(teachers) | {
-        "recipe": None if recipe is None else RECIPES[recipe].model_dump(mode="json"),
+        "recipe": None if recipe is None else RECIPES[recipe].to_change(),
         "seeds": None if seeds is None else parse_seeds(seeds),
         "recipe.temperature": temperature,
         "recipe.alpha": alpha,
+        **weights_of(added or []),
         "budget.steps": steps,
         "teacher.budget.steps": teacher_steps,
         "hardware.device": device,
         "labels": labels,
         "upper_bound": upper_bound,
     }
+
+
+def weights_of(added: list[str]) -> dict[str, float]:
+    """'channels=3' by the setting that it sets.
+
+    Raises:
+        SettingsError: no such loss, or no number.
+    """
+    found = {}
+    for text in added:
+        name, _, weight = text.partition("=")
+        if name not in ADDED:
+            raise SettingsError(f"--add {text}: there is no loss {name!r}; choose one of {', '.join(ADDED)}.")
+        try:
+            found[f"recipe.{name}"] = float(weight)
+        except ValueError as error:
+            raise SettingsError(f"--add {text}: write a loss and its weight, for example {name}=1.") from error
+    return found
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdcore.cli.choices import (
+    AddOption,
     AlphaOption,
     DeviceOption,
     LabelsOption,
@@ -125,6 +126,7 @@ def start(
     recipe: RecipeOption = None,
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
+    add: AddOption = None,
     labels: LabelsOption = None,
     upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
@@ -136,7 +138,7 @@ def start(
     as_json: JsonOption = False,
 ) -> None:
     """Start a study in the background, in the order of the queue of its device."""
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound)
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound, add)
     place, token = Workspace(workspace), secrets.token_hex(16)
     if data == "demo":
         chosen = study_settings(preset, settings, flags, unlabelled=True)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdcore.cli.choices import (
+    AddOption,
     AlphaOption,
     DeviceOption,
     LabelsOption,
@@ -73,6 +74,7 @@ def study(
     recipe: RecipeOption = None,
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
+    add: AddOption = None,
     labels: LabelsOption = None,
     upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
@@ -85,14 +87,14 @@ def study(
 
     With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out.
 
-    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --recipe channel-wise adds a channel-wise term.
+    loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --add gives the teacher's share further terms.
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
     """
     from kdcore.data.collection import Collection
 
     collection = Collection.open(folder)  # a wrong folder is told before anything is written
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound)
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound, add)
     chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file

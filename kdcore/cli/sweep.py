@@ -9,14 +9,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from kdcore.cli.choices import replace
+from kdcore.cli.choices import DeviceOption, TeacherStepsOption, put_flags, replace
 from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json, say
 from kdcore.errors import KdcoreError, RunError, SettingsError, Stopped
 from kdcore.runs import sweep_launch
 from kdcore.runs.study_folder import About
 from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import SweepSettings, read_yaml, validate
+from kdcore.settings import SweepSettings, read_yaml, sentence, validate
 
 LOOK_EVERY = 0.5  # seconds
 PATIENCE = 120.0  # seconds that a stop waits for the workers to save their state
@@ -29,21 +29,18 @@ def sweep(
         str, typer.Argument(help="A collection's folder or YAML file, or `demo` for the procedural area.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the sweep. The same command goes on where it was.")],
-    trials: Annotated[int | None, typer.Option(help="In all, with the student alone and the repeats.", min=1)] = None,
+    trials: Annotated[int | None, typer.Option(help=sentence(SweepSettings, "trials"), min=1)] = None,
     workers: Annotated[int, typer.Option(help="Processes of one thread each.", min=1)] = 2,
-    objectives: Annotated[str | None, typer.Option(help="quality, size, latency; several with commas.")] = None,
+    objectives: Annotated[
+        str | None, typer.Option(help=f"{sentence(SweepSettings, 'objectives')} Several with commas.")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="A YAML file: search space, budget, teacher ...")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="URL of a database for the trials; default: a journal file in the folder.")
-    ] = None,
+    storage: Annotated[str | None, typer.Option(help=sentence(SweepSettings, "storage"))] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of each trial.", min=1)] = None,
-    seconds: Annotated[float | None, typer.Option(help="Seconds of training of each trial, instead of steps.")] = None,
-    teacher_steps: Annotated[int | None, typer.Option(help="Steps of the teacher's training.", min=1)] = None,
-    confirm: Annotated[
-        int | None,
-        typer.Option(help="Fresh seeds with which the best setting meets the default on the test split.", min=0),
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    seconds: Annotated[float | None, typer.Option(help=sentence(SweepSettings, "seconds"))] = None,
+    teacher_steps: TeacherStepsOption = None,
+    confirm: Annotated[int | None, typer.Option(help=sentence(SweepSettings, "confirm"), min=0)] = None,
+    device: DeviceOption = None,
     demo_seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,13 +101,7 @@ def sweep_settings(start: SweepSettings, file: Path | None, flags: Mapping[str, 
             raise SettingsError(f"{file}: space: holds {space!r}, but should hold `name: value` lines.")
         values["space"] |= space  # an entry is replaced as a whole: a list in place of a range
         replace(values, found, str(file))
-    for name, value in flags.items():
-        if value is not None:
-            *path, last = name.split(".")
-            part = values
-            for key in path:
-                part = part[key]
-            part[last] = value
+    put_flags(values, flags)
     return validate(SweepSettings, values, str(file) if file else "settings")
 
 

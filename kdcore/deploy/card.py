@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kdcore.deploy.record import Difference, EngineSpeed, Form
-from kdcore.settings import RunSettings
+from kdcore.settings import ADDED, RunSettings
 
 NOT_STATED = "not stated"
 LICENCES = ("Licence of this network", "Licence of the imagery", "Licence of the labels", "Contact")
@@ -103,6 +103,7 @@ def training_section(facts: CardFacts) -> str:
             ("Temperature", f"{recipe.temperature:g}"),
             ("Alpha, the teacher's share", f"{recipe.alpha:g}"),
             ("Distillation", recipe.distillation),
+            *((ADDED[name].label, f"{weight:g}") for name, weight in recipe.weights.items()),
             ("Unlabelled crops for each labelled one", f"{recipe.unlabelled:g}"),
         ]
     if run.get("members"):

@@ -24,7 +24,6 @@ from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import Arm, StudySettings, load_study
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled", "all_labels")
-FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
 
 
 def arm_runs(study: Path) -> dict[str, list[RunDirectory]]:
@@ -98,7 +97,7 @@ def study_report(study: Path) -> dict[str, Any]:
         "arms": arms,
         "comparison": comparison.to_dict(),
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
-        "formula": FORMULA,
+        "formula": settings.recipe.formula,
         "settings": settings.model_dump(mode="json"),
         "data": data,
     }

@@ -13,14 +13,13 @@ from typing import Any, Literal
 from scipy import special
 
 from kdcore.evaluation.compare import Comparison, compare
-from kdcore.evaluation.report import FORMULA
 from kdcore.evaluation.scores import Scores
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import read_dict
 from kdcore.runs.sweep_confirm import ConfirmationPlan, best_trial
 from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import Objective, Range, SweepSettings
+from kdcore.runs.sweep_trials import OF_THE_TEACHER, TrialRecord
+from kdcore.settings import FORMULA, Objective, Range, SweepSettings
 
 Matter = Literal["matter", "cannot tell", "do not matter", "unknown"]
 FEWEST_FOR_IMPORTANCE = 10  # finished trials of the search
@@ -271,5 +270,5 @@ def in_words(params: dict[str, float | str], names: Sequence[str]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {value if isinstance(value, str) else f'{value:.3g}'}"
         for name, value in params.items()
-        if name in names and not (alone and name in ("temperature", "distillation"))
+        if name in names and not (alone and name in OF_THE_TEACHER and name != "alpha")
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdcore.errors import SettingsError
-from kdcore.settings import NetworkSettings
+from kdcore.settings import WITHOUT_FEATURES, NetworkSettings
 
 
 class SegmentationNetwork(nn.Module):
@@ -99,7 +99,7 @@ class SegmentationNetwork(nn.Module):
         if type(self.inner).forward is not SegmentationModel.forward:
             raise SettingsError(
                 f"features of {self.settings.architecture!r} cannot be compared: its decoder takes more than the encoder's "
-                "features. Set features: 0, or choose unet, fpn or another convolutional network."
+                f"features. Set {WITHOUT_FEATURES}, or choose unet, fpn or another convolutional network."
             )
         return int(cast(Any, self.inner).segmentation_head[0].in_channels)
 

@@ -54,7 +54,8 @@ def best_trial(trials: list[TrialRecord], settings: SweepSettings) -> TrialRecor
 def default_params(settings: SweepSettings, student: str) -> dict[str, float | str]:
     """What somebody uses who never heard of the sweep: the recipe's defaults and the budget's learning rate."""
     recipe = Recipe()
-    return {
+    weights: dict[str, float | str] = {name: float(getattr(recipe, name)) for name in settings.space.weights}
+    return weights | {
         "temperature": recipe.temperature,
         "alpha": recipe.alpha,
         "learning_rate": settings.budget.learning_rate,

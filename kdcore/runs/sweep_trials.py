@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from kdcore.runs.locks import held
-from kdcore.settings import Frozen, Objective, Range, SweepSettings
+from kdcore.settings import ADDED, Frozen, Objective, Range, SweepSettings
 
 if TYPE_CHECKING:
     import optuna
 
 Role = Literal["search", "baseline", "repeat"]
 TrialState = Literal["waiting", "running", "interrupted", "finished", "pruned", "failed"]
-OF_THE_TEACHER = ("temperature", "alpha", "distillation")  # what means nothing to a student alone
+OF_THE_TEACHER = ("temperature", "alpha", "distillation", *ADDED)  # what means nothing to a student alone
 
 
 class TrialRecord(Frozen):

@@ -1,7 +1,6 @@
 """The features that decoders end with, compared: FitNets' hint (Romero et al. 2015) at the last layer before the logits.
 
-They are compared as they are. In the networks used here a decoder ends with a normalisation and a ReLU, so its features are of
-the order of one whatever the imagery, and a weight means the same on every collection.
+All losses of `kdcore.settings.OF_FEATURES` that a recipe has share one projection.
 """
 
 from typing import cast
@@ -13,6 +12,7 @@ from kdcore import losses
 from kdcore.errors import SettingsError
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.teacher import Teacher
+from kdcore.settings import WITHOUT_FEATURES
 
 
 class FeatureTeacher(nn.Module):
@@ -31,7 +31,7 @@ class FeatureTeacher(nn.Module):
         if len(teacher.members) > 1 or teacher.flips or not isinstance(member, SegmentationNetwork):
             raise SettingsError(
                 "the recipe compares features, but this teacher is an average or an ONNX file and has none of its own. "
-                "Set features: 0, or let one trained network teach, without flips."
+                f"Set {WITHOUT_FEATURES}, or let one trained network teach, without flips."
             )
         self.teacher = teacher
         self.channels = member.feature_channels

@@ -88,7 +88,7 @@ def train(
         teacher = None
     asked: Teacher | FeatureTeacher | None = teacher
     learner: SegmentationNetwork | FeatureStudent = network
-    if teacher is not None and recipe.features:
+    if teacher is not None and recipe.compares_features:
         asked = FeatureTeacher(teacher)
         learner = FeatureStudent(network, asked.channels, settings.seed)
 
@@ -146,7 +146,7 @@ def train(
                 teacher_logits = ask_teacher(image, recipe.temperature)
         with enough_values(budget, labelled):
             logits = model(image)
-        if recipe.features and teacher_logits is not None:
+        if recipe.compares_features and teacher_logits is not None:
             (logits, projected), (teacher_logits, teacher_features) = logits, teacher_logits
             features = projected, teacher_features
         terms = compute_loss(logits, teacher_logits, batch, recipe, features)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kdcore import losses
 from kdcore.data.batches import Batch
-from kdcore.settings import Recipe
+from kdcore.settings import ADDED, CHOICES, Recipe
 from kdcore.training.mixing import Blend
 
 
@@ -16,7 +16,7 @@ def compute_loss(
     recipe: Recipe,
     features: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The loss of a batch and its terms: `(1 - alpha) * task + alpha * (T^2 * KL + channels * C + features * F)`.
+    """The loss of a batch and its terms: `(1 - alpha) * task + alpha * (main term + weight * each added term)`.
 
     Args:
         logits: (N, K, H, W) of the student.
@@ -26,8 +26,7 @@ def compute_loss(
         features: the student's, projected, (N, D, H', W') and the teacher's (N, D, h', w'), where the recipe compares them.
 
     Returns:
-        `loss`, `task` and, with a teacher, `distillation` (which contains T^2); where the recipe has them also `channels` (with
-        T^2) and `features`, without their weights.
+        `loss`, `task` and, with a teacher, `distillation` (which contains T^2) and each of `recipe.weights`, without its weight.
     """
     valid = None if batch.complete else batch.valid
     logits = logits.contiguous()  # class by class, as the teacher's answers lie: mixed layouts make each operation slow
@@ -40,15 +39,14 @@ def compute_loss(
             task = batch.share * task + (1 - batch.share) * other
     if teacher_logits is None:
         return {"loss": task, "task": task}
-    loss = losses.channel_kl if recipe.distillation == "channel" else losses.distillation
-    terms = {"distillation": loss(logits, teacher_logits, recipe.temperature, valid)}
+    named = {"distillation": CHOICES[recipe.distillation]} | {name: ADDED[name] for name in recipe.weights}
+    pairs = {"logits": (logits, teacher_logits, recipe.temperature), "features": features or ()}
+    terms: dict[str, Tensor] = {
+        name: getattr(losses, method.loss)(*pairs[method.compares], valid) for name, method in named.items()
+    }
     distilled = terms["distillation"]
-    if recipe.channels:
-        terms["channels"] = losses.channel_kl(logits, teacher_logits, recipe.temperature, valid)
-        distilled = distilled + recipe.channels * terms["channels"]
-    if features is not None:
-        terms["features"] = losses.feature_mse(*features, valid)
-        distilled = distilled + recipe.features * terms["features"]
+    for name, weight in recipe.weights.items():
+        distilled = distilled + weight * terms[name]
     return {"loss": losses.combine(task, distilled, recipe.alpha), "task": task, **terms}
 
 

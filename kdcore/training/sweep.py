@@ -222,14 +222,14 @@ def run_settings(
     settings = sweep.settings
     steps = read_steps(sweep) if settings.seconds is not None else {}
     alpha = float(params["alpha"])
+    asked = {name: value for name, value in params.items() if name in Recipe.model_fields}
+    recipe = Recipe.model_validate(asked | {"alpha": alpha or Recipe().alpha})
     return RunSettings(
         arm="distilled" if alpha > 0 else "alone",
         seed=seed,
         collection=data,
         network=params["student"],
-        recipe=Recipe(
-            temperature=params["temperature"], alpha=alpha, task=params["task"], distillation=params["distillation"]
-        ),
+        recipe=recipe if alpha > 0 else recipe.alone,
         budget=budget_of(settings, params, steps),
         evaluation=settings.evaluation,
         hardware=settings.hardware,

@@ -1,5 +1,6 @@
 """From what a person chose on the Train page to the settings of a study. No streamlit here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from kdcore.recipes import OWN, name_of
 from kdcore.runs.library import Known
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import (
+    ADDED,
     FROM_THE_TEACHER,
     PRESETS,
     RECIPES,
@@ -30,6 +32,7 @@ AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
 SEEDS = (1, 2, 3, 5)
+OWN_PARTS = ("unlabelled", "mix", *ADDED)  # of a recipe, beside temperature, alpha and the two losses
 
 # Parameters with three bands and five classes; a test counts them.
 PARAMETERS = {
@@ -54,7 +57,8 @@ class Choices:
         reused: an earlier study's teacher: its checkpoint and its network; None to train one.
         steps, teacher_steps: of each student's and the teacher's training.
         seeds, teacher_seeds: how many.
-        recipe: key of `RECIPES`, where the rest of the recipe comes from, or `OWN`: then `unlabelled`, `channels` and `mix` count.
+        recipe: key of `RECIPES`, where the rest of the recipe comes from, or `OWN`: then `own` counts.
+        own: a value for each of `OWN_PARTS`.
         labels: percent of the train part's labels.
         upper_bound: whether the student with all labels is trained, too, where `labels` is below 100.
         views: for which the teacher's answers are kept, 'eight' or 'one'.
@@ -74,9 +78,7 @@ class Choices:
     learning_rate: float
     task: str
     distillation: str
-    unlabelled: float
-    channels: float
-    mix: str
+    own: Mapping[str, Any]
     labels: int
     match: str
     teacher_seeds: int
@@ -113,15 +115,14 @@ class Choices:
     def recipe_values(self) -> dict[str, Any]:
         """The recipe: that which was named, with what was set otherwise; alpha 0 leaves the teacher out altogether."""
         base = RECIPES.get(self.recipe, STUDY_PRESETS[self.preset].recipe)
-        values = base.model_dump(mode="json") | {
+        values = base.to_change() | {
             "temperature": self.temperature,
             "alpha": self.alpha,
             "task": self.task,
             "distillation": self.distillation,
         }
         if self.recipe == OWN:
-            values |= {"unlabelled": self.unlabelled, "channels": self.channels, "mix": self.mix}
-            values["teacher_sees"] = "crop" if self.mix == "mixup" else base.teacher_sees  # it must see what is blended
+            values |= self.own
         return values | (FROM_THE_TEACHER if self.alpha == 0 else {})
 
 
@@ -214,11 +215,7 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
     return {
         "temperature": nearest(recipe.temperature, TEMPERATURES),
         "alpha": nearest(recipe.alpha, ALPHAS),
-        "task": recipe.task,
-        "distillation": recipe.distillation,
-        "unlabelled": recipe.unlabelled,
-        "channels": recipe.channels,
-        "mix": recipe.mix,
+        **{name: getattr(recipe, name) for name in ("task", "distillation", *OWN_PARTS)},
     }
 
 

@@ -1,13 +1,26 @@
 """What hardly anyone needs to change on the Train page."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.recipes import OWN
+from kdcore.settings import (
+    ADDED,
+    Budget,
+    Frozen,
+    Hardware,
+    Recipe,
+    StudySettings,
+    TeacherSettings,
+    limits,
+    sentence,
+)
 from kdcore.ui import words
+from kdcore.ui.choices import OWN_PARTS
 
 
 def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str, Any]:
@@ -31,12 +44,8 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 bind="query-params",
                 disabled=reused,
             ),
-            "batch_size": b.number_input(
-                "Crops in a batch", 1, 256, usual["batch_size"], key="batch_size", bind="query-params"
-            ),
-            "crop": c.number_input(
-                "Side of a crop, pixels", 32, 2048, usual["crop"], step=32, key="crop", bind="query-params"
-            ),
+            "batch_size": number(b, "Crops in a batch", Budget, "batch_size", usual["batch_size"]),
+            "crop": number(c, "Side of a crop, pixels", Budget, "crop", usual["crop"], step=32),
             "learning_rate": a.number_input(
                 "Learning rate",
                 1e-6,
@@ -56,9 +65,9 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 usual["labels"],
                 key="labels",
                 bind="query-params",
-                help=words.TERMS["labels"],
+                help=sentence(StudySettings, "labels"),
             ),
-            "match": select(b, "The student alone gets", "match", words.MATCHES, words.TERMS["match"]),
+            "match": select(b, "The student alone gets", "match", words.MATCHES, sentence(StudySettings, "match")),
             "teacher_seeds": c.number_input(
                 "Teachers, averaged",
                 1,
@@ -67,15 +76,17 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 key="teacher_seeds",
                 bind="query-params",
                 disabled=reused,
-                help=words.TERMS["teacher seeds"],
+                help=sentence(TeacherSettings, "seeds"),
             ),
-            "views": select(a, "The teacher's answers are kept", "views", words.VIEWS, words.TERMS["views"]),
+            "views": select(
+                a, "The teacher's answers are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")
+            ),
             "teacher_flips": b.toggle(
                 "Teacher looks at eight views",
                 usual["teacher_flips"],
                 key="teacher_flips",
                 bind="query-params",
-                help=words.TERMS["teacher flips"],
+                help=sentence(TeacherSettings, "flips"),
             ),
             "upper_bound": c.toggle(
                 "Also train the student with all labels",
@@ -86,8 +97,35 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 help=words.TERMS["all labels"],
             ),
         }
-        own = own_recipe(usual) if recipe == OWN else {name: usual[name] for name in ("unlabelled", "channels", "mix")}
-    return values | own
+        own = own_recipe(usual) if recipe == OWN else {name: usual[name] for name in OWN_PARTS}
+    return values | {"own": own}
+
+
+def number(
+    place: DeltaGenerator, label: str, model: type[Frozen], name: str, usual: float, *, key: str = "", step: float = 1
+) -> Any:
+    """A field for a number that a setting's model limits and describes; it stands in the address.
+
+    Args:
+        place: where it is drawn.
+        label: on the page.
+        model: of the setting.
+        name: of the setting.
+        usual: what it shows at first; the number has its type.
+        key: of the widget, if it is not `name`.
+        step: of its buttons.
+    """
+    kind, (low, high) = type(usual), limits(model, name)
+    return place.number_input(
+        label,
+        kind(low),
+        kind(high),
+        usual,
+        step=kind(step),
+        key=key or name,
+        bind="query-params",
+        help=sentence(model, name),
+    )
 
 
 def select(place: DeltaGenerator, label: str, key: str, names: Mapping[str, str], explained: str | None = None) -> str:
@@ -100,25 +138,7 @@ def select(place: DeltaGenerator, label: str, key: str, names: Mapping[str, str]
 
 def own_recipe(usual: dict[str, Any]) -> dict[str, Any]:
     """The parts of a recipe beside temperature, alpha and the two losses."""
-    a, b, c = st.columns(3)
-    return {
-        "unlabelled": a.number_input(
-            "Crops without labels for each with",
-            0.0,
-            4.0,
-            usual["unlabelled"],
-            step=0.5,
-            key="unlabelled",
-            bind="query-params",
-        ),
-        "channels": b.number_input(
-            "Weight of the channel-wise loss",
-            0.0,
-            100.0,
-            usual["channels"],
-            step=0.5,
-            key="channels",
-            bind="query-params",
-        ),
-        "mix": select(c, "Mix crops", "mix", words.MIXES),
-    }
+    places = cycle(st.columns(3))
+    labels = {"unlabelled": "Unlabelled crops per labelled crop"} | {name: loss.label for name, loss in ADDED.items()}
+    numbers = {name: number(next(places), label, Recipe, name, usual[name], step=0.5) for name, label in labels.items()}
+    return numbers | {"mix": select(next(places), "Mix crops", "mix", words.MIXES, sentence(Recipe, "mix"))}

@@ -9,7 +9,7 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.recipes import recommended
 from kdcore.runs.library import Library
-from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
+from kdcore.settings import PRESET_MEANINGS, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.address import select_in_address, take_from_address, take_once
 from kdcore.ui.choices import (
@@ -130,7 +130,7 @@ def choose_data_and_preset(known: dict[str, str]) -> tuple[str, str]:
                 on_change=take_preset,
                 format_func=str.capitalize,
             )
-            st.caption(words.PRESETS.get(preset or "", ""))
+            st.caption(PRESET_MEANINGS.get(preset or "", ""))
         with right:
             title = st.text_input(
                 "Name of the study", key="title", max_chars=100, placeholder=suggest_title(known[data])

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdcore.recipes import OWN
 from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
+from kdcore.settings import ADDED, PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
 from kdcore.ui import words
 from kdcore.ui.choices import EarlierTeacher, network_name
+from kdcore.ui.sweep_tables import NAMES
 
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-MORE = {"learning_rate": "Learning rate", "task": "Task loss", "distillation": "Distillation loss"}
+MORE = {name: NAMES[name] for name in ("learning_rate", "task", "distillation")}
 OBJECTIVES = {"quality": "Quality", "size": "Size", "latency": "Latency"}
 CONFIRMATIONS = (0, 2, 3, 5, 10)
 FEW_CONFIRM = 3  # fresh seeds that the button offers
@@ -120,10 +122,12 @@ def train_address(settings: SweepSettings, trial: TrialRecord, steps: int, data:
         data: 'demo' or the path of a collection.
     """
     budget, teacher = settings.budget, settings.teacher
-    return {
+    weights = {name: repr(trial.params[name]) for name in ADDED if trial.params.get(name)}
+    return weights | {
         "data": data,
         "preset": "Quick",
-        "recipe": "Classic",  # what a sweep varies stands in the address; the rest of its recipe is the classic one's
+        # What a sweep varies stands in the address; the rest of its recipe is the classic one's. Weights are knobs of one's own.
+        "recipe": OWN.capitalize() if weights else "Classic",
         "temperature": f"{trial.params.get('temperature', Recipe().temperature):g}",
         "alpha": f"{trial.params['alpha']:g}",
         "student": str(trial.params["student"]),

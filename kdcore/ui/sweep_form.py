@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.errors import KdcoreError
 from kdcore.runs import sweep_launch, sweep_library
@@ -11,12 +12,13 @@ from kdcore.runs.quota import available_cores
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.runs.sweep_forecast import as_study, sweep_seconds
-from kdcore.settings import SweepSettings, parse_network
+from kdcore.settings import Budget, SweepSettings, parse_network, sentence
 from kdcore.ui import words
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import ALPHAS, DEMO, STUDENTS, TEACHERS, earlier_teachers, known_data
 from kdcore.ui.formatting import count, duration, plain
 from kdcore.ui.launching import launch_button
+from kdcore.ui.more_settings import number
 from kdcore.ui.study_form import teacher_label
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_choices import (
@@ -37,7 +39,6 @@ from kdcore.ui.sweep_words import FORM, say_neighbours, shown_error
 from kdcore.ui.timing import costs_of, measure
 
 PARAMETER = "sweep"  # in the address
-MOST_TRIALS = 10_000
 
 
 def show_form() -> None:
@@ -139,15 +140,12 @@ def choose_space() -> Space:
 
 def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[SweepChoices, int]:
     """How many trials, how long each, who teaches; gives all choices and the number of workers."""
-    several = len(space.students) > 1
     by_path = {str(teacher.checkpoint): teacher for teacher in earlier_teachers(studies, data)}
     teachers = [*TEACHERS, *by_path]
     cores = available_cores()
     with st.container(border=True):
         first, second, third, fourth = st.columns((2, 2, 2, 3))
-        trials = first.number_input(
-            "Trials", 1, MOST_TRIALS, TRIALS, key="trials", bind="query-params", help=FORM["trials"]
-        )
+        trials = number(first, "Trials", SweepSettings, "trials", TRIALS)
         steps = second.number_input(
             "Steps of a trial", 10, 1_000_000, STEPS, step=50, key="trial_steps", bind="query-params", help=words.TERMS["step"]
         )  # fmt: skip
@@ -166,28 +164,15 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
         )
         with st.expander("More settings", icon=":material/tune:"):
             a, b, c = st.columns(3)
-            objectives = a.pills(
-                "Objectives",
-                list(OBJECTIVES) if several else ["quality"],
-                selection_mode="multi",
-                default=["quality"],
-                key="objectives",
-                bind="query-params",
-                format_func=OBJECTIVES.__getitem__,
-                help=FORM["objectives"],
-            )
-            if not several:
-                a.caption("Size and latency can be objectives once several students are chosen.")
-            repeats = b.number_input(
-                "Repeats of the centre", 2, 50, REPEATS, key="repeats", bind="query-params", help=FORM["repeats"]
-            )
+            objectives = choose_objectives(a, len(space.students) > 1)
+            repeats = number(b, "Repeats of the centre", SweepSettings, "repeats", REPEATS)
             confirm = c.select_slider(
                 "Fresh seeds to confirm with",
                 CONFIRMATIONS,
                 0,
                 key="confirm",
                 bind="query-params",
-                help=FORM["confirm"],
+                help=sentence(SweepSettings, "confirm"),
             )
             kind = a.segmented_control(
                 "Budget of a trial",
@@ -205,21 +190,22 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
                 "Steps of the teacher", 10, 1_000_000, TEACHER_STEPS, step=50, key="sweep_teacher_steps", bind="query-params",
                 disabled=teacher in by_path,
             )  # fmt: skip
-            batch = a.number_input(
-                "Crops in a batch", 1, 256, DEFAULTS.budget.batch_size, key="trial_batch", bind="query-params"
-            )
-            crop = b.number_input(
-                "Side of a crop, pixels", 32, 2048, DEFAULTS.budget.crop, step=32, key="trial_crop", bind="query-params"
-            )
+            usual = DEFAULTS.budget
+            batch = number(a, "Crops in a batch", Budget, "batch_size", usual.batch_size, key="trial_batch")
+            crop = number(b, "Side of a crop, pixels", Budget, "crop", usual.crop, key="trial_crop", step=32)
             storage = c.text_input(
                 "Database for the trials (URL)",
                 key="storage",
                 persist_state="session",
                 placeholder="none: a file of the sweep",
-                help=FORM["storage"],
+                help=sentence(SweepSettings, "storage"),
             )
             pruning = a.toggle(
-                "End hopeless trials early", True, key="pruning", bind="query-params", help=FORM["pruning"]
+                "End hopeless trials early",
+                True,
+                key="pruning",
+                bind="query-params",
+                help=sentence(SweepSettings, "pruning"),
             )
     chosen = SweepChoices(
         space=space, objectives=objectives, trials=int(trials), repeats=int(repeats), confirm=confirm, steps=int(steps),
@@ -228,6 +214,23 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
         reused=by_path.get(teacher),
     )  # fmt: skip
     return chosen, int(workers)
+
+
+def choose_objectives(place: DeltaGenerator, several: bool) -> list[str]:
+    """What a good trial is; with one student all have the same size and speed."""
+    objectives: list[str] = place.pills(
+        "Objectives",
+        list(OBJECTIVES) if several else ["quality"],
+        selection_mode="multi",
+        default=["quality"],
+        key="objectives",
+        bind="query-params",
+        format_func=OBJECTIVES.__getitem__,
+        help=FORM["objectives"],
+    )
+    if not several:
+        place.caption("Size and latency can be objectives once several students are chosen.")
+    return objectives
 
 
 def tell_time(settings: SweepSettings, workers: int) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from kdcore.runs.sweep_folder import WorkerStatus
 from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import SweepSettings
+from kdcore.settings import ADDED, SweepSettings
 from kdcore.ui.formatting import count, duration, sentence
 from kdcore.ui.sweep_words import TRIAL_STATES
 
@@ -18,7 +18,7 @@ NAMES = {
     "student": "Student",
     "task": "Task loss",
     "distillation": "Distillation loss",
-}
+} | {name: method.label for name, method in ADDED.items()}
 
 
 def trials_table(trials: Sequence[TrialRecord], settings: SweepSettings) -> pd.DataFrame:

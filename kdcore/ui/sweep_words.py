@@ -15,16 +15,10 @@ INTRODUCTION = (
 FORM = {
     "students": "Sizes of the student. With several, a sweep also tells what a larger one gains.",
     "more": "Each further setting needs more trials to say anything about it.",
-    "trials": "In all, with the student alone and the repeats of the centre, which come first.",
     "workers": "Processes that train side by side, each on one core. A trial belongs to one worker; one that is killed loses nothing.",
     "objectives": "What a good trial is: mean AP on validation, few parameters, a short time for a megapixel on this machine. "
     "With one student all trials have the same size and speed, so there is nothing to choose between.",
-    "repeats": "Trainings of the centre of the search space, each with another seed: they measure the luck of a training.",
-    "confirm": "Afterwards the best setting meets the default on the test split, each trained with this many fresh seeds. 0: not now; there "
-    "is a button for it later.",
     "budget": "The same for every trial. With seconds, slower students get fewer steps.",
-    "storage": "Trials are kept in a file of the sweep. A database (sqlite:///FILE, postgresql://…) lets several machines work on it.",
-    "pruning": "A trial that is worse than every finished one was by then is ended. With several objectives none is.",
 }
 STATES = {
     "new": "Not started yet.",

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from kdcore.settings import CHOICES
+
 
 class PageWords(NamedTuple):
     """How a page presents itself in the navigation."""
@@ -84,15 +86,6 @@ TERMS = {
     "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
-    "labels": "The share of the labels that the students may use, in blocks that are the same for all of them. The teacher has all labels; "
-    "imagery without labels is then taken from the whole train part. It shows what a teacher is worth whose labels one does not have; whoever "
-    "has the labels uses them all.",
-    "teacher seeds": "Several teachers, whose answers are averaged, are usually better than one and cost as many times the time.",
-    "teacher flips": "The teacher looks at each place in eight turned and mirrored views, and its answers are averaged: usually better, eight "
-    "times as slow.",
-    "views": "Students see crops turned and mirrored. With all eight views kept, the teacher answers for the very view; one view takes an eighth of "
-    "the space and is turned to fit, so that it is a little off wherever the teacher contradicts itself. How much is measured and told.",
-    "match": "The teacher's answers cost time. With the same time for both, the student alone takes more steps.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
     "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands, or the student with all "
     "labels where the students have fewer labels than the teacher.",
@@ -101,8 +94,6 @@ TERMS = {
     "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
     "buffer": "Ground that belongs to no part, so that training crops do not reach into the ground that is used for testing.",
 }
-
-FORMULA = "loss = (1 - alpha) × task + alpha × T² × KL(teacher_T ‖ student_T)"
 
 # State of a study or run: its name on screen, badge colour and icon.
 STATES = {
@@ -123,12 +114,6 @@ NO_STUDY_BUTTON = "Start a study"
 EXAMPLE = "example"  # id of the bundled study
 EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded and comes with the program."
 
-PRESETS = {
-    "demo": "The study of the start page: minutes on two cores.",
-    "quick": "Minutes on two cores: shows the whole story, too short to judge a recipe.",
-    "standard": "About an hour a seed on two cores, minutes on a GPU.",
-    "thorough": "Large networks and five seeds. For a GPU.",
-}
 # What each of the recipes of `kdcore.settings.RECIPES` does; what speaks for it says `kdcore.recipes`.
 RECIPES = {
     "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
@@ -144,7 +129,7 @@ MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup":
 VIEWS = {"eight": "for eight views", "one": "for one view, turned to fit"}
 MATCHES = {"steps": "as many steps as the distilled one", "seconds": "as much time as the distilled one"}
 TASKS = {"cross_entropy": "Cross entropy", "cross_entropy+dice": "Cross entropy and Dice"}
-DISTILLATIONS = {"pixel": "Pixel by pixel", "channel": "Channel by channel"}
+DISTILLATIONS = {name: method.label for name, method in CHOICES.items()}
 
 LIVE = "Trains the demo study on this machine, now: a teacher and two students, a few minutes on two cores. You can watch, and close the page."
 NO_EXAMPLE = "No study is finished yet. **Run it live** trains one on this machine in a few minutes, on a demo area that needs no download."

@@ -23,7 +23,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
 from kdcore.runs.study_folder import StudyFolder
-from kdcore.settings import RECIPES, ClassSettings, save
+from kdcore.settings import ADDED, RECIPES, ClassSettings, save
 from tests.conftest import paint, write_collection, write_raster
 from tests.disks import mounted, small_disk
 from tests.onnx_files import write_pixelwise
@@ -148,6 +148,29 @@ class TestAStudy:
     def test_with_alpha_zero_every_recipe_leaves_the_teacher_out(self, name):
         recipe = chosen_settings("demo", None, flags_of(None, None, 0.0, None, None, None, recipe=name)).recipe
         assert (recipe.alpha, recipe.unlabelled, recipe.channels, recipe.features) == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("name", ADDED)
+    def test_adds_every_loss_with_its_weight(self, name):
+        """Whatever the recipe: where the loss needs the teacher at each step, the teacher sees the crops."""
+        for recipe in (None, "patient"):
+            flags = flags_of(None, None, None, None, None, None, recipe=recipe, added=[f"{name}=0.5"])
+            chosen = chosen_settings("quick", None, flags).recipe
+            assert chosen.weights == {name: 0.5}
+            assert chosen.teacher_sees == ("crop" if ADDED[name].compares == "features" else "scene")
+
+    def test_refuses_a_loss_that_there_is_not_and_a_weight_that_is_no_number(self, study, tmp_path):
+        path = write_collection(tmp_path / "collection")
+        assert (
+            study(path, "--add", "dkd=1") == f"--add dkd=1: there is no loss 'dkd'; choose one of {', '.join(ADDED)}."
+        )
+        assert study(path, "--add", "hint") == "--add hint: write a loss and its weight, for example hint=1."
+        assert "recipe.hint" in study(path, "--add", "hint=1000")
+
+    def test_blends_crops_for_a_teacher_that_sees_them(self, tmp_path):
+        """A file need not say what follows: only a teacher that is asked at each step can see a blend."""
+        file = tmp_path / "settings.yaml"
+        file.write_text("recipe: {mix: mixup}\n")
+        assert chosen_settings("quick", file, {}).recipe.teacher_sees == "crop"
 
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")

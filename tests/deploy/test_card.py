@@ -6,7 +6,7 @@ import pytest
 
 from kdcore.deploy.card import CardFacts, model_card, safe
 from kdcore.deploy.record import Difference, Form
-from kdcore.settings import PRESETS, Budget, Recipe, RunSettings
+from kdcore.settings import ADDED, PRESETS, Budget, Recipe, RunSettings
 from tests.deployment import speed
 
 CLASS = {"ap": 0.7512, "iou": 0.5, "f1": 0.6667, "boundary_iou": 0.25, "prevalence": 0.1, "ece": 0.01}
@@ -68,6 +68,13 @@ def rows(card: str) -> list[list[str]]:
     """Cells of every line of a table; an escaped bar is none."""
     lines = [line for line in card.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_the_card_names_every_loss_and_its_weight():
+    settings = facts().settings.model_copy(update={"recipe": Recipe(channels=3, hint=0.5)})
+    found = {row[0]: row[1:] for row in rows(model_card(facts(settings=settings)))}
+    assert found["Distillation"] == ["pixel"]
+    assert (found[ADDED["channels"].label], found[ADDED["hint"].label]) == (["3"], ["0.5"])
 
 
 def test_the_card_says_what_there_is_to_know():

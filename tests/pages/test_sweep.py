@@ -337,6 +337,7 @@ class TestUseTheseSettings:
             learning_rate=Range(low=1e-4, high=1e-2, log=True),
             task=("cross_entropy", "cross_entropy+dice"),
             distillation=("pixel", "channel"),
+            hint=(0.5, 2.0),
         )
         sweep = finish(begin(workspace, space=space, trials=14), {number: 0.3 + 0.01 * number for number in range(14)})
         at = open_page("sweep", sweep="first")
@@ -351,7 +352,7 @@ class TestUseTheseSettings:
         recipe = settings.recipe
         assert {
             "temperature": recipe.temperature, "alpha": recipe.alpha, "task": recipe.task,
-            "distillation": recipe.distillation, "learning_rate": settings.budget.learning_rate,
+            "distillation": recipe.distillation, "learning_rate": settings.budget.learning_rate, "hint": recipe.hint,
         } == {name: value for name, value in trial.params.items() if name != "student"}  # fmt: skip
         assert settings.student == STUDY_PRESETS["demo"].student if trial.params["student"] == "tiny" else True
         budget = sweep.settings.budget

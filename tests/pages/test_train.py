@@ -12,7 +12,7 @@ from kdcore.runs.library import Library
 from kdcore.runs.locks import holding
 from kdcore.runs.study_folder import About, JobStatus, StudyFolder
 from kdcore.runs.workspace import Workspace
-from kdcore.settings import PRESETS, RECIPES, STUDY_PRESETS
+from kdcore.settings import ADDED, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import network_name
 from tests.pages.conftest import primary_buttons, text_of, words_of
@@ -188,6 +188,18 @@ class TestRecipe:
         button(at, "Launch").click().run()
         recipe = Workspace().study(started[0]).settings.recipe
         assert (recipe.channels, recipe.mix, recipe.alpha) == (2.5, "cutmix", 0.5)
+
+    def test_of_one_s_own_has_a_knob_for_each_added_loss(self, workspace, open_page, started):
+        """One that compares features has the teacher asked at each step, without a word about it."""
+        at = open_page("train")
+        at.segmented_control(key="recipe").set_value("own").run()
+        weights = {name: 0.5 * number for number, name in enumerate(ADDED, 1)}
+        for name, weight in weights.items():
+            assert at.number_input(key=name).label == ADDED[name].label
+            at.number_input(key=name).set_value(weight)
+        button(at, "Launch").click().run()
+        recipe = Workspace().study(started[0]).settings.recipe
+        assert (recipe.weights, recipe.teacher_sees) == (weights, "crop")
 
     def test_settings_of_the_address_are_launched(self, workspace, open_page, started):
         at = open_page("train", labels="10", teacher_seeds="2", teacher_flips="true", match="seconds", views="one")

@@ -73,6 +73,19 @@ class TestSettings:
             ({"space": {"temperature": [0.5, 1]}}, "temperature can be 1 to 20, not 0.5"),
             ({"space": {"temperature": [2, 2]}}, "temperature lists a value twice"),
             ({"space": {"student": "huge"}}, "'huge' is no network"),
+            ({"space": {"hint": [0, 101]}}, "hint can be 0 to 100, not 101"),
+            (
+                {"space": {"channels": [1, 3], "distillation": "channel"}},
+                "channels is the loss of distillation: channel already",
+            ),
+            (
+                {"space": {"hint": [1, 2]}, "teacher": {"seeds": [0, 1]}},
+                "an ensemble of 2 networks .* set the recipe's .*hint: 0",
+            ),
+            (
+                {"space": {"features": [1, 2]}, "seconds": 9},
+                "soft labels, which hold no features; give budget.steps instead",
+            ),
             ({"space": {"temprature": [1, 2]}}, "space.temprature: is not a setting"),
             ({"objectives": ["size"]}, "'size' cannot be measured: every trial has the same student"),
             ({"objectives": ["quality", "latency"]}, "'latency' cannot be measured"),
@@ -176,6 +189,14 @@ class TestTrials:
         )  # the root of 10 with the four digits that are shown and trained with
         assert len({trial.params["alpha"] for trial in trials[3:]}) == 3
         assert all(1 <= trial.params["temperature"] <= 10 for trial in trials[3:])
+
+    def test_of_the_student_alone_have_no_weight_of_a_loss(self, tmp_path):
+        sweep = put_sweep(tmp_path / "sweep", space=SearchSpace(alpha=0.5, hint=(0.5, 2.0), student=STUDENT))
+        claims = Claims(sweep)
+        claim = claims.next()
+        assert claim.role == "baseline"
+        (trial, *_) = sweep.trials()
+        assert (trial.params["alpha"], "hint" in trial.params) == (0, False)
 
     def test_have_a_student_alone_of_every_size(self, tmp_path):
         space = SearchSpace(

@@ -42,7 +42,7 @@ def test_other_sizes_and_architectures_are_refused():
     with pytest.raises(SettingsError, match="60 x 64 pixels: choose multiples of 8"):
         network.features_and_logits(torch.zeros(1, 3, 60, 64))
     network.inner = torch.nn.Identity()
-    with pytest.raises(SettingsError, match=r"features of 'unet' cannot be compared.*Set features: 0"):
+    with pytest.raises(SettingsError, match=r"features of 'unet' cannot be compared.*Set features: 0.*or choose unet"):
         _ = network.feature_channels
 
 
@@ -62,7 +62,9 @@ class TestTheTeacher:
     def test_that_is_an_average_has_no_features(self):
         members = [build_network(TINY, 3, 2, seed=seed) for seed in range(2)]
         for teacher in (Teacher(members), Teacher(members[:1], flips=True)):
-            with pytest.raises(SettingsError, match="Set features: 0, or let one trained network teach"):
+            with pytest.raises(
+                SettingsError, match=r"Set features: 0, hint: 0 and use `channels`.*, or let one trained network teach"
+            ):
                 FeatureTeacher(teacher)
 
 

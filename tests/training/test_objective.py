@@ -48,6 +48,16 @@ def test_features_are_added_with_their_weight():
     assert projected.grad.flatten().tolist() == pytest.approx([0, 0.5 * 0.25 * -2])
 
 
+def test_a_hint_is_added_with_its_weight():
+    """(3, 4) against (1, 0), both of length 1, give 0.8."""
+    features = torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1), torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    recipe = Recipe(temperature=1, alpha=0.5, hint=2)
+    terms = compute_loss(torch.zeros(1, 1, 1, 2), TEACHER, BATCH, recipe, features)
+    assert set(terms) == {"loss", "task", "distillation", "hint"}
+    assert float(terms["hint"]) == pytest.approx(0.8)
+    assert float(terms["loss"]) == pytest.approx(0.5 * math.log(2) + 0.5 * (KL / 2 + 2 * 0.8))
+
+
 def test_both_terms_together_at_alpha_1_leave_labels_out():
     features = (torch.zeros(1, 2, 1, 1), torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1))
     recipe = Recipe(temperature=1, alpha=1, channels=2, features=0.1)
@@ -80,7 +90,7 @@ def test_a_student_that_says_what_the_teacher_says_costs_nothing_and_stays(class
     )
     features = logits.clone()
     student, projected = logits.clone().requires_grad_(), features.clone().requires_grad_()
-    recipe = Recipe(temperature=temperature, alpha=1, channels=3, features=1)
+    recipe = Recipe(temperature=temperature, alpha=1, channels=3, features=1, hint=1)
     terms = compute_loss(student, logits, batch, recipe, (projected, features))
     assert float(terms["loss"].detach()) == pytest.approx(0, abs=1e-5)
     terms["loss"].backward()
@@ -98,7 +108,7 @@ def test_nodata_has_no_part_in_any_term(classes):
     batch = Batch(torch.zeros(2, 3, 8, 8), labels, valid)
     tensors = [torch.randn(2, count, 8, 8, generator=generator) for count in (classes, classes, 4, 4)]
     others = [torch.where(valid[:, None], tensor, 100.0) for tensor in tensors]
-    recipe = Recipe(alpha=0.5, channels=3, features=1, task="cross_entropy+dice")
+    recipe = Recipe(alpha=0.5, channels=3, features=1, hint=1, task="cross_entropy+dice")
     terms, again = (compute_loss(s, t, batch, recipe, (p, f)) for s, t, p, f in (tensors, others))
     assert {name: float(value) for name, value in terms.items()} == pytest.approx(
         {name: float(value) for name, value in again.items()}

@@ -10,7 +10,7 @@ from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
 from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
-from kdcore.settings import RECIPES, Budget, Hardware, NetworkSettings, Recipe
+from kdcore.settings import OF_FEATURES, RECIPES, Budget, Hardware, NetworkSettings, Recipe
 from kdcore.training.run import execute
 from tests.conftest import run_settings, write_collection
 from tests.training.test_loop import Training, same, snapshot
@@ -19,12 +19,16 @@ BUDGET = Budget(steps=20, batch_size=2, crop=64, validate_every=20, save_every=2
 TEACHER = NetworkSettings(encoder="tu-test_resnet", depth=3, decoder_channels=(24, 16, 12))
 OTHERS = {
     "decoder features": Recipe(features=1.0, mix="cutmix"),
+    "hint": Recipe(hint=1.0),
+    "hint of a mixture": Recipe(hint=0.5, features=0.1, channels=1.0, mix="mixup", unlabelled=1.0),
     "mixup": Recipe(alpha=0.5, mix="mixup", unlabelled=1.0, task="cross_entropy+dice"),
     "channels alone": Recipe(distillation="channel", temperature=4, mix="cutmix"),
 }
 TERMS = {
     "channel-wise": {"channels"},
     "decoder features": {"features"},
+    "hint": {"hint"},
+    "hint of a mixture": {"hint", "features", "channels"},
 }
 
 
@@ -65,7 +69,35 @@ def test_a_recipe_learns_and_resumes_exactly(collection, tmp_path, name):
     assert same(snapshot(second.network), snapshot(whole.network))
     ours, theirs = (load_tensors(training.run.state)[0] for training in (second, whole))
     assert same(ours, theirs)
-    assert {"projection/weight", "projection/bias"} <= ours.keys() or not recipe.features
+    projected = {"projection/weight", "projection/bias"} & ours.keys()
+    assert len(projected) == (2 if recipe.compares_features else 0)
+
+
+@pytest.mark.parametrize("name", OF_FEATURES)
+def test_without_its_teacher_a_recipe_of_features_is_the_student_alone_bit_for_bit(collection, tmp_path, name):
+    """Alpha 0 of the recipe, with a teacher at hand: nobody asks it, nothing is projected, every weight and metric is the same."""
+    budget = BUDGET.model_copy(update={"steps": 2})
+    recipe = Recipe.model_validate({name: 1.0}).alone
+    with_teacher = Training(collection, tmp_path, teacher=make_teacher(collection), recipe=recipe, budget=budget)
+    alone = Training(collection, tmp_path, recipe=Recipe(alpha=0), budget=budget)
+    with_teacher.go()
+    alone.go()
+    ours, theirs = (load_tensors(training.run.state)[0] for training in (with_teacher, alone))
+    assert same(ours, theirs)
+
+
+@pytest.mark.parametrize("name", OF_FEATURES)
+def test_a_weight_of_zero_adds_nothing(collection, tmp_path, name):
+    """Two steps with the teacher: weight 0 is the recipe without the loss bit for bit, and any other weight is not."""
+    states = []
+    for weight in (None, 0.0, 1.0):
+        recipe = Recipe.model_validate({"teacher_sees": "crop"} | ({} if weight is None else {name: weight}))
+        budget = BUDGET.model_copy(update={"steps": 2})
+        training = Training(collection, tmp_path, teacher=make_teacher(collection), recipe=recipe, budget=budget)
+        training.go()
+        states.append(snapshot(training.network))
+    assert same(states[0], states[1])
+    assert not same(states[0], states[2])
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup"])
@@ -164,7 +196,7 @@ def test_every_term_on_a_gpu_in_bfloat16(collection, tmp_path, compiled):
     settings = run_settings(
         collection,
         "distilled",
-        recipe=Recipe(features=1.0, channels=3.0, mix="mixup"),
+        recipe=Recipe(features=1.0, channels=3.0, hint=1.0, mix="mixup"),
         teacher=(teacher.best,),
         budget=BUDGET,
         hardware=hardware,
@@ -172,5 +204,5 @@ def test_every_term_on_a_gpu_in_bfloat16(collection, tmp_path, compiled):
     run = RunDirectory.create(tmp_path / "run", settings)
     execute(run)
     lines = [line for line in run.read_metrics() if "loss" in line]
-    assert {"task", "distillation", "channels", "features"} <= lines[0].keys()
+    assert {"task", "distillation", "channels", "features", "hint"} <= lines[0].keys()
     assert lines[-1]["loss"] < lines[0]["loss"]

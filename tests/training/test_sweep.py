@@ -9,12 +9,13 @@ import pytest
 
 from kdcore.errors import RunError, Stopped
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.sweep_report import sweep_report
 from kdcore.runs import sweep_launch
 from kdcore.runs.locks import holding
 from kdcore.runs.store import RunDirectory
 from kdcore.runs.sweep_claims import Claims
 from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.settings import SearchSpace, TeacherSettings
+from kdcore.settings import Recipe, SearchSpace, TeacherSettings
 from kdcore.training import sweep as sweep_module
 from kdcore.training import sweep_worker
 from kdcore.training.sweep import work_on_sweep
@@ -156,6 +157,20 @@ class TestASweep:
         work(sweep)
         assert sweep.teacher_runs() == []
         assert [trial.state for trial in sweep.trials()] == ["finished"] * 4
+
+    def test_searches_the_weight_of_an_added_loss(self, collection, tmp_path):
+        space = SearchSpace(temperature=2, alpha=0.5, hint=(0.5, 2.0), student=STUDENT)
+        sweep = put_sweep(tmp_path / "sweep", collection, space=space, trials=4, confirm=1, pruning=False)
+        work(sweep)
+        recipes = [sweep.run(trial.number).settings.recipe for trial in sweep.trials()]
+        assert [recipe.weights for recipe in recipes[:3]] == [{}, {"hint": 0.5}, {"hint": 0.5}]  # alone, centre, centre
+        assert recipes[0].alpha == 0
+        assert recipes[3].weights["hint"] in (0.5, 2.0)
+        assert all("hint" in sweep.run(number).read_metrics()[0] for number in (1, 2, 3))
+        # It meets the default, which has none.
+        default, best = (RunDirectory(sweep.path / f"confirm/{name}-s10000").settings for name in ("default", "best"))
+        assert (default.recipe, set(best.recipe.weights)) == (Recipe(), {"hint"})
+        assert "hint" in sweep_report(sweep)["confirmation"]["sentence"]
 
     def test_takes_a_teacher_from_checkpoints(self, done, collection, tmp_path):
         given = done[0].teacher_runs()[0].best

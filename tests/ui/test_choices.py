@@ -15,7 +15,9 @@ from tests.conftest import write_collection
 
 
 def chosen(preset: str = "quick", **values) -> Choices:
-    return Choices(preset=preset, **(choices.preset_values(preset) | values))
+    everything = choices.preset_values(preset) | values
+    own = {name: everything.pop(name) for name in choices.OWN_PARTS}
+    return Choices(preset=preset, own=own, **everything)
 
 
 @pytest.mark.parametrize("preset", STUDY_PRESETS)

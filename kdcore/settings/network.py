@@ -1,0 +1,66 @@
+"""Which network: a preset, a pair of names, or every field."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from kdcore.settings.fields import Described
+
+MOST_CHANNELS = 1024  # of a decoder's step
+
+
+class NetworkSettings(Described):
+    """A segmentation-models-pytorch network by its architecture's and encoder's names."""
+
+    architecture: str = "unet"
+    """`unet`, `unetplusplus`, `fpn`, `deeplabv3plus`, `segformer` ..."""
+    encoder: str = "resnet34"
+    """`resnet34`, `tu-regnetx_002`, `mobilenet_v2` ..."""
+    depth: int = Field(default=5, ge=3, le=5)
+    """stages of the encoder; each halves height and width"""
+    decoder_channels: tuple[Annotated[int, Field(ge=1, le=MOST_CHANNELS)], ...] | None = Field(
+        default=None, max_length=5
+    )
+    """channels of the decoder's stages, from the coarsest to the finest; as many as `depth`"""
+    weights: Literal["imagenet"] | None = None
+    """`imagenet` starts the encoder from weights that are downloaded once; otherwise weights are random"""
+
+    @field_validator("architecture", "encoder")
+    @classmethod
+    def _no_address(cls, name: str) -> str:
+        """A name, never a place: 'hf-hub:owner/x' would ask a host, 'local-dir:/x' read a folder."""
+        if not name or len(name) > 200 or any(letter in name for letter in ":/\\") or not name.isprintable():
+            raise ValueError(
+                f"{name[:100]!r} is no name of a network; hubs and folders are not opened. "
+                "Choose a name of segmentation-models-pytorch or, after 'tu-', of timm, for example 'resnet34' or 'tu-regnetx_002'"
+            )
+        return name
+
+
+# Parameters with three bands and five classes, measured by `benchmarks/networks.py`.
+PRESETS: dict[str, NetworkSettings] = {
+    "large": NetworkSettings(architecture="unetplusplus", encoder="resnet50"),  # 49.0 M
+    "base": NetworkSettings(architecture="unet", encoder="resnet34"),  # 24.4 M
+    "medium": NetworkSettings(architecture="unet", encoder="resnet18"),  # 14.3 M
+    # Learns fastest on a CPU: a teacher for short studies.
+    "light": NetworkSettings(encoder="tu-resnet10t", decoder_channels=(128, 64, 48, 32, 16)),  # 6.3 M
+    "small": NetworkSettings(encoder="tu-regnetx_002", depth=4, decoder_channels=(96, 64, 32, 16)),  # 0.6 M
+    "tiny": NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(64, 32, 16)),  # 0.15 M
+}
+
+
+def parse_network(value: Any) -> Any:
+    """Turn a preset's name or 'architecture/encoder' into NetworkSettings; leave mappings to pydantic."""
+    if not isinstance(value, str):
+        return value
+    if value in PRESETS:
+        return PRESETS[value]
+    architecture, separator, encoder = value.partition("/")
+    if not separator or not architecture or not encoder:
+        raise ValueError(
+            f"{value!r} is no network; choose a preset ({', '.join(PRESETS)}) or 'architecture/encoder', for example 'unet/resnet34'"
+        )
+    return NetworkSettings(architecture=architecture, encoder=encoder)
+
+
+Network = Annotated[NetworkSettings, BeforeValidator(parse_network)]
