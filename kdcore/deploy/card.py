@@ -114,7 +114,7 @@ def training_section(facts: CardFacts) -> str:
             ("Steps", f"{run['steps']:,} of {budget.batch_size} crops of {budget.crop} px; best: {run['best_step']:,}"),
             ("Learning rate", f"{budget.learning_rate:g}, AdamW, cosine decay"),
             ("Time", f"{run['seconds']:,.0f} s on {safe(run['device'])}"),
-            ("First weights", settings.network.weights or "random"),
+            ("First weights", safe(settings.network.pretrained_on or "random")),
         ]
     return f"## Training\n\n`{facts.report['formula']}`\n\n" + table(("Setting", "Value"), rows)
 

@@ -77,7 +77,7 @@ def stac_item(
         "mlm:total_parameters": info.parameters,
         "mlm:batch_size_suggestion": info.batch or 1,
         "mlm:pretrained": bool(network and network.weights),
-        "mlm:pretrained_source": "ImageNet" if network and network.weights else None,
+        "mlm:pretrained_source": network.pretrained_on if network else None,
         "mlm:input": [network_input(info, names, tile)],
         "mlm:output": [network_output(info, tile, colours)],
     }

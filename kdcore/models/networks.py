@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdcore.errors import SettingsError
+from kdcore.models.pretrained import as_trained, put_encoder_weights, weights_file
 from kdcore.settings import WITHOUT_FEATURES, NetworkSettings
 
 
@@ -137,8 +138,10 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
 
     Raises:
         SettingsError: no such architecture or encoder, options that do not fit, or ImageNet weights that cannot be had.
+        CheckpointError: a file of weights that is missing or another encoder's.
     """
     check_known(settings)
+    file = weights_file(settings)
     options: dict[str, object] = {}
     if settings.depth != 5:
         options["encoder_depth"] = settings.depth
@@ -150,7 +153,7 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
         network = smp.create_model(
             settings.architecture,
             encoder_name=settings.encoder,
-            encoder_weights=settings.weights,
+            encoder_weights=settings.weights if file is None else None,
             in_channels=bands,
             classes=logits,
             **options,
@@ -166,6 +169,8 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
             f"network {settings.architecture!r} with encoder {settings.encoder!r} cannot be built ({reason}). "
             "Both are names of segmentation-models-pytorch, for example 'unet' and 'resnet34'."
         ) from error
+    if file is not None:
+        put_encoder_weights(network.encoder, file)
     return cast(nn.Module, network)
 
 
@@ -189,7 +194,12 @@ def build_network(
     std: Sequence[float] | None = None,
     seed: int | None = None,
 ) -> SegmentationNetwork:
-    """Build a network; with a seed its random weights depend on nothing but the seed."""
+    """Build a network; with a seed its random weights depend on nothing but the seed.
+
+    Imagery of these statistics is brought to the range that an encoder with first weights knows.
+    """
+    if settings.weights is not None and mean is not None and std is not None:
+        mean, std = as_trained(settings.encoder, mean, std)
     if seed is None:
         return SegmentationNetwork(settings, bands, logits, mean, std)
     with torch.random.fork_rng(devices=[]):

@@ -1,5 +1,6 @@
 """Which network: a preset, a pair of names, or every field."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -22,8 +23,19 @@ class NetworkSettings(Described):
         default=None, max_length=5
     )
     """channels of the decoder's stages, from the coarsest to the finest; as many as `depth`"""
-    weights: Literal["imagenet"] | None = None
-    """`imagenet` starts the encoder from weights that are downloaded once; otherwise weights are random"""
+    weights: Literal["imagenet"] | Path | None = None
+    """what the encoder starts from: a file of weights (safetensors, or a torch state dict), or `imagenet`, which comes from the extra
+    `pretrained` for the encoder `tu-tf_efficientnet_lite0` and is downloaded once for others; otherwise weights are random"""
+
+    @property
+    def pretrained_on(self) -> str | None:
+        """Where the encoder's first weights came from, in a word; None where they were random."""
+        return self.weights.name if isinstance(self.weights, Path) else self.weights and "ImageNet"
+
+    @field_validator("weights")
+    @classmethod
+    def _whole_path(cls, weights: Path | str | None) -> Path | str | None:
+        return weights.expanduser().absolute() if isinstance(weights, Path) else weights
 
     @field_validator("architecture", "encoder")
     @classmethod

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_image
 
 from kdcore.errors import CheckpointError
+from kdcore.models.networks import build_network
 from kdcore.models.pretrained import as_trained, names_of_timm, put_encoder_weights, read_state, weights_file
 from kdcore.settings import NetworkSettings
 
@@ -93,3 +94,21 @@ def test_imagery_of_any_range_looks_as_photographs_did():
     np.testing.assert_allclose(seen[0], (0.449 - 0.5) / 0.5)
     np.testing.assert_allclose(seen[1] - seen[0], 0.226 / 0.5)
     assert as_trained("resnet18", [5.0], [2.0]) == (pytest.approx([5.0]), pytest.approx([2.0]))
+
+
+def test_a_network_begins_with_the_weights_and_takes_imagery_as_its_encoder_knows_it(tmp_path):
+    network = build_network(LITE0, 4, 1, mean=[1000.0] * 4, std=[200.0] * 4, seed=0)
+    stem = read_state(weights_file(LITE0))["_conv_stem.weight"]
+    torch.testing.assert_close(network.inner.encoder.model.conv_stem.weight[:, :3], stem * 3 / 4)
+    np.testing.assert_allclose(
+        network.normalised(torch.full((1, 4, 1, 1), 1000.0)).numpy(), (0.449 - 0.5) / 0.5, rtol=1e-5
+    )
+
+
+def test_settings_name_a_file_or_imagenet(tmp_path):
+    assert NetworkSettings(encoder="resnet18", weights="imagenet").pretrained_on == "ImageNet"
+    settings = NetworkSettings.model_validate({"encoder": "resnet18", "weights": str(tmp_path / "w.pth")})
+    assert (settings.weights, settings.pretrained_on) == (tmp_path / "w.pth", "w.pth")
+    assert NetworkSettings.model_validate_json(settings.model_dump_json()) == settings
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        build_network(settings, 3, 1)
