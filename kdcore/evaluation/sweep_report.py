@@ -5,10 +5,10 @@ checkpoint; spreads are sample standard deviations in points (hundredths). Sprea
 takes the trials' qualities for normally distributed, which they are roughly.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import stdev
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median, stdev
+from typing import TYPE_CHECKING, Any, Literal
 
 from scipy import special
 
@@ -18,10 +18,14 @@ from kdcore.runs.store import RunDirectory
 from kdcore.runs.study_folder import read_dict
 from kdcore.runs.sweep_confirm import ConfirmationPlan, best_trial
 from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import OF_THE_TEACHER, TrialRecord
+from kdcore.runs.sweep_trials import OF_THE_TEACHER, TrialRecord, as_used
 from kdcore.settings import FORMULA, Objective, Range, SweepSettings
 
-Matter = Literal["matter", "cannot tell", "do not matter", "unknown"]
+if TYPE_CHECKING:
+    import optuna
+
+Matter = Literal["matter", "cannot tell", "do not matter", "too early", "unknown"]
+FEWEST_FOR_VERDICT = 10  # finished trials with different settings
 FEWEST_FOR_IMPORTANCE = 10  # finished trials of the search
 TOP = 5  # trials that the importances are told from, at least, as PED-ANOVA wants them
 SURE = 0.05
@@ -83,7 +87,40 @@ def measure_spread(trials: Sequence[TrialRecord], settings: SweepSettings) -> Sp
     """Set the luck of training against the settings, among students of the size at the centre of the search space."""
     centre, varied, percent = spread_trials(trials, settings)
     seeds, others = ([100 * quality_at(trial, percent) for trial in group] for group in (centre, varied))
-    return compare_spreads(seeds, others, percent)
+    spread = compare_spreads(seeds, others, percent)
+    return spread if spread.verdict == "unknown" else too_early(spread, varied)
+
+
+def too_early(spread: Spread, varied: Sequence[TrialRecord]) -> Spread:
+    """Take the verdict back where few trials have finished, or where they were too short: settings may yet part."""
+    assert spread.seeds is not None
+    assert spread.settings is not None
+    finished = [trial for trial in varied if trial.state == "finished"]
+    gain = last_gain(finished)
+    if len(finished) < FEWEST_FOR_VERDICT:
+        why = f"{len(finished)} trials with different settings have finished, a verdict takes {FEWEST_FOR_VERDICT}"
+    elif gain is not None and gain > max(spread.seeds, spread.settings):
+        why = (
+            f"the trials are too short, the median one still gained {gain:.2f} points between its last two validations"
+        )
+    else:
+        return spread
+    measured = (
+        spread.sentence.partition(": ")[2]
+        .removesuffix(" The default will do.")
+        .removesuffix(" More repeats would tell.")
+    )
+    return replace(
+        spread,
+        verdict="too early",
+        sentence=f"It is too early to say whether the settings matter: {why}. So far {measured}",
+    )
+
+
+def last_gain(finished: Sequence[TrialRecord]) -> float | None:
+    """What the median trial gained between its last two validations, in points; None where no curve tells."""
+    ends = [list(trial.curve.values())[-2:] for trial in finished if len(trial.curve) > 1]
+    return 100 * median(after - before for before, after in ends) if ends else None
 
 
 def spread_trials(
@@ -181,25 +218,10 @@ def importances(finished: Sequence[TrialRecord], settings: SweepSettings) -> dic
     """Share of each searched setting by PED-ANOVA (Watanabe et al. 2023, IJCAI), largest first; they add up to 1."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    entries = {name: settings.space.entries()[name] for name in settings.space.searched}
-    distributions: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(entry.low, entry.high, log=entry.log)
-        if isinstance(entry, Range)
-        else optuna.distributions.CategoricalDistribution(entry)
-        for name, entry in entries.items()
-    }
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(
-        optuna.create_trial(
-            params={name: trial.params[name] for name in entries},
-            distributions=distributions,
-            value=trial.values["quality"],
-        )
-        for trial in finished
-    )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top_share(len(finished)))
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(entries))
+    found = optuna.importance.get_param_importances(
+        as_optuna(finished, settings), evaluator=evaluator, params=list(settings.space.searched)
+    )
     return {name: round(float(share), 4) for name, share in found.items()}
 
 
@@ -208,18 +230,78 @@ def top_share(trials: int) -> float:
     return max(0.1, min(0.5, TOP / trials))
 
 
+def as_optuna(
+    trials: Sequence[TrialRecord],
+    settings: SweepSettings,
+    objectives: Sequence[Objective] = ("quality",),
+    *,
+    keep: Collection[str] | None = None,
+    names: Mapping[str, str] | None = None,
+    digits: int = 4,
+) -> "optuna.Study":
+    """The trials as a study in memory, for what Optuna finds in trials and draws of them.
+
+    Args:
+        trials: in the order of their numbers, which stay.
+        settings: of the sweep.
+        objectives: what is judged; quality in per cent.
+        keep: numbers of the trials that count; the others have failed as far as Optuna is told.
+        names: of the settings, as they are to be called.
+        digits: of a number of a range.
+    """
+    import optuna
+
+    from kdcore.runs.sweep_storage import DIRECTIONS
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    states = optuna.trial.TrialState
+    known = {
+        "finished": states.COMPLETE,
+        "pruned": states.PRUNED,
+        "running": states.RUNNING,
+        "interrupted": states.RUNNING,
+    }
+    entries = {name: settings.space.entries()[name] for name in settings.space.searched}
+    study = optuna.create_study(directions=[DIRECTIONS[name] for name in objectives])
+    for trial in trials:
+        own = {
+            (names or {}).get(name, name): drawable(trial.params[name], entry, digits)
+            for name, entry in entries.items()
+            if name in trial.params and not (trial.role == "baseline" and name in OF_THE_TEACHER)
+        }
+        state = known.get(trial.state, states.FAIL) if keep is None or str(trial.number) in keep else states.FAIL
+        measured = {**trial.values, "quality": 100 * trial.values.get("quality", 0)}
+        study.add_trial(
+            optuna.create_trial(
+                state=state,
+                values=[measured[name] for name in objectives] if state == states.COMPLETE else None,
+                params={name: value for name, (value, _) in own.items()},
+                distributions={name: distribution for name, (_, distribution) in own.items()},
+                intermediate_values={percent: 100 * score for percent, score in trial.curve.items()},
+            )
+        )
+    return study
+
+
+def drawable(
+    value: float | str, entry: Range | Sequence[float | str], digits: int
+) -> tuple[float | str, "optuna.distributions.BaseDistribution"]:
+    """A setting's value with what it was chosen from; a list's numbers as text, at even distances."""
+    import optuna
+
+    if isinstance(entry, Range):
+        distribution = optuna.distributions.FloatDistribution(entry.low, entry.high, log=entry.log)
+        return float(as_used(float(f"{value:.{digits}g}"), entry)), distribution
+    texts = [one if isinstance(one, str) else f"{one:g}" for one in entry]
+    return value if isinstance(value, str) else f"{value:g}", optuna.distributions.CategoricalDistribution(texts)
+
+
 def pareto_front(trials: Sequence[TrialRecord], objectives: Sequence[Objective], seed: int) -> list[int]:
     """Numbers of the finished trials of one seed that no other one beats: as good in every objective and better in one."""
-
-    def costs(trial: TrialRecord) -> list[float]:
-        return [-trial.values[name] if name == "quality" else trial.values[name] for name in objectives]
-
-    finished = [(trial.number, costs(trial)) for trial in trials if trial.state == "finished" and trial.seed == seed]
-    return [
-        number
-        for number, own in finished
-        if not any(other != own and all(o <= c for o, c in zip(other, own, strict=True)) for _, other in finished)
-    ]
+    finished = [trial for trial in trials if trial.state == "finished" and trial.seed == seed]
+    values = [trial.model_copy(update={"params": {}}) for trial in finished]
+    front = as_optuna(values, SweepSettings(), objectives).best_trials
+    return sorted(finished[trial.number].number for trial in front)
 
 
 def confirmation(sweep: SweepFolder, plan: ConfirmationPlan) -> dict[str, Any]:
@@ -268,7 +350,7 @@ def in_words(params: dict[str, float | str], names: Sequence[str]) -> str:
     """Some settings in words; a student alone has no temperature."""
     alone = params["alpha"] == 0
     return ", ".join(
-        f"{name.replace('_', ' ')} {value if isinstance(value, str) else f'{value:.3g}'}"
-        for name, value in params.items()
-        if name in names and not (alone and name in OF_THE_TEACHER and name != "alpha")
+        f"{name.replace('_', ' ')} {value if isinstance(value := params[name], str) else f'{value:.3g}'}"
+        for name in names
+        if name in params and not (alone and name in OF_THE_TEACHER and name != "alpha")
     )

@@ -10,7 +10,7 @@ import streamlit as st
 from kdcore.ui import words
 from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import count, percent, plain, sentence
-from kdcore.views.charts import share_chart
+from kdcore.views.layout import CONFIG
 from kdcore.views.split_plan import split_chart
 
 Found = dict[str, Any]
@@ -126,9 +126,11 @@ def show_split(found: Found) -> None:
     plan, shares = st.columns((3, 2))
     with plan:
         st.subheader("What trains, what tests", help=f"{words.TERMS['validation']} {words.TERMS['buffer']}")
-        st.altair_chart(
+        st.plotly_chart(
             split_chart(collection["scenes"]),
             width="content",
+            key="plan of the split",
+            config=CONFIG,
             alt="Plan of the scenes with their imagery, coloured by the part of the split",
         )
         areas = {AREAS[part]: share for part, share in collection["areas"].items() if share >= 0.0005}
@@ -156,8 +158,13 @@ def show_shares(pixels: dict[str, dict[str, int]], colours: dict[str, str]) -> N
         part: {name: number / max(1, sum(classes.values())) for name, number in classes.items()}
         for part, classes in pixels.items()
     }
-    st.altair_chart(
-        share_chart(shares, colours), alt="Share of labelled pixels of each class in each part of the split"
+    st.bar_chart(
+        100 * pd.DataFrame(shares).T,
+        color=list(colours.values()),
+        horizontal=True,
+        sort=False,
+        y_label="Share of labelled pixels, %",
+        alt="Share of labelled pixels of each class in each part of the split",
     )
     table = pd.DataFrame(
         {

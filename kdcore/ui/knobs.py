@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
-from kdcore.data.palette import class_colours
 from kdcore.errors import RunError
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.choices import ALPHAS, TEMPERATURES
 from kdcore.ui.formatting import percent, plain
-from kdcore.views.charts import alpha_chart, probability_chart
+from kdcore.views.arms import ARM_COLOURS
 from kdcore.views.softening import Pixel, soften, telling_pixels
+
+LABELS_GREY = "#999999"
 
 
 def temperature_knob(example: StudyFolder | None, usual: float) -> float:
@@ -66,9 +68,13 @@ def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
     report = example.report()
     names = report["data"]["classes"]
     softened = soften(pixel.probabilities, temperature)
-    st.altair_chart(
-        probability_chart(names, pixel.probabilities, softened, class_colours(report["data"]["colours"])),
-        key="softened probabilities",
+    st.bar_chart(
+        pd.DataFrame({"temperature 1": 100 * pixel.probabilities, "softened": 100 * softened}, index=names),
+        color=[LABELS_GREY, ARM_COLOURS["teacher"]],
+        horizontal=True,
+        sort=False,
+        stack=False,
+        y_label="Probability, %",
         alt=f"What the teacher says of one pixel at temperature {temperature:g}, against temperature 1",
     )
     first, second = pixel.probabilities.argsort()[::-1][:2]
@@ -78,7 +84,7 @@ def draw_pixel(example: StudyFolder, pixel: Pixel, temperature: float) -> None:
     else:
         st.caption(
             f"{before}. At temperature {temperature:g} the student hears {percent(softened[first], 0)}, and for {plain(names[second])} "
-            f"{percent(softened[second], 0)} instead of {percent(pixel.probabilities[second], 0)}. The grey marks show temperature 1."
+            f"{percent(softened[second], 0)} instead of {percent(pixel.probabilities[second], 0)}. The grey bars show temperature 1."
         )
 
 
@@ -86,9 +92,12 @@ def alpha_knob(temperature: float, usual: float) -> float:
     """Alpha's slider, and the loss with its numbers filled in."""
     alpha = discrete_slider("alpha", ALPHAS, usual)
     st.latex(formula(temperature, alpha))
-    st.altair_chart(
-        alpha_chart(alpha),
-        key="shares of the loss",
+    st.bar_chart(
+        pd.DataFrame({"labels": [100 * (1 - alpha)], "teacher": [100 * alpha]}, index=["Loss"]),
+        color=[LABELS_GREY, ARM_COLOURS["teacher"]],
+        horizontal=True,
+        height=190,
+        y_label="Share of the loss, %",
         alt=f"The loss listens with {100 - 100 * alpha:.0f} % to the labels and with {100 * alpha:.0f} % to the teacher",
     )
     st.caption(alpha_sentence(temperature, alpha))

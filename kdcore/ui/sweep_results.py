@@ -1,6 +1,6 @@
 """What a sweep found: the verdict in words, the best trial beside the student alone, the figures and the table of trials."""
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import streamlit as st
@@ -13,21 +13,22 @@ from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, plain, points
 from kdcore.ui.sweep_choices import fits_train, train_address
 from kdcore.ui.sweep_kept import Found
-from kdcore.ui.sweep_tables import NAMES, settings_in_words, trials_table, what
-from kdcore.ui.watching import metrics_of
-from kdcore.views.charts import learning_chart, learning_table
-from kdcore.views.sweep import Chart
-from kdcore.views.sweep_history import history, learning_curves
-from kdcore.views.sweep_map import temperature_alpha_map
-from kdcore.views.sweep_settings import importance_bars, parallel_coordinates
-from kdcore.views.sweep_tradeoffs import COSTS, costs_of, pareto, spread_strip
+from kdcore.ui.sweep_tables import trials_table, what
+from kdcore.ui.watching import TICK, draw_learning, metrics_of
+from kdcore.views.layout import CONFIG
+from kdcore.views.sweep import sweep_charts
+from kdcore.views.sweep_look import Chart, settings_text
 
 NARROWEST = 480  # pixels that a figure needs for its legend
 TRIAL = "trial"  # in the address: the one that is looked at
+DRAWN = "sweep charts"  # in the session: of which sweep, with the trials in which states, and the charts
+ENDED = ("finished", "pruned", "failed")
+WIDE = ("Each setting", "All settings at once")
 LOOKS = {
     "matter": ("green", ":material/trending_up:"),
     "do not matter": ("orange", ":material/casino:"),
     "cannot tell": ("gray", ":material/question_mark:"),
+    "too early": ("gray", ":material/hourglass_empty:"),
     "unknown": ("gray", ":material/hourglass_empty:"),
 }
 CONFIRMED = {"better": ("green", ":material/verified:"), "worse": ("red", ":material/trending_down:")}
@@ -48,7 +49,7 @@ def show_headline(sweep: SweepFolder, found: Found) -> None:
         first,
         "Best so far" if sweep.alive else "Best trial",
         quality_of(best),
-        "–" if best is None else f"trial {best.number}: {settings_in_words(best, sweep.settings)}",
+        "–" if best is None else f"trial {best.number}: {settings_text(best, sweep.settings)}",
         "The highest mean AP on validation among the trials with the sweep's own seed. The best of many trials is partly luck: "
         "confirm it with fresh seeds.",
     )
@@ -120,56 +121,60 @@ def show_confirmation(found: Found) -> None:
         st.caption("The test split was read once, for this comparison. No trial has seen it.")
 
 
-def show_figures(sweep: SweepFolder, found: Found) -> None:
+def drawn_charts(sweep: SweepFolder, found: Found, *, running: bool) -> dict[str, Chart | str]:
+    """The charts as this session last drew them; those of a running sweep are drawn anew only if somebody asks, so a zoom stays."""
+    states = [trial.state for trial in found.trials]
+    kept = st.session_state.get(DRAWN)
+    if kept is None or kept[0] != sweep.id or (kept[1] != states and not (running and "finished" in kept[1])):
+        kept = st.session_state[DRAWN] = sweep.id, states, sweep_charts(found.trials, sweep.settings, found.report)
+    charts: dict[str, Chart | str] = kept[2]
+    return charts
+
+
+def offer_new(found: Found) -> None:
+    """The button that draws the charts with the trials that have ended since; the first ones are drawn unasked."""
+    before, now = (
+        sum(state in ENDED for state in states)
+        for states in (st.session_state[DRAWN][1], [trial.state for trial in found.trials])
+    )
+    asked = now > before and st.button(count(now - before, "new trial"), icon=":material/refresh:", key="new trials")
+    if asked:
+        st.session_state.pop(DRAWN)
+    if asked or (now and not before):
+        st.rerun(scope="app")
+
+
+def show_figures(sweep: SweepFolder, found: Found, charts: dict[str, Chart | str]) -> None:
     """All figures, each with a sentence on how to read it; a click on a trial opens it beside the map."""
-    settings, trials = sweep.settings, found.trials
     cells = st.grid(2, min_column_width=NARROWEST)  # one below the other where the window is narrow
-    with cells.cell():
-        draw("Temperature and alpha", temperature_alpha_map(trials, settings))
-    with cells.cell():
-        show_trial(sweep, found)
-    for title, chart, clickable in (
-        ("Settings or luck?", spread_strip(trials, settings, found.report), True),
-        ("Importance", importance_bars(found.report), False),
-        ("History", history(trials, settings), True),
-        ("Learning curves", learning_curves(trials, settings), True),
-    ):
-        with cells.cell():
-            draw(title, chart, clickable)
-    draw("All settings at once", parallel_coordinates(trials, settings))
-    for cost in costs_of(settings):
-        draw(f"Quality against {NAMES.get(cost, COSTS[cost][1]).lower()}", pareto(trials, settings, cost))
+    for title, chart in charts.items():
+        with nullcontext() if title in WIDE or title.startswith("Quality") else cells.cell():
+            draw(title, chart)
+        if title == "Temperature and alpha":
+            with cells.cell():
+                show_trial(sweep, found)
 
 
-def draw(title: str, chart: Chart | str, clickable: bool = True) -> None:
+def draw(title: str, chart: Chart | str) -> None:
     """A figure under its title, or the sentence why there is none."""
     st.subheader(title)
     if isinstance(chart, str):
         st.caption(plain(chart))
         return
     key = f"sweep chart {title}"
-    st.vega_lite_chart(
-        chart.table,
-        chart.spec,
-        key=key,
-        alt=chart.alt,
-        on_select=pick_from_chart(key)
-        if chart.selects
-        else "ignore",  # told of zooms, too: others are reset by new data
-    )
-    st.caption(plain(chart.reading))
-
-
-def pick_from_chart(key: str) -> Callable[[], None]:
-    """Puts the trial that was clicked in a chart into the address."""
+    shown = [trace.ids for trace in chart.figure.data]
 
     def pick() -> None:
-        picked = st.session_state[key]["selection"].get(TRIAL) or []
-        numbers = [entry["trial"] for entry in picked if entry.get("trial") is not None]
-        if numbers:
-            st.query_params[TRIAL] = str(int(numbers[0]))
+        """Put the trial that was clicked into the address."""
+        points = st.session_state[key]["selection"]["points"]
+        if points and (ids := shown[points[0]["curve_number"]]) is not None:
+            st.query_params[TRIAL] = ids[points[0]["point_index"]]
 
-    return pick
+    clickable: Any = pick if any(ids is not None for ids in shown) else "ignore"
+    st.plotly_chart(
+        chart.figure, key=key, config=CONFIG, alt=chart.result, on_select=clickable, selection_mode="points"
+    )
+    st.caption(plain(chart.reading))
 
 
 def chosen_trial(found: Found) -> TrialRecord | None:
@@ -190,24 +195,21 @@ def show_trial(sweep: SweepFolder, found: Found) -> None:
     st.subheader(f"Trial {trial.number}{': the best' if is_best else ''}")
     quality = trial.values.get("quality")
     reached = f" Mean AP {100 * quality:.2f}." if quality is not None else ""
-    st.markdown(plain(f"{what(trial).capitalize()}: {settings_in_words(trial, sweep.settings)}.{reached}"))
+    st.markdown(plain(f"{what(trial).capitalize()}: {settings_text(trial, sweep.settings)}.{reached}"))
     if trial.message:
         st.caption(plain(trial.message))
-    run = sweep.run(trial.number)
-    table = learning_table(
-        {f"trial {trial.number}": ("alone" if trial.role == "baseline" else "distilled", metrics_of(run))},
-        "validation_mean_ap",
-        100,
-    )
-    if not table.empty:
-        st.vega_lite_chart(
-            table,
-            learning_chart("Validation mean AP", int(table["step"].max()), points=True),
-            key="curve of the chosen trial",
-            alt=f"Mean average precision on validation of trial {trial.number} against the step",
-        )
+    st.fragment(draw_curve, run_every=TICK if trial.state == "running" else None)(sweep, trial)
     offer_settings(sweep, trial, sweep.settings)
     st.caption("Click a trial in any figure, or a row of the table, to see it here.")
+
+
+def draw_curve(sweep: SweepFolder, trial: TrialRecord) -> None:
+    """How the trial learnt, live while it does."""
+    arm = "alone" if trial.role == "baseline" else "distilled"
+    runs = {f"trial {trial.number}": (arm, metrics_of(sweep.run(trial.number)))}
+    draw_learning(
+        runs, "validation_mean_ap", "Validation mean AP", f"Mean AP on validation of trial {trial.number} by step"
+    )
 
 
 def offer_settings(sweep: SweepFolder, trial: TrialRecord, settings: SweepSettings) -> None:
@@ -228,8 +230,14 @@ def offer_settings(sweep: SweepFolder, trial: TrialRecord, settings: SweepSettin
         st.switch_page("train.py", query_params=train_address(settings, trial, steps, data))
 
 
-def show_trials(sweep: SweepFolder, found: Found) -> None:
-    """A row a trial; a click shows it beside the map."""
+def show_trials(sweep: SweepFolder, found: Found, looked_at: str | None) -> None:
+    """A row a trial; a click shows it beside the map.
+
+    Args:
+        sweep: whose trials they are.
+        found: of it.
+        looked_at: the trial in the address when the page was drawn.
+    """
     st.subheader("Trials")
     table = trials_table(found.trials, sweep.settings)
     key = "sweep table"
@@ -239,6 +247,8 @@ def show_trials(sweep: SweepFolder, found: Found) -> None:
         if rows:
             st.query_params[TRIAL] = str(int(table["Trial"].iloc[rows[0]]))
 
+    if st.query_params.get(TRIAL) != looked_at:
+        st.rerun(scope="app")
     st.dataframe(
         table.dropna(axis="columns", how="all"),
         key=key,

@@ -7,18 +7,10 @@ import pandas as pd
 
 from kdcore.runs.sweep_folder import WorkerStatus
 from kdcore.runs.sweep_trials import TrialRecord
-from kdcore.settings import ADDED, SweepSettings
+from kdcore.settings import SweepSettings
 from kdcore.ui.formatting import count, duration, sentence
 from kdcore.ui.sweep_words import TRIAL_STATES
-
-NAMES = {
-    "temperature": "Temperature",
-    "alpha": "Alpha",
-    "learning_rate": "Learning rate",
-    "student": "Student",
-    "task": "Task loss",
-    "distillation": "Distillation loss",
-} | {name: method.label for name, method in ADDED.items()}
+from kdcore.views.sweep_look import NAMES
 
 
 def trials_table(trials: Sequence[TrialRecord], settings: SweepSettings) -> pd.DataFrame:
@@ -62,21 +54,6 @@ def note(trial: TrialRecord) -> str | None:
     of = f"trial {trial.retry_of} done again" if trial.retry_of is not None else ""
     told = [trial.message if not again else "", again, of]
     return "; ".join(part for part in told if part) or None
-
-
-def settings_in_words(trial: TrialRecord, settings: SweepSettings) -> str:
-    """'temperature 3.16, alpha 0.7': what is searched, of one trial."""
-    if trial.params.get("alpha") == 0 and "temperature" not in trial.params:
-        named = [name for name in settings.space.searched if name in trial.params and name != "alpha"]
-        return ", ".join(["student alone", *(value_in_words(name, trial.params[name]) for name in named)])
-    return ", ".join(
-        value_in_words(name, trial.params[name]) for name in settings.space.searched if name in trial.params
-    )
-
-
-def value_in_words(name: str, value: float | str) -> str:
-    """'learning rate 0.001'."""
-    return f"{NAMES[name].lower()} {value if isinstance(value, str) else f'{value:.4g}'}"
 
 
 def worker_in_words(index: int, status: WorkerStatus) -> str:

@@ -3,6 +3,10 @@
 The page only reads files that the sweep's own processes write, so closing it changes nothing.
 """
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import streamlit as st
 
 from kdcore.errors import KdcoreError
@@ -11,12 +15,33 @@ from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import plain, sentence, when
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_actions import offer_actions, offer_deletion
-from kdcore.ui.sweep_kept import Found, look
-from kdcore.ui.sweep_results import show_confirmation, show_figures, show_headline, show_trials
+from kdcore.ui.sweep_kept import look
+from kdcore.ui.sweep_results import (
+    TRIAL,
+    drawn_charts,
+    offer_new,
+    show_confirmation,
+    show_figures,
+    show_headline,
+    show_trials,
+)
 from kdcore.ui.sweep_tables import failures, states_in_words, time_left, worker_in_words
 from kdcore.ui.sweep_words import STATES, say_neighbours, shown_error
 
 TICK = 2.0  # seconds
+
+
+def with_errors(draw: Callable[..., None]) -> Callable[..., None]:
+    """Say what is wrong in place of what is drawn."""
+
+    @wraps(draw)
+    def drawn(*args: Any) -> None:
+        try:
+            draw(*args)
+        except KdcoreError as error:
+            st.error(shown_error(error), icon=":material/error:")
+
+    return drawn
 
 
 def watch(sweep: SweepFolder) -> None:
@@ -34,7 +59,7 @@ def watch(sweep: SweepFolder) -> None:
     else:
         say_state(sweep, progress)
         offer_actions(sweep, progress)
-    st.fragment(draw_results, run_every=TICK if running else None)(sweep.id)
+    show_results(sweep, running)
     show_log(sweep, progress)
 
 
@@ -48,17 +73,14 @@ def say_what(sweep: SweepFolder) -> None:
     )
 
 
+@with_errors
 def draw_progress(sweep_id: str) -> None:
     """How far it is and what each worker does. When it has ended, the page is drawn anew, and the ticking is over.
 
     Only this is drawn here: a button that is drawn in a fragment's last moment takes a click that nobody answers.
     """
-    try:
-        sweep = sweep_library.find(workspace(), sweep_id)
-        found = look(sweep)
-    except KdcoreError as error:
-        st.error(shown_error(error), icon=":material/error:")
-        return
+    sweep = sweep_library.find(workspace(), sweep_id)
+    found = look(sweep)
     progress = sweep.progress(found.trials)
     if progress.state != "running":
         st.rerun(scope="app")
@@ -108,25 +130,45 @@ def say_state(sweep: SweepFolder, progress: SweepProgress) -> None:
         st.progress(min(1.0, progress.over / progress.trials), text=plain(f"{STATES[progress.state]} {told}"))
 
 
-def draw_results(sweep_id: str) -> None:
-    """What was found so far."""
-    try:
-        sweep = sweep_library.find(workspace(), sweep_id)
-        found = look(sweep)
-        draw_found(sweep, found)
-    except KdcoreError as error:
-        st.error(shown_error(error), icon=":material/error:")
-
-
-def draw_found(sweep: SweepFolder, found: Found) -> None:
-    """The verdict, the figures and the trials."""
+@with_errors
+def show_results(sweep: SweepFolder, running: bool) -> None:
+    """What was found so far: words and tables are live, charts are drawn anew when somebody asks."""
+    found = look(sweep)
+    live = TICK if running else None
     if not found.trials:
-        st.caption("Results appear here with the first trials. First the teacher is trained, once for all of them.")
+        st.fragment(await_trials, run_every=live)(sweep.id)
         return
+    charts = drawn_charts(sweep, found, running=running)
+    st.fragment(draw_live, run_every=live)(sweep.id, running)
+    show_figures(sweep, found, charts)
+    st.fragment(draw_trials, run_every=live)(sweep.id, st.query_params.get(TRIAL))
+
+
+@with_errors
+def await_trials(sweep_id: str) -> None:
+    """Say what there will be; draws the page anew when there are trials."""
+    if look(sweep_library.find(workspace(), sweep_id)).trials:
+        st.rerun(scope="app")
+    st.caption("Results appear here with the first trials. First the teacher is trained, once for all of them.")
+
+
+@with_errors
+def draw_live(sweep_id: str, running: bool) -> None:
+    """The verdict in words, and the offer to draw the charts with what is new."""
+    sweep = sweep_library.find(workspace(), sweep_id)
+    found = look(sweep)
     show_headline(sweep, found)
     show_confirmation(found)
-    show_figures(sweep, found)
-    show_trials(sweep, found)
+    if running:
+        offer_new(found)
+
+
+@with_errors
+def draw_trials(sweep_id: str, looked_at: str | None) -> None:
+    """The table of trials, and why some failed."""
+    sweep = sweep_library.find(workspace(), sweep_id)
+    found = look(sweep)
+    show_trials(sweep, found, looked_at)
     told = failures(found.trials)
     if told:
         with st.expander(f"Trials that failed ({len(told)})", icon=":material/error:"):

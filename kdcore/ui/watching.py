@@ -3,6 +3,7 @@
 The page only reads files that the study's own process writes, so closing it changes nothing.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.longer_teacher import offer_longer_teacher
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
-from kdcore.views.arms import ARM_NAMES
-from kdcore.views.charts import learning_chart, learning_table
+from kdcore.views.arms import ARM_COLOURS, ARM_NAMES
+from kdcore.views.learning import learning_table
 
 TICK = 2.0  # seconds
 ACTIVE = ("queued", "running")
@@ -180,34 +181,43 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
         for run in progress.runs
         if run.state != "waiting"
     }
-    loss = learning_table(runs, "loss")
-    validation = learning_table(runs, "validation_mean_ap", 100)
-    if loss.empty:
+    if not any("loss" in line for _, lines in runs.values() for line in lines):
         st.caption("Curves appear here with the first steps.")
         return
     last_step = max((run.steps for run in progress.runs), default=1)
-    arms = [arm for arm in ARM_NAMES if any(run.arm == arm for run in progress.runs)]
     left, right = st.columns(2)
     with left:
-        st.vega_lite_chart(
-            loss,
-            learning_chart("Training loss", last_step, arms=arms),
-            key="loss curves",
-            alt="Training loss of each run against the step",
-        )
+        draw_learning(runs, "loss", "Training loss", "Training loss of each run by step", last_step)
         st.caption(
             "The loss of the distilled student also measures its distance from the teacher, so arms cannot be compared here."
         )
     with right:
-        st.vega_lite_chart(
-            validation,
-            learning_chart("Validation mean AP", last_step, points=True, arms=arms),
-            key="validation curves",
-            alt="Mean average precision on the validation part of each run against the step",
+        draw_learning(
+            runs, "validation_mean_ap", "Validation mean AP", "Mean AP on validation of each run by step", last_step
         )
         st.caption(
             "Mean AP on the validation part, from 0 to 100: higher is better. This is where arms can be compared."
         )
+
+
+def draw_learning(
+    runs: Mapping[str, tuple[str, list[dict[str, Any]]]], key: str, title: str, alt: str, last_step: int = 0
+) -> None:
+    """A live chart of one measurement, a line a run in its arm's colour; nothing as long as nothing was measured.
+
+    Args:
+        runs: for each run its arm and its lines of metrics.
+        key: which measurement; a mean AP is shown in per cent.
+        title: of the upright axis.
+        alt: for who cannot see it.
+        last_step: right end of the axis.
+    """
+    table = learning_table(
+        {name: lines for name, (_, lines) in runs.items()}, key, 100 if key.endswith("ap") else 1, last_step
+    )
+    if not table.empty:
+        colours: list[Any] = [ARM_COLOURS[runs[name][0]] for name in table.columns]
+        st.line_chart(table, color=colours, x_label="Step", y_label=title, height=270, alt=alt)
 
 
 def metrics_of(run: RunDirectory) -> list[dict[str, Any]]:

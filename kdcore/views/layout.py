@@ -1,5 +1,7 @@
 """What all figures share: fonts, margins, and a transparent ground, so that they fit a light page and a dark one."""
 
+from collections.abc import Sequence
+from math import floor, log10
 from typing import Any
 
 import numpy as np
@@ -42,3 +44,14 @@ def style(figure: go.Figure, **layout: Any) -> go.Figure:
     figure.update_layout(LAYOUT)
     figure.update_layout(layout)
     return figure
+
+
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers around the values, for a logarithmic axis: Plotly writes bare digits between the powers of ten."""
+    if not values:
+        return []
+    low, high = min(values), max(values)
+    wide, narrow = high / low >= 1e4, high / low < 10
+    digits = ("1",) if wide else ("1", "1.5", "2", "3", "4", "5", "7") if narrow else ("1", "2", "5")
+    powers = range(floor(log10(low)) - 1, floor(log10(high)) + 2)
+    return [float(f"{digit}e{power}") for power in powers for digit in digits]

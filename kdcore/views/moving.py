@@ -1,7 +1,8 @@
 """Precision-recall curves whose operating points glide when a threshold moves: options of an ECharts chart.
 
-The dashboard redraws a Plotly figure from nothing at every change, and the eye loses the points; an ECharts chart stays and
-moves what has changed. The report, which nobody moves anything in, has the same curves in Plotly (`kdcore.views.curves`).
+All other results are drawn in Plotly. Streamlit builds a Plotly figure anew at every change, so the eye loses the points and a zoom
+is lost; an ECharts chart stays and moves what has changed (`benchmarks/threshold.py --browser` measures both). The report, which
+nobody moves anything in, has the same curves in Plotly (`kdcore.views.curves`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,16 @@ Points = Mapping[str, OperatingPoint]
 SHAPES = {"circle": "circle", "square": "rect", "diamond": "diamond", "triangle-up": "triangle"}
 DASHES: dict[str, Any] = {"teacher": "solid", "alone": [7, 4], "distilled": [9, 3, 2, 3], "all_labels": [2, 3]}
 GLIDE = 350  # milliseconds that a point takes to its new place
-ROW, HEAD, FOOT, COLUMNS = (
-    290,
-    92,
-    62,
-    3,
-)  # of panels side by side: height of a row, of what is above and below a panel, in px
+ROW, HEAD, COLUMNS = 290, 92, 3  # of panels side by side: height of a row and of what is above a panel, in pixels
 HEIGHT = 450  # of a single panel
+TOOLBOX: Option = {  # zoom and export, as the Plotly charts have them
+    "right": 0,
+    "feature": {
+        "dataZoom": {"title": {"zoom": "Zoom", "back": "Back"}, "filterMode": "none"},
+        "restore": {"title": "The whole"},
+        "saveAsImage": {"title": "Save as a picture", "name": "precision-recall"},
+    },
+}
 GHOST: Option = {"silent": True, "symbol": "none", "tooltip": {"show": False}}  # a line that the mouse does not find
 DIMENSIONS = ["recall", "precision", "threshold"]
 SAID = "found {@recall} %, of its marks {@precision} % are right<br>threshold {@threshold} %"
@@ -49,6 +53,7 @@ def moving_curves(curves: StudyCurves, views: Sequence[int]) -> Option:
         "textStyle": {"fontSize": 13},
         "legend": {"left": 0, "top": 0, "itemWidth": 36, "data": [legend_entry(arm) for arm in curves.arms]},
         "tooltip": {"trigger": "item"},
+        "toolbox": TOOLBOX,
         "title": [panel["title"] for panel in panels if "title" in panel],
         **{part: [panel[part] for panel in panels] for part in ("grid", "xAxis", "yAxis")},
         "series": [

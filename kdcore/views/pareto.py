@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from html import escape
-from math import floor, log10
+from math import log10
 from textwrap import wrap
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import plotly.graph_objects as go
 
 from kdcore.deploy.record import Deployment
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, ARM_SYMBOLS
 from kdcore.views.deploy import FORM_NAMES, Quality, Variant, quality, variants
-from kdcore.views.layout import FAINT, GREY, style
+from kdcore.views.layout import FAINT, GREY, log_ticks, style
 
 Measure = Literal["speed", "size", "operations"]
 
@@ -121,7 +121,7 @@ def pareto_figure(deployment: Deployment, measure: Measure) -> go.Figure:
         gridcolor=FAINT,
         zeroline=False,
         range=log_range([point.x for point in points], axis.more),
-        tickvals=ticks([point.x for point in points]),
+        tickvals=log_ticks([point.x for point in points]),
         tickformat="~s" if measure == "operations" else "~g",
     )
     figure.update_yaxes(
@@ -195,12 +195,3 @@ def score_range(values: Sequence[float]) -> list[float] | None:
     low, high = min(values), max(values)
     room = max(1.0, 0.12 * (high - low))
     return [low - room, high + room]
-
-
-def ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 of every power of ten around the values: a logarithmic axis within one power has no labels of its own."""
-    if not values:
-        return []
-    powers: Any = range(floor(log10(min(values))) - 1, floor(log10(max(values))) + 2)
-    wide = len(powers) > 5
-    return [float(f"{digit}e{power}") for power in powers for digit in ((1,) if wide else (1, 2, 5))]

@@ -1,11 +1,13 @@
 """A plan of a collection: its imagery, small, under the parts that train, validate and test."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
-import altair as alt
-import pandas as pd
-from altair.typing import ChartType
+import plotly.graph_objects as go
+
+from kdcore.views.arms import tint
+from kdcore.views.layout import style
 
 SPLIT_COLOURS = {
     "train": "#56B4E9",
@@ -14,7 +16,7 @@ SPLIT_COLOURS = {
     "buffer": "#999999",
     "not used": "#DDDDDD",
 }
-LEGEND = 62  # pixels of a chart's height that a legend of one row takes
+LEGEND = 36  # pixels of a chart's height that a legend of one row takes
 SPARSE = 6.0  # times more ground than scenes: then scenes are drawn in rows instead of where they lie
 OVER_IMAGERY = 0.45  # opacity of a part over its imagery
 MOST_NAMED = 30  # scenes whose names fit on a plan
@@ -22,7 +24,7 @@ LETTER, LINE = 7.5, 16  # pixels: a letter of a label, and a line
 Place = tuple[float, float, float]  # left edge, top edge, size of a pixel
 
 
-def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: int = 520) -> ChartType:
+def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: int = 520) -> go.Figure:
     """A plan of the scenes, with the rectangles that train, validate and test over small pictures of the imagery.
 
     Scenes are drawn where they lie if they lie near each other, else in rows.
@@ -36,61 +38,53 @@ def split_chart(scenes: Sequence[Mapping[str, Any]], width: int = 620, tallest: 
     rows = [row for scene, place in zip(scenes, places, strict=True) for row in rectangle_rows(scene, place)]
     across, down = max(row["x2"] for row in rows), max(row["y2"] for row in rows)
     scale = min(width / across, tallest / down)
-    axes: dict[str, Any] = {
-        "x": alt.X("x:Q", scale=alt.Scale(domain=[0, across], nice=False), axis=None),
-        "y": alt.Y("y:Q", scale=alt.Scale(domain=[down, 0], nice=False), axis=None),
-    }
+    figure = go.Figure()
     pictures = [row for scene, place in zip(scenes, places, strict=True) for row in picture_rows(scene, place)]
-    layers: list[Any] = [parts_layer(rows, axes, OVER_IMAGERY if pictures else 1.0)]
-    if pictures:
-        under = alt.Chart(pd.DataFrame(pictures)).mark_image(aspect=False)
-        layers.insert(0, under.encode(**axes, x2="x2:Q", y2="y2:Q", url="picture:N"))
+    for row in pictures:
+        figure.add_layout_image(
+            source=row["picture"], x=row["x"], y=-row["y"], sizex=row["x2"] - row["x"], sizey=row["y2"] - row["y"],
+            xref="x", yref="y", sizing="stretch", layer="below",
+        )  # fmt: skip
+    for part, colour in SPLIT_COLOURS.items():
+        draw_part(figure, part, colour, [row for row in rows if row["part"] == part], OVER_IMAGERY if pictures else 1.0)
     labels = label_rows(scenes, places, scale)
-    if labels:
-        text = alt.Chart(pd.DataFrame(labels)).encode(**axes, text="label:N")
-        layers += [
-            text.mark_text(
-                fontSize=12,
-                fill="white",
-                stroke="white",
-                strokeWidth=4,
-                strokeJoin="round",
-                lineBreak="\n",
-                lineHeight=LINE,
-            ),
-            text.mark_text(fontSize=12, fill="black", lineBreak="\n", lineHeight=LINE),
-        ]
-    return alt.layer(*layers).properties(width=round(across * scale), height=round(down * scale) + LEGEND)
-
-
-def parts_layer(rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Any], opacity: float) -> alt.Chart:
-    """The rectangles in their parts' colours, with a legend."""
-    parts = list(SPLIT_COLOURS)
-    present = {row["part"] for row in rows}
-    legend = alt.Legend(
-        orient="top",
-        symbolSize=150,
-        symbolStrokeWidth=0,
-        symbolOpacity=1,
-        values=[part for part in parts if part in present],
+    figure.add_scatter(
+        x=[row["x"] for row in labels],
+        y=[-row["y"] for row in labels],
+        text=[escape(row["label"]).replace("\n", "<br>") for row in labels],
+        mode="text",
+        textfont={"size": 12, "color": "#000", "shadow": "0 0 3px #fff, 0 0 3px #fff, 0 0 3px #fff"},
+        hoverinfo="skip",
+        showlegend=False,
     )
-    scale = alt.Scale(domain=parts, range=list(SPLIT_COLOURS.values()))
-    chart: alt.Chart = (
-        alt.Chart(pd.DataFrame(rows))
-        .mark_rect(stroke="white", strokeWidth=1, fillOpacity=opacity)
-        .encode(
-            **axes,
-            x2="x2:Q",
-            y2="y2:Q",
-            color=alt.Color("part:N", title=None, scale=scale, legend=legend),
-            tooltip=[
-                alt.Tooltip("scene:N", title="Scene"),
-                alt.Tooltip("part:N", title="Part"),
-                alt.Tooltip("size:N", title="Size"),
-            ],
+    legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
+    margin = {"l": 0, "r": 0, "t": LEGEND, "b": 0}
+    style(
+        figure,
+        width=round(across * scale),
+        height=round(down * scale) + LEGEND,
+        margin=margin,
+        legend=legend,
+        barmode="overlay",
+    )
+    figure.update_xaxes(range=[0, across], visible=False)
+    figure.update_yaxes(range=[-down, 0], visible=False, scaleanchor="x")
+    return figure
+
+
+def draw_part(figure: go.Figure, part: str, colour: str, rows: Sequence[Mapping[str, Any]], opacity: float) -> None:
+    """The rectangles of a part in its colour; none where there are none."""
+    if rows:
+        figure.add_bar(
+            x=[(row["x"] + row["x2"]) / 2 for row in rows],
+            width=[row["x2"] - row["x"] for row in rows],
+            base=[-row["y2"] for row in rows],
+            y=[row["y2"] - row["y"] for row in rows],
+            marker={"color": tint(colour, opacity), "line": {"color": "#fff", "width": 1}},
+            hovertext=[f"{escape(row['scene'])}<br>{part}, {row['size']}" for row in rows],
+            hovertemplate="%{hovertext}<extra></extra>",
+            name=part,
         )
-    )
-    return chart
 
 
 def on_plan(box: Mapping[str, Any], place: Place) -> dict[str, float]:

@@ -1,15 +1,12 @@
 """The Sweep page in a browser: a real sweep from its button, charts that keep their zoom while trials come in, and the way to Train."""
 
-import io
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from kdcore.runs.library import Library
@@ -23,7 +20,7 @@ from tests.conftest import write_collection
 from tests.training.sweeps import put_sweep
 
 PATIENCE = 240_000  # milliseconds: workers import torch first, and the machine may be busy
-CHART = "[data-testid=stVegaLiteChart]"
+CHART = "[data-testid=stPlotlyChart] .js-plotly-plot"
 
 
 def begin(workspace: Path, name: str) -> SweepFolder:
@@ -37,22 +34,16 @@ def finish(claims: Claims, quality: float) -> None:
     claims.finish(claim, {"quality": quality, "size": 143_157.0, "latency": 120.0})
 
 
-def axis_of(chart: Locator) -> np.ndarray:
-    """The picture of a chart's horizontal axis: its numbers say which part is shown."""
-    picture = np.asarray(Image.open(io.BytesIO(chart.screenshot())).convert("L"), dtype=np.float64)
-    return picture[-75:, : int(0.8 * picture.shape[1])]
-
-
-def differ(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean difference of two pictures, in grey levels."""
-    rows = min(len(first), len(second))
-    return float(np.abs(first[:rows] - second[:rows]).mean())
+def shown(chart: Locator) -> list[float]:
+    """Both ends of what a chart shows from left to right."""
+    ends: list[float] = chart.evaluate("chart => chart._fullLayout.xaxis.range.map(Number)")
+    return ends
 
 
 def open_sweep(page: Page, dashboard: Dashboard, address: str) -> None:
     page.goto(f"{dashboard.url}/sweep?{address}")
     page.wait_for_selector(READY)
-    page.locator(f"{CHART} canvas, {CHART} svg").first.wait_for()
+    page.locator(f"{CHART} svg").first.wait_for()
     page.wait_for_timeout(1000)
 
 
@@ -66,22 +57,45 @@ def test_zoom_and_choice_survive_the_trials_that_come_in(page, dashboard, worksp
         open_sweep(page, dashboard, "sweep=live&trial=4")
         expect(page.get_by_text("5 of 12 trials have ended")).to_be_visible()
         chart = page.locator(CHART).first
-        whole = axis_of(chart)
-        chart.hover(position={"x": 220, "y": 200})
-        page.keyboard.down("Control")
-        page.mouse.wheel(0, -400)
-        page.keyboard.up("Control")
+        whole = shown(chart)
+        box = chart.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 150, box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 260, box["y"] + 220, steps=5)
+        page.mouse.up()
         page.wait_for_timeout(1000)
-        zoomed = axis_of(chart)
-        moved = differ(whole, zoomed)
-        assert moved > 0
+        zoomed = shown(chart)
+        assert whole[0] < zoomed[0] < zoomed[1] < whole[1]
         for quality in (0.55, 0.66):
             finish(claims, quality)
         expect(page.get_by_text("7 of 12 trials have ended")).to_be_visible()
         expect(page.get_by_text("66.00", exact=True)).to_be_visible()  # the new best one
-        page.wait_for_timeout(1000)
-        assert differ(zoomed, axis_of(chart)) < moved / 4
+        page.wait_for_timeout(3000)  # more than a tick
+        assert shown(chart) == zoomed
         expect(page.get_by_role("heading", name="Trial 4")).to_be_visible()
+        page.get_by_role("button", name="2 new trials").click()
+        expect(page.get_by_role("button", name="2 new trials")).to_have_count(0)
+        page.wait_for_timeout(2000)
+        dots = page.locator(CHART).first.evaluate("chart => chart.data[1].ids.length")
+        assert dots == 5  # one of the repeats, and four of the search
+
+
+def test_a_click_on_a_point_shows_its_trial(page, dashboard, workspace):
+    claims = Claims(begin(workspace, "clicked"))
+    for number in range(12):
+        finish(claims, 0.4 + 0.01 * number)
+    open_sweep(page, dashboard, "sweep=clicked")
+    expect(page.get_by_role("heading", name="Trial 11: the best")).to_be_visible()
+    history = page.locator(".st-key-sweep-chart-History .js-plotly-plot")
+    history.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)
+    box = history.locator(".points path.point").nth(4).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    number = page.locator(".st-key-sweep-chart-History .js-plotly-plot").evaluate("chart => chart.data[0].ids[4]")
+    expect(page.get_by_role("heading", name=f"Trial {number}", exact=True)).to_be_visible()
+    assert f"trial={number}" in page.url
 
 
 def test_the_best_settings_fill_in_the_train_page(page, dashboard, workspace):

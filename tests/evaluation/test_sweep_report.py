@@ -87,8 +87,9 @@ class TestSpread:
             trial(6, 0.99, params={"student": "tiny"}),  # of another size
             TrialRecord(number=7, state="failed", params=CENTRE),
         ]
-        spread = measure_spread(trials, SweepSettings())
-        assert spread == compare_spreads([50, 52], [40, 60, 50])
+        spread, wanted = measure_spread(trials, SweepSettings()), compare_spreads([50, 52], [40, 60, 50])
+        assert (spread.seeds, spread.settings, spread.p) == (wanted.seeds, wanted.settings, wanted.p)
+        assert (spread.repeats, spread.trials, spread.percent) == (2, 3, 100)
 
     def test_with_trials_ended_early_is_measured_where_all_can_be_compared(self):
         """Left out, the bad one would leave settings that agree: 'do not matter' would be wrong."""
@@ -106,6 +107,41 @@ class TestSpread:
         assert spread.settings == pytest.approx(statistics.stdev([41, 10, 2, 40]))
         assert (spread.repeats, spread.trials, spread.percent) == (2, 4, 50)
         assert "both after 50 % of the budget, where the first trial was ended early" in spread.sentence
+
+    def trials_of(self, number: int, curve: dict[int, float] | None = None) -> list[TrialRecord]:
+        """Two seeds that are 8 points apart, and so many trials with settings that are 1 point apart; all end at 50 % or so."""
+        repeats = [trial(0, 0.46, role="repeat"), trial(1, 0.54, role="repeat", seed=1)]
+        return repeats + [trial(n + 2, 0.46 + 0.01 * (n % 2), curve=curve or {}) for n in range(number)]
+
+    def test_of_few_trials_is_too_early_to_judge(self):
+        """Six short trials once said that the settings do not matter."""
+        spread = measure_spread(self.trials_of(4), SweepSettings())
+        assert spread.verdict == "too early"
+        assert spread.sentence.startswith(
+            "It is too early to say whether the settings matter: 5 trials with different settings have finished, a verdict takes "
+            "10. So far trials with different settings spread by 0.55 points"  # 46 twice and the centre's 46, 47 twice
+        )
+        assert not spread.sentence.endswith("The default will do.")
+
+    def test_from_ten_trials_on_is_judged(self):
+        assert measure_spread(self.trials_of(8), SweepSettings()).verdict == "too early"
+        assert measure_spread(self.trials_of(9), SweepSettings()).verdict == "do not matter"  # and the centre
+
+    def test_of_short_trials_is_too_early_to_judge(self):
+        """Where the trials still gain more than anything differs, they would differ otherwise had they been longer."""
+        short = measure_spread(self.trials_of(12, {80: 0.34, 100: 0.46}), SweepSettings())
+        assert short.verdict == "too early"
+        assert (
+            "the trials are too short, the median one still gained 12.00 points between its last two validations"
+            in short.sentence
+        )
+        flat = measure_spread(self.trials_of(12, {80: 0.44, 100: 0.46}), SweepSettings())
+        assert flat.verdict == "do not matter"
+
+    def test_that_is_clear_is_not_taken_back_because_trials_still_gain(self):
+        far = [trial(0, 0.50, role="repeat"), trial(1, 0.51, role="repeat", seed=1)]
+        far += [trial(n + 2, 0.2 + 0.05 * n, curve={80: 0.1 + 0.05 * n, 100: 0.2 + 0.05 * n}) for n in range(12)]
+        assert measure_spread(far, SweepSettings()).verdict == "matter"
 
     def test_of_noise_alone_is_called_a_matter_as_rarely_as_promised(self):
         """Settings and seeds from one distribution: 'matter' is wrong, and may come out in at most 5 % of the cases."""

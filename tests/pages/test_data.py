@@ -62,7 +62,8 @@ def test_training_on_it_leads_to_the_form_with_it_chosen(workspace, open_page, c
 
 def test_the_split_is_drawn(workspace, open_page, collection):
     at = look_at(open_page, collection)
-    assert len(at.get("vega_lite_chart")) == 2  # the plan, the shares
+    assert len(at.get("plotly_chart")) == 1  # the plan
+    assert len(at.get("vega_lite_chart")) == 1  # the shares
     assert "Split by whole scenes" in words_of(at)
 
 

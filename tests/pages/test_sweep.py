@@ -1,5 +1,6 @@
 """Sweep: the form and its launch, every bad input, watching, what was found, and the way to Train."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,48 @@ class TestWatch:
         assert at.metric[0].value == "61.00"
         assert primary_buttons(at) == []
 
+    def test_charts_are_drawn_anew_when_somebody_asks(self, workspace, open_page):
+        """Streamlit builds a Plotly chart anew whenever its numbers change, and a zoom in it would be lost."""
+
+        def trials_drawn() -> int:
+            (chart,) = [chart for chart in at.get("plotly_chart") if "History" in chart.proto.id]
+            return len(json.loads(chart.proto.spec)["data"][0]["ids"])
+
+        def tell(quality: float) -> None:
+            claims.finish(claims.next(), {"quality": quality, "size": 1.0, "latency": 1.0})
+
+        sweep = begin(workspace, repeats=2)
+        claims = Claims(sweep)
+        tell(0.49)
+        tell(0.50)
+        running(sweep, trial=2, stage="trial 2: training", done=1, total=6)
+        with holding(sweep.worker_lock(0), "taken"):
+            at = open_page("sweep", sweep="first")
+            assert trials_drawn() == 2
+            tell(0.52)
+            tell(0.61)
+            at.run()
+            assert trials_drawn() == 2
+            assert at.metric[0].value == "61.00"  # what is said is of now
+            button(at, "2 new trials").click().run()
+            assert trials_drawn() == 3  # one of them has another seed
+            assert "2 new trials" not in [button.label for button in at.button]
+        tell(0.7)
+        at.run()
+        assert trials_drawn() == 4  # nothing runs any more: nobody has to ask
+
+    def test_the_first_trial_is_drawn_unasked(self, workspace, open_page):
+        sweep = begin(workspace)
+        claims = Claims(sweep)
+        claim = claims.next()
+        running(sweep, trial=0, stage="trial 0: training", done=1, total=6)
+        with holding(sweep.worker_lock(0), "taken"):
+            at = open_page("sweep", sweep="first")
+            assert not at.get("plotly_chart")
+            claims.finish(claim, {"quality": 0.5, "size": 1.0, "latency": 1.0})
+            at.run()
+        assert [chart for chart in at.get("plotly_chart") if "History" in chart.proto.id]
+
     def test_stop_asks_the_workers_to_stop_and_says_so(self, workspace, open_page):
         sweep = begin(workspace)
         running(sweep)
@@ -290,20 +333,28 @@ class TestResults:
         assert primary_buttons(at) == ["Use these settings"]
 
     def test_says_large_whether_the_settings_matter(self, workspace, open_page):
-        luck = {0: 0.49, 1: 0.40, 2: 0.60, 3: 0.50, 4: 0.51, 5: 0.49}  # seeds differ by 20 points, settings by 11
-        finish(begin(workspace), luck)
+        luck = {0: 0.49, 1: 0.20, 2: 0.90, **{number: 0.50 + 0.01 * (number % 2) for number in range(3, 14)}}
+        finish(begin(workspace, trials=14, pruning=False), luck)  # seeds differ by 70 points, settings by 1 to 31
         at = open_page("sweep", sweep="first")
         heading = next(m.value for m in at.markdown if m.value.startswith("####"))
         assert "The settings do not matter here." in heading
 
+    def test_says_large_that_six_trials_are_too_few_to_say(self, workspace, open_page):
+        luck = {0: 0.49, 1: 0.40, 2: 0.60, 3: 0.50, 4: 0.51, 5: 0.49}
+        finish(begin(workspace), luck)
+        at = open_page("sweep", sweep="first")
+        heading = next(m.value for m in at.markdown if m.value.startswith("####"))
+        assert "It is too early to say whether the settings matter." in heading
+        assert "4 trials with different settings have finished, a verdict takes 10" in words_of(at)
+
     def test_has_every_figure_with_a_sentence_and_a_text_for_who_cannot_see_it(self, sweep, open_page):
         at = open_page("sweep", sweep="first")
-        charts = at.get("vega_lite_chart")
+        charts = at.get("plotly_chart")
         assert [subheader.value for subheader in at.subheader] == [
-            "Temperature and alpha", "Trial 3: the best", "Settings or luck?", "Importance", "History", "Learning curves",
-            "All settings at once", "Trials",
+            "Temperature and alpha", "Trial 3: the best", "Settings or seeds?", "Importance", "History", "Learning curves",
+            "Each setting", "All settings at once", "Trials",
         ]  # fmt: skip
-        assert len(charts) == 5  # importances come with ten trials of the search; trial 3 left no curve of its own
+        assert len(charts) == 6  # importances come with ten trials of the search; trial 3 left no curve of its own
         assert all(chart.proto.alt for chart in charts)
         assert "importances are told from 10 on" in words_of(at)
 

@@ -3,7 +3,6 @@
 from kdcore.evaluation.sweep_report import importance_report, measure_spread
 from kdcore.runs.sweep_trials import TrialRecord
 from kdcore.settings import Range, SearchSpace, SweepSettings
-from kdcore.views.sweep import Chart
 
 CENTRE = {"temperature": 10**0.5, "alpha": 0.5, "learning_rate": 1e-3, "student": "small"}
 
@@ -50,11 +49,3 @@ SOME = [
 def report(trials, chosen):
     spread = measure_spread(trials, chosen)
     return {"importance": importance_report(trials, chosen, spread), "spread": {"sentence": spread.sentence}}
-
-
-def rows(chart, **wanted):
-    assert isinstance(chart, Chart), chart
-    table = chart.table
-    for name, value in wanted.items():
-        table = table[table[name] == value]
-    return table

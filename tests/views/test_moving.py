@@ -95,3 +95,7 @@ def test_names_stand_nowhere_where_markup_is_understood(tmp_path):
     assert option["title"][1]["text"] == HOSTILE
     assert not any(s["data"] for name, s in series(option, "point").items() if name.startswith("2"))
     assert not [name for name in series(option, "low") if name.startswith("2")]
+
+
+def test_can_be_zoomed_and_saved_as_the_other_charts_can(curves):
+    assert set(moving_curves(curves, [MEAN])["toolbox"]["feature"]) == {"dataZoom", "restore", "saveAsImage"}
