@@ -53,6 +53,11 @@ class Box(NamedTuple):
         width = min(self.column + self.width, other.column + other.width) - column
         return Box(row, column, height, width) if height > 0 and width > 0 else None
 
+    def within(self, frame: "Box") -> tuple[slice, slice]:
+        """Rows and columns of this rectangle in an array that shows the one around it."""
+        row, column = self.row - frame.row, self.column - frame.column
+        return slice(row, row + self.height), slice(column, column + self.width)
+
 
 class Crop(NamedTuple):
     """What a window of a scene holds. Outside the scene nothing is valid.
@@ -228,8 +233,8 @@ class SceneReader:
                 part = inside.intersection(block_box)
                 if part is None:
                     continue
-                source = _slices(part, block_box)
-                target = _slices(part, box)
+                source = part.within(block_box)
+                target = part.within(box)
                 block = self._block(scene, block_row, block_column)
                 crop.image[:, *target] = block.image[:, *source]
                 crop.valid[target] = block.valid[source]
@@ -368,8 +373,3 @@ class SceneReader:
                 getattr(oldest, "dataset", oldest).close()
         kept.move_to_end(key)
         return kept[key]
-
-
-def _slices(part: Box, frame: Box) -> tuple[slice, slice]:
-    row, column = part.row - frame.row, part.column - frame.column
-    return slice(row, row + part.height), slice(column, column + part.width)

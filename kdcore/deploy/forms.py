@@ -27,7 +27,7 @@ from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.scores import Scores
 from kdcore.files import remove_half_written, write_text
 from kdcore.inference.engines import open_engine
-from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.evaluate import evaluate
 from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork
@@ -127,7 +127,7 @@ def exported(
     (checkpoint,) = network.files
     step = partial(named_stage, stage, network.name)
     reference, info = load_network(checkpoint)
-    fill = fill_values(reference)
+    fill = reference.fill
     plain, small = folder / f"{network.name}.onnx", folder / f"{network.name}-int8.onnx"
     step("exporting")(0, 1)
     export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile), overwrite=True)
@@ -178,7 +178,7 @@ def scores_of(
     if isinstance(form, OnnxNetwork) and form.info.tile:
         evaluation = without_filling(evaluation, form.info.tile)
     buffer = settings.budget.crop if split == "validation" else 0
-    return evaluate(form, collection, split, evaluation, fill=fill_values(form), buffer=buffer, progress=report)
+    return evaluate(form, collection, split, evaluation, fill=form.fill, buffer=buffer, progress=report)
 
 
 def without_filling(settings: EvaluationSettings, tile: int) -> EvaluationSettings:

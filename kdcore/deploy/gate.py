@@ -11,7 +11,7 @@ from kdcore.data.collection import Collection
 from kdcore.deploy.record import Difference
 from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.scores import Scores
-from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.evaluate import evaluate
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.settings import EvaluationSettings
@@ -98,7 +98,7 @@ def score(
 ) -> Scores:
     """Score one form on the validation split, in windows that fill its tiles."""
     assert isinstance(network, SegmentationNetwork | OnnxNetwork)
-    return evaluate(network, collection, "validation", windows_of(tile), fill=fill_values(network), progress=progress)
+    return evaluate(network, collection, "validation", windows_of(tile), fill=network.fill, progress=progress)
 
 
 def windows_of(tile: int) -> EvaluationSettings:

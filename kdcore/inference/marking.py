@@ -7,7 +7,6 @@ import torch
 from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
 from kdcore.inference.engines import TorchEngine
-from kdcore.inference.evaluate import fill_values
 from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.inference.layers import measure_stretch, place, write_scene
 from kdcore.inference.mapping import MappingOptions
@@ -42,7 +41,7 @@ def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
     device, held = choose_device(workspace)
     for name, checkpoints in weights.items():
         network = Teacher.load(checkpoints, info.classes, info.bands, info.band_numbers)
-        engine = TorchEngine(network, info, fill_values(network), device)
+        engine = TorchEngine(network, info, network.fill, device)
         options = MappingOptions(threshold=own_threshold(study.run(name), info.classes))
         prediction = Prediction(upload.maps, name)
         plan = plan_prediction(upload.source, source, checkpoints, engine, options, PolygonOptions())

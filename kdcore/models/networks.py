@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from numpy.typing import NDArray
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 from torch.nn import functional
@@ -89,6 +91,13 @@ class SegmentationNetwork(nn.Module):
         inner = cast(Any, self.inner)
         features = inner.decoder(inner.encoder(self.normalised(image)))
         return features, inner.segmentation_head(features)
+
+    @property
+    def fill(self) -> NDArray[np.float32]:
+        """What stands for nodata in its imagery: (bands,), its own mean of each band; 0 for bands that it does not use."""
+        values = np.zeros(self.bands, dtype=np.float32)
+        values[self.band_order.cpu().numpy()] = self.mean.cpu().numpy()
+        return values
 
     @property
     def feature_channels(self) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -75,6 +77,13 @@ class Teacher(nn.Module):
             check_fits(info, classes, bands, path)
             members.append(network)
         return cls(members, flips)
+
+    @property
+    def fill(self) -> NDArray[np.float32]:
+        """What stands for nodata in its imagery: (bands,), the first network's mean of each band."""
+        member = self.members[0]
+        assert isinstance(member, SegmentationNetwork | OnnxNetwork)
+        return member.fill
 
     @property
     def parameters_count(self) -> int:

@@ -23,7 +23,6 @@ from kdcore.data.answers import FLOAT16_BYTES, VIEWS
 from kdcore.data.batches import read_ahead
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box, Crop
-from kdcore.inference.evaluate import inside_of
 from kdcore.reading import read_json
 from kdcore.settings import fingerprint
 from kdcore.training.answers import Answer, Tile, Witness, tiles_of
@@ -219,7 +218,7 @@ class Store:
     def _answer_window(
         self, index: int, file: BinaryIO, witness: Witness, tile: Tile, seen: Crop, found: Disagreement
     ) -> None:
-        valid = seen.valid[inside_of(tile.window, tile.kept)]
+        valid = seen.valid[tile.kept.within(tile.window)]
         upright = witness.ask(seen, tile, *VIEWS[0])
         self._write(index, file, 0, tile.kept, upright)
         for view in range(1, self.views):

@@ -21,11 +21,10 @@ from kdcore.data.answers import channels as channels_of
 from kdcore.data.batches import keep_inside
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box, Crop, SceneReader
-from kdcore.inference.evaluate import fill_values, inside_of
-from kdcore.inference.tiling import make_grid
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.models.teacher import pack
+from kdcore.models.tiled import make_grid
 
 MEMORY_BYTES = 1_000_000_000  # of answers that are kept in memory where they are not kept on the disk
 
@@ -65,7 +64,7 @@ class Witness:
         self, network: SegmentationNetwork | OnnxNetwork, reader: SceneReader, device: torch.device | str = "cpu"
     ) -> None:
         self.network, self.reader, self.device = network, reader, torch.device(device)
-        self.fill = fill_values(network)[:, None, None]
+        self.fill = network.fill[:, None, None]
         self.channels = channels_of(network.logits)
 
     def read(self, region: Region, tile: Tile) -> Crop:
@@ -84,7 +83,7 @@ class Witness:
         turned = np.ascontiguousarray(turn(image, turns, flip))
         logits = self.network(torch.from_numpy(turned)[None].to(self.device)).float()
         answer: Answer = turn_back(pack(logits)[0].cpu().numpy(), turns, flip)
-        return answer[:, *inside_of(tile.window, tile.kept)]
+        return answer[:, *tile.kept.within(tile.window)]
 
 
 class Source(Protocol):
@@ -118,7 +117,7 @@ class LiveSource:
             if part is None:
                 continue
             answer = self._answer(index, number, view)
-            found[:, *inside_of(box, part)] = answer[:, *inside_of(tile.kept, part)]
+            found[:, *part.within(box)] = answer[:, *part.within(tile.kept)]
         return found
 
     def _answer(self, index: int, number: int, view: int) -> Answer:
@@ -170,5 +169,5 @@ class SceneAnswers:
             lying = turn_back(served, turns, flip)  # the same memory, as the scene lies
             part = inside._replace(row=inside.row - frame.row, column=inside.column - frame.column)
             for answer, (source, view) in zip(lying, asked, strict=True):
-                answer[:, *inside_of(box, inside)] = source.read(index, part, view)
+                answer[:, *inside.within(box)] = source.read(index, part, view)
         return served

@@ -24,7 +24,7 @@ from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.validation import labelled_part
 from kdcore.files import remove_half_written, sha256, write_json
-from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.evaluate import evaluate
 from kdcore.inference.source import check_type
 from kdcore.inference.speed import megapixels_per_second
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
@@ -141,7 +141,7 @@ def train_and_evaluate(
             collection,
             split,
             settings.evaluation,
-            fill=fill_values(network),
+            fill=network.fill,
             device=fabric.device,
             maps=maps,
             readers=settings.hardware.readers,
@@ -301,7 +301,7 @@ def evaluate_ensemble(
                 collection,
                 split,
                 settings.evaluation,
-                fill=fill_values(teacher),
+                fill=teacher.fill,
                 device=fabric.device,
                 maps=maps,
                 readers=settings.hardware.readers,
@@ -457,7 +457,7 @@ def evaluate_checkpoint(
         collection,
         split,
         EvaluationSettings(),
-        fill=fill_values(network),
+        fill=network.fill,
         device=fabric.device,
         maps=maps,
         progress=lambda done, total: report(f"scoring {split}", done, total),

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcore.errors import SettingsError
-from kdcore.inference.mapping import Blended
-from kdcore.inference.tiling import Axis, make_grid
+from kdcore.models.tiled import Axis, Blended, make_grid
 
 grids = st.builds(
     make_grid,
