@@ -23,8 +23,8 @@ from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss
 
 from kdcore import losses
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import Teacher
 from kdcore.settings import PRESETS
+from kdcore.teacher.teacher import Teacher
 
 IGNORE, SIZE, CLASSES = 255, 32, 5
 WHERE = {"student_module_path": ".", "student_module_io": "output", "teacher_module_path": ".", "teacher_module_io": "output"}  # fmt: skip

@@ -15,13 +15,13 @@ from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_
 from kdcore.inference.source import Source, open_source
 from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload
 from kdcore.models.checkpoint import CheckpointInfo
-from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.devices import Devices, kind_of, take
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.task import Stage
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Hardware
+from kdcore.teacher.teacher import Teacher, read_member_info
 
 
 def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:

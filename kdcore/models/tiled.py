@@ -61,6 +61,7 @@ def looks(
     Yields:
         What was read, and what the network says about it; None where it was not asked.
     """
+
     def wanted(crop: Crop) -> bool:
         return empty or bool(crop.valid.any())
 

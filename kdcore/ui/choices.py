@@ -61,7 +61,7 @@ class Choices:
         own: a value for each of `OWN_PARTS`.
         labels: percent of the train part's labels.
         upper_bound: whether the student with all labels is trained, too, where `labels` is below 100.
-        views: for which the teacher's answers are kept, 'eight' or 'one'.
+        views: of which soft labels are kept, 'eight' or 'one'.
     """
 
     preset: str

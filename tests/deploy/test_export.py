@@ -15,8 +15,8 @@ from kdcore.inference.engines import open_engine
 from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters, probabilities
 from kdcore.models.onnx import OnnxNetwork, open_session, read_info
-from kdcore.models.teacher import Teacher
 from kdcore.settings import PRESETS, NetworkSettings
+from kdcore.teacher.teacher import Teacher
 from tests.conftest import TINY
 from tests.deploy.networks import example_checkpoint
 

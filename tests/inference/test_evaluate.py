@@ -13,8 +13,8 @@ from kdcore.errors import KdcoreError
 from kdcore.evaluation.curves import average_precision
 from kdcore.inference.evaluate import evaluate, windows
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher
 from kdcore.settings import ClassSettings, CollectionSettings, EvaluationSettings, SplitSettings
+from kdcore.teacher.teacher import Teacher
 from tests.conftest import TINY, paint, write_raster
 from tests.disks import small_disk
 

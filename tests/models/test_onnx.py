@@ -13,7 +13,7 @@ from kdcore.errors import CheckpointError, KdcoreError, SettingsError
 from kdcore.models.networks import count_parameters, probabilities
 from kdcore.models.onnx import OnnxNetwork, open_session, read_info, to_network_input, to_probabilities
 from kdcore.models.onnx_info import EXAMPLE
-from kdcore.models.teacher import Teacher
+from kdcore.teacher.teacher import Teacher
 from tests.onnx_files import write_pixelwise
 
 TWO = ("background", "building")

@@ -16,9 +16,9 @@ from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.evaluate import evaluate
 from kdcore.models.checkpoint import load_tensors
-from kdcore.models.teacher import Teacher
 from kdcore.runs.store import list_runs
 from kdcore.settings import Recipe, RunSettings, TeacherSettings
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.run import Reporter
 from kdcore.training.study import run_study
 from tests.conftest import paint, write_collection, write_raster

@@ -1,4 +1,4 @@
-"""A bounded memory of what was made before, shared by the threads that answer requests."""
+"""A bounded memory of what was made before, shared by threads."""
 
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -32,6 +32,10 @@ class BoundedCache(Generic[Item]):
         """Keep an item, unless it is larger than all that may be kept."""
         with self._lock, suppress(ValueError):
             self._kept[key] = item
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._kept)
 
     def clear(self) -> None:
         """Forget everything."""
