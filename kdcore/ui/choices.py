@@ -40,11 +40,12 @@ PARAMETERS = {
     "base": 24_436_949,
     "medium": 14_328_789,
     "light": 6_265_293,
+    "lraspp": 3_218_818,
     "small": 655_717,
     "tiny": 143_157,
 }
 TEACHERS = ("large", "base", "medium", "light")
-STUDENTS = ("tiny", "small", "light", "medium")
+STUDENTS = ("tiny", "small", "lraspp", "light", "medium")
 
 
 @dataclass(frozen=True)
