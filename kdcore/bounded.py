@@ -33,9 +33,10 @@ class BoundedCache(Generic[Item]):
         with self._lock, suppress(ValueError):
             self._kept[key] = item
 
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._kept)
+    @property
+    def bytes(self) -> int:
+        """Of all items that are kept."""
+        return int(self._kept.currsize)
 
     def clear(self) -> None:
         """Forget everything."""
