@@ -80,15 +80,12 @@ TERMS = {
     "alpha": "Alpha: how much to listen to the teacher. At 0 the student learns from labels alone, at 1 from the teacher alone.",
     "precision": "Precision: of what it marked as a class, how much is.",
     "recall": "Recall: of all pixels of a class, how much it found.",
-    "average precision": "Average precision (AP): precision averaged over all recalls, from 0 to 100. 100 is perfect; a guess reaches the class's share.",
     "mean AP": "Mean AP: average precision, averaged over the classes. 100 is perfect.",
     "points": "A difference of percentages is given in points: from 80 % to 82 % is 2 points.",
     "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
-    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands, or the student with all "
-    "labels where the students have fewer labels than the teacher.",
     "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
     "against. One more training for each seed.",
     "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
