@@ -370,6 +370,21 @@ class TestMishaps:
         assert before == {file: file.stat().st_mtime_ns for file in own.folder.glob("*/*.f16")}
         assert all(done == total for _, done, total in stages)
 
+    def test_a_file_is_read_for_its_checksum_once_by_a_process(self, own):
+        self.built(own)
+        for _ in range(2):
+            self.open_again(own)
+        assert store.checksum.cache_info()[:2] == (4, 4)  # hits and misses: four regions, opened twice
+
+    def test_a_folder_of_an_older_version_is_named_once(self, own):
+        older = own.folder.with_name(".teacher-answers")
+        older.mkdir(parents=True)
+        lines: list[str] = []
+        for _ in range(2):
+            with own.open(log=lines.append):
+                pass
+        assert [str(older) in line for line in lines] == [True, False, False]  # computing, kept, kept
+
     def test_a_flipped_byte_is_found(self, own):
         before = self.built(own)
         file = max(before, key=lambda file: file.stat().st_size)
