@@ -267,7 +267,9 @@ def kept() -> list[tuple[str, ...]]:
     """Is there a cache of answers, and is it the right one?"""
     readers = [path for path in Path(torchdistill.__file__).parent.rglob("*.py") if "cache_output" in path.read_text()]
     told = "read by " + ", ".join(path.name for path in readers) if readers else "accepted, and read by nothing"
-    return [("kept answers (`cache_output` of its sample files)", "as live", told, "as live, checked at every start")]
+    return [
+        ("kept answers (`cache_output` of its sample files)", "as live", told, "as live, by place, view and checksum")
+    ]
 
 
 def main() -> None:

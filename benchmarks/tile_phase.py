@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/tile_phase.py [--checkpoint FILE] [--save]        # a minute on one core
 
-The example study's distilled student (`unet` with `tu-regnetx_002`, stride 32) maps a test district of the demo area in tiles of 512 px,
+The example study's distilled student (`unet` with `tu-regnetx_002`, stride 8) maps a test district of the demo area in tiles of 512 px,
 once from the district's corner and once from rows and columns further in. *Other label*: share of the pixels whose most probable class
 differs. *Other halo* compares tiles that begin at the corner with the same tiles and a halo of 64 px.
 """
