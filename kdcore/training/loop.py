@@ -70,7 +70,7 @@ def train(
         network: initial weights; it holds the last weights afterwards.
         info: what to write into checkpoints.
         batches: gives the batch of every step.
-        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its answers.
+        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its soft labels.
         fabric: device, precision and processes; already launched.
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.
