@@ -22,7 +22,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.inference.fields import place_tiles
 from kdcore.inference.layers import add_overviews
 from kdcore.models.networks import odds, probabilities
-from kdcore.models.tiled import Tile, looks, without_gaps
+from kdcore.models.tiled import Tile, looks
 from kdcore.settings import EvaluationSettings, SplitName
 
 
@@ -66,7 +66,7 @@ def evaluate(
     tiles = [Tile(box.grown(settings.halo).intersection(scene.box) or box, box) for scene, box, _ in work]
 
     def read(index: int) -> Crop:
-        return without_gaps(collection.reader.read(work[index][0], tiles[index].window), fill)
+        return collection.reader.read(work[index][0], tiles[index].window)
 
     def ask(image: NDArray[np.float32]) -> Tensor:
         with autocast():
@@ -75,7 +75,7 @@ def evaluate(
 
     with ExitStack() as stack:
         open_map: tuple[Scene, RasterWriter] | None = None
-        seen_windows = zip(work, tiles, looks(read, len(work), ask, readers=readers), strict=True)
+        seen_windows = zip(work, tiles, looks(read, len(work), ask, fill=fill, readers=readers), strict=True)
         for done, ((scene, box, inside), tile, (crop, said)) in enumerate(seen_windows):
             if said is not None:
                 logits = said[:, *tile.inner].float()

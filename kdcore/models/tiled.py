@@ -50,14 +50,22 @@ class Tile(NamedTuple):
 
 
 def looks(
-    read: Callable[[int], Crop], count: int, ask: Ask[Values], *, batch: int = 1, readers: int = 2, empty: bool = False
+    read: Callable[[int], Crop],
+    count: int,
+    ask: Ask[Values],
+    *,
+    fill: NDArray[np.floating[Any]] | None = None,
+    batch: int = 1,
+    readers: int = 2,
+    empty: bool = False,
 ) -> Iterator[tuple[Crop, Values | None]]:
     """Read windows ahead of the network, put them to it, and yield them in order with what it says.
 
     Args:
-        read: the imagery of a window, by its index, as the network is to see it; called from other threads.
+        read: the imagery of a window, by its index; called from other threads.
         count: of windows.
         ask: the network; it is given windows of one size together.
+        fill: (bands,) values that stand for nodata; None where `read` has put them in. Large windows wait as they were read.
         batch: how many windows it is given at once.
         readers: threads.
         empty: whether it is also asked about windows without a valid pixel.
@@ -76,7 +84,8 @@ def looks(
                 by_shape.setdefault(crop.image.shape, []).append(index)
         said: dict[int, Values] = {}
         for alike in by_shape.values():
-            said |= dict(zip(alike, ask(np.stack([group[index].image for index in alike])), strict=True))
+            shown = [group[index] if fill is None else without_gaps(group[index], fill) for index in alike]
+            said |= dict(zip(alike, ask(np.stack([crop.image for crop in shown])), strict=True))
         for index, crop in enumerate(group):
             yield crop, said.get(index)
 
