@@ -67,7 +67,7 @@ PAGES = (
 
 STORY = (
     "A large, slow expert – the **teacher** – learns to mark buildings, roads or water in satellite imagery. "
-    "A small, fast apprentice – the **student** – then learns twice: once from labels alone, and once from labels and the teacher's answers. "
+    "A small, fast apprentice – the **student** – then learns twice: once from labels alone, and once from labels and the teacher's predictions. "
     "This page shows what the apprentice kept, what it lost, and whether listening to the teacher helped."
 )
 
@@ -113,7 +113,7 @@ EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded 
 
 # What each of the recipes of `kdcore.settings.RECIPES` does; what speaks for it says `kdcore.recipes`.
 RECIPES = {
-    "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
+    "classic": "Half labels, half the teacher's softened predictions: what most people mean by distillation.",
     "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
     "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
     "channel-wise": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
