@@ -33,11 +33,11 @@ from kdcore.data.demo import CLASSES, area_settings, write_demo
 from kdcore.data.survey import survey
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
-from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.settings import PRESETS, ClassSettings, Hardware, Recipe, SplitSettings, save
+from kdcore.teacher.soft_labels import kept_logits, open_soft_labels, regions_of
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
-from kdcore.training.teacher_cache import open_answers, regions_of
 
 STUDENT, BATCH, SQUARE = "tiny", 4, 32
 RECIPE = Recipe(alpha=0.5, temperature=2, teacher_sees="scene")
@@ -139,11 +139,11 @@ def measure(point: Point, folder: Path, size: int, rounds: int) -> Cost:
     regions = regions_of(found, unlabelled=False)
     with (
         tempfile.TemporaryDirectory(dir=folder) as kept,
-        open_answers(Path(kept), collection, regions, teacher, [checkpoint], Hardware(device="cpu")) as served,
+        open_soft_labels(Path(kept), collection, regions, teacher, [checkpoint], Hardware(device="cpu")) as served,
     ):
         assert served.served == "cache", served.reason
         plain = Batches(collection, found, seed=0, batch_size=BATCH, crop=point.crop)
-        ready = Batches(collection, found, seed=0, batch_size=BATCH, crop=point.crop, answers=served.answers)
+        ready = Batches(collection, found, seed=0, batch_size=BATCH, crop=point.crop, soft_labels=served.soft_labels)
         jobs = {
             "alone": stepper(network(STUDENT), plain.batch(0), None),
             "live": stepper(network(STUDENT), plain.batch(0), teacher),

@@ -178,7 +178,7 @@ def measure(path: Path, teacher: str, student: str, chosen: Any, folder: Path) -
     ]
     cached = ratio(times["cached"].cpu, times["alone"].cpu)[0]
     online = min(ratio(times[name].cpu, times["cached"].cpu)[0] for name in ONLINE if name in names)
-    answers = sum(seconds for name, seconds in builder.first["stages"].items() if name.startswith("teacher's"))
+    answers = sum(seconds for name, seconds in builder.first["stages"].items() if name.startswith("soft labels"))
     saved = median(times["live"].wall) - median(times["cached"].wall)
     pays = "it does not pay"
     if saved > 0:

@@ -23,8 +23,8 @@ from torchdistill.losses.mid_level import KDLoss, LogitStdKDLoss
 
 from kdcore import losses
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import Teacher
 from kdcore.settings import PRESETS
+from kdcore.teacher.teacher import Teacher
 
 IGNORE, SIZE, CLASSES = 255, 32, 5
 WHERE = {"student_module_path": ".", "student_module_io": "output", "teacher_module_path": ".", "teacher_module_io": "output"}  # fmt: skip
@@ -267,7 +267,9 @@ def kept() -> list[tuple[str, ...]]:
     """Is there a cache of answers, and is it the right one?"""
     readers = [path for path in Path(torchdistill.__file__).parent.rglob("*.py") if "cache_output" in path.read_text()]
     told = "read by " + ", ".join(path.name for path in readers) if readers else "accepted, and read by nothing"
-    return [("kept answers (`cache_output` of its sample files)", "as live", told, "as live, checked at every start")]
+    return [
+        ("kept answers (`cache_output` of its sample files)", "as live", told, "as live, by place, view and checksum")
+    ]
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ from kdcore.runs.locks import TakenError
 from kdcore.runs.plan import with_steps
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Arm, Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
+from kdcore.teacher.soft_labels import FOLDER
 from kdcore.training.run import Reporter, evaluate_ensemble, execute
-from kdcore.training.teacher_cache import FOLDER
 from kdcore.views.curves import precision_recall_figure
 
 ALONE, ALL_LABELS, SAME_SECONDS = "alone", "all labels", "alone, same seconds"

@@ -96,7 +96,7 @@ def bare(network: Path, raster: Path, out: Path, count: bool, plain: bool) -> tu
         seconds = 0.0
         for row in range(mapper.grid.rows.count):
             for column in range(mapper.grid.columns.count):
-                image, _ = mapper._read(row, column)
+                image = mapper.read(mapper.grid.tile(row, column)).image
                 started = time.perf_counter()
                 engine(image[None])
                 seconds += time.perf_counter() - started

@@ -44,7 +44,7 @@ class Spent(NamedTuple):
 def spent(run: RunDirectory) -> Spent:
     """What a finished run recorded."""
     report = run.read_report()
-    answers = report.get("teacher_answers") or {}
+    answers = report.get("soft_labels") or {}
     return Spent(report["seconds"], answers.get("build_seconds", 0.0), run.status.elapsed)
 
 
@@ -108,7 +108,7 @@ def main() -> None:
         everything = time.perf_counter() - started
         directories = {run.path.name: run for run in list_runs(out / "runs")}
         runs = {name: spent(run) for name, run in directories.items()}
-        first = directories["distilled-s0"].read_report()["teacher_answers"]
+        first = directories["distilled-s0"].read_report()["soft_labels"]
     header = (
         "seeds",
         "teacher, s",

@@ -20,7 +20,6 @@ from kdcore.data.propose import proposal_text
 from kdcore.data.survey import survey
 from kdcore.models.networks import SegmentationNetwork, count_parameters
 from kdcore.models.onnx_info import EXAMPLE, ForeignNetwork
-from kdcore.models.teacher import Teacher
 from kdcore.settings import (
     DISTILLATIONS,
     PRESETS,
@@ -31,6 +30,7 @@ from kdcore.settings import (
     StudySettings,
     validate,
 )
+from kdcore.teacher.teacher import Teacher
 from tests.conftest import UTM, write_raster
 from tests.folders import put, write_vector
 

@@ -60,7 +60,7 @@ def test_teacher_is_at_least_five_points_above_the_student_alone():
 @pytest.mark.slow  # draws the whole demo area, which takes a quarter of a minute, and reads its test districts
 def test_recorded_weights_give_the_recorded_scores(tmp_path):
     from kdcore.data.collection import Collection
-    from kdcore.inference.evaluate import evaluate, fill_values
+    from kdcore.inference.evaluate import evaluate
     from kdcore.models.checkpoint import load_network
 
     demo = EXAMPLE.about.demo
@@ -70,7 +70,7 @@ def test_recorded_weights_give_the_recorded_scores(tmp_path):
         run = EXAMPLE.run(name)
         recorded = Scores.load(run.scores)
         network, _ = load_network(run.best)
-        again = evaluate(network, collection, "test", run.settings.evaluation, fill=fill_values(network))
+        again = evaluate(network, collection, "test", run.settings.evaluation, fill=network.fill)
         assert again.tiles == recorded.tiles
         moved = abs(again.confusion - recorded.confusion).sum() / 2
         assert moved <= 1e-4 * recorded.pixels  # other processors round otherwise

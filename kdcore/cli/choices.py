@@ -202,7 +202,7 @@ def teacher_flags(files: list[Path] | None) -> dict[str, Any]:
     for file in files:
         if file.suffix.lower() not in (".onnx", ".safetensors"):
             raise SettingsError(f"--teacher {file}: must be a .safetensors file written by kdcore, or an .onnx file.")
-    from kdcore.models.teacher import read_member_info
+    from kdcore.teacher.teacher import read_member_info
 
     infos = [read_member_info(file) for file in files]
     return {
@@ -218,7 +218,7 @@ def check_teacher(settings: StudySettings, collection: "Collection") -> None:
         CheckpointError: other classes or bands.
     """
     if settings.teacher.checkpoints:
-        from kdcore.models.teacher import check_members
+        from kdcore.teacher.teacher import check_members
 
         names, numbers = collection.settings.class_names, collection.scenes[0].bands
         check_members(settings.teacher.checkpoints, names, collection.bands, numbers)

@@ -11,6 +11,7 @@ from kdcore.ownership import check_replaceable, is_ours, replacing_own
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
+    from kdcore.models.networks import SegmentationNetwork
     from kdcore.models.onnx import OnnxInfo
 
 PARITY_TILES = 20
@@ -48,7 +49,7 @@ def export(
     from kdcore.models.checkpoint import check_fits, load_network
 
     check_replaceable([out, *([eight_bits(out)] if int8 else [])], overwrite, inputs=[checkpoint])
-    _, about = load_network(checkpoint)
+    network, about = load_network(checkpoint)
     collection = None
     if data is not None:  # a wrong folder is told before anything is written
         from kdcore.data.collection import Collection
@@ -68,7 +69,7 @@ def export(
         if collection is not None:
             found["parity"] = compare_answers(checkpoint, out, info, collection, bars)
         if int8 and collection is not None:
-            found["int8"] = write_eight_bits(out, info, collection, margin, bars, overwrite)
+            found["int8"] = write_eight_bits(network, out, info, collection, margin, bars, overwrite)
     tell(found, as_json)
 
 
@@ -96,7 +97,13 @@ def compare_answers(
 
 
 def write_eight_bits(
-    out: Path, info: "OnnxInfo", collection: "Collection", margin: float, bars: Bars, overwrite: bool
+    reference: "SegmentationNetwork",
+    out: Path,
+    info: "OnnxInfo",
+    collection: "Collection",
+    margin: float,
+    bars: Bars,
+    overwrite: bool,
 ) -> dict[str, Any]:
     """Quantise and judge; the file gets its name only if it passes."""
     import numpy as np
@@ -115,7 +122,7 @@ def write_eight_bits(
     try:
         with replacing_own(target, overwrite) as candidate:
             quantise_onnx(out, candidate, tiles)
-            judged = gate(OnnxNetwork(out), OnnxNetwork(candidate), collection, info.tile, bars)
+            judged = gate(reference, OnnxNetwork(candidate), collection, bars)
             if not judged.passes(margin):
                 raise RefusedError
             size = candidate.stat().st_size

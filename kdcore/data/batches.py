@@ -7,22 +7,34 @@ data-parallel run need no sampler state.
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdcore.data.answers import Answers, turn
 from kdcore.data.collection import Collection, Region
 from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box, Crop
 from kdcore.data.survey import CELL, Survey
+from kdcore.data.turning import turn
 from kdcore.errors import DataError
 
 Item = TypeVar("Item")
 UNLABELLED_STREAM = 1_000_003  # keeps the random numbers of unlabelled crops apart from those of labelled ones
+
+
+class SoftLabelSource(Protocol):
+    """Serves what a teacher says of each pixel of crops."""
+
+    def crop(self, region: Region, box: Box, turns: int, flip: bool) -> NDArray[np.float16]:
+        """The soft labels of a crop that lies as `turn(crop, turns, flip)` does.
+
+        Returns:
+            (networks, channels, height, width) float16, as `kdcore.teacher.views.pack` lays them out.
+        """
+        ...
 
 
 @dataclass
@@ -33,8 +45,8 @@ class Batch:
         image: (N, bands, height, width) float32 in the raster's units, nodata filled with the train mean.
         labels: (N, height, width) uint8 class indices, 255 = ignore.
         valid: (N, height, width) bool, False on nodata.
-        teacher: (N, answers, channels, height, width) float16, what a teacher was found to say about these very views; see
-            `kdcore.models.teacher.pack`. None where nothing is kept.
+        teacher: (N, networks, channels, height, width) float16, a teacher's soft labels of these very views; see
+            `kdcore.teacher.views.pack`. None where there are none.
         complete: whether every pixel is known to be valid, so that nothing has to be masked.
     """
 
@@ -63,7 +75,7 @@ class Batches:
         jitter: radiometric jitter; gain and offset in standard deviations.
         unlabelled: crops without labels in a batch.
         rank, ranks: this process' share of the batch, for several processes.
-        answers: serves what a teacher says about the crops; they are the same crops with and without it.
+        soft_labels: serves those of the crops; they are the same crops with and without it.
     """
 
     def __init__(
@@ -79,7 +91,7 @@ class Batches:
         unlabelled: int = 0,
         rank: int = 0,
         ranks: int = 1,
-        answers: Answers | None = None,
+        soft_labels: SoftLabelSource | None = None,
     ) -> None:
         if batch_size % ranks or unlabelled % ranks:
             raise DataError(
@@ -90,7 +102,7 @@ class Batches:
         self.collection, self.survey = collection, survey
         self.seed, self.batch_size, self.crop = seed, batch_size, crop
         self.rare_classes, self.jitter, self.unlabelled = rare_classes, jitter, unlabelled
-        self.rank, self.ranks, self.answers = rank, ranks, answers
+        self.rank, self.ranks, self.soft_labels = rank, ranks, soft_labels
         self._area = np.cumsum([region.box.area for region in survey.regions], dtype=np.float64)
         self._unlabelled_area = np.cumsum([region.box.area for region in survey.unlabelled], dtype=np.float64)
         # For each class a running sum over cells: a cell is drawn with a weight of its pixels of that class.
@@ -106,7 +118,7 @@ class Batches:
         ]
         crops, served = zip(*made, strict=True)
         image, valid, labels = (np.stack(arrays) for arrays in zip(*crops, strict=True))
-        teacher = None if self.answers is None else torch.from_numpy(np.stack(served))
+        teacher = None if self.soft_labels is None else torch.from_numpy(np.stack(served))
         return Batch(
             torch.from_numpy(image),
             torch.from_numpy(labels),
@@ -129,10 +141,10 @@ class Batches:
     def _lay(
         self, crop: Crop, region: Region, box: Box, rng: np.random.Generator
     ) -> tuple[Crop, NDArray[np.float16] | None]:
-        """A crop as the student sees it, and what the teacher says about it as it lies now."""
+        """A crop as the student sees it, and the teacher's soft labels of it as it lies now."""
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         laid = self.augment(keep_inside(crop, box, region.box), turns, flip, rng)
-        return laid, None if self.answers is None else self.answers.crop(region, box, turns, flip)
+        return laid, None if self.soft_labels is None else self.soft_labels.crop(region, box, turns, flip)
 
     def place(self, rng: np.random.Generator) -> tuple[int, Box]:
         """Draw where a labelled crop lies: (index of the train region, rectangle).

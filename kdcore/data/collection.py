@@ -4,6 +4,7 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,28 @@ class Region(NamedTuple):
 
     scene: Scene
     box: Box
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much there is to ask a teacher about.
+
+    Attributes:
+        train: pixels of the train part.
+        unlabelled: pixels of the scenes without labels.
+        logits: maps of a network: one for two classes, else one a class.
+    """
+
+    train: int
+    unlabelled: int
+    logits: int
+
+    @classmethod
+    def of(cls, collection: "Collection", crop: int) -> "Extent":
+        """That of a collection whose crops have this side; only headers are read."""
+        train = sum(region.box.area for region in collection.regions("train", crop))
+        unlabelled = sum(scene.box.area for scene in collection.unlabelled)
+        return cls(train, unlabelled, len(collection.settings.scored))
 
 
 class Collection:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
-from kdcore.data.kept_answers import Extent
+from kdcore.data.collection import Extent
 from kdcore.data.procedural.bodies import paint_boxes, paint_buildings, paint_trees
 from kdcore.data.procedural.buildings import Builder
 from kdcore.data.procedural.canvas import METRES, Canvas, burn

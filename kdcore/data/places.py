@@ -10,10 +10,10 @@ import geopandas
 import numpy as np
 import rasterio
 import shapely
-from pyproj import Geod, Transformer
+from pyproj import Transformer
 from rasterio.crs import CRS
 
-from kdcore.data.rasters import open_raster
+from kdcore.data.rasters import GEOD, open_raster
 from kdcore.data.vectors import read_polygons
 from kdcore.errors import DataError
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MOST_PIXELS_APART = 1.0  # half a pixel is a usual difference of conventions
 MOST_OF_A_CORNER = 0.4  # ten polygons at random places span more of an image
 MOST_SENTENCES = 5
-GEOD = Geod(ellps="WGS84")
 
 
 def outline(scene: Scene) -> shapely.Polygon:

@@ -16,6 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from kdcore.bounded import BoundedCache
 from kdcore.data.labels import AreaSource, LabelSource, PolygonSource
 from kdcore.data.masks import IGNORE, MaskSource, describe
 from kdcore.data.nodata import read_without
@@ -52,6 +53,11 @@ class Box(NamedTuple):
         height = min(self.row + self.height, other.row + other.height) - row
         width = min(self.column + self.width, other.column + other.width) - column
         return Box(row, column, height, width) if height > 0 and width > 0 else None
+
+    def within(self, frame: "Box") -> tuple[slice, slice]:
+        """Rows and columns of this rectangle in an array that shows the one around it."""
+        row, column = self.row - frame.row, self.column - frame.column
+        return slice(row, row + self.height), slice(column, column + self.width)
 
 
 class Crop(NamedTuple):
@@ -201,9 +207,9 @@ class SceneReader:
 
     def __init__(self, settings: CollectionSettings, cache_mb: int = 512) -> None:
         self.settings = settings
-        self.cache_bytes = cache_mb * 1_000_000
-        self._blocks: OrderedDict[tuple[str, int, int], Crop] = OrderedDict()
-        self._bytes = 0
+        self._blocks: BoundedCache[Crop] = BoundedCache(
+            cache_mb * 1_000_000, lambda crop: sum(array.nbytes for array in crop)
+        )
         self._lock = threading.Lock()
         self._polygons: dict[tuple[Any, ...], PolygonSource | AreaSource] = {}
         self._open = threading.local()  # a GDAL handle must not be shared between threads
@@ -228,8 +234,8 @@ class SceneReader:
                 part = inside.intersection(block_box)
                 if part is None:
                     continue
-                source = _slices(part, block_box)
-                target = _slices(part, box)
+                source = part.within(block_box)
+                target = part.within(box)
                 block = self._block(scene, block_row, block_column)
                 crop.image[:, *target] = block.image[:, *source]
                 crop.valid[target] = block.valid[source]
@@ -238,21 +244,13 @@ class SceneReader:
 
     def _block(self, scene: Scene, block_row: int, block_column: int) -> Crop:
         key = (str(scene.image), block_row, block_column)
-        with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-                return self._blocks[key]
+        kept = self._blocks.get(key)
+        if kept is not None:
+            return kept
         box = Box(block_row * BLOCK, block_column * BLOCK, BLOCK, BLOCK).intersection(scene.box)
         assert box is not None
         block = self._load(scene, box)
-        size = sum(array.nbytes for array in block)
-        with self._lock:
-            if key not in self._blocks:
-                self._blocks[key] = block
-                self._bytes += size
-                while self._bytes > self.cache_bytes and len(self._blocks) > 1:
-                    _, oldest = self._blocks.popitem(last=False)
-                    self._bytes -= sum(array.nbytes for array in oldest)
+        self._blocks.put(key, block)
         return block
 
     def _load(self, scene: Scene, box: Box) -> Crop:
@@ -368,8 +366,3 @@ class SceneReader:
                 getattr(oldest, "dataset", oldest).close()
         kept.move_to_end(key)
         return kept[key]
-
-
-def _slices(part: Box, frame: Box) -> tuple[slice, slice]:
-    row, column = part.row - frame.row, part.column - frame.column
-    return slice(row, row + part.height), slice(column, column + part.width)

@@ -11,7 +11,7 @@ LICENCES = ("Licence of this network", "Licence of the imagery", "Licence of the
 ARMS = {
     "teacher": "a teacher network: it was trained on labels alone and is what students learn from",
     "alone": "a student network that was trained on labels alone, without a teacher",
-    "distilled": "a student network that was distilled: it learnt from labels and from a teacher's answers",
+    "distilled": "a student network that was distilled: it learnt from labels and from a teacher's soft labels",
     "all_labels": "a student network that was trained on all labels, without a teacher",
 }
 KINDS = {"torch": "a kdcore checkpoint", "onnx": "ONNX, 32-bit floats", "int8": "ONNX, 8-bit integers (QDQ)"}

@@ -6,11 +6,12 @@ mapped; that factor, and the size of a pixel on the ground, turn the speed into 
 
 import math
 
+from kdcore.data.rasters import GEOD
 from kdcore.errors import SettingsError
 from kdcore.settings import Frozen
 
 SECONDS_PER_HOUR = 3600.0
-EARTH_A, EARTH_F = 6_378_137.0, 1 / 298.257223563  # WGS 84: equatorial radius in metres, flattening
+STRIP = 0.01  # degrees of longitude
 
 
 class MapCost(Frozen):
@@ -110,13 +111,7 @@ def box_km2(west: float, south: float, east: float, north: float) -> float:
     """
     if not -90 <= south <= north <= 90:
         raise SettingsError(f"The box goes from {south:g} to {north:g} degrees of latitude. Draw it anew.")
-    minor = EARTH_A * (1 - EARTH_F)
-    eccentricity = math.sqrt(EARTH_F * (2 - EARTH_F))
-
-    def below(latitude: float) -> float:
-        """Area from the equator for one radian of longitude, in units of minor^2 / 2 (Snyder 1987, equation 3-12)."""
-        sine = math.sin(math.radians(latitude))
-        return sine / (1 - (eccentricity * sine) ** 2) + math.atanh(eccentricity * sine) / eccentricity
-
-    radians = math.radians((east - west) % 360 if east != west + 360 else 360.0)
-    return radians * minor**2 / 2 * (below(north) - below(south)) / 1e6
+    # In so narrow a strip a geodesic is as good as a parallel.
+    area = GEOD.polygon_area_perimeter([0, STRIP, STRIP, 0], [south, south, north, north])[0]
+    degrees = (east - west) % 360 if east != west + 360 else 360.0
+    return float(abs(area) * degrees / STRIP / 1e6)

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.files import sha256
 from kdcore.inference.engines import Engine
-from kdcore.inference.evaluate import fill_values
 from kdcore.models.checkpoint import CheckpointInfo, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters, probabilities
 from kdcore.models.onnx import KEY, OnnxInfo, open_session
@@ -109,7 +108,7 @@ def describe(network: SegmentationNetwork, about: CheckpointInfo, tile: int, sha
         outputs=network.logits,
         metres_per_pixel=about.metres_per_pixel,
         dtype=about.dtype,
-        fill=tuple(float(value) for value in fill_values(network)),
+        fill=tuple(float(value) for value in network.fill),
         parameters=count_parameters(network),
         network=about.network,
         arm=about.arm,
@@ -157,7 +156,7 @@ def to_onnx(network: SegmentationNetwork, tile: int, checkpoint: Path) -> Any:
 
 def check_answer(network: SegmentationNetwork, exported: Path, tile: int, checkpoint: Path) -> None:
     """Refuse an export that answers otherwise than its network, on noise as bright as the imagery."""
-    fill = torch.from_numpy(fill_values(network))[:, None, None]
+    fill = torch.from_numpy(network.fill)[:, None, None]
     noise = torch.randn(1, network.bands, tile, tile, generator=torch.Generator().manual_seed(0))
     image = fill + noise * network.std.mean()
     with torch.no_grad():

@@ -149,27 +149,6 @@ class Scores:
         place = {tile: index for index, tile in enumerate(self.tiles)}
         return self.select([place[tile] for tile in tiles if tile in place])
 
-    @staticmethod
-    def merge(parts: Sequence["Scores"]) -> "Scores":
-        """Put parts of one evaluation together, such as those of several processes.
-
-        Parts with other levels get those of all parts.
-
-        Raises:
-            DataError: no parts, parts with other classes, or a tile in two parts.
-        """
-        if not parts:
-            raise DataError("There are no scores to merge. Evaluate at least one scene.")
-        first = parts[0]
-        for part in parts[1:]:
-            if (part.classes, part.scored) != (first.classes, first.scored):
-                raise DataError(f"Scores of classes {part.classes} cannot be merged with scores of {first.classes}.")
-        if any(not np.array_equal(part.levels, first.levels) for part in parts[1:]):
-            parts = _with_common_levels(parts)
-        counts: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COUNTS}
-        tiles = tuple(tile for part in parts for tile in part.tiles)
-        return replace(parts[0], tiles=tiles, places=(), **counts, coarse=any(part.coarse for part in parts))
-
     def save(self, path: Path) -> None:
         """Write a compressed .npz under exactly this name, in one step: a reader never finds half a file.
 
@@ -277,27 +256,6 @@ def stack_tables(tables: Sequence[tuple[Floats, Floats, Floats]]) -> tuple[Singl
         for rows, fill in zip(zip(*tables, strict=True), (np.inf, 1, 0), strict=True)
     ]
     return stacked[0], stacked[1], stacked[2]
-
-
-def _with_common_levels(parts: Sequence[Scores]) -> list[Scores]:
-    """The same counts in the levels of all parts together: in each part those of the others are empty."""
-    lowest, probability, ties = (np.concatenate([getattr(part, name) for part in parts], axis=1) for name in _TABLE)
-    order = np.lexsort((probability, lowest), axis=1)
-    table = {
-        name: np.take_along_axis(values, order, axis=1)
-        for name, values in zip(_TABLE, (lowest, probability, ties), strict=True)
-    }
-    changed, start = [], 0
-    for part in parts:
-        wide: dict[str, Any] = dict(table)
-        for name in _HISTOGRAMS:
-            counts = getattr(part, name)
-            every = np.zeros((*counts.shape[:2], lowest.shape[1]), dtype=counts.dtype)
-            every[..., start : start + counts.shape[2]] = counts
-            wide[name] = np.take_along_axis(every, order[None], axis=2)
-        start += part.levels.shape[1]
-        changed.append(replace(part, **wide))
-    return changed
 
 
 def _whole(counts: NDArray[Any], name: str) -> Counts:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kdcore.errors import CheckpointError, SettingsError
-from kdcore.inference.evaluate import fill_values
 from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
@@ -200,7 +199,7 @@ def open_engine(
         if engine in ("onnxruntime", "openvino"):
             raise CheckpointError(f"{path}: {engine} runs ONNX files only. Make one: kdcore export {path} OUT.onnx")
         network, info = load_network(path)
-        return TorchEngine(network, info, fill_values(network), choose_device(device))
+        return TorchEngine(network, info, network.fill, choose_device(device))
     if engine == "torch":
         raise CheckpointError(f"{path}: torch runs kdcore checkpoints only. Use --engine onnxruntime or openvino.")
     facts, count = read_info(path), threads or thread_count()

@@ -5,20 +5,19 @@ of what is being written. With blended tiles a strip as wide as the raster and t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kdcore.data.batches import read_ahead
-from kdcore.data.scene import Box, Scene, SceneReader
+from kdcore.data.scene import Box, Crop, Scene, SceneReader
 from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.inference.engines import Engine
-from kdcore.inference.tiling import Grid
+from kdcore.models.tiled import Blended, Cropped, Grid, Tile, looks, without_gaps
 from kdcore.settings import Frozen
 
 READERS = 2
@@ -41,21 +40,6 @@ class MappingOptions(Frozen):
     blend: Literal["crop", "hann"] = "crop"
     flips: bool = False
     threshold: float = Field(default=0.5, gt=0, lt=1)
-
-
-class Look(NamedTuple):
-    """What a tile shows and what the network says about it.
-
-    Attributes:
-        row, column: of the tile in the grid.
-        valid: (height, width) bool, False on nodata and outside the raster; a tile's size, or what of it lies in the raster.
-        probabilities: (K, height, width); None where nothing is valid: the network was not asked.
-    """
-
-    row: int
-    column: int
-    valid: NDArray[np.bool_]
-    probabilities: NDArray[np.float32] | None
 
 
 Report = Callable[[int], None]
@@ -108,23 +92,23 @@ class Mapper:
             carried = self._carried.pop(first, None)
             put_together = carried or Blended(self.grid)
             before = 1 if first and carried is None else 0  # for what the row above adds to the first
-        order = [(row, column) for row in range(first - before, end) for column in range(self.grid.columns.count)]
+        tiles = self.grid.tiles(first - before, end)
         counts = np.zeros(NODATA + 1, dtype=np.int64)
         passes = 0
         writes: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-            for look in self._looks(order):
-                passes += look.probabilities is not None
-                box, probabilities = put_together.add(look)
-                if look.row < first:
+            seen = looks(
+                lambda index: self.read(tiles[index]), len(tiles), self.engine, batch=self.engine.batch, readers=READERS
+            )
+            for tile, (crop, said) in zip(tiles, seen, strict=True):
+                passes += said is not None
+                box, probabilities = put_together.add(tile, crop.valid.shape, said)
+                if tile.row < first:
                     continue
                 if probabilities is None:
                     counts[NODATA] += box.area
                 else:
-                    window = self.grid.window(look.row, look.column)
-                    top, left = box.row - window.row, box.column - window.column
-                    valid = look.valid[top : top + box.height, left : left + box.width]
-                    levels, classes = decide(probabilities, valid, self.options.threshold)
+                    levels, classes = decide(probabilities, crop.valid[box.within(tile.window)], self.options.threshold)
                     counts += np.bincount(classes.ravel(), minlength=NODATA + 1)
                     writes.append(writer.submit(write, levels, classes, box.row, box.column))
                     if len(writes) > WAITING_WRITES:
@@ -143,117 +127,20 @@ class Mapper:
     def _finished(self, row: int, column: int) -> Box:
         return (Blended if self.options.blend == "hann" else Cropped).finished(self.grid, row, column)
 
-    def _looks(self, order: Sequence[tuple[int, int]]) -> Iterator[Look]:
-        reads = read_ahead(lambda index: self._read(*order[index]), range(len(order)), READERS)
-        places = iter(order)
-        for group in grouped(reads, self.engine.batch):
-            answers: dict[int, NDArray[np.float32]] = {}
-            by_shape: dict[tuple[int, ...], list[int]] = {}
-            for index, (image, valid) in enumerate(group):
-                if valid.any():
-                    by_shape.setdefault(image.shape, []).append(index)
-            for wanted in by_shape.values():
-                together = self.engine(np.stack([group[index][0] for index in wanted]))
-                answers |= dict(zip(wanted, together, strict=True))
-            for index, (_, valid) in enumerate(group):
-                yield Look(*next(places), valid, answers.get(index))
-
-    def _read(self, row: int, column: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def read(self, tile: Tile) -> Crop:
         """A tile's imagery (bands, height, width) with nodata filled, and where it is valid.
 
         Over the raster's edge it is continued where the network takes tiles of one size only; others do that themselves.
         """
-        window = self.grid.window(row, column)
+        window = tile.window
         inside = window.intersection(self.scene.box)
         assert inside is not None
-        crop = self.reader.read(self.scene, inside)
-        image = crop.image.astype(np.float32)
-        if not crop.valid.all():
-            image = np.where(crop.valid, image, self.engine.fill[:, None, None]).astype(np.float32)
+        crop = without_gaps(self.reader.read(self.scene, inside), self.engine.fill)
         below, right = window.height - inside.height, window.width - inside.width
         if self.engine.tile is None or not (below or right):
-            return image, crop.valid
+            return crop
         edge = ((0, below), (0, right))
-        return np.pad(image, ((0, 0), *edge), mode="edge"), np.pad(crop.valid, edge)
-
-
-class Cropped:
-    """Tiles put side by side, their halos cut away."""
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-
-    @staticmethod
-    def finished(grid: Grid, row: int, column: int) -> Box:
-        """What is finished once this tile is added."""
-        return grid.kept(row, column)
-
-    def add(self, look: Look) -> tuple[Box, NDArray[np.float32] | None]:
-        """What is finished now, and its probabilities."""
-        box, window = self.grid.kept(look.row, look.column), self.grid.window(look.row, look.column)
-        if look.probabilities is None:
-            return box, None
-        top, left = box.row - window.row, box.column - window.column
-        return box, look.probabilities[:, top : top + box.height, left : left + box.width]
-
-
-class Blended:
-    """Tiles that fade into each other where they overlap; the weights over each pixel add up to 1.
-
-    Tiles come row by row. A tile finishes the pixels that no later one touches; what it says about the others waits: of its
-    right edge for the next tile, of its lower edge for the next row.
-    """
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        self.overlap = 2 * grid.rows.halo, 2 * grid.columns.halo
-        self.right: NDArray[np.float32] | None = None  # (K, tile less its lead, overlap)
-        self.lower: NDArray[np.float32] | None = None  # (K, overlap, width)
-
-    @staticmethod
-    def finished(grid: Grid, row: int, column: int) -> Box:
-        """What is finished once this tile is added."""
-        top, left = row * grid.rows.stride, column * grid.columns.stride
-        return Box(top, left, grid.rows.blended_end(row) - top, grid.columns.blended_end(column) - left)
-
-    def add(self, look: Look) -> tuple[Box, NDArray[np.float32] | None]:
-        """What is finished now, and its probabilities; None where no tile said anything."""
-        box = self.finished(self.grid, look.row, look.column)
-        weighted = self._weighted(look)
-        if look.column and self.right is not None:
-            weighted = self._zeros(look, len(self.right)) if weighted is None else weighted
-            weighted[:, :, : self.overlap[1]] += self.right
-        last = look.column == self.grid.columns.count - 1
-        self.right = (
-            None if last or weighted is None else weighted[:, :, box.width : box.width + self.overlap[1]].copy()
-        )
-        columns = slice(box.column, box.column + box.width)
-        if look.row and self.lower is not None:
-            if weighted is None and self.lower[:, :, columns].any():
-                weighted = self._zeros(look, len(self.lower))
-            if weighted is not None:
-                weighted[:, : self.overlap[0], : box.width] += self.lower[:, :, columns]
-                self.lower[:, :, columns] = 0
-        if weighted is None:
-            return box, None
-        if look.row < self.grid.rows.count - 1 and self.overlap[0]:
-            if self.lower is None:
-                width = self.grid.columns.length
-                self.lower = np.zeros((len(weighted), self.overlap[0], width), dtype=np.float32)
-            self.lower[:, :, columns] = weighted[:, box.height : box.height + self.overlap[0], : box.width]
-        return box, weighted[:, : box.height, : box.width]
-
-    def _weighted(self, look: Look) -> NDArray[np.float32] | None:
-        if look.probabilities is None:
-            return None
-        behind = look.probabilities[:, self.grid.rows.span(look.row).lead :, self.grid.columns.span(look.column).lead :]
-        vertical, horizontal = self.grid.rows.weights(look.row), self.grid.columns.weights(look.column)
-        return behind * (vertical[: behind.shape[1], None] * horizontal[: behind.shape[2]])
-
-    def _zeros(self, look: Look, maps: int) -> NDArray[np.float32]:
-        rows, columns = self.grid.rows.span(look.row).lead, self.grid.columns.span(look.column).lead
-        height, width = look.valid.shape
-        return np.zeros((maps, height - rows, width - columns), dtype=np.float32)
+        return crop._replace(image=np.pad(crop.image, ((0, 0), *edge), mode="edge"), valid=np.pad(crop.valid, edge))
 
 
 def decide(
@@ -267,19 +154,3 @@ def decide(
         levels[:, ~valid] = NODATA
         classes[~valid] = NODATA
     return levels, classes
-
-
-def grouped(
-    items: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], size: int
-) -> Iterator[list[tuple[NDArray[np.float32], NDArray[np.bool_]]]]:
-    """Items in lists in which at most `size` hold valid pixels."""
-    group: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
-    with_data = 0
-    for item in items:
-        group.append(item)
-        with_data += bool(item[1].any())
-        if with_data == size or len(group) >= 4 * size:
-            yield group
-            group, with_data = [], 0
-    if group:
-        yield group

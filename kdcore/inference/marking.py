@@ -7,7 +7,6 @@ import torch
 from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
 from kdcore.inference.engines import TorchEngine
-from kdcore.inference.evaluate import fill_values
 from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.inference.layers import measure_stretch, place, write_scene
 from kdcore.inference.mapping import MappingOptions
@@ -16,13 +15,13 @@ from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_
 from kdcore.inference.source import Source, open_source
 from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload
 from kdcore.models.checkpoint import CheckpointInfo
-from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.devices import Devices, kind_of, take
 from kdcore.runs.plan import planned_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.runs.task import Stage
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Hardware
+from kdcore.teacher.teacher import Teacher, read_member_info
 
 
 def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
@@ -42,7 +41,7 @@ def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
     device, held = choose_device(workspace)
     for name, checkpoints in weights.items():
         network = Teacher.load(checkpoints, info.classes, info.bands, info.band_numbers)
-        engine = TorchEngine(network, info, fill_values(network), device)
+        engine = TorchEngine(network, info, network.fill, device)
         options = MappingOptions(threshold=own_threshold(study.run(name), info.classes))
         prediction = Prediction(upload.maps, name)
         plan = plan_prediction(upload.source, source, checkpoints, engine, options, PolygonOptions())

@@ -30,7 +30,7 @@ from kdcore.files import HALF_WRITTEN, remove_half_written, sha256, write_json, 
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
-from kdcore.inference.tiling import make_grid
+from kdcore.models.tiled import make_grid
 from kdcore.ownership import check_replaceable
 from kdcore.reading import ReadingError, read_bytes, read_json
 from kdcore.runs.locks import holding

@@ -105,29 +105,6 @@ def build_like(
     return SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
 
 
-def load_foreign(path: Path, network: SegmentationNetwork) -> None:
-    """Put the weights of a foreign `.pt`/`.pth` state dict into the smp network inside `network`.
-
-    Only tensors are read (`weights_only`), so that a file cannot run code.
-
-    Raises:
-        CheckpointError: missing, not a state dict of tensors, or other names and shapes than the network's.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file.")
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several kinds
-        raise CheckpointError(
-            f"{path}: holds more than tensors or is broken. Save it anew with `torch.save(network.state_dict(), path)`."
-        ) from error
-    if isinstance(values, dict):
-        values = values.get("state_dict", values.get("model", values))
-    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
-        raise CheckpointError(f"{path}: is no state dict. Save it anew with `torch.save(network.state_dict(), path)`.")
-    put_weights(network.inner, values, path)
-
-
 def put_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Load a state dict, or say what does not fit."""
     check_weights(network, tensors, path)
@@ -188,7 +165,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     except KeyError as error:
         raise CheckpointError(
-            f"{path}: was not written by kdcore; it has no settings. Load foreign weights with `architecture/encoder` named."
+            f"{path}: was not written by kdcore; nothing says which network it is. Export that network as ONNX, see docs/teachers.md."
         ) from error
     if not intact:
         raise CheckpointError(

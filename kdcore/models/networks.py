@@ -1,18 +1,23 @@
-"""Segmentation networks: segmentation-models-pytorch inside, normalisation and band order included."""
+"""Segmentation networks: segmentation-models-pytorch or torchvision inside, normalisation and band order included."""
 
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from numpy.typing import NDArray
 from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from kdcore.errors import SettingsError
 from kdcore.models.pretrained import as_trained, put_encoder_weights, weights_file
-from kdcore.settings import WITHOUT_FEATURES, NetworkSettings
+from kdcore.settings import PRESETS, WITHOUT_FEATURES, NetworkSettings
+
+LRASPP = PRESETS["lraspp"]
 
 
 class SegmentationNetwork(nn.Module):
@@ -91,6 +96,13 @@ class SegmentationNetwork(nn.Module):
         return features, inner.segmentation_head(features)
 
     @property
+    def fill(self) -> NDArray[np.float32]:
+        """What stands for nodata in its imagery: (bands,), its own mean of each band; 0 for bands that it does not use."""
+        values = np.zeros(self.bands, dtype=np.float32)
+        values[self.band_order.cpu().numpy()] = self.mean.cpu().numpy()
+        return values
+
+    @property
     def feature_channels(self) -> int:
         """Channels of the decoder's last features.
 
@@ -111,12 +123,41 @@ class SegmentationNetwork(nn.Module):
         return (image - self.mean[:, None, None]) / self.std[:, None, None]
 
 
+class LiteReducedAspp(nn.Module):
+    """LR-ASPP on MobileNetV3-Large, made for phones (Howard et al. 2019, 'Searching for MobileNetV3', section 6.4), by torchvision.
+
+    Its head looks at the mean of the whole window, so labels depend on a tile's contents a little.
+
+    Shape:
+        forward: (N, bands, H, W) -> (N, logits, H, W).
+    """
+
+    def __init__(self, bands: int, logits: int) -> None:
+        super().__init__()
+        self.network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=logits)
+        first = self.network.backbone["0"]
+        if bands != first[0].in_channels:
+            first[0] = nn.Conv2d(bands, first[0].out_channels, 3, stride=2, padding=1, bias=False)
+            nn.init.kaiming_normal_(first[0].weight, mode="fan_out")  # as torchvision does
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of a batch of normalised imagery."""
+        return cast(Tensor, self.network(image)["out"])
+
+
 def check_known(settings: NetworkSettings) -> None:
     """Refuse names that are not those of segmentation-models-pytorch and timm, before either looks elsewhere for them.
 
     Raises:
-        SettingsError: names the unknown one.
+        SettingsError: names the unknown one, or what `lraspp` does not take.
     """
+    if settings.architecture == LRASPP.architecture:
+        if settings != LRASPP:
+            raise SettingsError(
+                f"network {settings.architecture!r}: there is one of it, with encoder {LRASPP.encoder!r}, trained from random weights. "
+                "Leave out depth, decoder_channels and weights."
+            )
+        return
     encoder = settings.encoder
     known = timm.is_model(encoder[3:]) if encoder.startswith("tu-") else encoder in smp.encoders.encoders
     has_architecture = settings.architecture.lower() in smp.MODEL_ARCHITECTURES_MAPPING
@@ -134,13 +175,15 @@ def without_weights(settings: NetworkSettings) -> NetworkSettings:
 
 
 def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module:
-    """Build the smp network.
+    """Build the network of segmentation-models-pytorch or torchvision.
 
     Raises:
         SettingsError: no such architecture or encoder, options that do not fit, or ImageNet weights that cannot be had.
         CheckpointError: a file of weights that is missing or another encoder's.
     """
     check_known(settings)
+    if settings.architecture == LRASPP.architecture:
+        return LiteReducedAspp(bands, logits)
     file = weights_file(settings)
     options: dict[str, object] = {}
     if settings.depth != 5:

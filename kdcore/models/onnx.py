@@ -9,16 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kdcore.data.scene import Box
 from kdcore.errors import CheckpointError
 from kdcore.models.onnx_info import KEY, OnnxInfo, read_info
 from kdcore.models.onnx_maps import Pixels, to_maps
 from kdcore.models.onnx_trial import try_out
+from kdcore.models.tiled import STRIDE, Axis, Grid
 from kdcore.runs.quota import available_cores
 
 __all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_network_input", "to_probabilities"]
 
 SMALLEST = 1e-7  # of a probability whose logarithm is taken
-STRIDE = 32  # the height and width that networks without a fixed tile are given are multiples of this
 OVERLAP = 64  # pixels, of neighbouring tiles; half of it is cut away on each side
 
 
@@ -177,6 +178,11 @@ class OnnxNetwork(nn.Module):
         try_out(path, info)
         return cls(path, info)
 
+    @property
+    def fill(self) -> NDArray[np.float32]:
+        """What stands for nodata in its imagery: (bands,), its own mean of each band."""
+        return np.array(self.info.fill, dtype=np.float32)
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Tensor) -> Tensor:
         """Logits of a batch of imagery. No gradient flows through it.
@@ -210,12 +216,13 @@ class OnnxNetwork(nn.Module):
 
     def put_together(self, pixels: Pixels, tile: int) -> Pixels:
         """Logits of overlapping tiles, of each of them its middle."""
-        overlap = max(min(OVERLAP, tile // 2 // STRIDE * STRIDE), 2 * (self.margin or 0))
+        halo = max(min(OVERLAP, tile // 2 // STRIDE * STRIDE) // 2, self.margin or 0)
         logits = np.empty((len(pixels), self.logits, *pixels.shape[2:]), dtype=np.float32)
-        for row, rows, inner_rows in spans(pixels.shape[2], tile, overlap):
-            for column, columns, inner_columns in spans(pixels.shape[3], tile, overlap):
-                part = self.run(pixels[:, :, row : row + tile, column : column + tile])
-                logits[:, :, rows, columns] = part[:, :, inner_rows, inner_columns]
+        rows, columns = (Axis(side, tile, halo, snug=True) for side in pixels.shape[2:])
+        whole_image = Box(0, 0, *pixels.shape[2:])
+        for part in Grid(rows, columns).tiles():
+            said = self.run(pixels[:, :, *part.window.within(whole_image)])
+            logits[:, :, *part.kept.within(whole_image)] = said[:, :, *part.inner]
         return logits
 
     def run(self, pixels: Pixels) -> Pixels:
@@ -250,21 +257,6 @@ def padded(size: int, tile: int | None) -> int:
 def filled(pixels: Pixels, batch: int) -> Pixels:
     """A batch of a fixed size, its last image repeated."""
     return np.concatenate([pixels, np.repeat(pixels[-1:], batch - len(pixels), axis=0)])
-
-
-def spans(size: int, tile: int, overlap: int) -> list[tuple[int, slice, slice]]:
-    """Tiles along one side: origin, what each of them writes, and where that is inside the tile.
-
-    The last one is moved back to the border, so origins stay multiples of 32 where size, tile and overlap are.
-    """
-    origins = [*range(0, size - tile, tile - overlap), size - tile]
-    found = []
-    start = 0
-    for index, origin in enumerate(origins):
-        end = size if index == len(origins) - 1 else (origin + tile + origins[index + 1]) // 2
-        found.append((origin, slice(start, end), slice(start - origin, end - origin)))
-        start = end
-    return found
 
 
 def in_short(error: Exception) -> str:

@@ -124,7 +124,7 @@ def add_costs(costs: Costs, study: StudyFolder) -> None:
 def forecast(settings: StudySettings, costs: Costs) -> Forecast | None:
     """Put the runs' times together; None where a network of the study was not measured on this device.
 
-    Computing a teacher's answers comes on top, see `kdcore.data.kept_answers`.
+    Computing soft labels comes on top, see `kdcore.teacher.cost`.
     """
     device = kind_of(settings.hardware)
     overhead = median(costs.overhead) if costs.overhead else 1.0

@@ -1,7 +1,8 @@
 """What this process may use of the machine: cores and memory, as its affinity and its container's quota say.
 
 A container sees the whole machine in /proc; how much of it is its own stands in its control group (cgroup), of version 1 or 2, and
-in every group above it. Paths: https://docs.kernel.org/admin-guide/cgroup-v1 and -v2.
+in every group above it. Paths: https://docs.kernel.org/admin-guide/cgroup-v1 and -v2. psutil would not help: it knows no groups (and, of what
+other files read from /proc, neither a processor's flags and name nor the most memory that a process held).
 """
 
 import os

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
+from kdcore.bounded import BoundedCache
 from kdcore.inference.layer_index import SceneLayers
-from kdcore.server.cache import BoundedCache
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for good: `catch_warnings` is not for threads
 

@@ -13,8 +13,8 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from kdcore.bounded import BoundedCache
 from kdcore.errors import KdcoreError, RunError, SettingsError
-from kdcore.server.cache import BoundedCache
 from kdcore.server.layers import Style, choose
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import OutsideTile, Tile

@@ -56,6 +56,7 @@ PRESETS: dict[str, NetworkSettings] = {
     "medium": NetworkSettings(architecture="unet", encoder="resnet18"),  # 14.3 M
     # Learns fastest on a CPU: a teacher for short studies.
     "light": NetworkSettings(encoder="tu-resnet10t", decoder_channels=(128, 64, 48, 32, 16)),  # 6.3 M
+    "lraspp": NetworkSettings(architecture="lraspp", encoder="mobilenet_v3_large"),  # 3.2 M, of torchvision
     "small": NetworkSettings(encoder="tu-regnetx_002", depth=4, decoder_channels=(96, 64, 32, 16)),  # 0.6 M
     "tiny": NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(64, 32, 16)),  # 0.15 M
 }

@@ -5,7 +5,7 @@ from kdcore.settings.recipe import Recipe
 from kdcore.settings.study import Budget, Hardware, StudySettings, TeacherSettings
 
 RECIPES: dict[str, Recipe] = {
-    # Hinton, Vinyals & Dean 2015: labels and softened answers, half and half.
+    # Hinton, Vinyals & Dean 2015: labels and softened predictions, half and half.
     "classic": Recipe(temperature=2.0, alpha=0.5),
     # Beyer et al. 2022, function matching: the teacher alone, on views stretched by mixing, for long schedules.
     "patient": Recipe(temperature=1.0, alpha=1.0, mix="cutmix"),

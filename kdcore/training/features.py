@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from kdcore import losses
 from kdcore.errors import SettingsError
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.models.teacher import Teacher
 from kdcore.settings import WITHOUT_FEATURES
+from kdcore.teacher.teacher import Teacher
 
 
 class FeatureTeacher(nn.Module):

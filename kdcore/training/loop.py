@@ -20,9 +20,10 @@ from kdcore.data.batches import Batch, Batches, read_ahead
 from kdcore.errors import SettingsError, TrainingDiverged
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget
+from kdcore.teacher.soft_labels import kept_logits
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.features import FeatureStudent, FeatureTeacher
 from kdcore.training.mixing import check_crops, mix
 from kdcore.training.objective import compute_loss
@@ -69,7 +70,7 @@ def train(
         network: initial weights; it holds the last weights afterwards.
         info: what to write into checkpoints.
         batches: gives the batch of every step.
-        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its answers.
+        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its soft labels.
         fabric: device, precision and processes; already launched.
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.

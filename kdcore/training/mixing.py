@@ -1,7 +1,7 @@
 """Crops of a batch mixed with each other, so that student and teacher meet views between the ones that exist.
 
 CutMix (Yun et al. 2019) pastes a rectangle of another crop; mixup (Zhang et al. 2018) blends two whole crops. Labels, valid pixels
-and the teacher's answers follow, because a teacher helps where it answers for the very view of the student (Beyer et al. 2022).
+and the teacher's soft labels follow, because a teacher helps where it answers for the very view of the student (Beyer et al. 2022).
 
 What is mixed is a pure function of (seed, step, process), as the batch is: every arm sees the same mixes and a run resumes
 exactly. Labelled crops are mixed with labelled ones only, and so are the same whatever else is in the batch. Crops without labels

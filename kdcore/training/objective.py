@@ -29,7 +29,9 @@ def compute_loss(
         `loss`, `task` and, with a teacher, `distillation` (which contains T^2) and each of `recipe.weights`, without its weight.
     """
     valid = None if batch.complete else batch.valid
-    logits = logits.contiguous()  # class by class, as the teacher's answers lie: mixed layouts make each operation slow
+    logits = (
+        logits.contiguous()
+    )  # class by class, as the teacher's soft labels lie: mixed layouts make each operation slow
     if recipe.alpha == 1:
         task = logits.new_zeros((), dtype=torch.float32)
     else:

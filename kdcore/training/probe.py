@@ -15,17 +15,18 @@ from statistics import median
 
 import torch
 
-from kdcore.data.answers import channels
 from kdcore.data.batches import Batch
 from kdcore.errors import KdcoreError, RunError
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.runs.devices import take
 from kdcore.runs.forecast import Probe, save_probe
 from kdcore.runs.plan import members
 from kdcore.runs.progress import pixels
 from kdcore.runs.workspace import Workspace
 from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, load
+from kdcore.teacher.cost import channels
+from kdcore.teacher.soft_labels import kept_logits
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.loop import make_fabric
 from kdcore.training.objective import compute_loss
 

@@ -24,18 +24,18 @@ from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.validation import labelled_part
 from kdcore.files import remove_half_written, sha256, write_json
-from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.evaluate import evaluate
 from kdcore.inference.source import check_type
 from kdcore.inference.speed import megapixels_per_second
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
-from kdcore.models.teacher import Teacher, read_member_info
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
+from kdcore.teacher.soft_labels import FOLDER, Served, open_soft_labels, regions_of
+from kdcore.teacher.teacher import Teacher, read_member_info
 from kdcore.training.loop import make_fabric, train
 from kdcore.training.memory import keep_freed_memory
 from kdcore.training.processes import GPU_FULL, launch
-from kdcore.training.teacher_cache import FOLDER, Served, open_answers, regions_of
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def train_and_evaluate(
             collection,
             split,
             settings.evaluation,
-            fill=fill_values(network),
+            fill=network.fill,
             device=fabric.device,
             maps=maps,
             readers=settings.hardware.readers,
@@ -164,7 +164,7 @@ def train_and_evaluate(
                 unlabelled=round(settings.recipe.unlabelled * settings.budget.batch_size),
                 rank=fabric.global_rank,
                 ranks=fabric.world_size,
-                answers=served.answers if served else None,
+                soft_labels=served.soft_labels if served else None,
             )
             progress = train(
                 run,
@@ -206,7 +206,7 @@ def train_and_evaluate(
             "labels": round(found.labels, 4),
             "device": device_name(fabric.device),
             "megapixels_per_second": measured_speed(best, collection, settings, fabric),
-            **({"teacher_answers": served.values} if served else {}),
+            **({"soft_labels": served.values} if served else {}),
             **last,
         },
     )
@@ -223,7 +223,7 @@ def answering(
     reporter: Reporter,
     should_stop: Callable[[], bool],
 ) -> Iterator[Served | None]:
-    """The teacher's answers about the scenes, ready; None where there is no teacher or where it sees the crops.
+    """The teacher's soft labels of the scenes, ready; None where there is no teacher or where it sees the crops.
 
     Raises:
         Stopped: `should_stop` said so before they were ready.
@@ -234,7 +234,7 @@ def answering(
         return
     teacher.to(fabric.device)
     alone = fabric.world_size == 1
-    with open_answers(
+    with open_soft_labels(
         folder or run.path.parent / FOLDER,
         collection,
         regions_of(found, settings.recipe.unlabelled > 0),
@@ -301,7 +301,7 @@ def evaluate_ensemble(
                 collection,
                 split,
                 settings.evaluation,
-                fill=fill_values(teacher),
+                fill=teacher.fill,
                 device=fabric.device,
                 maps=maps,
                 readers=settings.hardware.readers,
@@ -457,7 +457,7 @@ def evaluate_checkpoint(
         collection,
         split,
         EvaluationSettings(),
-        fill=fill_values(network),
+        fill=network.fill,
         device=fabric.device,
         maps=maps,
         progress=lambda done, total: report(f"scoring {split}", done, total),

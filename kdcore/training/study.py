@@ -20,8 +20,8 @@ from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_
 from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
+from kdcore.teacher.soft_labels import FOLDER
 from kdcore.training.run import Reporter, evaluate_ensemble, execute, prepare
-from kdcore.training.teacher_cache import FOLDER
 from kdcore.training.timing import measure_alone_steps
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled")

@@ -16,7 +16,6 @@ from kdcore.data.demo import write_demo
 from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.sweep_report import confirmation, sweep_report
 from kdcore.files import write_json
-from kdcore.models.teacher import Teacher
 from kdcore.runs.locks import TakenError
 from kdcore.runs.plan import with_steps
 from kdcore.runs.progress import pixels
@@ -26,10 +25,11 @@ from kdcore.runs.sweep_claims import Claim, Claims
 from kdcore.runs.sweep_confirm import planned_confirmation
 from kdcore.runs.sweep_folder import SweepFolder
 from kdcore.settings import Budget, Objective, Range, Recipe, RunSettings, SweepSettings, parse_network
+from kdcore.teacher.soft_labels import FOLDER, open_soft_labels, regions_of
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.loop import make_fabric
 from kdcore.training.probe import cost_of_step, make
 from kdcore.training.run import Reporter, execute, prepare
-from kdcore.training.teacher_cache import FOLDER, open_answers, regions_of
 
 ASK_EVERY = 0.3  # seconds between looks whether it is our turn
 
@@ -117,7 +117,7 @@ def keep_answers(
     names, numbers = collection.settings.class_names, collection.scenes[0].bands
     teacher = Teacher.load(checkpoints, names, collection.bands, numbers, flips=settings.teacher.flips)
     device = make_fabric(hardware.device, 1, hardware.precision).device
-    with open_answers(
+    with open_soft_labels(
         sweep.path.parent / FOLDER,
         collection,
         regions_of(found, unlabelled=False),

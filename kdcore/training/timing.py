@@ -9,9 +9,9 @@ from kdcore.files import write_json
 from kdcore.runs.plan import steps_file
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import RunSettings
+from kdcore.teacher.soft_labels import FOLDER
 from kdcore.training.loop import LOG_EVERY
 from kdcore.training.run import Reporter, execute
-from kdcore.training.teacher_cache import FOLDER
 
 ROUNDS = 2  # of each kind, in turn; the shortest counts, because whatever else a machine does only makes steps longer
 MANY = 1_000_000  # steps: never reached, so nothing is validated

@@ -40,11 +40,12 @@ PARAMETERS = {
     "base": 24_436_949,
     "medium": 14_328_789,
     "light": 6_265_293,
+    "lraspp": 3_218_818,
     "small": 655_717,
     "tiny": 143_157,
 }
 TEACHERS = ("large", "base", "medium", "light")
-STUDENTS = ("tiny", "small", "light", "medium")
+STUDENTS = ("tiny", "small", "lraspp", "light", "medium")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Choices:
         own: a value for each of `OWN_PARTS`.
         labels: percent of the train part's labels.
         upper_bound: whether the student with all labels is trained, too, where `labels` is below 100.
-        views: for which the teacher's answers are kept, 'eight' or 'one'.
+        views: of which soft labels are kept, 'eight' or 'one'.
     """
 
     preset: str

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kdcore.bounded import BoundedCache
 from kdcore.errors import DataError, SettingsError
-from kdcore.server.cache import BoundedCache
 from kdcore.settings import read_yaml
 from kdcore.ui.asking import ask
 

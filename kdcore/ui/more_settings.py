@@ -79,7 +79,7 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 help=sentence(TeacherSettings, "seeds"),
             ),
             "views": select(
-                a, "The teacher's answers are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")
+                a, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")
             ),
             "teacher_flips": b.toggle(
                 "Teacher looks at eight views",

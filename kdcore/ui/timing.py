@@ -6,11 +6,11 @@ from pathlib import Path
 import streamlit as st
 
 from kdcore.data import demo
-from kdcore.data.collection import Collection
-from kdcore.data.kept_answers import Extent, KeptAnswers, kept_answers
+from kdcore.data.collection import Collection, Extent
 from kdcore.errors import KdcoreError
 from kdcore.runs.forecast import Costs, forecast, measured_costs, read_probes
 from kdcore.settings import StudySettings, save
+from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
 from kdcore.ui.asking import ask
 from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, duration, megabytes, plain
@@ -27,10 +27,10 @@ def tell_time(settings: StudySettings, data: str) -> None:
         data: 'demo' or the path of a collection.
     """
     costs, extent = costs_of(workspace().path), extent_of(data, settings.budget.crop)
-    kept = None if extent is None else kept_answers(settings, extent, costs)
+    kept = None if extent is None else soft_label_cost(settings, extent, costs)
     sentences = [time_sentence(settings, costs, kept)]
     if kept is not None:
-        sentences.append(answers_sentence(kept, settings.hardware.cache_gb))
+        sentences.append(soft_labels_sentence(kept, settings.hardware.cache_gb))
     st.caption(" ".join(sentences))
 
 
@@ -59,7 +59,7 @@ def costs_of(path: Path) -> Costs:
     return measured_costs(workspace().studies(), read_probes(workspace()))
 
 
-def time_sentence(settings: StudySettings, costs: Costs, kept: KeptAnswers | None = None) -> str:
+def time_sentence(settings: StudySettings, costs: Costs, kept: SoftLabelCost | None = None) -> str:
     """How long it will take, from measurements; or that there are none yet."""
     given = bool(settings.teacher.checkpoints)
     trainings = count((0 if given else len(settings.teacher.seeds)) + 2 * len(settings.seeds), "training")
@@ -72,16 +72,16 @@ def time_sentence(settings: StudySettings, costs: Costs, kept: KeptAnswers | Non
     return f"{trainings}. {about} {duration(seconds)}, from steps that were measured on this machine.{scoring}"
 
 
-def answers_sentence(kept: KeptAnswers, limit_gb: float) -> str:
-    """What keeping the teacher's answers takes."""
+def soft_labels_sentence(kept: SoftLabelCost, limit_gb: float) -> str:
+    """What keeping the teacher's soft labels takes."""
     if kept.bytes > limit_gb * 1e9:
         return (
-            f"The teacher's answers would take {megabytes(kept.bytes)}, more than the {limit_gb:g} GB allowed: they are computed at "
+            f"The teacher's soft labels would take {megabytes(kept.bytes)}, more than the {limit_gb:g} GB allowed: they are computed at "
             "each step instead."
         )
     seconds = "" if kept.seconds is None else f", and about {duration(kept.seconds)} of that time"
     views = "eight views" if kept.views > 1 else "one view"
-    return f"The teacher's answers to {views} take {megabytes(kept.bytes)} on the disk{seconds}."
+    return f"The teacher's soft labels of {views} take {megabytes(kept.bytes)} on the disk{seconds}."
 
 
 def measure(settings: StudySettings) -> None:

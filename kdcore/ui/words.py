@@ -67,7 +67,7 @@ PAGES = (
 
 STORY = (
     "A large, slow expert – the **teacher** – learns to mark buildings, roads or water in satellite imagery. "
-    "A small, fast apprentice – the **student** – then learns twice: once from labels alone, and once from labels and the teacher's answers. "
+    "A small, fast apprentice – the **student** – then learns twice: once from labels alone, and once from labels and the teacher's predictions. "
     "This page shows what the apprentice kept, what it lost, and whether listening to the teacher helped."
 )
 
@@ -80,15 +80,12 @@ TERMS = {
     "alpha": "Alpha: how much to listen to the teacher. At 0 the student learns from labels alone, at 1 from the teacher alone.",
     "precision": "Precision: of what it marked as a class, how much is.",
     "recall": "Recall: of all pixels of a class, how much it found.",
-    "average precision": "Average precision (AP): precision averaged over all recalls, from 0 to 100. 100 is perfect; a guess reaches the class's share.",
     "mean AP": "Mean AP: average precision, averaged over the classes. 100 is perfect.",
     "points": "A difference of percentages is given in points: from 80 % to 82 % is 2 points.",
     "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
     "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
-    "gap closed": "How far distillation moved the student from where it stands alone to where the teacher stands, or the student with all "
-    "labels where the students have fewer labels than the teacher.",
     "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
     "against. One more training for each seed.",
     "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
@@ -116,7 +113,7 @@ EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded 
 
 # What each of the recipes of `kdcore.settings.RECIPES` does; what speaks for it says `kdcore.recipes`.
 RECIPES = {
-    "classic": "Half labels, half the teacher's softened answers: what most people mean by distillation.",
+    "classic": "Half labels, half the teacher's softened predictions: what most people mean by distillation.",
     "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
     "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
     "channel-wise": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",

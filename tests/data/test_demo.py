@@ -11,9 +11,8 @@ import pytest
 import rasterio
 from scipy import ndimage
 
-from kdcore.data.collection import Collection
+from kdcore.data.collection import Collection, Extent
 from kdcore.data.demo import CLASSES, MARKER, extent, lay_out, make_district, place, write_demo
-from kdcore.data.kept_answers import Extent
 from kdcore.data.procedural.canvas import METRES, Canvas
 from kdcore.data.procedural.light import cast_shadows
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS

@@ -50,7 +50,7 @@ def test_the_cache_stays_below_its_limit(tmp_path):
     scene = describe_scene(write_raster(tmp_path / "s.tif", array), collection())
     reader = SceneReader(collection(), cache_mb=2)
     reader.read(scene, scene.box)
-    assert reader._bytes <= 2_000_000
+    assert 0 < reader._blocks.bytes <= 2_000_000
 
 
 def test_a_coarser_resolution_is_the_mean_of_native_pixels(tmp_path):

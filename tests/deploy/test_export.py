@@ -12,12 +12,11 @@ from kdcore.deploy.export import MOST_FLIPS, Parity, export_onnx, parity
 from kdcore.deploy.tiles import sample_tiles
 from kdcore.errors import CheckpointError, KdcoreError, SettingsError
 from kdcore.inference.engines import open_engine
-from kdcore.inference.evaluate import fill_values
 from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters, probabilities
 from kdcore.models.onnx import OnnxNetwork, open_session, read_info
-from kdcore.models.teacher import Teacher
 from kdcore.settings import PRESETS, NetworkSettings
+from kdcore.teacher.teacher import Teacher
 from tests.conftest import TINY
 from tests.deploy.networks import example_checkpoint
 
@@ -106,7 +105,7 @@ def test_an_export_teaches_like_its_checkpoint(tmp_path, classes):
     export_onnx(checkpoint, tmp_path / "n.onnx", tile=64)
     one, other = (Teacher.load([path], classes, 3) for path in (checkpoint, tmp_path / "n.onnx"))
     assert one.parameters_count == other.parameters_count
-    np.testing.assert_allclose(fill_values(one), fill_values(other))
+    np.testing.assert_allclose(one.fill, other.fill)
     image = torch.from_numpy(imagery(2, 64))
     torch.testing.assert_close(probabilities(other(image)), probabilities(one(image)), atol=1e-5, rtol=0)
     assert other(torch.from_numpy(imagery(1, 100))).shape == one(torch.from_numpy(imagery(1, 100))).shape

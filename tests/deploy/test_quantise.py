@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from kdcore.deploy.export import export_onnx, parity
-from kdcore.deploy.gate import Gate, gate, judge, windows_of
+from kdcore.deploy.gate import Gate, gate, judge, without_filling
 from kdcore.deploy.quantise import has_vnni, kept_in_float, quantise_onnx
 from kdcore.deploy.record import Difference
 from kdcore.deploy.tiles import sample_tiles
@@ -14,7 +14,9 @@ from kdcore.errors import CheckpointError, DataError
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import odds_of
 from kdcore.inference.engines import open_engine
+from kdcore.models.checkpoint import load_network
 from kdcore.models.onnx import OnnxNetwork, read_info
+from kdcore.settings import EvaluationSettings
 from tests.deploy.networks import example_checkpoint
 
 TILE = 256
@@ -26,6 +28,11 @@ def student(tmp_path_factory):
     path = tmp_path_factory.mktemp("student") / "student.onnx"
     export_onnx(example_checkpoint(), path, tile=TILE, extra={"model_type": '"Segmentor"'})
     return path
+
+
+def reference():
+    """The network as it was trained."""
+    return load_network(example_checkpoint())[0]
 
 
 def calibration(area, path, most=100):
@@ -41,7 +48,7 @@ def eight_bits(student, area):
 
 def test_an_eight_bit_student_passes_its_gate(student, eight_bits, area):
     """Real weights, real tiles: the loss is measured in paired tiles, and is a tenth of a point."""
-    found = gate(OnnxNetwork(student), OnnxNetwork(eight_bits), area, TILE)
+    found = gate(reference(), OnnxNetwork(eight_bits), area)
     assert found.tiles == 9  # 384 px in tiles of 128
     assert found.reference_ap > 0.5
     assert found.difference.points == pytest.approx(100 * (found.candidate_ap - found.reference_ap), abs=1e-6)
@@ -93,7 +100,7 @@ def test_calibration_that_saw_nothing_is_noticed(student, area, tmp_path):
     """Ranges measured on black tiles cut off everything bright: the gate must see it."""
     path = tmp_path / "bad.onnx"
     quantise_onnx(student, path, [np.zeros((3, TILE, TILE), dtype=np.float32)])
-    found = gate(OnnxNetwork(student), OnnxNetwork(path), area, TILE)
+    found = gate(reference(), OnnxNetwork(path), area)
     assert found.difference.points < -5
     assert not found.passes(1)
     assert found.sentence(1).startswith("The 8-bit form was refused, because it may lose 1 points or more: -")
@@ -184,6 +191,8 @@ def test_a_wide_interval_does_not_pass():
 
 
 @pytest.mark.parametrize("tile", [64, 96, 128, 192, 256, 320, 512, 1024])
-def test_windows_fill_the_tile(tile):
-    settings = windows_of(tile)
-    assert settings.window + 2 * settings.halo == tile
+def test_windows_at_a_scene_s_border_are_no_smaller_than_a_tile(tile):
+    settings = without_filling(EvaluationSettings(), tile)
+    assert settings.window % settings.tile == settings.halo % 32 == 0
+    assert settings.halo >= tile
+    assert settings.window + settings.halo >= tile

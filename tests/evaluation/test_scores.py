@@ -213,21 +213,6 @@ class TestWindows:
 
 
 class TestParts:
-    @given(seed=st.integers(0, 1000), cut=st.integers(1, 3))
-    @settings(max_examples=25, deadline=None)
-    def test_parts_add_up_to_the_whole(self, seed, cut):
-        levels, labels = random_window(seed, 32, 32)
-        whole = build(levels, labels, tile=8)
-        row = 8 * cut
-        parts = Scores.merge(
-            [build(levels[:, :row], labels[:row], 8), build(levels[:, row:], labels[row:], 8, row=row)]
-        )
-        assert parts.tiles == whole.tiles
-        np.testing.assert_array_equal(parts.confusion, whole.confusion)
-        for one, other in zip(parts.on_map(), whole.on_map(), strict=True):
-            np.testing.assert_array_equal(one, other)
-        assert whole.pixels == int((labels != NODATA).sum())
-
     def test_every_scored_pixel_is_counted_once_for_each_class(self):
         scores = build(*random_window(4))
         np.testing.assert_array_equal(scores.positives.sum(axis=2), scores.confusion.sum(axis=2))
@@ -239,13 +224,6 @@ class TestParts:
         assert_same(scores.select([False, True, False, True]), scores.select([1, 3]))
         assert scores.select([3, 1]).tiles == (scores.tiles[3], scores.tiles[1])
         assert len(scores.select([])) == 0
-
-    def test_parts_of_different_classes_or_with_a_common_tile_are_refused(self):
-        scores = build(*random_window(4))
-        other = build(*random_window(4, classes=2, maps=2), classes=BINARY, scored=(0, 1))
-        for parts, said in (([scores, other], "cannot be merged"), ([scores, scores], "twice"), ([], "no scores")):
-            with pytest.raises(DataError, match=said):
-                Scores.merge(parts)
 
 
 class TestDisk:
@@ -292,7 +270,6 @@ class TestDisk:
         assert scores.coarse
         assert on_map(scores) == [{200: 2}, {3: 1}]
         assert scores.select([0]).coarse
-        assert Scores.merge([scores]).coarse
         assert not build(*random_window(6)).coarse
 
     def test_foreign_files_are_refused_and_nothing_in_them_is_run(self, tmp_path):
@@ -397,20 +374,6 @@ class TestExactness:
         for index, found in enumerate(average_precision(*scores.total(), scores.ties)):
             exact = average_precision_score(labels.ravel() == index, shares[index].ravel())
             assert found == pytest.approx(exact, abs=5e-4)
-
-    def test_parts_with_their_own_levels_add_up_as_exactly(self):
-        rng = np.random.default_rng(8)
-        truth = (rng.random((512, 512)) < 0.1).astype(np.uint8)
-        odds = np.exp(logits_of(rng, truth, "3 x too sure"))
-        halves = [
-            build(odds[None, cut], truth[cut], tile=128, row=cut.start, classes=BINARY, scored=(1,))
-            for cut in (slice(0, 256), slice(256, 512))
-        ]
-        assert not np.array_equal(halves[0].levels, halves[1].levels)
-        both = Scores.merge(halves)
-        exact = average_precision_score(truth.ravel(), odds.ravel())
-        assert average_precision(*both.total(), both.ties) == pytest.approx(exact, abs=5e-4)
-        assert both.select(range(8)).tiles == halves[0].tiles
 
     def test_a_tile_takes_no_more_than_four_kilobytes_a_class(self):
         rng = np.random.default_rng(1)

@@ -18,7 +18,7 @@ from kdcore.cli import app
 from kdcore.errors import CheckpointError, KdcoreError, SettingsError
 from kdcore.models.checkpoint import KEY, SUM, CheckpointInfo, load_network, load_tensors, save_network
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import read_member_info
+from kdcore.teacher.teacher import read_member_info
 from tests.conftest import TINY, run_settings, write_collection
 
 EXAMPLE = Path(kdcore.__file__).parent / "example"

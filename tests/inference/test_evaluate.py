@@ -11,10 +11,10 @@ from torch.nn import functional
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.curves import average_precision
-from kdcore.inference.evaluate import evaluate, fill_values, windows
+from kdcore.inference.evaluate import evaluate, windows
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher
 from kdcore.settings import ClassSettings, CollectionSettings, EvaluationSettings, SplitSettings
+from kdcore.teacher.teacher import Teacher
 from tests.conftest import TINY, paint, write_raster
 from tests.disks import small_disk
 
@@ -212,9 +212,9 @@ class TestNodata:
 
     def test_fills_with_the_networks_own_mean(self):
         network = SegmentationNetwork(TINY, 4, 1, [10.0, 20.0], [1.0, 1.0], band_order=[2, 0])
-        np.testing.assert_array_equal(fill_values(network), [20.0, 0.0, 10.0, 0.0])
+        np.testing.assert_array_equal(network.fill, [20.0, 0.0, 10.0, 0.0])
         plain = build_network(TINY, 3, 1, [1.0, 2.0, 3.0], [1.0] * 3)
-        np.testing.assert_array_equal(fill_values(Teacher([plain])), [1.0, 2.0, 3.0])
+        np.testing.assert_array_equal(Teacher([plain]).fill, [1.0, 2.0, 3.0])
 
 
 class TestMaps:

@@ -54,6 +54,41 @@ def test_presets_have_the_sizes_that_are_promised():
     assert 24 < sizes["base"] < 25
 
 
+@pytest.mark.parametrize("bands", [1, 3, 13])
+def test_lraspp_of_torchvision_takes_any_bands_and_any_size(bands):
+    network = build_network(PRESETS["lraspp"], bands, 4, seed=0).eval()
+    assert network(torch.randn(2, bands, 37, 50)).shape == (2, 4, 37, 50)
+    assert 3.1 < count_parameters(network) / 1e6 < 3.3  # 3.22 million with three bands (torchvision's documentation)
+    assert torch.equal(
+        network.inner.network.backbone["0"][0].weight,
+        build_network(PRESETS["lraspp"], bands, 4, seed=0).inner.network.backbone["0"][0].weight,
+    )
+
+
+def test_lraspp_learns_from_random_weights():
+    """Two classes told apart by colour."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(4, 64, 64, dtype=torch.int64)
+    labels[:, 16:48, 16:48] = 1
+    image = torch.where(labels[:, None] == 1, 180.0, 60.0) + 10 * torch.randn(4, 3, 64, 64, generator=generator)
+    network = build_network(PRESETS["lraspp"], 3, 2, [100.0] * 3, [60.0] * 3, seed=0).train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        loss = torch.nn.functional.cross_entropy(network(image), labels)
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize("values", [{"encoder": "resnet18"}, {"depth": 4}, {"weights": "imagenet"}])
+def test_there_is_one_lraspp(values):
+    with pytest.raises(SettingsError, match=r"mobilenet_v3_large.*random weights"):
+        build_network(PRESETS["lraspp"].model_copy(update=values), 3, 2)
+
+
 @pytest.mark.parametrize("name", [("unet", "no-such-encoder"), ("no-such-architecture", "resnet18")])
 def test_unknown_names_are_refused_with_a_mend(name):
     with pytest.raises(SettingsError, match="names of segmentation-models-pytorch"):

@@ -10,11 +10,10 @@ from onnx import TensorProto
 from scipy.special import expit, logit, softmax
 
 from kdcore.errors import CheckpointError, KdcoreError, SettingsError
-from kdcore.inference.evaluate import fill_values
 from kdcore.models.networks import count_parameters, probabilities
 from kdcore.models.onnx import OnnxNetwork, open_session, read_info, to_network_input, to_probabilities
 from kdcore.models.onnx_info import EXAMPLE
-from kdcore.models.teacher import Teacher
+from kdcore.teacher.teacher import Teacher
 from tests.onnx_files import write_pixelwise
 
 TWO = ("background", "building")
@@ -113,7 +112,7 @@ def test_bands_are_found_by_their_number(tmp_path):
     # channel 0 sees band 3: (12 - 10) / 1 = 2; channel 2 sees band 1: (38 - 30) / 4 = 2
     assert network(pixel).item() == pytest.approx(0, abs=1e-6)
     assert network(pixel + torch.tensor([0.0, 4.0, 0.0, 0.0])[None, :, None, None]).item() == pytest.approx(1)
-    assert fill_values(network).tolist() == [0, 30, 20, 10]
+    assert network.fill.tolist() == [0, 30, 20, 10]
 
 
 def test_statistics_can_be_given_for_divided_values(tmp_path):

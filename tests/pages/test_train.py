@@ -81,9 +81,9 @@ class TestForm:
 
     def test_space_for_the_teacher_s_answers_is_told_before_they_are_computed(self, empty_workspace, open_page):
         at = open_page("train")
-        assert "answers to eight views take 385.4 MB on the disk" in words_of(at)
+        assert "soft labels of eight views take 385.4 MB on the disk" in words_of(at)
         at.selectbox(key="views").set_value("one").run()
-        assert "answers to one view take 48.2 MB" in words_of(at)
+        assert "soft labels of one view take 48.2 MB" in words_of(at)
         at.select_slider(key="alpha").set_value(0.0).run()
         assert "on the disk" not in words_of(at)
 

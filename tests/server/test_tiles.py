@@ -13,12 +13,12 @@ from pyproj import Transformer
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from kdcore.bounded import BoundedCache
 from kdcore.files import write_text
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import receive
 from kdcore.runs.workspace import Workspace
 from kdcore.server import reading, tiles
-from kdcore.server.cache import BoundedCache
 from kdcore.server.routes import map_routes
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS
 from tests.map_study import COLOURS, METRES, NORTH, UTM, WEST, make_map_study

@@ -5,8 +5,8 @@ import torch
 
 from kdcore.errors import SettingsError
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher
 from kdcore.settings import NetworkSettings
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.features import FeatureStudent, FeatureTeacher
 from tests.conftest import TINY
 

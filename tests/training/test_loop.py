@@ -13,9 +13,9 @@ from kdcore.data.survey import survey
 from kdcore.errors import TrainingDiverged
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, Recipe
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.loop import averaged, learning_rate, make_fabric, train
 from kdcore.training.objective import compute_loss
 from kdcore.training.run import checkpoint_info

@@ -8,9 +8,9 @@ import torch
 from kdcore.errors import SettingsError
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import OF_FEATURES, RECIPES, Budget, Hardware, NetworkSettings, Recipe
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.run import execute
 from tests.conftest import run_settings, write_collection
 from tests.training.test_loop import Training, same, snapshot

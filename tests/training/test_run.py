@@ -16,7 +16,7 @@ from kdcore.data.survey import survey
 from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, TrainingDiverged
 from kdcore.evaluation.scores import Scores
 from kdcore.files import HALF_WRITTEN
-from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.evaluate import evaluate
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
 from kdcore.runs.store import RunDirectory
@@ -129,7 +129,7 @@ class TestAFinishedRun:
     def test_gives_the_scores_that_its_checkpoint_gives(self, finished, collection):
         opened = Collection.open(collection)
         network, _ = load_network(finished.best)
-        again = evaluate(network, opened, "test", SMALL_WINDOWS, fill=fill_values(network))
+        again = evaluate(network, opened, "test", SMALL_WINDOWS, fill=network.fill)
         np.testing.assert_array_equal(again.confusion, Scores.load(finished.scores).confusion)
 
 
@@ -454,9 +454,7 @@ def test_windows_of_the_evaluation_do_not_change_the_report_much(finished, colle
     opened = Collection.open(collection)
     network, _ = load_network(finished.best)
     scores = [
-        evaluate(
-            network, opened, "test", EvaluationSettings(tile=32, window=window, halo=64), fill=fill_values(network)
-        )
+        evaluate(network, opened, "test", EvaluationSettings(tile=32, window=window, halo=64), fill=network.fill)
         for window in (64, 128)
     ]
     first, second = (one.confusion.sum(axis=0) for one in scores)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from kdcore.data.answers import turn
 from kdcore.data.batches import Batches, keep_inside
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
+from kdcore.data.turning import turn
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import Teacher
 from kdcore.runs.store import RunDirectory
 from kdcore.settings import Hardware, Recipe
+from kdcore.teacher.soft_labels import FOLDER, STAGE
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.run import Reporter, execute
-from kdcore.training.teacher_cache import FOLDER, STAGE
 from tests.conftest import TINY, run_settings, write_collection
 
 SCENE = Recipe(alpha=0.6, teacher_sees="scene")
@@ -59,7 +59,7 @@ class TestBatches:
         collection = Collection.open(path)
         served = Echo(collection) if answers else None
         found = survey(collection, crop)
-        return Batches(collection, found, seed=3, batch_size=4, crop=crop, unlabelled=2, answers=served, **options)
+        return Batches(collection, found, seed=3, batch_size=4, crop=crop, unlabelled=2, soft_labels=served, **options)
 
     @pytest.mark.parametrize("crop", [64, 160])
     def test_answers_lie_as_the_crops_do(self, path, crop):
@@ -104,7 +104,7 @@ class TestRuns:
         stages: list[tuple[str, int, int]] = []
         one = run_in(tmp_path, path, checkpoint)
         execute(one, Reporter(lambda *values: stages.append(values)), test=False)
-        served = one.read_report()["teacher_answers"]
+        served = one.read_report()["soft_labels"]
         # Two train scenes of 128 x 128 px; three classes and their level; eight views of two bytes.
         assert served["bytes"] == 2 * 128 * 128 * 4 * 8 * 2
         assert (served["served"], served["views"], served["reason"]) == ("cache", 8, "")
@@ -123,7 +123,7 @@ class TestRuns:
         )
         for run in (kept, live):
             execute(run, test=False)
-        assert (kept.read_report()["teacher_answers"]["served"], live.read_report()["teacher_answers"]["served"]) == (
+        assert (kept.read_report()["soft_labels"]["served"], live.read_report()["soft_labels"]["served"]) == (
             "cache",
             "live",
         )
@@ -174,7 +174,7 @@ class TestRuns:
         run = RunDirectory.create(tmp_path / "run", run_settings(path, "alone"))
         execute(run, test=False)
         assert not (tmp_path / FOLDER).exists()
-        assert "teacher_answers" not in run.read_report()
+        assert "soft_labels" not in run.read_report()
 
     def test_the_teacher_sees_the_scene_and_not_the_crop(self, path, checkpoint, tmp_path):
         """Another student comes of it, because the crops are jittered and end at their edges."""
@@ -183,7 +183,7 @@ class TestRuns:
         for run in (scene, crop):
             execute(run, test=False)
         assert not same_weights(scene, crop)
-        assert "teacher_answers" not in crop.read_report()
+        assert "soft_labels" not in crop.read_report()
 
     @pytest.mark.parametrize(
         "values",
@@ -198,7 +198,7 @@ class TestRuns:
     def test_every_recipe_trains_with_them(self, path, checkpoint, tmp_path, values):
         run = run_in(tmp_path, path, checkpoint, **values)
         execute(run, test=False)
-        served = run.read_report()["teacher_answers"]
+        served = run.read_report()["soft_labels"]
         scenes = 3 if run.settings.recipe.unlabelled else 2
         assert served["bytes"] == scenes * 128 * 128 * 4 * 8 * 2
         losses = [line["distillation"] for line in run.read_metrics() if "distillation" in line]

@@ -14,11 +14,11 @@ from kdcore.errors import DataError, KdcoreError, RunError, Stopped
 from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
-from kdcore.inference.evaluate import evaluate, fill_values
+from kdcore.inference.evaluate import evaluate
 from kdcore.models.checkpoint import load_tensors
-from kdcore.models.teacher import Teacher
 from kdcore.runs.store import list_runs
 from kdcore.settings import Recipe, RunSettings, TeacherSettings
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.run import Reporter
 from kdcore.training.study import run_study
 from tests.conftest import paint, write_collection, write_raster
@@ -176,7 +176,7 @@ class TestAStrongTeacher:
             ("Answers to eight turned and mirrored views averaged", True),
         ):
             asked = Teacher.load(files, names, 3, flips=flips)
-            scores = evaluate(asked, opened, "validation", study_settings().evaluation, fill=fill_values(asked))
+            scores = evaluate(asked, opened, "validation", study_settings().evaluation, fill=asked.fill)
             assert steps[name] == pytest.approx(summarise(scores)["mean_ap"], abs=1e-6)
         members = [runs[f"teacher-s{seed}"] for seed in (0, 1)]
         ends = [
@@ -344,7 +344,7 @@ class TestTheTeacher:
         assert [member["seed"] for member in told["members"]] == [3, 4]
         opened = Collection.open(collection)
         teacher = Teacher.load([run.best for run in members], opened.settings.class_names, 3)
-        again = summarise(evaluate(teacher, opened, "test", settings.evaluation, fill=fill_values(teacher)))
+        again = summarise(evaluate(teacher, opened, "test", settings.evaluation, fill=teacher.fill))
         assert told["mean_ap"] == pytest.approx(again["mean_ap"], abs=1e-6)
         assert told["mean_ap"] not in [member["mean_ap"] for member in told["members"]]
 

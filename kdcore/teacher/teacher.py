@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdcore.data.answers import VIEWS
+from kdcore.data.turning import VIEWS
 from kdcore.errors import CheckpointError
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters, without_weights
@@ -26,7 +28,7 @@ class Teacher(nn.Module):
 
     Args:
         members: the networks.
-        flips: whether each of them is asked about all eight turned and mirrored views, and its answers averaged, too.
+        flips: whether each of them is asked about all eight turned and mirrored views, and what it says averaged, too.
 
     Shape:
         forward: (N, bands, H, W) -> logits (N, K, H, W) float32.
@@ -77,6 +79,13 @@ class Teacher(nn.Module):
         return cls(members, flips)
 
     @property
+    def fill(self) -> NDArray[np.float32]:
+        """What stands for nodata in its imagery: (bands,), the first network's mean of each band."""
+        member = self.members[0]
+        assert isinstance(member, SegmentationNetwork | OnnxNetwork)
+        return member.fill
+
+    @property
     def parameters_count(self) -> int:
         """Parameters of all members together: what using this teacher costs."""
         return count_parameters(self)
@@ -93,16 +102,14 @@ class Teacher(nn.Module):
         """
         self.train(False)  # a parent's .train() may have reached the members directly
         if self.flips:
-            answers = [
-                turn_back(member(turn(image, *view)).float(), *view) for member in self.members for view in VIEWS
-            ]
+            said = [turn_back(member(turn(image, *view)).float(), *view) for member in self.members for view in VIEWS]
         else:
-            answers = [member(image).float() for member in self.members]
-        return answers[0] if len(answers) == 1 else combine(torch.stack(answers), temperature)
+            said = [member(image).float() for member in self.members]
+        return said[0] if len(said) == 1 else combine(torch.stack(said), temperature)
 
 
 def combine(logits: Tensor, temperature: float) -> Tensor:
-    """One answer from several: (members, N, K, H, W) logits -> (N, K, H, W).
+    """One map of logits from several: (members, N, K, H, W) logits -> (N, K, H, W).
 
     One member gives its own logits. For several, `z = T * log(mean_i softmax(z_i / T))`; with one map
     `z = T * logit(mean_i sigmoid(z_i / T))`. Averaging probabilities (not logits) is what the distillation loss,
@@ -118,32 +125,8 @@ def combine(logits: Tensor, temperature: float) -> Tensor:
     return temperature * (positive - negative)
 
 
-def pack(logits: Tensor) -> Tensor:
-    """Logits (N, K, H, W) as float16 (N, channels, H, W), so that probabilities keep three digits however large the logits are.
-
-    Of several classes: the logarithms of their probabilities, which are finest where a probability is large, and in a last channel
-    what was taken away from the logits, for losses that compare positions and not classes. One map is kept as it is.
-    """
-    if logits.shape[1] > 1:
-        level = torch.logsumexp(logits, dim=1, keepdim=True)
-        logits = torch.cat([logits - level, level], dim=1)
-    largest = torch.finfo(torch.float16).max
-    return logits.clamp(-largest, largest).half()
-
-
-def unpack(answers: Tensor) -> Tensor:
-    """Undo `pack`: (..., channels, H, W) float16 -> (..., K, H, W) float32 logits."""
-    values = answers.float()
-    return values if values.shape[-3] == 1 else values[..., :-1, :, :] + values[..., -1:, :, :]
-
-
-def kept_logits(answers: Tensor, temperature: float) -> Tensor:
-    """What a teacher says whose answers were kept: (N, answers, channels, H, W) float16 -> (N, K, H, W), as `forward` averages them."""
-    return combine(unpack(answers).transpose(0, 1), temperature)
-
-
 def turn(image: Tensor, turns: int, flip: bool) -> Tensor:
-    """Rotate the last two axes by quarter turns, then mirror, as `kdcore.data.answers.turn` does with arrays."""
+    """Rotate the last two axes by quarter turns, then mirror, as `kdcore.data.turning.turn` does with arrays."""
     turned = torch.rot90(image, turns, (-2, -1))
     return turned.flip(-1) if flip else turned
 

@@ -1,6 +1,6 @@
 """What does a step of distillation cost when the teacher's answers are kept?
 
-    OMP_NUM_THREADS=1 python benchmarks/teacher_cache.py [--rounds 40] [--save]        # some minutes on one core
+    OMP_NUM_THREADS=1 python benchmarks/soft_labels.py [--rounds 40] [--save]        # some minutes on one core
 
 Three copies of a student train on the demo area, step by step in turn: alone, distilled with kept answers, and distilled with a
 teacher that is asked at every step. A step is all that one takes: reading and turning the crops, their answers, forward, loss,
@@ -28,12 +28,12 @@ from kdcore.data.demo import write_demo
 from kdcore.data.survey import Survey, survey
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.models.teacher import Teacher, kept_logits
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe
+from kdcore.teacher.soft_labels import Served, kept_logits, open_soft_labels, regions_of
+from kdcore.teacher.soft_labels import in_words as size_in_words
+from kdcore.teacher.teacher import Teacher
 from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
-from kdcore.training.teacher_cache import Served, open_answers, regions_of
-from kdcore.training.teacher_cache import in_words as size_in_words
 
 LIMIT = 1.02
 BUDGET = Budget(batch_size=8, crop=128)
@@ -61,7 +61,7 @@ def served(
     save_network(checkpoint, network, info)
     teacher = Teacher.load([checkpoint], classes, collection.bands)
     hardware = Hardware(device="cpu", cache_views=views)
-    with open_answers(
+    with open_soft_labels(
         folder / "answers", collection, regions_of(found, False), teacher, [checkpoint], hardware
     ) as answers:
         yield answers, teacher
@@ -97,8 +97,8 @@ def measure(
         PRESETS[name], collection.bands, len(classes), found.mean.tolist(), found.std.tolist(), seed=0
     )
     plain, taught = (
-        Batches(collection, found, seed=0, batch_size=BUDGET.batch_size, crop=BUDGET.crop, answers=served)
-        for served in (None, answers.answers)
+        Batches(collection, found, seed=0, batch_size=BUDGET.batch_size, crop=BUDGET.crop, soft_labels=served)
+        for served in (None, answers.soft_labels)
     )
     recipe = Recipe(alpha=0.5, temperature=2)
     jobs = {
@@ -151,7 +151,7 @@ def main() -> None:
         + table(("views kept", "on the disk", "seconds to build and check"), built)
         + f"\n\n{pixels / 1e6:.2f} MPx of train regions, {len(collection.settings.classes)} classes."
     )
-    publish("teacher_cache", "What a step costs when the teacher's answers are kept", body, chosen.save)
+    publish("soft_labels", "What a step costs when soft labels are kept", body, chosen.save)
 
 
 if __name__ == "__main__":

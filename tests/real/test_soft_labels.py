@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from kdcore.data.answers import VIEWS, turn, turn_back
 from kdcore.data.collection import Collection, Region
 from kdcore.data.scene import Box
+from kdcore.data.turning import VIEWS, turn, turn_back
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network, probabilities
-from kdcore.models.teacher import Teacher, unpack
 from kdcore.settings import CollectionSettings, Hardware, load
-from kdcore.training.teacher_cache import open_answers
+from kdcore.teacher.soft_labels import open_soft_labels
+from kdcore.teacher.teacher import Teacher
+from kdcore.teacher.views import unpack
 from tests.conftest import TINY
 
 SETTINGS = Path(__file__).parents[2] / "benchmarks" / "collections"
@@ -50,7 +51,7 @@ def test_kept_answers_are_those_of_the_live_teacher_in_every_view(real_data, tmp
     region, crop = Region(scene, frame), Box(100, 90, 128, 128)
     image = np.where(seen.valid, seen.image, network.mean.numpy()[:, None, None]).astype(np.float32)
     rows, columns = slice(crop.row - 64, crop.row + 64), slice(crop.column - 32, crop.column + 96)
-    with open_answers(
+    with open_soft_labels(
         tmp_path / "answers", collection, [region], Teacher.load([checkpoint], classes, 3), [checkpoint], Hardware()
     ) as served:
         assert served.served == "cache"
@@ -58,6 +59,6 @@ def test_kept_answers_are_those_of_the_live_teacher_in_every_view(real_data, tmp
             with torch.no_grad():
                 logits = network(torch.from_numpy(turn(image, *view).copy())[None])[0].numpy()
             live = turn(turn_back(logits, *view)[:, rows, columns], *view).copy()
-            kept = unpack(torch.from_numpy(served.answers.crop(region, crop, *view)))
+            kept = unpack(torch.from_numpy(served.soft_labels.crop(region, crop, *view)))
             difference = probabilities(kept) - probabilities(torch.from_numpy(live)[None])
             assert float(difference.abs().max()) <= 1e-3

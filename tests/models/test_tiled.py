@@ -1,13 +1,15 @@
 """Tiles over a raster: every pixel once, neighbours fade into each other, origins are multiples of the stride."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdcore.data.scene import Crop
 from kdcore.errors import SettingsError
-from kdcore.inference.mapping import Blended
-from kdcore.inference.tiling import Axis, make_grid
+from kdcore.models.tiled import Axis, Blended, looks, make_grid, without_gaps
 
 grids = st.builds(
     make_grid,
@@ -96,3 +98,64 @@ def test_a_small_raster_gets_a_tile_of_its_own_size_unless_the_network_takes_one
 def test_sizes_that_do_not_fit_are_refused(tile, halo, word):
     with pytest.raises(SettingsError, match=word):
         make_grid(1000, 1000, tile, halo)
+
+
+@given(st.integers(1, 700), st.sampled_from([64, 100, 130]), st.sampled_from([0, 10, 24]))
+def test_snug_tiles_end_with_the_raster_and_meet_in_the_middle_of_their_overlap(length, tile, halo):
+    axis = Axis(max(length, tile), tile, halo, snug=True)
+    spans = [axis.span(index) for index in range(axis.count)]
+    assert spans[0].kept == 0
+    assert spans[-1].start + tile == spans[-1].end == axis.length
+    for one, other in pairwise(spans):
+        assert one.end == other.kept == (one.start + tile + other.start) // 2
+        assert other.start - one.start <= tile - 2 * halo
+
+
+def test_snug_tiles_by_hand():
+    axis = Axis(150, 100, 16, snug=True)  # 68 apart, but the second one moves back to 50; they share 50 to 100
+    assert [axis.span(index)[2:] for index in range(axis.count)] == [(0, 75), (75, 150)]
+
+
+class Asked:
+    """A network that gives the mean of each image, and remembers what it was asked."""
+
+    def __init__(self):
+        self.shapes = []
+
+    def __call__(self, images):
+        self.shapes.append(images.shape)
+        return images.mean(axis=(1, 2, 3))
+
+
+def crops(*kinds):
+    """1 x 4 or 1 x 6 pixels of one band, 'e' where none is valid; the value tells the place in the order."""
+    sizes = {"a": 4, "b": 6, "e": 4}
+    return [
+        Crop(
+            np.full((1, 1, sizes[kind]), place, np.float32),
+            np.full((1, sizes[kind]), kind != "e"),
+            np.zeros((1, sizes[kind])),
+        )
+        for place, kind in enumerate(kinds)
+    ]
+
+
+def test_windows_are_put_to_the_network_in_batches_of_one_size_and_come_back_in_order():
+    given_crops, asked = crops(*"abaebaa"), Asked()
+    seen = list(looks(lambda index: given_crops[index], 7, asked, batch=3))
+    assert [said for _, said in seen] == [0, 1, 2, None, 4, 5, 6]
+    assert [crop.image[0, 0, 0] for crop, _ in seen] == list(range(7))
+    assert asked.shapes == [(2, 1, 1, 4), (1, 1, 1, 6), (1, 1, 1, 6), (2, 1, 1, 4)]
+
+
+def test_windows_without_data_are_asked_about_where_that_is_wished():
+    given_crops, asked = crops(*"eae"), Asked()
+    assert [said for _, said in looks(lambda index: given_crops[index], 3, asked, empty=True)] == [0, 1, 2]
+    assert asked.shapes == [(1, 1, 1, 4)] * 3  # one at a time: batches would change digits
+
+
+def test_gaps_are_filled_with_one_value_a_band():
+    crop = Crop(np.array([[[5, 0]], [[7, 0]]], np.uint8), np.array([[True, False]]), np.zeros((1, 2)))
+    filled = without_gaps(crop, np.array([1.5, 2.5]))
+    np.testing.assert_array_equal(filled.image, [[[5, 1.5]], [[7, 2.5]]])
+    assert filled.image.dtype == np.float32

@@ -1,4 +1,4 @@
-"""A teacher's kept answers: what the live teacher would say about the same view, whatever happens to the disk."""
+"""Soft labels that are kept: what the live teacher would say about the same view, whatever happens to the disk."""
 
 import json
 import os
@@ -13,18 +13,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdcore.data.answers import VIEWS, channels, outermost, size_of, turn, turn_back
 from kdcore.data.batches import keep_inside
 from kdcore.data.collection import Collection, Region
 from kdcore.data.scene import Box
+from kdcore.data.turning import VIEWS, turn, turn_back
 from kdcore.errors import Stopped
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network
-from kdcore.models.teacher import Teacher, combine, pack, unpack
 from kdcore.settings import Hardware
-from kdcore.training import answers as asking
-from kdcore.training import teacher_cache
-from kdcore.training.teacher_cache import open_answers
+from kdcore.teacher import soft_labels, store, views
+from kdcore.teacher.cost import bytes_of, channels, outermost
+from kdcore.teacher.soft_labels import open_soft_labels
+from kdcore.teacher.teacher import Teacher, combine
+from kdcore.teacher.views import pack, unpack
 from tests.conftest import TINY, write_collection, write_raster
 from tests.disks import small_disk
 
@@ -35,19 +36,19 @@ NAMES = ("land", "building", "water")
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch):
     """So that small scenes have several."""
-    monkeypatch.setattr(asking, "WINDOW", 128)
-    monkeypatch.setattr(asking, "HALO", 32)
-    asking.tiles.cache_clear()
-    teacher_cache._checked.clear()
+    monkeypatch.setattr(views, "WINDOW", 128)
+    monkeypatch.setattr(views, "HALO", 32)
+    views.tiles.cache_clear()
+    store.checksum.cache_clear()
     yield
-    asking.tiles.cache_clear()
+    views.tiles.cache_clear()
 
 
 class Place:
     """A collection with nodata, two teachers' checkpoints, and regions of several windows, of one, and smaller than a crop."""
 
     def __init__(self, folder, classes: int = 3) -> None:
-        self.folder = folder / "studies" / teacher_cache.FOLDER
+        self.folder = folder / "studies" / soft_labels.FOLDER
         self.path = write_collection(folder / "collection", classes=classes, size=192, unlabelled=True, nodata=7)
         image = np.random.default_rng(3).integers(20, 230, (3, 192, 192)).astype(np.uint8)
         image[:, 40:70, 50:150] = 7
@@ -82,7 +83,7 @@ class Place:
     def open(
         self, members: int = 1, flips: bool = False, hardware: Hardware = CPU, regions=None, folder=None, **options
     ):
-        return open_answers(
+        return open_soft_labels(
             folder or self.folder,
             self.collection,
             regions or self.regions,
@@ -100,7 +101,7 @@ class Place:
         view = asked_as or (turns, flip)
         fill = network.mean.numpy()[:, None, None]
         scene = np.full((network.logits, box.height, box.width), np.nan, dtype=np.float32)
-        for window, kept in asking.tiles(region.box.height, region.box.width):
+        for window, kept, *_ in views.tiles(region.box.height, region.box.width):
             around = window._replace(row=window.row + region.box.row, column=window.column + region.box.column)
             seen = keep_inside(self.collection.reader.read(region.scene, around), around, region.box)
             image = turn(np.where(seen.valid, seen.image, fill).astype(np.float32), *view)
@@ -126,7 +127,7 @@ def place(tmp_path_factory):
 def own(tmp_path, place):
     """A place whose files may be changed: its answers lie in this test's own folder."""
     fresh = Place.__new__(Place)
-    fresh.__dict__ = dict(vars(place), folder=tmp_path / teacher_cache.FOLDER)
+    fresh.__dict__ = dict(vars(place), folder=tmp_path / soft_labels.FOLDER)
     return fresh
 
 
@@ -146,6 +147,10 @@ def assert_same(served, live, temperature: float = 1.0) -> None:
 def serve(answers, region, box, view) -> torch.Tensor:
     """Logits (answers, K, height, width)."""
     return unpack(torch.from_numpy(answers.crop(region, box, *view)))
+
+
+def size_of(regions, logits: int, views: int = 8, members: int = 1) -> int:
+    return bytes_of(sum(region.box.area for region in outermost(regions)), logits, views, members)
 
 
 class TestTurning:
@@ -205,10 +210,10 @@ class TestServing:
         box = Box(row, column, size, size)
         with place.open() as served:
             assert served.served == "cache"
-            answers = serve(served.answers, region, box, view)
+            answers = serve(served.soft_labels, region, box, view)
         assert answers.shape == (1, 3, size, size)
         if box.intersection(region.box) is None:
-            assert not served.answers.crop(region, box, *view).any()
+            assert not served.soft_labels.crop(region, box, *view).any()
             return
         assert_same(answers[0], place.live(place.teacher().members[0], region, box, *view))
 
@@ -217,20 +222,20 @@ class TestServing:
         binary = Place(tmp_path, classes=2)
         box = Box(30, 40, 64, 64)
         with binary.open() as served:
-            answers = serve(served.answers, binary.regions[0], box, view)
+            answers = serve(served.soft_labels, binary.regions[0], box, view)
         assert_same(answers[0], binary.live(binary.teacher().members[0], binary.regions[0], box, *view))
 
     def test_a_block_of_a_region_is_answered_from_the_region(self, place):
         block, box = Region(place.regions[0].scene, Box(32, 32, 64, 64)), Box(40, 30, 32, 32)
         with place.open() as served:
-            inner, outer = (served.answers.crop(region, box, 1, True) for region in (block, place.regions[0]))
+            inner, outer = (served.soft_labels.crop(region, box, 1, True) for region in (block, place.regions[0]))
         np.testing.assert_array_equal(inner, outer)
 
     @pytest.mark.parametrize("temperature", [1.0, 4.0])
     def test_an_ensemble_is_averaged_at_any_temperature(self, place, temperature):
         region, box, view = place.regions[0], Box(20, 60, 64, 64), (3, True)
         with place.open(members=2) as served:
-            answers = serve(served.answers, region, box, view)
+            answers = serve(served.soft_labels, region, box, view)
         members = [place.live(member, region, box, *view) for member in place.teacher(2).members]
         mean = torch.stack([probabilities(logits, temperature) for logits in members]).mean(dim=0)
         got = probabilities(combine(answers[:, None], temperature)[0], temperature)
@@ -239,7 +244,7 @@ class TestServing:
     def test_flips_average_the_eight_views(self, place):
         region, box, view = place.regions[1], Box(20, 40, 64, 64), (1, True)
         with place.open(flips=True) as served:
-            answers = serve(served.answers, region, box, view)
+            answers = serve(served.soft_labels, region, box, view)
         assert len(answers) == 8
         network = place.teacher().members[0]
         views = [place.live(network, region, box, *view, asked_as=other) for other in VIEWS]
@@ -250,7 +255,7 @@ class TestServing:
         region, box, view = own.regions[0], Box(20, 60, 64, 64), (1, True)
         hardware, lines = CPU.model_copy(update={"cache_views": "one"}), []
         with own.open(hardware=hardware, log=lines.append) as served:
-            answers = serve(served.answers, region, box, view)
+            answers = serve(served.soft_labels, region, box, view)
         network = own.teacher().members[0]
         assert_same(answers[0], own.live(network, region, box, *view, asked_as=(0, False)))
         assert served.bytes == size_of(own.regions, 3, views=1)
@@ -282,10 +287,10 @@ class TestWithoutSpace:
             assert reason in served.reason
             assert reason in lines[-1]
             box = Box(-5, 90, 96, 96)
-            live = [served.answers.crop(region, box, *view) for region in own.regions[:2] for view in VIEWS]
+            live = [served.soft_labels.crop(region, box, *view) for region in own.regions[:2] for view in VIEWS]
         with own.open(folder=own.folder.with_name("elsewhere")) as kept:
             assert kept.served == "cache"
-            stored = [kept.answers.crop(region, box, *view) for region in own.regions[:2] for view in VIEWS]
+            stored = [kept.soft_labels.crop(region, box, *view) for region in own.regions[:2] for view in VIEWS]
         np.testing.assert_array_equal(live, stored)
 
     def test_none_is_allowed(self, own):
@@ -297,7 +302,7 @@ class TestWithoutSpace:
             self.expect_live(own, "free on the disk", folder=own.folder)
 
     def test_the_disk_fills_up_while_they_are_written(self, own, monkeypatch):
-        monkeypatch.setattr(teacher_cache, "SPARE_BYTES", -(10**12))
+        monkeypatch.setattr(store, "SPARE_BYTES", -(10**12))
         with small_disk(own.folder, 4000):  # the first region fits, the second large one does not
             self.expect_live(own, "the disk is full", folder=own.folder)
             assert not list(own.folder.glob("*/*.f16"))
@@ -305,11 +310,14 @@ class TestWithoutSpace:
 
     def test_little_memory_only_costs_time(self, own):
         box = Box(0, 0, 192, 192)
-        witness = asking.Witness(own.teacher().members[0], own.collection.reader)
-        small, large = (asking.LiveSource(witness, own.regions, bytes) for bytes in (1, 10**9))
+        witness = views.Member(own.teacher().members[0], own.collection.reader)
+        small, large = (soft_labels.Live(witness, own.regions, bytes) for bytes in (1, 10**9))
         for _ in range(2):
             np.testing.assert_array_equal(small.read(0, box, 3), large.read(0, box, 3))
-        assert len(small._kept) == 1
+        assert (small._kept.bytes, large._kept.bytes) == (
+            0,
+            192 * 192 * 4 * 2,
+        )  # three classes and their level, 16 bits
 
     def test_the_least_recently_used_that_nobody_holds_make_room(self, own):
         size = size_of(own.regions[1:2], 3)
@@ -318,7 +326,9 @@ class TestWithoutSpace:
         for row in range(3):  # three collections of regions cannot share a folder: three networks
             checkpoint = own.write(own.folder.parent / f"n{row}.safetensors", 10 + row)
             teacher = Teacher.load([checkpoint], NAMES, 3)
-            with open_answers(own.folder, own.collection, own.regions[1:2], teacher, [checkpoint], hardware) as served:
+            with open_soft_labels(
+                own.folder, own.collection, own.regions[1:2], teacher, [checkpoint], hardware
+            ) as served:
                 assert served.served == "cache"
                 folders.append(set(own.folder.glob("*/")) - set().union(*folders))
             time.sleep(0.02)
@@ -330,7 +340,7 @@ class TestWithoutSpace:
         other = own.write(own.folder.parent / "other.safetensors", 20)
         with own.open(regions=own.regions[1:2], hardware=hardware) as held:
             teacher = Teacher.load([other], NAMES, 3)
-            with open_answers(own.folder, own.collection, own.regions[1:2], teacher, [other], hardware) as served:
+            with open_soft_labels(own.folder, own.collection, own.regions[1:2], teacher, [other], hardware) as served:
                 assert served.served == "live"
                 assert "others that are used now" in served.reason
             assert held.served == "cache"
@@ -340,7 +350,7 @@ class TestMishaps:
     def built(self, own) -> dict:
         with own.open():
             pass
-        teacher_cache._checked.clear()
+        store.checksum.cache_clear()
         return {file: file.stat().st_mtime_ns for file in own.folder.glob("*/*.f16")}
 
     def open_again(self, own) -> list[str]:
@@ -348,7 +358,7 @@ class TestMishaps:
         region, box, view = own.regions[0], Box(20, 60, 64, 64), (2, True)
         with own.open(log=lines.append) as served:
             assert served.served == "cache"
-            answers = serve(served.answers, region, box, view)
+            answers = serve(served.soft_labels, region, box, view)
         assert_same(answers[0], own.live(own.teacher().members[0], region, box, *view))
         return lines
 
@@ -359,6 +369,21 @@ class TestMishaps:
             pass
         assert before == {file: file.stat().st_mtime_ns for file in own.folder.glob("*/*.f16")}
         assert all(done == total for _, done, total in stages)
+
+    def test_a_file_is_read_for_its_checksum_once_by_a_process(self, own):
+        self.built(own)
+        for _ in range(2):
+            self.open_again(own)
+        assert store.checksum.cache_info()[:2] == (4, 4)  # hits and misses: four regions, opened twice
+
+    def test_a_folder_of_an_older_version_is_named_once(self, own):
+        older = own.folder.with_name(".teacher-answers")
+        older.mkdir(parents=True)
+        lines: list[str] = []
+        for _ in range(2):
+            with own.open(log=lines.append):
+                pass
+        assert [str(older) in line for line in lines] == [True, False, False]  # computing, kept, kept
 
     def test_a_flipped_byte_is_found(self, own):
         before = self.built(own)
@@ -387,36 +412,14 @@ class TestMishaps:
         self.open_again(own)
         assert json.loads(sheet.read_text())["crc32"]
 
-    def test_answers_of_another_network_are_found_by_asking(self, own, monkeypatch):
-        """Files that are whole, but of other weights, as if code that computes them had changed."""
-        key = next(teacher_cache.keys(own.checkpoints[1:], own.collection, 8, "cpu"))
-        self.built(own)
-        (theirs,) = own.folder.glob("*/")
-        mine = own.folder / key
-        theirs.rename(mine)
-        lines: list[str] = []
-        with open_answers(
-            own.folder,
-            own.collection,
-            own.regions,
-            Teacher.load(own.checkpoints[1:], NAMES, 3),
-            own.checkpoints[1:],
-            CPU,
-            log=lines.append,
-        ) as served:
-            box = Box(20, 60, 64, 64)
-            answers = serve(served.answers, own.regions[0], box, (0, True))
-        assert any("something else now" in line for line in lines)
-        assert_same(answers[0], own.live(own.teacher(2).members[1], own.regions[0], box, 0, True))
-
     def test_a_changed_checkpoint_has_a_folder_of_its_own(self, own):
         self.built(own)
         changed = own.folder.parent / "changed.safetensors"
         own.write(changed, 5)
         teacher = Teacher.load([changed], NAMES, 3)
-        with open_answers(own.folder, own.collection, own.regions, teacher, [changed], CPU) as served:
+        with open_soft_labels(own.folder, own.collection, own.regions, teacher, [changed], CPU) as served:
             box = Box(20, 60, 64, 64)
-            answers = serve(served.answers, own.regions[0], box, (0, True))
+            answers = serve(served.soft_labels, own.regions[0], box, (0, True))
         assert len(list(own.folder.glob("*/"))) == 2
         assert_same(answers[0], own.live(teacher.members[0], own.regions[0], box, 0, True))
 
@@ -440,20 +443,20 @@ class TestMishaps:
 BUILDER = """
 import sys
 from pathlib import Path
-from kdcore.training import answers
-answers.WINDOW, answers.HALO = 128, 32
+from kdcore.teacher import views
+views.WINDOW, views.HALO = 128, 32
 from kdcore.data.collection import Collection, Region
 from kdcore.data.scene import Box
-from kdcore.models.teacher import Teacher
+from kdcore.teacher.teacher import Teacher
 from kdcore.settings import Hardware
-from kdcore.training.teacher_cache import open_answers
+from kdcore.teacher.soft_labels import open_soft_labels
 folder, path, checkpoint = map(Path, sys.argv[1:4])
 collection = Collection.open(path)
 regions = [Region(scene, scene.box) for scene in (*collection.scenes, *collection.unlabelled)]
 def report(stage, done, total):
     print(done, total, flush=True)
 teacher = Teacher.load([checkpoint], collection.settings.class_names, 3)
-with open_answers(folder, collection, regions, teacher, [checkpoint], Hardware(device="cpu"), report=report) as served:
+with open_soft_labels(folder, collection, regions, teacher, [checkpoint], Hardware(device="cpu"), report=report) as served:
     print(served.served, flush=True)
 """
 
@@ -476,7 +479,7 @@ class TestSeveralProcesses:
         regions = [Region(scene, scene.box) for scene in (*own.collection.scenes, *own.collection.unlabelled)]
         with own.open(regions=regions) as served:
             assert served.served == "cache"
-            answers = serve(served.answers, regions[1], Box(50, 60, 64, 64), (3, False))
+            answers = serve(served.soft_labels, regions[1], Box(50, 60, 64, 64), (3, False))
         assert not list(own.folder.glob("*/*.part"))
         live = own.live(own.teacher().members[0], regions[1], Box(50, 60, 64, 64), 3, False)
         assert_same(answers[0], live)

@@ -1,4 +1,4 @@
-"""A bounded memory of what was made before, shared by the threads that answer requests."""
+"""A bounded memory of what was made before, shared by threads."""
 
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -32,6 +32,11 @@ class BoundedCache(Generic[Item]):
         """Keep an item, unless it is larger than all that may be kept."""
         with self._lock, suppress(ValueError):
             self._kept[key] = item
+
+    @property
+    def bytes(self) -> int:
+        """Of all items that are kept."""
+        return int(self._kept.currsize)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -9,8 +9,8 @@ from torch import nn
 from kdcore.errors import CheckpointError
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network, probabilities
-from kdcore.models.teacher import Teacher
 from kdcore.settings import NetworkSettings
+from kdcore.teacher.teacher import Teacher
 from tests.conftest import TINY
 
 

@@ -1,26 +1,27 @@
-"""What keeping a teacher's answers takes, by hand."""
+"""What keeping soft labels takes, by hand."""
 
 import pytest
 
-from kdcore.data.kept_answers import Extent, KeptAnswers, kept_answers
+from kdcore.data.collection import Extent
 from kdcore.runs.forecast import Costs
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, StudySettings, TeacherSettings
+from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
 
 SMALL = Budget(steps=100, batch_size=2, crop=64)
 KEPT = Recipe()  # the teacher is asked about the scenes, once
 EXTENT = Extent(train=1000, unlabelled=500, logits=1)
 
 
-def test_what_keeping_a_teacher_s_answers_takes_is_told_before():
+def test_what_keeping_soft_labels_takes_is_told_before():
     """Two bytes for each of eight views of each pixel; windows overlap, and a look costs a third of a training step."""
     one_second_a_pixel = Costs(alone={("cpu", PRESETS["base"]): [3.0]})
     looked_at = (512 / 384) ** 2
-    kept = kept_answers(settings(recipe=KEPT), EXTENT, one_second_a_pixel)
-    assert kept == KeptAnswers(1000 * 8 * 2, 8, pytest.approx(1000 * 8 * looked_at))
-    one = Hardware(device="cpu", cache_views="one")  # compared with one other view
-    kept = kept_answers(settings(recipe=KEPT, hardware=one), EXTENT, one_second_a_pixel)
-    assert kept == KeptAnswers(1000 * 2, 1, pytest.approx(1000 * 2 * looked_at))
-    assert kept_answers(settings(recipe=KEPT), EXTENT, Costs()).seconds is None
+    kept = soft_label_cost(settings(recipe=KEPT), EXTENT, one_second_a_pixel)
+    assert kept == SoftLabelCost(1000 * 8 * 2, 8, pytest.approx(1000 * 8 * looked_at))
+    one = Hardware(device="cpu", cache_views="one")  # one window in eight is compared with another view
+    kept = soft_label_cost(settings(recipe=KEPT, hardware=one), EXTENT, one_second_a_pixel)
+    assert kept == SoftLabelCost(1000 * 2, 1, pytest.approx(1000 * (1 + 1 / 8) * looked_at))
+    assert soft_label_cost(settings(recipe=KEPT), EXTENT, Costs()).seconds is None
 
 
 @pytest.mark.parametrize(
@@ -41,15 +42,15 @@ def test_what_keeping_a_teacher_s_answers_takes_is_told_before():
         ),
     ],
 )
-def test_a_teacher_answers_for_what_students_see(values, pixels, each):
-    assert kept_answers(settings(**values), EXTENT, Costs()).bytes == pixels * each * 8 * 2
+def test_soft_labels_are_of_what_students_see(values, pixels, each):
+    assert soft_label_cost(settings(**values), EXTENT, Costs()).bytes == pixels * each * 8 * 2
     several = Extent(EXTENT.train, EXTENT.unlabelled, 5)  # five logits, kept as six numbers
-    assert kept_answers(settings(**values), several, Costs()).bytes == pixels * each * 8 * 2 * 6
+    assert soft_label_cost(settings(**values), several, Costs()).bytes == pixels * each * 8 * 2 * 6
 
 
 def test_nothing_is_kept_where_nobody_is_asked_or_at_each_step():
-    assert kept_answers(settings(recipe=Recipe(alpha=0)), EXTENT, Costs()) is None
-    assert kept_answers(settings(recipe=Recipe(teacher_sees="crop")), EXTENT, Costs()) is None
+    assert soft_label_cost(settings(recipe=Recipe(alpha=0)), EXTENT, Costs()) is None
+    assert soft_label_cost(settings(recipe=Recipe(teacher_sees="crop")), EXTENT, Costs()) is None
 
 
 def settings(**values) -> StudySettings:

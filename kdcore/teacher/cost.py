@@ -1,0 +1,90 @@
+"""What it takes to compute and keep soft labels of scenes, told before anything is computed. Never imports torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from kdcore.data.collection import Extent, Region
+from kdcore.runs.devices import kind_of
+from kdcore.runs.forecast import Costs
+from kdcore.runs.plan import asks_teacher
+from kdcore.runs.progress import FORWARD_SHARE
+from kdcore.settings import StudySettings
+
+FLOAT16_BYTES = 2
+WINDOW = 512  # pixels: what a teacher looks at at once
+HALO = 64  # pixels: imagery seen around those that a window answers for
+COMPARE_EVERY = 8  # windows: one in so many is also looked at in a second view where only one is kept
+
+
+def channels(logits: int) -> int:
+    """Numbers that are kept for a pixel: of several classes the logarithms of their probabilities and one for the logits' level."""
+    return 1 if logits == 1 else logits + 1
+
+
+def outermost(regions: Iterable[Region]) -> tuple[Region, ...]:
+    """The regions that lie in no other one: blocks of a larger region are served from there."""
+    kept: list[Region] = []
+    for region in sorted(regions, key=lambda region: -region.box.area):
+        if find(kept, region) is None:
+            kept.append(region)
+    return tuple(kept)
+
+
+def find(regions: Sequence[Region], wanted: Region) -> int | None:
+    """Index of the region that holds all of `wanted`."""
+    for index, region in enumerate(regions):
+        if region.scene.image == wanted.scene.image and region.box.intersection(wanted.box) == wanted.box:
+            return index
+    return None
+
+
+def bytes_of(pixels: int, logits: int, views: int = 8, members: int = 1) -> int:
+    """Bytes that the soft labels of so many pixels take.
+
+    Args:
+        pixels: of regions that lie in no other one, see `outermost`.
+        logits: maps of the teacher: one for two classes, else one a class.
+        views: 8, or 1.
+        members: networks of the teacher.
+    """
+    return pixels * channels(logits) * views * members * FLOAT16_BYTES
+
+
+@dataclass(frozen=True)
+class SoftLabelCost:
+    """What it takes to keep the soft labels of scenes, before anything is computed.
+
+    Attributes:
+        bytes: on the disk.
+        views: kept of each pixel, 8 or 1.
+        seconds: to compute them; None where the teacher's network was not measured on this device.
+    """
+
+    bytes: int
+    views: int
+    seconds: float | None
+
+
+def soft_label_cost(settings: StudySettings, extent: Extent, costs: Costs) -> SoftLabelCost | None:
+    """What keeping the soft labels takes; None where no teacher is asked, or at each step.
+
+    Args:
+        settings: of the study.
+        extent: of the data.
+        costs: see `kdcore.runs.forecast.measured_costs`.
+    """
+    if not asks_teacher(settings) or settings.recipe.teacher_sees == "crop":
+        return None
+    everything = extent.train + extent.unlabelled
+    pixels = everything if settings.recipe.unlabelled else round(settings.labels * extent.train)
+    teacher = settings.teacher
+    views = 8 if teacher.flips or settings.hardware.cache_views == "eight" else 1
+    networks = len(teacher.checkpoints or teacher.seeds)
+    step = costs.alone.get((kind_of(settings.hardware), teacher.network))
+    seconds = None
+    if step:
+        looked_at = views + (1 / COMPARE_EVERY if views == 1 else 0)
+        looked_at *= (WINDOW / (WINDOW - 2 * HALO)) ** 2
+        seconds = pixels * networks * looked_at * FORWARD_SHARE * mean(step)
+    return SoftLabelCost(bytes_of(pixels, extent.logits, views, networks), views, seconds)
