@@ -9,7 +9,7 @@ from kdcore.runs.sweep_trials import TrialRecord
 from kdcore.settings import ADDED, PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
 from kdcore.ui import words
 from kdcore.ui.choices import EarlierTeacher, network_name
-from kdcore.ui.sweep_tables import NAMES
+from kdcore.views.sweep_look import NAMES
 
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
