@@ -29,9 +29,9 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
 
-from kdcore.runs import launch
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs import launch
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS, Budget
 
 ROOT = Path(__file__).parents[1]
@@ -156,7 +156,7 @@ def watched(workspace: Path) -> tuple[list[float], list[float], list[int], float
     )
     settings = base.model_copy(update={"teacher": endless})
     study = launch.create(Workspace(workspace), "Watched", "demo", settings, "watched")
-    launch.start(study)
+    study.start()
     alone, together, looks, shares = [], [], [], []
     with serving(workspace) as (url, process, _):
         try:
@@ -173,7 +173,7 @@ def watched(workspace: Path) -> tuple[list[float], list[float], list[int], float
                         looks += [size for one in received for size in one[1:]]
                         shares.append((processor_seconds(process) - busy) / taken)
         finally:
-            launch.stop(study)
+            study.stop()
             while study.alive:
                 time.sleep(0.5)
     return alone, together, looks, median(shares)

@@ -43,6 +43,7 @@ from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.demo import write_demo
 from kdcore.data.survey import survey
+from kdcore.jobs.progress import Stage
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network, count_parameters
 from kdcore.settings import PRESETS
@@ -178,7 +179,7 @@ def measure(path: Path, teacher: str, student: str, chosen: Any, folder: Path) -
     ]
     cached = ratio(times["cached"].cpu, times["alone"].cpu)[0]
     online = min(ratio(times[name].cpu, times["cached"].cpu)[0] for name in ONLINE if name in names)
-    answers = sum(seconds for name, seconds in builder.first["stages"].items() if name.startswith("soft labels"))
+    answers = sum(seconds for name, seconds in builder.first["stages"].items() if name == Stage.SOFT_LABELS.value)
     saved = median(times["live"].wall) - median(times["cached"].wall)
     pays = "it does not pay"
     if saved > 0:

@@ -27,12 +27,13 @@ from torch.nn import functional
 from kdcore.data.batches import Batch, Batches, read_ahead
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
+from kdcore.jobs.progress import Progress
+from kdcore.jobs.store import RunDirectory
 from kdcore.losses import IGNORE
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
-from kdcore.training.run import Reporter, execute
+from kdcore.training.run import execute
 
 ALPHA, TEMPERATURE, CLIP = 0.5, 2.0, 1.0
 MOST_STEPS, READERS = 1000, 2
@@ -88,8 +89,9 @@ def ours(chosen: argparse.Namespace, recipe: Recipe, turns: Turns) -> None:
     turns.first_loss = lambda: float(json.loads(run.metrics.read_text().splitlines()[0])["loss"])
     last, since = "", time.perf_counter()
 
-    def report(stage: str, done: int, total: int) -> None:
+    def report(progress: Progress) -> None:
         nonlocal last, since
+        stage = progress.stage.value
         here = time.perf_counter()
         if (
             stage != "training" or last != "training"
@@ -101,7 +103,7 @@ def ours(chosen: argparse.Namespace, recipe: Recipe, turns: Turns) -> None:
             turns.step_done()
         since = time.perf_counter()
 
-    execute(run, Reporter(report), lambda: turns.over, test=False)
+    execute(run, report, lambda: turns.over, test=False)
 
 
 class TwoMaps(nn.Module):

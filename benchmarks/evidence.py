@@ -33,12 +33,13 @@ from kdcore.evaluation.gap import joined, teacher_extras
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.uncertainty import Difference, holm
 from kdcore.files import write_json
-from kdcore.runs.locks import TakenError
-from kdcore.runs.plan import with_steps
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.locks import TakenError
+from kdcore.jobs.plan import with_steps
+from kdcore.jobs.progress import Progress, Report
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import Arm, Budget, Frozen, Hardware, Network, Recipe, RunSettings, TeacherSettings, load
 from kdcore.teacher.soft_labels import FOLDER
-from kdcore.training.run import Reporter, evaluate_ensemble, execute
+from kdcore.training.run import evaluate_ensemble, execute
 from kdcore.views.curves import precision_recall_figure
 
 ALONE, ALL_LABELS, SAME_SECONDS = "alone", "all labels", "alone, same seconds"
@@ -112,7 +113,7 @@ class Experiment:
         """Whether the students have fewer labels than the teacher, so that there is a student with all of them."""
         return self.settings.labels < 1
 
-    def teacher(self, reporter: Reporter) -> tuple[list[Path], Path]:
+    def teacher(self, report: Report) -> tuple[list[Path], Path]:
         """Train the teacher's networks if they are not there, and score what teaches.
 
         Returns:
@@ -122,13 +123,13 @@ class Experiment:
         checkpoints = list(wanted.checkpoints)
         for seed in () if checkpoints else wanted.seeds:
             run = RunDirectory.create(self.out / f"teacher-s{seed}", self.run_settings("teacher", seed, wanted.budget))
-            execute(run, reporter)
+            execute(run, report)
             checkpoints.append(run.best)
         if len(checkpoints) == 1 and not wanted.flips and not wanted.checkpoints:
             return checkpoints, self.out / f"teacher-s{wanted.seeds[0]}"
         settings = self.run_settings("teacher", 0, Budget(steps=1), checkpoints)
         run = RunDirectory.create(self.out / "teacher", settings)
-        evaluate_ensemble(run, checkpoints, Collection.open(self.collection), reporter)
+        evaluate_ensemble(run, checkpoints, Collection.open(self.collection), report)
         return checkpoints, run.path
 
     def run_settings(
@@ -187,7 +188,7 @@ class Experiment:
 
     def work(self, only: tuple[str, ...]) -> None:
         """Train whatever is not finished and nobody else works on, seed by seed."""
-        checkpoints, _ = self.teacher(Reporter(report))
+        checkpoints, _ = self.teacher(report)
         waiting = [(arm, seed) for seed in self.settings.seeds for arm in self.arms if not only or arm in only]
         while waiting:
             later = []
@@ -197,7 +198,7 @@ class Experiment:
                     later.append((arm, seed))
                 elif not run.report.exists():
                     try:
-                        execute(run, Reporter(report), answers=self.out / FOLDER)
+                        execute(run, report, answers=self.out / FOLDER)
                     except TakenError:
                         later.append((arm, seed))
             if len(later) == len(waiting):
@@ -206,7 +207,7 @@ class Experiment:
 
     def page(self) -> str:
         """The results so far."""
-        _, teacher_folder = self.teacher(Reporter(report))
+        _, teacher_folder = self.teacher(report)
         teacher = Scores.load(RunDirectory(teacher_folder).scores)
         scores = {arm: self.finished(arm) for arm in (*self.arms, self.rival) if arm is not None}
         scores = {arm: found for arm, found in scores.items() if found}
@@ -272,7 +273,7 @@ class Experiment:
 
     def draw(self, arm: str, file: Path) -> None:
         """Write a page with the curves of the teacher, the students without one and an arm, over the seeds that both have finished."""
-        _, teacher = self.teacher(Reporter(report))
+        _, teacher = self.teacher(report)
         seeds = sorted(self.finished(ALONE).keys() & self.finished(arm).keys())
         upper = self.finished(ALL_LABELS) if self.few else {}
         runs = {
@@ -364,10 +365,11 @@ def in_words(recipe: Recipe) -> str:
     )
 
 
-def report(stage: str, done: int, total: int) -> None:
+def report(progress: Progress) -> None:
     """Say now and then how far it is."""
+    done, total = progress.done, progress.total
     if done in (0, total) or done % 100 == 0:
-        print(f"{time.strftime('%H:%M:%S')} {stage} {done}/{total}", file=sys.stderr, flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {progress} {done}/{total}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

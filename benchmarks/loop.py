@@ -33,10 +33,10 @@ from kdcore.data.batches import Batch, Batches
 from kdcore.data.collection import Collection
 from kdcore.data.demo import write_demo
 from kdcore.data.survey import survey
+from kdcore.jobs.store import RunDirectory
 from kdcore.losses import IGNORE
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
 from kdcore.training.loop import make_fabric, train
 from kdcore.training.memory import keep_freed_memory

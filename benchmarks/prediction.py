@@ -48,9 +48,9 @@ from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
 from kdcore.files import write_json, write_text
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
 from kdcore.training.loop import make_fabric, train
 

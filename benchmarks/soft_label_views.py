@@ -15,7 +15,7 @@ import torch
 from measuring import parser, publish, table
 
 from kdcore.data.demo import write_demo
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import STUDY_PRESETS, Hardware, Recipe, RunSettings
 from kdcore.training.run import execute
 

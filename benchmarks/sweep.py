@@ -20,10 +20,11 @@ from statistics import median
 from measuring import parser, publish, table
 
 from kdcore.data.demo import write_demo
-from kdcore.runs import sweep_launch
-from kdcore.runs.study_folder import About
-from kdcore.runs.sweep_claims import Claims
-from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.jobs import sweep_library
+from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs.study_folder import About
+from kdcore.jobs.sweep_claims import Claims
+from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.settings import PRESETS, Budget, Hardware, SearchSpace, SweepSettings, TeacherSettings
 from kdcore.training.sweep import work_on_sweep
 
@@ -54,9 +55,9 @@ def until_first_step(sweep: SweepFolder) -> list[float]:
         asked.append(time.perf_counter())
         return real(claims)
 
-    def tell(trial: int | None, stage: str, done: int, total: int) -> None:
-        if trial is not None and stage.endswith("training") and done == 1:
-            begun.setdefault(trial, time.perf_counter())
+    def tell(progress: Progress) -> None:
+        if progress.trial is not None and progress.stage is Stage.TRAINING and progress.done == 1:
+            begun.setdefault(progress.trial, time.perf_counter())
 
     Claims.next = ask
     try:
@@ -68,7 +69,7 @@ def until_first_step(sweep: SweepFolder) -> list[float]:
 
 def trials_a_minute(sweep: SweepFolder, workers: int) -> float:
     """Rate of a sweep that is done by processes of its own."""
-    sweep_launch.start(sweep, workers)
+    sweep_library.start(sweep, workers)
     while (progress := sweep.progress()).state == "running":
         time.sleep(0.5)
     assert progress.state == "finished", (progress, sweep.log_tail())

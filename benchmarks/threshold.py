@@ -38,7 +38,7 @@ from streamlit.testing.v1 import AppTest
 
 from kdcore.evaluation.bands import StudyCurves
 from kdcore.evaluation.operating import MEAN
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.curves import SIDE_BY_SIDE, load_curves, stamp, views_of
 from kdcore.views.moving import moving_curves, put_points
 
@@ -48,7 +48,7 @@ LEVELS = cycle(range(30, 220, 7))
 PERCENTS = cycle(range(12, 90, 5))
 SCRIPT = """
 from pathlib import Path
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.curves import show_curves, stamp
 show_curves({study!r}, {files!r}, {view}, 2.0)
 """
@@ -57,7 +57,7 @@ show_curves({study!r}, {files!r}, {view}, 2.0)
 PLOTLY = """
 import streamlit as st
 from pathlib import Path
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.curves import choose_threshold, load_curves, show_curves, stamp, views_of
 from kdcore.views.curves import precision_recall_figure, precision_recall_grid
 study, view, kind = {study!r}, int(st.query_params["view"]), st.query_params["kind"]

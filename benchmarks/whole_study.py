@@ -24,10 +24,9 @@ import torch
 from measuring import parser, publish, table, verdict
 
 from kdcore.data.demo import SIZE, write_demo
-from kdcore.runs.plan import with_steps
-from kdcore.runs.store import RunDirectory, list_runs
+from kdcore.jobs.plan import with_steps
+from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.settings import RECIPES, STUDY_PRESETS, Budget, Hardware, StudySettings
-from kdcore.training.run import Reporter
 from kdcore.training.study import run_study
 
 LIMIT = 1.3
@@ -104,7 +103,7 @@ def main() -> None:
         area = write_demo(Path(name) / "area", size=chosen.size)
         started = time.perf_counter()
         out = Path(name) / "studies" / "study"
-        run_study(area, settings, out, Reporter())
+        run_study(area, settings, out)
         everything = time.perf_counter() - started
         directories = {run.path.name: run for run in list_runs(out / "runs")}
         runs = {name: spent(run) for name, run in directories.items()}

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import curves
 from kdcore.ui.study_picker import choose_study
 from kdcore.ui.verdict import show_gap, show_verdict

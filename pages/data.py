@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 
 from kdcore.errors import DataError, KdcoreError
-from kdcore.runs.library import Library
+from kdcore.jobs.library import Library
+from kdcore.jobs.progress import Progress, Report
 from kdcore.ui import data_edit, data_view
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import DEMO, known_data
@@ -15,6 +16,7 @@ from kdcore.ui.data_source import edited_overview, overview
 from kdcore.ui.folder_browser import choose_folder
 from kdcore.ui.folders import first_place
 from kdcore.ui.formatting import plain
+from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import workspace
 
 OTHER = "other"
@@ -58,7 +60,7 @@ def offer_demo() -> None:
         st.rerun()
 
 
-def look(path: Path, ask: Callable[[Callable[[str], None]], dict[str, Any]] | None = None) -> dict[str, Any]:
+def look(path: Path, ask: Callable[[Report], dict[str, Any]] | None = None) -> dict[str, Any]:
     """Look at the data and show what is being done meanwhile.
 
     Args:
@@ -69,8 +71,8 @@ def look(path: Path, ask: Callable[[Callable[[str], None]], dict[str, Any]] | No
     try:
         with place.status("Looking at the data …") as status:
 
-            def tell(text: str) -> None:
-                status.update(label=f"{plain(text[:120])} …")
+            def tell(progress: Progress) -> None:
+                status.update(label=f"{plain(doing(progress, 'Looking at the data')[:120])} …")
 
             return ask(tell) if ask else overview(path, tell, DEMO_SEED if path == DEMO_AREA else None)
     finally:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from kdcore.deploy.folder import deployment_folder
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import deploy_job
 from kdcore.ui.deploy_costs import show_costs
 from kdcore.ui.deploy_files import show_exports

@@ -5,8 +5,8 @@ import streamlit as st
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload, uploads_of
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, own_file, words, worst_tiles
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study, workspace

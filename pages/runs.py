@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.formatting import plain, sentence
 from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
 from kdcore.ui.runs_table import comparison, overview
+from kdcore.ui.stages import message_of
 from kdcore.ui.study_picker import show_empty, workspace
 
 CHOSEN = "studies"  # in the address
@@ -90,8 +91,8 @@ def show(everything: list[StudyFolder]) -> None:
     if len(chosen) == 1:
         study = chosen[0]
         st.subheader(plain(study.title))
-        if study.job.message:
-            st.caption(plain(sentence(study.job.message)))
+        if message := message_of(study.job):
+            st.caption(plain(sentence(message)))
         show_links(study)
         offer_downloads(study)
     if chosen:

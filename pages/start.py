@@ -3,7 +3,7 @@
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import DEMO

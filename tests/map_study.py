@@ -15,7 +15,7 @@ from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
 from kdcore.inference.layers import add_overviews, write_layers
-from kdcore.runs.plan import arm_of
+from kdcore.jobs.plan import parse_run
 from kdcore.settings import (
     Budget,
     ClassSettings,
@@ -95,7 +95,7 @@ def make_map_study(
     for run, skill in zip(runs, (3.0, 1.6, 2.2, 2.6), strict=False):
         levels = predict(rng, truth, len(classes), skill)
         scores = score(classes, levels, truth)
-        write_run(study, arm_of(run), 0, settings, {"test": scores, "validation": scores})
+        write_run(study, parse_run(run)[0], 0, settings, {"test": scores, "validation": scores})
         write(study / f"runs/{run}/maps/test_area.tif", levels, crs, scene.transform.c, nodata=255)
         add_overviews(study / f"runs/{run}/maps/test_area.tif")
     write_layers(study, collection)

@@ -13,8 +13,8 @@ from kdcore.evaluation.levels import odds_of
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
-from kdcore.runs.plan import run_name
-from kdcore.runs.store import RunDirectory, RunStatus
+from kdcore.jobs.plan import run_name
+from kdcore.jobs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget, Recipe, RunSettings, StudySettings, TeacherSettings, save
 
 CLASSES = ("land", "water", "building", "vegetation", "road")

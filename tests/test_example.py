@@ -6,8 +6,8 @@ from kdcore.data.demo import write_demo
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.layer_index import StudyLayers
-from kdcore.runs.record import LARGEST
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.record import LARGEST
+from kdcore.jobs.workspace import Workspace
 
 EXAMPLE = Workspace().example()
 

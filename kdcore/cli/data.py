@@ -46,7 +46,7 @@ def data_inspect(
     A proposal that nobody edited is replaced. An edited one is not: a terminal is asked first, a script needs --overwrite.
     """
     from kdcore.data.inspect import inspect as inspect_data
-    from kdcore.runs.quota import available_cores
+    from kdcore.jobs.quota import available_cores
 
     with errors.status("Reading ...") as status:
         found = inspect_data(

@@ -7,6 +7,7 @@ import typer
 
 from kdcore.cli.output import Bars, JsonOption, errors, explained, print_json, say
 from kdcore.errors import SettingsError
+from kdcore.jobs.progress import Progress, Stage
 from kdcore.ownership import check_replaceable, is_ours, replacing_own
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def export(
         collection = Collection.open(data)
         check_fits(about, collection.settings.class_names, collection.bands, checkpoint)
     with Bars() as bars:
-        bars("exporting", 0, 1)
+        bars(Progress("", Stage.EXPORTING, 0, 1))
         info = export_onnx(checkpoint, out, tile=tile, extra=deepness_keys(about, tile=tile), overwrite=overwrite)
-        bars("exporting", 1, 1)
+        bars(Progress("", Stage.EXPORTING, 1, 1))
         found: dict[str, Any] = {
             "file": str(out),
             "bytes": out.stat().st_size,
@@ -88,11 +89,11 @@ def compare_answers(
     tiles = list(sample_tiles(collection, "validation", info.tile, PARITY_TILES, fill))
     reference, found = open_engine(checkpoint, "torch", device="cpu"), {}
     for index, name in enumerate(("onnxruntime", "openvino")):
-        bars("comparing answers", index, 2)
+        bars(Progress("", Stage.COMPARING, index, 2))
         candidate = open_engine(out, "onnxruntime" if name == "onnxruntime" else "openvino", device="cpu")
         same = parity(reference, candidate, [image for image, _ in tiles], [valid for _, valid in tiles])
         found[name] = {"flips": same.flips, "largest_difference": same.largest_difference, "pixels": same.pixels}
-    bars("comparing answers", 2, 2)
+    bars(Progress("", Stage.COMPARING, 2, 2))
     return found
 
 
@@ -116,9 +117,9 @@ def write_eight_bits(
     assert info.tile is not None
     target = eight_bits(out)
     fill = np.array(info.fill, dtype=np.float32)
-    bars("measuring ranges for 8 bits", 0, 1)
+    bars(Progress("", Stage.CALIBRATING, 0, 1))
     tiles = [image for image, _ in sample_tiles(collection, "train", info.tile, CALIBRATION_TILES, fill)]
-    bars("measuring ranges for 8 bits", 1, 1)
+    bars(Progress("", Stage.CALIBRATING, 1, 1))
     try:
         with replacing_own(target, overwrite) as candidate:
             quantise_onnx(out, candidate, tiles)

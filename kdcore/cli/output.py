@@ -3,14 +3,18 @@
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, ParamSpec, TypeVar
 
+import rich.progress
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kdcore.errors import KdcoreError, Stopped
+from kdcore.jobs.progress import SCORING, Progress
+from kdcore.ui.stages import stage_in_words
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,7 +46,7 @@ class Bars:
     """Progress bars on a terminal, one line a stage elsewhere; on standard error, so that --json stays clean."""
 
     def __init__(self) -> None:
-        self.progress = Progress(
+        self.bars = rich.progress.Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -50,28 +54,29 @@ class Bars:
             TimeRemainingColumn(),
             console=errors,
         )
-        self.stage = ""
+        self.last: Progress | None = None
         self.task: Any = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show how far a stage is."""
-        if stage != self.stage:
-            if self.task is not None:
-                self.progress.update(self.task, visible="scoring" not in self.stage)
-            self.stage = stage
-            self.task = self.progress.add_task(stage, total=total)
+    def __call__(self, progress: Progress) -> None:
+        """Show how far a stage is; the bar of a scoring goes away with its end."""
+        if self.last is None or replace(progress, done=self.last.done) != self.last:
+            if self.last is not None:
+                self.bars.update(self.task, visible=self.last.stage not in SCORING.values())
+            words = escape(stage_in_words(progress))
+            self.task = self.bars.add_task(words, total=progress.total)
             if not errors.is_terminal:
-                errors.print(stage, highlight=False)
-        self.progress.update(self.task, completed=done, total=total)
+                errors.print(words, highlight=False)
+        self.last = progress
+        self.bars.update(self.task, completed=progress.done, total=progress.total)
 
     def __enter__(self) -> "Bars":
         if errors.is_terminal:
-            self.progress.start()
+            self.bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         if errors.is_terminal:
-            self.progress.stop()
+            self.bars.stop()
 
 
 def say(text: str) -> None:

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import rich.progress
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from kdcore.cli.output import JsonOption, errors, explained, print_json, say
 from kdcore.errors import KdcoreError, SettingsError, Stopped
+from kdcore.jobs.progress import Progress, Report
 from kdcore.reading import read_json
+from kdcore.ui.stages import stage_in_words
 
 if TYPE_CHECKING:
     from kdcore.inference.engines import Engine
@@ -108,7 +111,7 @@ def predict(
                 make_parts(prediction, plan, source, runner, part, speed)
             del source  # with its cache
             if part == (1, 1):
-                values = put_together(prediction, stage=Stages(raster.name), overwrite=overwrite)
+                values = put_together(prediction, report=tell_stages(raster.name), overwrite=overwrite)
                 made.append(values | speed.facts)
             else:
                 errors.print(
@@ -149,7 +152,10 @@ def merge(
         )
     made = [
         put_together(
-            Prediction(folder.parent, folder.name.removesuffix(".parts")), incomplete, Stages(folder.stem), overwrite
+            Prediction(folder.parent, folder.name.removesuffix(".parts")),
+            incomplete,
+            tell_stages(folder.stem),
+            overwrite,
         )
         for folder in folders
     ]
@@ -195,7 +201,7 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 def threshold_of(model: Path, classes: Sequence[str]) -> float:
     """The threshold of the run that a checkpoint belongs to, or 0.5."""
     from kdcore.inference.prediction import own_threshold
-    from kdcore.runs.store import RunDirectory
+    from kdcore.jobs.store import RunDirectory
 
     of_run = model.parent.name == "checkpoints"
     return own_threshold(RunDirectory(model.absolute().parents[1]), classes) if of_run else 0.5
@@ -229,7 +235,7 @@ class Speed:
 
     def __init__(self, name: str, engine: "Engine") -> None:
         self.name, self.engine = name, engine
-        self.progress = Progress(
+        self.progress = rich.progress.Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:.0f} %  {task.fields[speed]:.2f} MPx/s"),
@@ -272,13 +278,14 @@ class Speed:
         }
 
 
-class Stages:
-    """Names what is done after the network is."""
+def tell_stages(name: str) -> Report:
+    """Names each stage that begins after the network has ended, once."""
+    told: list[str] = []
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def tell(progress: Progress) -> None:
+        words = stage_in_words(progress)
+        if told[-1:] != [words]:
+            told.append(words)
+            errors.print(f"{escape(name)}: {escape(words)}", highlight=False)
 
-    def __call__(self, stage: str) -> Any:
-        """Tell once that a stage begins."""
-        errors.print(f"{escape(self.name)}: {stage}", highlight=False)
-        return lambda done, total: None
+    return tell

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from kdcore.cli.output import Bars, JsonOption, console, explained, print_json, say
 from kdcore.errors import CheckpointError, RunError, SettingsError
+from kdcore.jobs.progress import Stage, counting
 
 
 @explained
@@ -38,9 +39,7 @@ def profile(
     sizes = {file: network_size(file) for file in files}
     jobs = [job for file in files for job in jobs_for(file, chosen)]
     with Bars() as bars:
-        measured = measure(
-            jobs, tile=tile, threads=threads, progress=lambda done, total: bars("measuring", done, total)
-        )
+        measured = measure(jobs, tile=tile, threads=threads, progress=counting(bars, Stage.MEASURING_SPEED))
     rows = [
         describe(job.path, sizes[job.path]._asdict(), measured.speeds[job]) for job in jobs if job in measured.speeds
     ]

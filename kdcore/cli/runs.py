@@ -30,9 +30,11 @@ from kdcore.cli.choices import (
 )
 from kdcore.cli.output import JsonOption, console, duration, explained, print_json, say
 from kdcore.errors import KdcoreError
-from kdcore.runs import launch
-from kdcore.runs.study_folder import JobStatus, StudyFolder
-from kdcore.runs.workspace import VARIABLE, Workspace
+from kdcore.jobs import launch
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import VARIABLE, Workspace
+from kdcore.ui.stages import doing, message_of
 
 app = typer.Typer(
     help="Studies of the workspace: start, watch, stop, resume, delete. They run on when the terminal is closed.",
@@ -95,7 +97,7 @@ def show(id: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption 
     if facts["message"]:
         say(facts["message"])
     if facts["state"] == "running":
-        say(f"{facts['stage']}, {facts['done']} of {facts['total']}; left: {duration(facts['seconds_left'])}")
+        say(f"{doing(study.job.progress, 'starting')}; left: {duration(facts['seconds_left'])}")
     if runs:
         table = Table()
         for name in ("Run", "State", "Steps", "Training", "In all"):
@@ -152,7 +154,7 @@ def start(
         chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
         check_teacher(chosen, collection)
         study = launch.create(place, title or collection.settings.name, collection.path, chosen, token)
-    launch.start(study)
+    study.start()
     tell_recipe(chosen.recipe)
     if as_json:
         print_json(describe(study))
@@ -165,7 +167,7 @@ def start(
 def stop(id: IdArgument, workspace: WorkspaceOption = None) -> None:
     """Ask a study to save its state and stop; `resume` goes on exactly there."""
     study = Workspace(workspace).study(id)
-    launch.stop(study)
+    study.stop()
     say(f"{study.id} was asked to stop; it saves its state first.")
 
 
@@ -177,7 +179,7 @@ def resume(id: IdArgument, workspace: WorkspaceOption = None) -> None:
     if study.finished:
         say(f"{study.id} is finished; there is nothing to resume.")
         return
-    launch.resume(study)
+    study.resume()
     say(f"{study.id} goes on. Watch it: kdcore runs show {study.id}")
 
 
@@ -190,10 +192,10 @@ def delete(
 ) -> None:
     """Remove a study with its weights, maps and scores. One that runs or waits is refused."""
     study = Workspace(workspace).study(id)
-    launch.check_deletable(study)
+    study.check_deletable()
     if not yes:
         typer.confirm(f"Delete {study.id} ({study.title}) with everything in it?", abort=True)
-    launch.delete(study)
+    study.delete()
     say(f"{study.id} was deleted.")
 
 
@@ -208,7 +210,8 @@ def describe(study: StudyFolder) -> dict[str, Any]:
         "archived": study.archived,
         "state": job.state,
         "queue_position": position(study, job),
-        **job.model_dump(include={"stage", "done", "total", "message", "device", "seconds"}),
+        "message": message_of(job),
+        **job.model_dump(mode="json", include={"run", "stage", "done", "total", "device", "seconds"}),
         "step": 0,
         "steps": 0,
         "seconds_left": None,
@@ -218,7 +221,7 @@ def describe(study: StudyFolder) -> dict[str, Any]:
     return facts
 
 
-def position(study: StudyFolder, job: JobStatus) -> int | None:
+def position(study: StudyFolder, job: Status) -> int | None:
     """The place in the queue, 0 = next; None if it does not wait."""
     try:
         return launch.queue_position(study) if job.state == "queued" else None

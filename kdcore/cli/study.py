@@ -30,10 +30,10 @@ from kdcore.cli.choices import (
 )
 from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json
 from kdcore.evaluation.gap import gap_sentence
+from kdcore.jobs.record import record
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, staging, write_own_json
-from kdcore.runs.record import record
-from kdcore.runs.study_folder import About, StudyFolder
-from kdcore.runs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]

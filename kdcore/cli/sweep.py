@@ -12,10 +12,11 @@ from rich.table import Table
 from kdcore.cli.choices import DeviceOption, TeacherStepsOption, put_flags, replace
 from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json, say
 from kdcore.errors import KdcoreError, RunError, SettingsError, Stopped
-from kdcore.runs import sweep_launch
-from kdcore.runs.study_folder import About
-from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs import sweep_library
+from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs.study_folder import About
+from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import SweepSettings, read_yaml, sentence, validate
 
 LOOK_EVERY = 0.5  # seconds
@@ -67,7 +68,7 @@ def sweep(
     )
     about = about_data(folder, out, demo_seed)
     if chosen.storage is not None:
-        from kdcore.runs.sweep_storage import open_database
+        from kdcore.jobs.sweep_storage import open_database
 
         open_database(chosen.storage)  # a mistyped URL is told before anything is written
     place = SweepFolder.begin(out.absolute(), chosen, about)
@@ -123,7 +124,7 @@ def watch(place: SweepFolder, workers: int) -> None:
         RunError: a worker failed, or all were killed.
     """
     try:
-        sweep_launch.start(place, workers)
+        sweep_library.start(place, workers)
         with Bars() as bars:
             progress = follow(place, bars)
     except KeyboardInterrupt as error:
@@ -147,11 +148,12 @@ def follow(place: SweepFolder, bars: Bars) -> SweepProgress:
             if trial.over and trial.number not in told:
                 told.add(trial.number)
                 errors.print(escape(in_one_line(trial)), highlight=False, soft_wrap=True)
-        stages = [status for status in place.workers().values() if status.trial is None and status.stage]
+        told_now = [status.progress for status in place.workers().values()]
+        shared = [progress for progress in told_now if progress is not None and progress.trial is None]
         if progress.over or any(trial.state == "running" for trial in trials):
-            bars("trials", progress.over, progress.trials)
-        elif stages:
-            bars(stages[0].stage, stages[0].done, stages[0].total)
+            bars(Progress("", Stage.TRIALS, progress.over, progress.trials))
+        elif shared:
+            bars(shared[0])
         if progress.state != "running":
             return progress
         time.sleep(LOOK_EVERY)
@@ -161,7 +163,7 @@ def stop_and_wait(place: SweepFolder) -> None:
     """Ask the workers to stop and wait until they have saved their state."""
     errors.print("Stopping: the workers save their state.")
     try:
-        sweep_launch.stop(place)
+        sweep_library.stop(place)
     except KdcoreError:
         return  # they have just ended
     deadline = time.monotonic() + PATIENCE

@@ -4,7 +4,6 @@ Nothing is downloaded, every pixel follows from the seed, and the truth is known
 what makes it hard.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS, Difficulty, Dis
 from kdcore.data.procedural.surfaces import paint_blocks, paint_slabs, paint_streets, paint_water
 from kdcore.errors import DataError
 from kdcore.files import explain_write_error, replacing, write_json
+from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.reading import read_json
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, fingerprint, save
 
@@ -47,13 +47,11 @@ CLASSES = (
 )
 MARKER = "area.json"
 
-Progress = Callable[[str, int, int], None]
-
 
 def write_demo(
     folder: Path,
     seed: int = 0,
-    progress: Progress | None = None,
+    report: Report = ignore,
     size: int = SIZE,
     difficulty: Difficulty = DIFFICULTY,
 ) -> Path:
@@ -62,7 +60,7 @@ def write_demo(
     Args:
         folder: where; made if missing. A half-written or other demo area in it is replaced, anything else is refused.
         seed: what differs between two areas of the same kind.
-        progress: is told the stage, districts done and districts in all.
+        report: is told districts done and districts in all.
         size: width and height of a district in pixels of 0.5 m.
         difficulty: see `Difficulty`.
 
@@ -87,7 +85,7 @@ def write_demo(
         raise explain_write_error(folder, error) from error
     with lock:
         if read_marker(folder) != made_from | {"complete": True}:
-            write_area(folder, made_from, seed, size, difficulty, progress)
+            write_area(folder, made_from, seed, size, difficulty, report)
     return folder / "collection.yaml"
 
 
@@ -97,7 +95,7 @@ def write_area(
     seed: int,
     size: int,
     difficulty: Difficulty,
-    progress: Progress | None,
+    report: Report,
 ) -> None:
     """Write every district, then the settings, then the marker that says that all is there."""
     strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in (MARKER, ".lock"))
@@ -107,14 +105,12 @@ def write_area(
         )
     write_json(folder / MARKER, made_from | {"complete": False})
     for index, district in enumerate(DISTRICTS):
-        if progress:
-            progress("demo area", index, len(DISTRICTS))
+        report(Progress("", Stage.DEMO_AREA, index, len(DISTRICTS)))
         image, labels, polygons = make_district(index, seed, size, difficulty)
         write_district(folder, district, image, labels, polygons, place(index, size))
     save(area_settings(seed), folder / "collection.yaml")
     write_json(folder / MARKER, made_from | {"complete": True})
-    if progress:
-        progress("demo area", len(DISTRICTS), len(DISTRICTS))
+    report(Progress("", Stage.DEMO_AREA, len(DISTRICTS), len(DISTRICTS)))
 
 
 def read_marker(folder: Path) -> dict[str, Any]:

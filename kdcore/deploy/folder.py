@@ -1,29 +1,34 @@
 """Where a study's deployment lies, how far it is, how it is started and stopped. No torch here: pages ask."""
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from kdcore.errors import RunError
-from kdcore.files import explain_write_error
-from kdcore.runs.locks import TakenError, holding
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.task import Task, TaskStatus
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.job import Job
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 
 FOLDER = "deploy"
 READ_ONLY = ".deploy"  # in the workspace: deployments of studies that cannot be written to
 
 
 @dataclass(frozen=True)
-class DeploymentFolder(Task):
+class DeploymentFolder(Job):
     """Reads and writes one deployment's folder. Beside the job's files: the exported networks and `deploy.json`."""
 
-    WORKER: ClassVar[str] = "kdcore.deploy.worker"
-    GONE: ClassVar[str] = "The state of this deployment cannot be read. Start it again."
-    ENDED: ClassVar[str] = "its process ended without a word. Start it again; finished files are kept."
-    WORK: ClassVar[str] = "The process that exports and measures the networks"
+    KIND: ClassVar[str] = "kdcore.deploy.folder:DeploymentFolder"
+    WORK: ClassVar[str] = "kdcore.deploy.make:make"
+    GOES_LAST: ClassVar[bool] = True
+    RUNNING: ClassVar[str] = "{id}: its networks are being exported and measured already."
+    BROKEN: ClassVar[str] = "The state of this deployment cannot be read. Start it again."
+
+    @property
+    def id(self) -> str:
+        """The study's."""
+        return self.path.name if self.path.parent.name == READ_ONLY else self.path.parent.name
 
     @property
     def workspace(self) -> Workspace:
@@ -37,7 +42,7 @@ class DeploymentFolder(Task):
         Raises:
             RunError: it is gone.
         """
-        return self.workspace.study(self.path.name if self.path.parent.name == READ_ONLY else self.path.parent.name)
+        return self.workspace.study(self.id)
 
 
 def deployment_folder(workspace: Workspace, study: StudyFolder) -> Path:
@@ -45,18 +50,18 @@ def deployment_folder(workspace: Workspace, study: StudyFolder) -> Path:
     return workspace.path / READ_ONLY / study.id if study.read_only else study.path / FOLDER
 
 
-def status(folder: Path) -> TaskStatus | None:
+def status(folder: Path) -> Status | None:
     """How far a deployment is; None where it was never started.
 
     A status that cannot be read is told as a failure, so that a page need not care.
     """
     deployment = DeploymentFolder(folder)
-    if not (folder / deployment.FILE).exists():
+    if not deployment.status_file.exists():
         return None
     try:
         return deployment.status
     except RunError as error:
-        return TaskStatus(state="failed", message=str(error))
+        return Status(state="failed", message=str(error))
 
 
 def start(workspace: Workspace, study: StudyFolder) -> DeploymentFolder:
@@ -69,23 +74,12 @@ def start(workspace: Workspace, study: StudyFolder) -> DeploymentFolder:
     if not (study.path / "report.json").is_file():
         raise RunError(f"{study.id}: is not finished, so there is nothing to deploy yet. Its state is {study.state!r}.")
     deployment = DeploymentFolder(deployment_folder(workspace, study))
-    running = f"{study.id}: its networks are being exported and measured already."
-    before = status(deployment.path)
-    if before is not None and before.state == "waiting":
-        raise RunError(running)
-    try:
-        with holding(deployment.lock, running):  # so that a second click is told, and no worker reads half a start
-            deployment.cancel.unlink(missing_ok=True)
-            deployment.write_status(TaskStatus(created=time.time()))
-    except TakenError as error:
-        raise RunError(running) from error
-    except OSError as error:
-        raise explain_write_error(deployment.path, error) from error
-    deployment.start()
+    if not deployment.start():
+        raise deployment.still_running()
     return deployment
 
 
 def stop(folder: Path) -> None:
     """Ask the process to end; what it finished is kept for the next time."""
-    if folder.is_dir():
+    with suppress(RunError):  # it has just ended
         DeploymentFolder(folder).stop()

@@ -6,9 +6,8 @@ not do it again.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -28,12 +27,12 @@ from kdcore.evaluation.scores import Scores
 from kdcore.files import remove_half_written, write_text
 from kdcore.inference.engines import open_engine
 from kdcore.inference.quiet_openvino import import_openvino
+from kdcore.jobs.progress import Count, Report, Stage, counting
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.ownership import note as note_own
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.task import Stage
 from kdcore.settings import Arm, Frozen, SplitName, fingerprint
 
 PARITY_TILES = 16
@@ -55,6 +54,13 @@ class Found(Frozen):
     files: dict[str, str]
 
 
+class Step(Protocol):
+    """Gives what to tell of one stage of a network."""
+
+    def __call__(self, stage: Stage, subject: str = "") -> Count:
+        """What to tell; `subject` is the file that is looked at."""
+
+
 @dataclass(frozen=True)
 class Network:
     """A run's network: one checkpoint, several that are averaged, or a teacher that only exists as ONNX."""
@@ -74,7 +80,7 @@ class Network:
         return len(self.files) == 1 and self.files[0].suffix.lower() != ".onnx"
 
 
-def forms_of(network: Network, collection: Collection, folder: Path, stage: Stage, tile: int = TILE) -> list[Form]:
+def forms_of(network: Network, collection: Collection, folder: Path, report: Report, tile: int = TILE) -> list[Form]:
     """Every form of a network, without speeds; files are written into the deployment's folder.
 
     Raises:
@@ -96,7 +102,7 @@ def forms_of(network: Network, collection: Collection, folder: Path, stage: Stag
     remove_half_written(folder)
     forms = [original(network)]
     if network.exportable:
-        forms += exported(network, forms[0], collection, folder, stage, tile)
+        forms += exported(network, forms[0], collection, folder, report, tile)
     files = {form.file: sha256(folder / form.file) for form in forms if form.file}
     write_text(note, Found(inputs=inputs, forms=tuple(forms), files=files).model_dump_json(indent=1))
     return forms
@@ -120,18 +126,21 @@ def original(network: Network) -> Form:
 
 
 def exported(
-    network: Network, torch_form: Form, collection: Collection, folder: Path, stage: Stage, tile: int
+    network: Network, torch_form: Form, collection: Collection, folder: Path, report: Report, tile: int
 ) -> list[Form]:
     """The ONNX form and the 8-bit one."""
     (checkpoint,) = network.files
-    step = partial(named_stage, stage, network.name)
+
+    def step(stage: Stage, subject: str = "") -> Count:
+        return counting(report, stage, network.name, subject)
+
     reference, info = load_network(checkpoint)
     fill = reference.fill
     plain, small = folder / f"{network.name}.onnx", folder / f"{network.name}-int8.onnx"
-    step("exporting")(0, 1)
+    step(Stage.EXPORTING)(0, 1)
     export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile), overwrite=True)
-    step("exporting")(1, 1)
-    in_float = scores_of(network, reference, collection, "validation", step("scoring the original on validation"))
+    step(Stage.EXPORTING)(1, 1)
+    in_float = scores_of(network, reference, collection, "validation", step(Stage.SCORING_VALIDATION))
     forms = [
         compared(
             network,
@@ -145,14 +154,14 @@ def exported(
         )
     ]
 
-    report = step("looking at train tiles for 8 bits")
+    count = step(Stage.CALIBRATING)
     tiles = (image for image, _ in sample_tiles(collection, "train", tile, CALIBRATION_TILES, fill))
     try:
-        quantise_onnx(plain, small, counted(tiles, report))
+        quantise_onnx(plain, small, counted(tiles, count))
     except CheckpointError as error:
         return [*forms, not_made(torch_form, plain, str(error))]
     note_own(small, sha256(small))
-    report(CALIBRATION_TILES, CALIBRATION_TILES)
+    count(CALIBRATION_TILES, CALIBRATION_TILES)
     verdict = judged(network, in_float, small, collection, step)
     if not verdict.passes():
         megabytes = small.stat().st_size / 1e6
@@ -162,14 +171,14 @@ def exported(
     return [*forms, compared(network, torch_form, small, "int8", verdict, collection, step, tile)]
 
 
-def judged(network: Network, in_float: Scores, file: Path, collection: Collection, step: Any) -> Gate:
+def judged(network: Network, in_float: Scores, file: Path, collection: Collection, step: Step) -> Gate:
     """An exported form against the original on the validation split."""
-    report = step(f"scoring {file.name} on validation")
+    report = step(Stage.SCORING_VALIDATION, file.name)
     return judge(in_float, scores_of(network, OnnxNetwork(file), collection, "validation", report))
 
 
 def scores_of(
-    network: Network, form: SegmentationNetwork | OnnxNetwork, collection: Collection, split: SplitName, report: Any
+    network: Network, form: SegmentationNetwork | OnnxNetwork, collection: Collection, split: SplitName, report: Count
 ) -> Scores:
     """Score a form as its study was scored."""
     settings = network.run.settings
@@ -184,13 +193,13 @@ def compared(
     kind: Any,
     verdict: Gate,
     collection: Collection,
-    step: Any,
+    step: Step,
     tile: int,
 ) -> Form:
     """A form with how far it is from the original, and its scores on the test split."""
     (checkpoint,) = network.files
     reference = open_engine(checkpoint, "torch", "cpu")
-    report = step(f"comparing {file.name} with the original")
+    report = step(Stage.COMPARING, file.name)
     names = engines_for(file)
     flips, largest = 0.0, 0.0
     for index, name in enumerate(names):
@@ -199,7 +208,7 @@ def compared(
         found = parity(reference, open_engine(file, name, "cpu"), images, (valid for _, valid in pairs))
         flips, largest = max(flips, found.flips), max(largest, found.largest_difference)
     report(1, 1)
-    test = summarise(scores_of(network, OnnxNetwork(file), collection, "test", step(f"scoring {file.name} on test")))
+    test = summarise(scores_of(network, OnnxNetwork(file), collection, "test", step(Stage.SCORING_TEST, file.name)))
     return torch_form.model_copy(
         update={
             "kind": kind,
@@ -228,17 +237,12 @@ def not_made(torch_form: Form, plain: Path, reason: str) -> Form:
 
 
 def counted(
-    tiles: Iterable[NDArray[Any]], report: Any, before: int = 0, total: int = CALIBRATION_TILES
+    tiles: Iterable[NDArray[Any]], report: Count, before: int = 0, total: int = CALIBRATION_TILES
 ) -> Iterator[NDArray[Any]]:
     """The same tiles, telling how many there were; a wish to stop ends it here."""
     for done, image in enumerate(tiles):
         report(before + done, max(total, before + done + 1))
         yield image
-
-
-def named_stage(stage: Stage, run: str, name: str) -> Any:
-    """A stage of one run."""
-    return stage(f"{run}: {name}")
 
 
 def read_note(note: Path, inputs: str, folder: Path) -> Found | None:

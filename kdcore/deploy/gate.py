@@ -11,6 +11,7 @@ from kdcore.deploy.record import Difference
 from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.evaluate import evaluate
+from kdcore.jobs.progress import Report, Stage, counting, ignore
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.settings import EvaluationSettings, SplitName
@@ -58,7 +59,7 @@ def gate(
     reference: SegmentationNetwork | OnnxNetwork,
     candidate: SegmentationNetwork | OnnxNetwork,
     collection: Collection,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    report: Report = ignore,
 ) -> Gate:
     """Score two forms of a network on the validation split, and compare them.
 
@@ -66,11 +67,11 @@ def gate(
         reference: the network as it was trained.
         candidate: the form that is to be judged.
         collection: that it was trained on.
-        progress: is told a stage, windows done and windows in all.
+        report: is told windows done and windows in all, of each form.
     """
     return judge(
-        score(reference, collection, progress=lambda done, total: progress("scoring in float", done, total)),
-        score(candidate, collection, progress=lambda done, total: progress("scoring with 8 bits", done, total)),
+        score(reference, collection, progress=counting(report, Stage.SCORING_VALIDATION, subject="float")),
+        score(candidate, collection, progress=counting(report, Stage.SCORING_VALIDATION, subject="8 bits")),
     )
 
 

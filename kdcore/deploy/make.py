@@ -14,22 +14,22 @@ from kdcore.deploy.profile import TILE, Job, Measured, fastest, jobs_for, measur
 from kdcore.deploy.record import INDEX, Deployment, EngineSpeed, Form
 from kdcore.errors import RunError
 from kdcore.files import write_text
-from kdcore.inference.engines import choose_device, processor, thread_count
+from kdcore.inference.engines import choose_device, processor
 from kdcore.inference.marking import find_weights
+from kdcore.jobs.plan import planned_runs
+from kdcore.jobs.progress import Progress, Report, Stage, counting
+from kdcore.jobs.quota import thread_count
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import is_ours
-from kdcore.runs.plan import planned_runs
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.task import Stage
-from kdcore.runs.workspace import Workspace
 
 
-def make(deployment: DeploymentFolder, stage: Stage, tile: int = TILE) -> str:
+def make(deployment: DeploymentFolder, report: Report) -> str:
     """Export, compare, measure and describe the teacher and the first seed's students.
 
     Args:
         deployment: where.
-        stage: is told how far it is.
-        tile: side of the tiles that exported networks take, pixels.
+        report: is told how far it is.
 
     Returns:
         What is worth knowing about the result, or an empty text.
@@ -38,15 +38,15 @@ def make(deployment: DeploymentFolder, stage: Stage, tile: int = TILE) -> str:
         KdcoreError: anything a person can mend; what is finished stays.
         Stopped: a person asked for it.
     """
-    study, folder = deployment.study, deployment.path
+    study, folder, tile = deployment.study, deployment.path, TILE
     networks = networks_of(study)
-    collection = open_collection(deployment.workspace, study, stage)
-    forms = {network.name: forms_of(network, collection, folder, stage, tile) for network in networks}
+    collection = open_collection(deployment.workspace, study, report)
+    forms = {network.name: forms_of(network, collection, folder, report, tile) for network in networks}
     jobs = {network.name: [jobs_of(network, form, folder) for form in forms[network.name]] for network in networks}
     flat = list(
         dict.fromkeys(job for of_run in jobs.values() for of_form in of_run for part in of_form for job in part)
     )
-    measured = measure(flat, tile=tile, progress=stage("measuring"))
+    measured = measure(flat, tile=tile, progress=counting(report, Stage.MEASURING_SPEED))
     finished = tuple(
         form.model_copy(update={"speeds": tuple(speeds_of(parts, measured))})
         for name, of_run in forms.items()
@@ -64,7 +64,7 @@ def make(deployment: DeploymentFolder, stage: Stage, tile: int = TILE) -> str:
         margin=MARGIN,
         forms=finished,
     )
-    describing = stage("describing")
+    describing = counting(report, Stage.DESCRIBING)
     for done, network in enumerate(networks):
         describing(done, len(networks))
         write_descriptions(Described(folder, study, collection, network, record))
@@ -84,20 +84,17 @@ def networks_of(study: StudyFolder) -> list[Network]:
     return [Network(study.run(name), arms[name], tuple(files)) for name, files in find_weights(study).items()]
 
 
-def open_collection(workspace: Workspace, study: StudyFolder, stage: Stage) -> Collection:
+def open_collection(workspace: Workspace, study: StudyFolder, report: Report) -> Collection:
     """The study's data; a demo area is made first if it is not there. The bundled example's lies in the workspace.
 
     Raises:
         RunError: the data have changed since the study.
     """
     about = study.about
-    if about.demo is None:
-        path = study.collection
-    else:
-        path = write_demo(
-            workspace.areas / f"demo-{about.demo}", about.demo, lambda name, done, total: stage(name)(done, total)
-        )
-    stage("reading the data")(0, 1)
+    path = study.collection
+    if about.demo is not None:
+        path = write_demo(workspace.areas / f"demo-{about.demo}", about.demo, report)
+    report(Progress("", Stage.READING, 0, 1))
     collection = Collection.open(path)
     wanted = (study.data or {}).get("hash")
     if wanted is not None and collection.content_hash != wanted:

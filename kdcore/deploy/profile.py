@@ -16,8 +16,8 @@ from kdcore.deploy.macs import count_macs, count_onnx_macs
 from kdcore.deploy.power import Meter
 from kdcore.deploy.record import EngineName, EngineSpeed
 from kdcore.errors import CheckpointError, SettingsError
-from kdcore.inference.engines import ENGINES, choose_device, processor, thread_count
-from kdcore.runs.quota import free_memory
+from kdcore.inference.engines import ENGINES, choose_device, processor
+from kdcore.jobs.quota import free_memory, thread_count
 
 TILE = 512  # pixels
 ROUND_SECONDS = 0.4  # of one engine, before the next one has its turn

@@ -18,9 +18,9 @@ from kdcore.evaluation.compare import compare
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.teacher_parts import teacher_parts
+from kdcore.jobs.plan import asks_teacher, run_name, teacher_run
+from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.reading import read_json
-from kdcore.runs.plan import asks_teacher, run_name
-from kdcore.runs.store import RunDirectory, list_runs
 from kdcore.settings import Arm, StudySettings, load_study
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled", "all_labels")
@@ -36,20 +36,19 @@ def arm_runs(study: Path) -> dict[str, list[RunDirectory]]:
         raise RunError(f"{study}: holds no study. Name the folder that was given to `kdcore study --out`.")
     settings = load_study(study / "study.yaml")
     runs = {run.path.name: run for run in list_runs(study / "runs")}
-    teacher = teacher_of(list(runs.values()))
     names = {
-        "teacher": [] if teacher is None else [teacher.path.name],
+        "teacher": [teacher_run(settings).name],
         **{
             arm: [run_name(arm, seed) for seed in settings.seeds]
             for arm in STUDENTS
             if arm != "all_labels" or settings.trains_all_labels
         },
     }
-    for arm, wanted in names.items():
+    for wanted in names.values():
         missing = [name for name in wanted if name not in runs or not runs[name].report.exists()]
-        if missing or not wanted:
+        if missing:
             raise RunError(
-                f"{study}: {missing[0] if missing else arm} is not finished. Start the study again with the same settings to go on."
+                f"{study}: {missing[0]} is not finished. Start the study again with the same settings to go on."
             )
     return {arm: [runs[name] for name in wanted] for arm, wanted in names.items()}
 
@@ -77,8 +76,9 @@ def study_report(study: Path) -> dict[str, Any]:
         metres_per_pixel=data["metres_per_pixel"],
     )
     arms = {arm: arm_report([run.read_report() for run in directories]) for arm, directories in runs.items()}
-    members = [run for run in list_runs(study / "runs") if run.path.name.startswith("teacher-s")]
-    if members and runs["teacher"][0].path.name == "teacher":
+    members = [run for run in list_runs(study / "runs") if run.trained_teacher]
+    together = [run for run in runs["teacher"] if not run.trained_teacher]
+    if members and together:
         reports = [run.read_report() for run in members]
         arms["teacher"] |= {
             "steps": sum(r["steps"] for r in reports),
@@ -87,7 +87,7 @@ def study_report(study: Path) -> dict[str, Any]:
         arms["teacher"]["members"] = [
             {"seed": r["seed"], "mean_ap": r["test"]["mean_ap"], "mean_iou": r["test"]["mean_iou"]} for r in reports
         ]
-    parts = teacher_parts([*members, *(run for run in runs["teacher"] if run.path.name == "teacher")])
+    parts = teacher_parts([*members, *together])
     if parts:
         arms["teacher"]["parts"] = parts
     for arm in (arm for arm in STUDENTS if arm in arms):
@@ -101,12 +101,6 @@ def study_report(study: Path) -> dict[str, Any]:
         "settings": settings.model_dump(mode="json"),
         "data": data,
     }
-
-
-def teacher_of(runs: Sequence[RunDirectory]) -> RunDirectory | None:
-    """Of a study's runs the one that stands for its teacher: the ensemble, or the only network; None where there is none yet."""
-    named = {run.path.name: run for run in runs if run.path.name.startswith("teacher")}
-    return named.get("teacher") or next(iter(named.values()), None)
 
 
 def advantage(

@@ -14,11 +14,11 @@ from scipy import special
 
 from kdcore.evaluation.compare import Comparison, compare
 from kdcore.evaluation.scores import Scores
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import read_dict
-from kdcore.runs.sweep_confirm import ConfirmationPlan, best_trial
-from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import OF_THE_TEACHER, TrialRecord, as_used
+from kdcore.jobs.small_files import read_dict
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.sweep_confirm import ConfirmationPlan, best_trial
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.sweep_trials import OF_THE_TEACHER, TrialRecord, as_used
 from kdcore.settings import FORMULA, Objective, Range, SweepSettings
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def as_optuna(
     """
     import optuna
 
-    from kdcore.runs.sweep_storage import DIRECTIONS
+    from kdcore.jobs.sweep_storage import DIRECTIONS
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     states = optuna.trial.TrialState

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 
 
 def teacher_parts(runs: Sequence[RunDirectory]) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def teacher_parts(runs: Sequence[RunDirectory]) -> list[dict[str, Any]]:
         `name`, `mean_ap` (validation, 0 to 1; the mean over the networks where each stands for itself) and `points` (more than
         the step before; None in the first). Empty where there is one step only.
     """
-    members = [run.read_report() for run in runs if run.path.name.startswith("teacher-s")]
+    members = [run.read_report() for run in runs if run.trained_teacher]
     steps: list[tuple[str, float]] = []
     if members:
         last = [report["last_weights"] for report in members if "last_weights" in report]
@@ -30,7 +30,7 @@ def teacher_parts(runs: Sequence[RunDirectory]) -> list[dict[str, Any]]:
         kept = "Best checkpoint" if len(members) == 1 else f"Best checkpoint, mean of {len(members)} networks"
         steps.append((kept, mean(report["validation"]["mean_ap"] for report in members)))
     for run in runs:
-        if run.path.name == "teacher":
+        if not run.trained_teacher:
             report, flips = run.read_report(), run.settings.teacher_flips
             if report["members"] > 1:
                 together = report["without_flips"] if flips else report["validation"]["mean_ap"]

@@ -1,6 +1,5 @@
 """What runs a network: torch, ONNX Runtime or OpenVINO, behind one small interface."""
 
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +14,12 @@ from torch import nn
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.quiet_openvino import import_openvino
+from kdcore.jobs.quota import thread_count
 from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
 from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, in_short, open_session, read_info, whole
 from kdcore.models.onnx_trial import try_out
-from kdcore.runs.quota import available_cores
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
@@ -245,14 +244,6 @@ def choose_device(device: str) -> torch.device:
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise SettingsError(f"--device {device}: cannot be used here. Choose auto or cpu.")
     return torch.device(device)
-
-
-def thread_count() -> int:
-    """Threads that `OMP_NUM_THREADS` allows, or else all that this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    return available_cores()
 
 
 def processor() -> str:

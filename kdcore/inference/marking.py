@@ -1,5 +1,7 @@
 """Marking a raster of one's own with a study's networks, so that the map can show it and the maps can be taken along."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,17 +16,17 @@ from kdcore.inference.merging import merge
 from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, own_threshold, plan_prediction
 from kdcore.inference.source import Source, open_source
 from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload
+from kdcore.jobs.devices import Devices, kind_of, take
+from kdcore.jobs.plan import planned_runs, teacher_run
+from kdcore.jobs.progress import Progress, Report, Stage, counting
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.models.checkpoint import CheckpointInfo
-from kdcore.runs.devices import Devices, kind_of, take
-from kdcore.runs.plan import planned_runs
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.task import Stage
-from kdcore.runs.workspace import Workspace
 from kdcore.settings import Hardware
 from kdcore.teacher.teacher import Teacher, read_member_info
 
 
-def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
+def mark(upload: Upload, report: Report) -> str:
     """Predict with every network of the study that has weights here, and write what the map shows.
 
     Returns:
@@ -33,6 +35,7 @@ def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
     Raises:
         KdcoreError: the file does not fit the networks, the weights are missing, the disk is full.
     """
+    workspace = upload.workspace
     study = workspace.study(upload.status.study)
     weights = find_weights(study)
     # Of a student where there is one: a teacher that came as an ONNX file may name its classes in another order.
@@ -46,12 +49,17 @@ def mark(upload: Upload, workspace: Workspace, stage: Stage) -> str:
         prediction = Prediction(upload.maps, name)
         plan = plan_prediction(upload.source, source, checkpoints, engine, options, PolygonOptions())
         if not begin(prediction, plan):
-            make_parts(prediction, plan, source, engine, progress=stage(f"marking: {name}"))
-            merge(prediction, stage=lambda what, name=name: stage(f"{name}: {what}"))  # type: ignore[misc]
+            make_parts(prediction, plan, source, engine, progress=counting(report, Stage.MAPPING, name))
+            merge(prediction, report=partial(of_run, report, name))
     if held is not None:
         held.release()
-    write_map_layers(upload, study, source, stage)
+    write_map_layers(upload, study, source, report)
     return source.note
+
+
+def of_run(report: Report, run: str, progress: Progress) -> None:
+    """Tell what is done for a run."""
+    report(replace(progress, run=run))
 
 
 def find_weights(study: StudyFolder) -> dict[str, list[Path]]:
@@ -62,17 +70,10 @@ def find_weights(study: StudyFolder) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     seed = study.settings.seeds[0]
-    planned = planned_runs(study.settings)
-    ensemble = any(run.name == "teacher" for run in planned)
-    for plan in planned:
-        if plan.arm != "teacher" and plan.seed != seed:
-            continue
-        if plan.arm == "teacher" and plan.name != (
-            "teacher" if ensemble else f"teacher-s{study.settings.teacher.seeds[0]}"
-        ):
-            continue
+    students = [run for run in planned_runs(study.settings) if run.arm != "teacher" and run.seed == seed]
+    for plan in (teacher_run(study.settings), *students):
         run = study.run(plan.name)
-        checkpoints = list(run.settings.teacher) if plan.name == "teacher" else [run.best]
+        checkpoints = [run.best] if plan.budget else list(run.settings.teacher)
         if all(path.is_file() for path in checkpoints):
             found[plan.name] = checkpoints
     if not found:
@@ -111,13 +112,13 @@ def choose_device(workspace: Workspace) -> tuple[torch.device, Devices | None]:
     return torch.device("cpu"), None
 
 
-def write_map_layers(upload: Upload, study: StudyFolder, source: Source, stage: Stage) -> None:
+def write_map_layers(upload: Upload, study: StudyFolder, source: Source, report: Report) -> None:
     """Write the imagery and, last of all, the index that says the map is there."""
     of_study = StudyLayers.load(study.path)
     scene, reader = source.scene, source.reader
     placed = place(scene, scene.box, upload.id).model_copy(update={"name": upload.status.name})
-    report = stage("pictures for the map")
+    count = counting(report, Stage.LAYERS)
     for done, _ in enumerate(write_scene(upload.path, reader, scene, placed, measure_stretch(reader, [scene]), None)):
-        report(done, done + 1)
+        count(done, done + 1)
     layers = of_study.model_copy(update={"scenes": (placed,)})
     write_text(upload.path / INDEX, layers.model_dump_json(indent=1))

@@ -23,20 +23,18 @@ from kdcore.errors import RunError
 from kdcore.evaluation.levels import LEVELS, NODATA
 from kdcore.files import HALF_WRITTEN, replacing, write_json
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
+from kdcore.jobs.progress import Report, Stage, counting, ignore
 from kdcore.ownership import check_replaceable, is_ours, publish
 from kdcore.reading import read_json
 
 BLOCK = 512  # pixels: of the maps
 PIECE_ROWS, PIECE_COLUMNS = BLOCK, 8 * BLOCK  # pixels: what is copied and compared at once
 
-Stage = Callable[[str], Callable[[int, int], None]]
-"""Gives a callback for a stage with this name."""
-
 
 def merge(
     prediction: Prediction,
     incomplete: bool = False,
-    stage: Stage = lambda name: lambda done, total: None,
+    report: Report = ignore,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Put the parts together.
@@ -44,7 +42,7 @@ def merge(
     Args:
         prediction: the raster's; all parts must be finished.
         incomplete: make maps of what is finished, under the name `NAME.incomplete`, and keep the parts.
-        stage: is told what happens.
+        report: is told what happens.
         overwrite: replace files of the same names that somebody else wrote.
 
     Returns:
@@ -69,7 +67,7 @@ def merge(
     check_replaceable(results, overwrite, inputs=[Path(plan.raster)])
     made = Prediction(prediction.parts, f"{HALF_WRITTEN}{target.name}")  # moved to where people look at the very end
     for kind in MAPS:
-        write_map(prediction, plan, kind, there, made.map(kind), stage(f"writing {kind}"))
+        write_map(prediction, plan, kind, there, made.map(kind), counting(report, Stage.WRITING_MAP, subject=kind))
     found = [read_part(prediction, index) for index in there]
     objects = None
     if plan.polygons.format != "none":
@@ -85,7 +83,7 @@ def merge(
             probabilities=made.map("probabilities"),
             min_area_m2=plan.polygons.min_area,
             simplify_metres=plan.polygons.simplify,
-            progress=stage("writing polygons"),
+            progress=counting(report, Stage.WRITING_POLYGONS),
         )
     pixels = [sum(part["class_pixels"][index] for part in found) for index in range(len(plan.classes))]
     metres = plan.metres_per_pixel

@@ -30,11 +30,11 @@ from kdcore.files import HALF_WRITTEN, remove_half_written, sha256, write_json, 
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
+from kdcore.jobs.locks import holding
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.tiled import make_grid
 from kdcore.ownership import check_replaceable
 from kdcore.reading import ReadingError, read_bytes, read_json
-from kdcore.runs.locks import holding
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import Frozen
 
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from kdcore.data.rasters import DTYPES, MAGIC, bytes_per_pixel, open_raster
-from kdcore.errors import DataError, RunError
+from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.files import explain_write_error
 from kdcore.inference.layer_index import INDEX, StudyLayers
-from kdcore.runs.locks import held
-from kdcore.runs.task import Task, TaskStatus
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.job import Job
+from kdcore.jobs.status import Status
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import SLUG
 
 PREFIX = "upload-"  # of the id, which is also a scene's id on the map
@@ -42,7 +42,7 @@ RESULTS = {
 CUT = "Cut a part out of it, for example with gdal_translate -srcwin."
 
 
-class UploadStatus(TaskStatus):
+class UploadStatus(Status):
     """How far an upload is.
 
     Attributes:
@@ -57,19 +57,21 @@ class UploadStatus(TaskStatus):
 
 
 @dataclass(frozen=True)
-class Upload(Task):
+class Upload(Job):
     """Reads and writes one upload's folder."""
 
+    KIND: ClassVar[str] = "kdcore.inference.uploads:Upload"
+    WORK: ClassVar[str] = "kdcore.inference.marking:mark"
     FILE: ClassVar[str] = "upload.json"
-    WORKER: ClassVar[str] = "kdcore.inference.predict_upload"
-    GONE: ClassVar[str] = "This upload is gone or broken. Remove it and upload the file again."
-    ENDED: ClassVar[str] = "its process ended without a word."
-    WORK: ClassVar[str] = "The process that marks the file"
+    STATUS: ClassVar[type[Status]] = UploadStatus
+    GOES_LAST: ClassVar[bool] = True
+    RUNNING: ClassVar[str] = "This file is being marked. Stop that first."
+    BROKEN: ClassVar[str] = "This upload is gone or broken. Remove it and upload the file again."
 
     @property
-    def id(self) -> str:
-        """The folder's name, and the scene's id on the map."""
-        return self.path.name
+    def workspace(self) -> Workspace:
+        """The workspace that it belongs to."""
+        return Workspace(self.path.parents[1])
 
     @property
     def kept(self) -> Path:
@@ -128,7 +130,17 @@ class Upload(Task):
         Raises:
             RunError: the folder is gone or broken.
         """
-        return self.read_status(UploadStatus)
+        status = super().status
+        assert isinstance(status, UploadStatus)
+        return status
+
+    def without_status(self) -> Status:
+        """There is none: the folder was removed."""
+        raise RunError(self.BROKEN)
+
+    def in_words(self, error: KdcoreError) -> str:
+        """An error's sentence with the file's own name instead of the path it is kept under."""
+        return str(error).replace(str(self.source), self.status.name)
 
 
 def folder_of(workspace: Workspace) -> Path:
@@ -158,7 +170,7 @@ def uploads_of(workspace: Workspace, study: str) -> list[tuple[Upload, UploadSta
             continue  # half written, or just being removed
         if status.study == study:
             found.append((Upload(path), status))
-    return sorted(found, key=lambda entry: entry[1].created, reverse=True)
+    return sorted(found, key=lambda entry: entry[1].queued, reverse=True)
 
 
 def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upload:
@@ -180,7 +192,7 @@ def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upl
         upload.path.mkdir(parents=True)
         copy_limited(file, upload.kept, name)
         check_geotiff(upload.kept, name)
-        upload.write_status(UploadStatus(study=study, name=short(name), created=time.time()))
+        upload.write_status(UploadStatus(study=study, name=short(name), queued=time.time()))
     except BaseException as error:
         shutil.rmtree(upload.path, ignore_errors=True)
         if isinstance(error, OSError):
@@ -208,7 +220,7 @@ def point_at(workspace: Workspace, study: str, file: Path) -> Upload:
     upload = Upload(folder_of(workspace) / f"{PREFIX}{secrets.token_hex(5)}")
     try:
         upload.path.mkdir(parents=True)
-        upload.write_status(UploadStatus(study=study, name=short(file.name), file=file.absolute(), created=time.time()))
+        upload.write_status(UploadStatus(study=study, name=short(file.name), file=file.absolute(), queued=time.time()))
     except OSError as error:
         raise explain_write_error(upload.path, error) from error
     return upload
@@ -221,7 +233,7 @@ def make_room(workspace: Workspace) -> None:
     """
     folders = [path for path in folder_of(workspace).glob(f"{PREFIX}*") if Upload(path).uploaded]
     folders.sort(key=lambda path: path.stat().st_mtime)
-    idle = [path for path in folders if not held(Upload(path).lock)]
+    idle = [path for path in folders if not Upload(path).alive]
     for path in idle[: max(0, len(folders) - KEPT + 1)]:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -277,41 +289,3 @@ def check_geotiff(path: Path, name: str) -> None:
             f"{name}: its header declares {width:,} x {height:,} px x {count} bands ({gigabytes:,.1f} GB); "
             f"at most {MOST_PIXELS // 1_000_000} million pixels are marked here. {CUT}"
         )
-
-
-def start(upload: Upload) -> None:
-    """Start the process that marks it; it survives this one.
-
-    Raises:
-        RunError: it could not be started.
-    """
-    upload.start()
-
-
-def resume(upload: Upload) -> None:
-    """Let one that was stopped, interrupted or failed go on where it was.
-
-    Raises:
-        RunError: a process works on it, or it could not be started.
-    """
-    if held(upload.lock):
-        raise RunError("This file is being marked.")
-    upload.cancel.unlink(missing_ok=True)
-    upload.write_status(upload.status.model_copy(update={"state": "waiting", "message": "", "created": time.time()}))
-    upload.start()
-
-
-def stop(upload: Upload) -> None:
-    """Ask the process to end."""
-    upload.stop()
-
-
-def remove(upload: Upload) -> None:
-    """Delete an upload.
-
-    Raises:
-        RunError: a process works on it.
-    """
-    if held(upload.lock):
-        raise RunError("This file is being marked. Stop that first.")
-    shutil.rmtree(upload.path, ignore_errors=True)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from kdcore.data.scene import Box
 from kdcore.errors import CheckpointError
+from kdcore.jobs.quota import thread_count
 from kdcore.models.onnx_info import KEY, OnnxInfo, read_info
 from kdcore.models.onnx_maps import Pixels, to_maps
 from kdcore.models.onnx_trial import try_out
 from kdcore.models.tiled import STRIDE, Axis, Grid
-from kdcore.runs.quota import available_cores
 
 __all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_network_input", "to_probabilities"]
 
@@ -130,7 +130,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
+    options.intra_op_num_threads = threads or thread_count()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     at_hand = onnxruntime.get_available_providers()

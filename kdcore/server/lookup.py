@@ -7,8 +7,8 @@ from pathlib import Path
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import FOLDER, INDEX, SceneLayers, StudyLayers
 from kdcore.inference.uploads import PREFIX, find_upload
-from kdcore.runs.store import list_runs
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.store import list_runs
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import SLUG
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from statistics import mean
 
 from kdcore.data.collection import Extent, Region
-from kdcore.runs.devices import kind_of
-from kdcore.runs.forecast import Costs
-from kdcore.runs.plan import asks_teacher
-from kdcore.runs.progress import FORWARD_SHARE
+from kdcore.jobs.devices import kind_of
+from kdcore.jobs.forecast import Costs
+from kdcore.jobs.plan import asks_teacher
+from kdcore.jobs.study_progress import FORWARD_SHARE
 from kdcore.settings import StudySettings
 
 FLOAT16_BYTES = 2
@@ -72,7 +72,7 @@ def soft_label_cost(settings: StudySettings, extent: Extent, costs: Costs) -> So
     Args:
         settings: of the study.
         extent: of the data.
-        costs: see `kdcore.runs.forecast.measured_costs`.
+        costs: see `kdcore.jobs.forecast.measured_costs`.
     """
     if not asks_teacher(settings) or settings.recipe.teacher_sees == "crop":
         return None

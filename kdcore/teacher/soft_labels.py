@@ -24,6 +24,7 @@ from kdcore.data.survey import Survey
 from kdcore.data.turning import VIEWS, turn_back
 from kdcore.errors import Stopped
 from kdcore.files import is_full, sha256
+from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.settings import Hardware, fingerprint
 from kdcore.teacher import views as seen
 from kdcore.teacher.cost import find, outermost
@@ -34,7 +35,6 @@ from kdcore.teacher.views import Member, SoftLabel, tiles_of, unpack
 FOLDER = ".soft-labels"
 FORMER_FOLDER = ".teacher-answers"
 FORMAT = 2  # changes when soft labels are computed or laid out in another way
-STAGE = "soft labels"
 ASK_EVERY = 0.2  # seconds between looks at what other processes have done
 MEMORY_BYTES = 1_000_000_000  # of soft labels that are kept in memory where they are not kept on the disk
 
@@ -168,7 +168,7 @@ def open_soft_labels(
     hardware: Hardware,
     *,
     device: torch.device | str = "cpu",
-    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    report: Report = ignore,
     log: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Served]:
@@ -184,7 +184,7 @@ def open_soft_labels(
         checkpoints: files of these networks, in their order.
         hardware: `cache_gb`, `cache_views` and `readers`.
         device: where the teacher is.
-        report: is told stage, windows done and windows in all.
+        report: is told windows done and windows in all.
         log: is told sentences.
         should_stop: asked after each window.
 
@@ -250,11 +250,11 @@ class Windows:
         self,
         stores: Sequence[Store],
         size: int,
-        report: Callable[[str, int, int], None],
+        report: Report,
         should_stop: Callable[[], bool],
     ) -> None:
         self.stores, self.report, self.should_stop = stores, report, should_stop
-        self.stage = f"{STAGE} ({in_words(size)})"
+        self.size = in_words(size)
         self.total = len(stores) * sum(len(tiles_of(region)) for region in stores[0].regions)
         self.done = 0
 
@@ -277,7 +277,7 @@ class Windows:
 
     def _tell(self, done: int) -> None:
         self.done = done
-        self.report(self.stage, done, self.total)
+        self.report(Progress("", Stage.SOFT_LABELS, done, self.total, self.size))
         if self.should_stop():
             raise Stopped("stopped while soft labels were computed; those that are finished stay.")
 

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box
 from kdcore.data.turning import VIEWS
+from kdcore.jobs.locks import held
 from kdcore.models.tiled import looks
 from kdcore.reading import read_json
-from kdcore.runs.locks import held
 from kdcore.settings import fingerprint
 from kdcore.teacher.cost import COMPARE_EVERY, FLOAT16_BYTES
 from kdcore.teacher.views import Member, SoftLabel, tiles_of

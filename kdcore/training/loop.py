@@ -18,9 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdcore.data.batches import Batch, Batches, read_ahead
 from kdcore.errors import SettingsError, TrainingDiverged
+from kdcore.jobs.store import RunDirectory, RunStatus
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.runs.store import RunDirectory, RunStatus
 from kdcore.settings import Budget
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher

@@ -1,29 +1,26 @@
 """Measure what training steps cost on this machine, in five steps of each arm on made-up crops.
 
-    python -m kdcore.training.probe WORKSPACE STUDY.yaml
-
-The dashboard runs this as a process of its own when it knows no earlier study with the same networks. What it finds is kept in
-`WORKSPACE/.probes/`, where `kdcore.runs.forecast` reads it.
+The dashboard asks for it as a job (`kdcore.jobs.question.Measurement`) when it knows no earlier study with the same networks. What it
+finds is kept in `WORKSPACE/.probes/`, where `kdcore.jobs.forecast` reads it.
 """
 
-import json
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from kdcore.data.batches import Batch
-from kdcore.errors import KdcoreError, RunError
+from kdcore.errors import RunError
+from kdcore.jobs.devices import take
+from kdcore.jobs.forecast import Probe, save_probe
+from kdcore.jobs.plan import members
+from kdcore.jobs.progress import Progress, Report, Stage, ignore
+from kdcore.jobs.question import Measurement
+from kdcore.jobs.study_progress import pixels
+from kdcore.jobs.workspace import Workspace
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.runs.devices import take
-from kdcore.runs.forecast import Probe, save_probe
-from kdcore.runs.plan import members
-from kdcore.runs.progress import pixels
-from kdcore.runs.workspace import Workspace
-from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, load
+from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, validate
 from kdcore.teacher.cost import channels
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
@@ -34,13 +31,13 @@ STEPS = 5  # after one that warms up
 BANDS, CLASSES = 3, 5
 
 
-def probe(settings: StudySettings, locks: Path, tell: Callable[[str], None]) -> Probe:
+def probe(settings: StudySettings, locks: Path, report: Report = ignore) -> Probe:
     """Time the steps of teacher, student alone and distilled student.
 
     Args:
         settings: of the study that is thought of.
         locks: folder with the locks of the devices.
-        tell: is told what is being done.
+        report: is told what is being done.
 
     Raises:
         RunError: a study uses the device, so that a measurement would tell too much.
@@ -54,11 +51,11 @@ def probe(settings: StudySettings, locks: Path, tell: Callable[[str], None]) -> 
         devices.show_only_these()
         teacher, student = settings.teacher.network, settings.student
         networks = len(settings.teacher.checkpoints or settings.teacher.seeds)
-        tell("measuring the teacher")
+        report(Progress("teacher", Stage.TIMING_STEPS))
         teacher_cost = cost_of_step(make(teacher), None, settings.teacher.budget, settings.hardware)
-        tell("measuring the student alone")
+        report(Progress("alone", Stage.TIMING_STEPS))
         alone_cost = cost_of_step(make(student), None, settings.budget, settings.hardware)
-        tell("measuring the distilled student")
+        report(Progress("distilled", Stage.TIMING_STEPS))
         flips = settings.teacher.flips
         if settings.recipe.teacher_sees == "scene":
             served = networks * (8 if flips else 1)
@@ -133,23 +130,11 @@ def cost_of_step(
     return median(times[1:]) / pixels(budget)
 
 
-def main(arguments: list[str]) -> int:
-    """Measure, keep what was found, and print {}; or print {"error": ...} with exit code 2."""
-    workspace = Workspace(Path(arguments[0]))
-    try:
-        found = probe(load(StudySettings, Path(arguments[1])), workspace.devices, tell)
-        save_probe(workspace, found)
-    except KdcoreError as error:
-        print(json.dumps({"error": str(error)}))  # noqa: T201
-        return 2
-    print("{}")  # noqa: T201
-    return 0
+def measure(job: Measurement, session: Report) -> None:
+    """Answer a question of the dashboard: `workspace`, and `study`, the settings of one.
 
-
-def tell(text: str) -> None:
-    """Say what is being done now."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    Raises:
+        KdcoreError: it cannot be measured; says why.
+    """
+    workspace = Workspace(Path(job.settings["workspace"]))
+    save_probe(workspace, probe(validate(StudySettings, job.settings["study"], "study"), workspace.devices, session))

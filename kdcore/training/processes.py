@@ -14,8 +14,8 @@ from lightning.fabric import Fabric
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from kdcore.errors import KdcoreError, RunError
+from kdcore.jobs.progress import Progress, Report
 
-Report = Callable[[str, int, int], None]
 Work = Callable[[Fabric, Any, Report, Callable[[], bool]], None]
 
 ASK_EVERY = 10  # steps between agreements to stop: each one makes all processes wait for each other
@@ -29,7 +29,7 @@ def launch(fabric: Fabric, work: Work, run: Any, report: Report, should_stop: Ca
         fabric: not launched yet.
         work: a function of a module; it and `run` are sent to the processes.
         run: what to work on.
-        report: is told stage, done and total, always in this process.
+        report: is told what happens, always in this process.
         should_stop: asked in this process.
 
     Raises:
@@ -54,7 +54,7 @@ def launch(fabric: Fabric, work: Work, run: Any, report: Report, should_stop: Ca
                 if isinstance(message, KdcoreError):
                     failures.append(message)
                 else:
-                    report(*message)
+                    report(message)
             if should_stop():
                 stop.set()
 
@@ -87,9 +87,9 @@ def work_in_child(fabric: Fabric, work: Work, run: Any, messages: "Queue[Any]", 
         asked += 1
         return asked % ASK_EVERY == 0 and bool(fabric.broadcast(stop.is_set()))
 
-    def report(stage: str, done: int, total: int) -> None:
+    def report(progress: Progress) -> None:
         if fabric.is_global_zero:
-            messages.put((stage, done, total))
+            messages.put(progress)
 
     try:
         work(fabric, run, report, agreed_to_stop)

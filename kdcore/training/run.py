@@ -1,10 +1,9 @@
 """One run from its directory: read the data, train, evaluate, report. It can be called again after any interruption."""
 
 import platform
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,36 +16,24 @@ from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.mixed import same_resolution
 from kdcore.data.survey import Survey, survey
-from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, Stopped
+from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError, Stopped
 from kdcore.evaluation.compare import summarise
-from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
-from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.validation import labelled_part
-from kdcore.files import remove_half_written, sha256, write_json
+from kdcore.files import remove_half_written, sha256
 from kdcore.inference.evaluate import evaluate
 from kdcore.inference.source import check_type
-from kdcore.inference.speed import megapixels_per_second
+from kdcore.jobs.progress import SCORING, Report, Stage, counting, ignore
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
 from kdcore.teacher.soft_labels import FOLDER, Served, open_soft_labels, regions_of
 from kdcore.teacher.teacher import Teacher, read_member_info
 from kdcore.training.loop import make_fabric, train
 from kdcore.training.memory import keep_freed_memory
 from kdcore.training.processes import GPU_FULL, launch
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Is told what happens: a stage, how much of it is done, and how much there is."""
-
-    report: Callable[[str, int, int], None] = lambda stage, done, total: None
-
-    def stage(self, name: str) -> Callable[[int, int], None]:
-        """A callback for one stage."""
-        return lambda done, total: self.report(name, done, total)
+from kdcore.training.results import device_name, finish, measured_speed, quality
 
 
 @lru_cache(maxsize=2)
@@ -58,7 +45,7 @@ def prepare(path: Path, crop: int, labels: float = 1.0) -> tuple[Collection, Sur
 
 def execute(
     run: RunDirectory,
-    reporter: Reporter | None = None,
+    report: Report = ignore,
     should_stop: Callable[[], bool] = lambda: False,
     *,
     test: bool = True,
@@ -69,7 +56,7 @@ def execute(
 
     Args:
         run: what to do, and where its files go.
-        reporter: is told what happens.
+        report: is told what happens.
         should_stop: asked after every step.
         test: whether the test split is scored, too; a search must not look at it.
         on_score: is told the step and mean AP of each validation; with several processes, in one of them.
@@ -79,7 +66,6 @@ def execute(
         KdcoreError: anything the user can mend; the run's status then says so too.
         RunError: another process works on it.
     """
-    reporter = reporter or Reporter()
     if run.report.exists():
         return
     with run.working():
@@ -90,7 +76,7 @@ def execute(
             hardware = run.settings.hardware
             fabric = make_fabric(hardware.device, hardware.devices, hardware.precision)
             work = partial(train_and_evaluate, test=test, on_score=on_score, answers=answers)
-            launch(fabric, work, run, reporter.report, should_stop)
+            launch(fabric, work, run, report, should_stop)
         except KdcoreError as error:
             run.set_state("failed", str(error))
             run.log(f"failed: {error}")
@@ -110,14 +96,14 @@ def execute(
 def train_and_evaluate(
     fabric: Fabric,
     run: RunDirectory,
-    report: Callable[[str, int, int], None],
+    report: Report,
     should_stop: Callable[[], bool],
     test: bool = True,
     on_score: Callable[[int, float], None] | None = None,
     answers: Path | None = None,
 ) -> None:
     """The work of one process of a run."""
-    settings, reporter = run.settings, Reporter(report)
+    settings, name = run.settings, run.path.name
     if fabric.device.type == "cpu":
         keep_freed_memory()
     collection, found = prepare(settings.collection, settings.budget.crop, settings.labels)
@@ -147,12 +133,12 @@ def train_and_evaluate(
             readers=settings.hardware.readers,
             buffer=settings.scored_buffer,
             autocast=fabric.autocast,
-            progress=reporter.stage(f"scoring {split}"),
+            progress=counting(report, SCORING[split], name),
         )
         return scores if split == "test" else labelled_part(scores, settings.labels)
 
     try:
-        with answering(fabric, run, collection, found, teacher, answers, reporter, should_stop) as served:
+        with answering(fabric, run, collection, found, teacher, answers, report, should_stop) as served:
             batches = Batches(
                 collection,
                 found,
@@ -174,7 +160,7 @@ def train_and_evaluate(
                 None if served else teacher,
                 fabric=fabric,
                 validate=lambda candidate: quality(score(candidate), collection),
-                on_step=reporter.stage("training"),
+                on_step=counting(report, Stage.TRAINING, name),
                 on_score=on_score,
                 should_stop=should_stop,
             )
@@ -220,7 +206,7 @@ def answering(
     found: Survey,
     teacher: Teacher | None,
     folder: Path | None,
-    reporter: Reporter,
+    report: Report,
     should_stop: Callable[[], bool],
 ) -> Iterator[Served | None]:
     """The teacher's soft labels of the scenes, ready; None where there is no teacher or where it sees the crops.
@@ -242,7 +228,7 @@ def answering(
         settings.teacher,
         settings.hardware,
         device=fabric.device,
-        report=reporter.report,
+        report=lambda progress: report(replace(progress, run=run.path.name)),
         log=run.log if fabric.is_global_zero else lambda text: None,
         # Several processes agree to stop at the same moment, and here each has windows of its own.
         should_stop=should_stop if alone else lambda: False,
@@ -264,29 +250,13 @@ def begin_from(start: Path, network: SegmentationNetwork, classes: tuple[str, ..
     put_weights(network, dict(weights.state_dict()), start)
 
 
-def quality(scores: Scores, collection: Collection) -> float:
-    """Mean AP on the validation split.
-
-    Raises:
-        DataError: no scored class occurs there.
-    """
-    mean_ap: float | None = summarise(scores)["mean_ap"]
-    if mean_ap is None:
-        raise DataError(
-            f"{collection.path}: no scored class occurs in the validation split, so nothing can be measured there. "
-            "Put scenes or blocks with every class into it."
-        )
-    return mean_ap
-
-
 def evaluate_ensemble(
-    run: RunDirectory, checkpoints: list[Path], collection: Collection, reporter: Reporter | None = None
+    run: RunDirectory, checkpoints: list[Path], collection: Collection, report: Report = ignore
 ) -> None:
     """Score a teacher of existing checkpoints as a run of its own, without training; with flips also what they add."""
     if run.report.exists():
         return
-    reporter = reporter or Reporter()
-    settings = run.settings
+    settings, name = run.settings, run.path.name
     with run.working():
         run.set_state("running", "scoring the teacher")
         names = collection.settings.class_names
@@ -307,7 +277,7 @@ def evaluate_ensemble(
                 readers=settings.hardware.readers,
                 buffer=settings.scored_buffer,
                 autocast=fabric.autocast,
-                progress=reporter.stage(f"scoring {split}"),
+                progress=counting(report, SCORING[split], name),
             )
 
         plain = {}
@@ -333,70 +303,6 @@ def evaluate_ensemble(
         )
 
 
-def measured_speed(network: nn.Module, collection: Collection, settings: RunSettings, fabric: Fabric) -> float:
-    """Megapixels per second of a network on the windows that it is scored with."""
-    speed = megapixels_per_second(network, collection.bands, settings.evaluation.window, fabric.device, fabric.autocast)
-    return round(speed, 4)
-
-
-def finish(
-    run: RunDirectory,
-    collection: Collection,
-    validation: Scores,
-    test: Scores | None,
-    parameters: int,
-    spent: dict[str, Any],
-) -> None:
-    """Write scores and report: thresholds come from validation, and the test split, where it was scored, is read with them."""
-    validation.save(run.validation_scores)
-    if test is not None:
-        test.save(run.scores)
-    settings = run.settings
-    write_json(
-        run.report,
-        {
-            "arm": settings.arm,
-            "seed": settings.seed,
-            "parameters": parameters,
-            **spent,
-            "metres_per_pixel": collection.metres_per_pixel,
-            "data": collection.content_hash,
-            "torch": torch.__version__,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "validation": summarise(validation),
-            "test": None if test is None else summarise(test),
-            "at_threshold": {} if test is None else clean(at_thresholds(validation, test)),
-        },
-    )
-    run.write_status(run.status.model_copy(update={"state": "finished", "message": ""}))
-    run.log("finished")
-
-
-def at_thresholds(validation: Scores, test: Scores) -> dict[str, dict[str, float]]:
-    """For each scored class the threshold that is best on validation, and what it gives on the test split."""
-    positives, negatives = test.on_map()
-    levels = best_level(*validation.on_map())
-    thresholds = {}
-    for index, class_index in enumerate(test.scored):
-        level = int(levels[index])
-        one = positives[index], negatives[index], level
-        thresholds[test.classes[class_index]] = {
-            "threshold": round(level / (LEVELS - 1), 4),
-            "precision": float(precision_at(*one)),
-            "recall": float(recall_at(*one)),
-            "f1": float(f1_at(*one)),
-            "iou": float(iou_at(*one)),
-        }
-    return thresholds
-
-
-def clean(value: Any) -> Any:
-    """JSON has no NaN: what cannot be known becomes null."""
-    if isinstance(value, dict):
-        return {key: clean(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and value != value else value
-
-
 def checkpoint_info(settings: RunSettings, collection: Collection) -> CheckpointInfo:
     """What to write into this run's checkpoints."""
     return CheckpointInfo(
@@ -412,21 +318,13 @@ def checkpoint_info(settings: RunSettings, collection: Collection) -> Checkpoint
     )
 
 
-def device_name(device: torch.device) -> str:
-    """The device in words, with the number of threads where it is a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"CPU ({threads} thread{'s' if threads > 1 else ''})"
-
-
 def evaluate_checkpoint(
     checkpoint: Path,
     folder: Path,
     split: str = "test",
     device: str = "auto",
     maps: Path | None = None,
-    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    report: Report = ignore,
 ) -> dict[str, Any]:
     """Score one checkpoint, or a network that came as an ONNX file, on one part of a collection.
 
@@ -460,6 +358,6 @@ def evaluate_checkpoint(
         fill=network.fill,
         device=fabric.device,
         maps=maps,
-        progress=lambda done, total: report(f"scoring {split}", done, total),
+        progress=counting(report, SCORING[split]),
     )
     return summarise(scores)

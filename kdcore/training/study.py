@@ -12,16 +12,17 @@ from typing import Any
 from kdcore.data.batches import check_unlabelled
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError, RunError, Stopped
-from kdcore.evaluation.report import advantage, study_report, teacher_of
+from kdcore.evaluation.report import advantage, study_report
 from kdcore.files import write_json
 from kdcore.inference.layers import write_layers
+from kdcore.jobs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, run_name, with_steps
+from kdcore.jobs.progress import Progress, Report, Stage, counting, ignore
+from kdcore.jobs.store import RunDirectory, list_runs
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ownership import write_own_json
-from kdcore.runs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, run_name, with_steps
-from kdcore.runs.store import RunDirectory, list_runs
-from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
-from kdcore.training.run import Reporter, evaluate_ensemble, execute, prepare
+from kdcore.training.run import evaluate_ensemble, execute, prepare
 from kdcore.training.timing import measure_alone_steps
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled")
@@ -32,7 +33,7 @@ def run_study(
     collection_path: Path,
     settings: StudySettings,
     out: Path,
-    reporter: Reporter | None = None,
+    report: Report = ignore,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Run whatever of the study is not finished yet, and report.
@@ -41,7 +42,7 @@ def run_study(
         collection_path: a collection's folder or YAML file.
         settings: of the study.
         out: the study's folder; made if it is not there.
-        reporter: is told what happens.
+        report: is told what happens.
         should_stop: asked after every step.
 
     Returns:
@@ -51,21 +52,20 @@ def run_study(
         Stopped: `should_stop` said so.
         KdcoreError: anything the user can mend. What is finished stays.
     """
-    reporter = reporter or Reporter()
-    reporter.report("reading the data", 0, 1)
+    report(Progress("", Stage.READING, 0, 1))
     collection = Collection.open(collection_path)
     begin(out, settings, collection)
     assert collection.path is not None
     _, found = prepare(collection.path, settings.budget.crop, settings.labels)
     if settings.recipe.unlabelled:
         check_unlabelled(collection, found)  # told before hours of training
-    reporter.report("reading the data", 1, 1)
+    report(Progress("", Stage.READING, 1, 1))
 
     checkpoints = list(settings.teacher.checkpoints)
     measured = read_alone_steps(out)
     for planned in planned_runs(settings, measured):
         if planned.arm != "teacher" and settings.match == "seconds" and measured is None and asks_teacher(settings):
-            measured = match_seconds(out, settings, collection.path, checkpoints, reporter, should_stop)
+            measured = match_seconds(out, settings, collection.path, checkpoints, report, should_stop)
         if planned.arm in ("alone", "all_labels") and measured is not None:
             planned = planned.model_copy(update={"budget": with_steps(settings.budget, measured)})
         run_settings = settings_of(planned, settings, collection.path, checkpoints)
@@ -73,19 +73,19 @@ def run_study(
             reuse_teacher(out, planned.name, run_settings, collection.content_hash)
         run = RunDirectory.create(out / "runs" / planned.name, run_settings)
         if planned.budget is None:
-            evaluate_ensemble(run, checkpoints, collection, named(reporter, planned.name))
+            evaluate_ensemble(run, checkpoints, collection, report)
             continue
-        execute(run, named(reporter, planned.name), should_stop, answers=out.parent / FOLDER)
+        execute(run, report, should_stop, answers=out.parent / FOLDER)
         if not run.report.exists():
             raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
         if planned.arm == "teacher":
             checkpoints.append(run.best)
         elif planned.arm == "alone" and planned.seed == settings.seeds[0]:
             note_advantage(out, settings)
-    write_layers(out, collection, reporter.stage("pictures for the map"))
-    report = study_report(out)
-    write_own_json(out / "report.json", report, overwrite=True)  # of this study, whoever wrote it
-    return report
+    write_layers(out, collection, counting(report, Stage.LAYERS))
+    values = study_report(out)
+    write_own_json(out / "report.json", values, overwrite=True)  # of this study, whoever wrote it
+    return values
 
 
 def match_seconds(
@@ -93,7 +93,7 @@ def match_seconds(
     settings: StudySettings,
     collection: Path,
     checkpoints: Sequence[Path],
-    reporter: Reporter,
+    report: Report,
     should_stop: Callable[[], bool],
 ) -> int:
     """Measure, once for all seeds, how many steps the student alone does while the distilled student trains."""
@@ -107,7 +107,7 @@ def match_seconds(
         )
         for arm in STUDENTS
     )
-    steps = measure_alone_steps(out, alone, distilled, reporter, should_stop)
+    steps = measure_alone_steps(out, alone, distilled, report, should_stop)
     StudyFolder(out).log(
         f"the student alone does {steps} steps in the time of the distilled student's {settings.budget.steps}"
     )
@@ -117,7 +117,7 @@ def match_seconds(
 def note_advantage(out: Path, settings: StudySettings) -> None:
     """Say, once a teacher and a student alone are there, whether the one can teach the other: in `advantage.json` and in the log."""
     study = StudyFolder(out)
-    found = advantage(settings, teacher_of(study.runs()), [study.run(run_name("alone", settings.seeds[0]))])
+    found = advantage(settings, study.teacher_run(), [study.run(run_name("alone", settings.seeds[0]))])
     if found is not None and found != study.advantage:
         write_json(study.advantage_file, found)
         study.log(found["sentence"])
@@ -188,10 +188,10 @@ def reuse_teacher(out: Path, name: str, settings: RunSettings, data_hash: str) -
     wanted = teacher_fingerprint(settings, data_hash)
     for neighbour in sorted(out.parent.glob("[!.]*/runs")) if out.parent.is_dir() else []:
         for run in list_runs(neighbour):
-            if not run.path.name.startswith("teacher-s") or not run.report.exists() or not run.best.exists():
+            if not run.report.exists() or not run.best.exists():
                 continue
             try:
-                same = teacher_fingerprint(run.settings, run.read_report()["data"]) == wanted
+                same = run.trained_teacher and teacher_fingerprint(run.settings, run.read_report()["data"]) == wanted
             except (KdcoreError, KeyError):
                 continue  # a broken neighbour is no reason to stop
             if same and copy_teacher(run, target, settings):
@@ -236,8 +236,3 @@ def teacher_fingerprint(settings: RunSettings, data_hash: str) -> str:
         str(settings.start),
         data_hash,
     )
-
-
-def named(reporter: Reporter, run: str) -> Reporter:
-    """A reporter that puts the run's name before each stage."""
-    return Reporter(lambda stage, done, total: reporter.report(f"{run}: {stage}", done, total))

@@ -6,6 +6,7 @@ best setting and the default trained from fresh seeds.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,38 @@ from kdcore.data.demo import write_demo
 from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.sweep_report import confirmation, sweep_report
 from kdcore.files import write_json
-from kdcore.runs.locks import TakenError
-from kdcore.runs.plan import with_steps
-from kdcore.runs.progress import pixels
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import read_dict
-from kdcore.runs.sweep_claims import Claim, Claims
-from kdcore.runs.sweep_confirm import planned_confirmation
-from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.jobs.locks import TakenError
+from kdcore.jobs.plan import run_name, with_steps
+from kdcore.jobs.progress import Progress, Report, Stage
+from kdcore.jobs.small_files import read_dict
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.study_progress import pixels
+from kdcore.jobs.sweep_claims import Claim, Claims
+from kdcore.jobs.sweep_confirm import planned_confirmation
+from kdcore.jobs.sweep_folder import SweepFolder, SweepWorker
+from kdcore.jobs.worker import Session
 from kdcore.settings import Budget, Objective, Range, Recipe, RunSettings, SweepSettings, parse_network
 from kdcore.teacher.soft_labels import FOLDER, open_soft_labels, regions_of
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.loop import make_fabric
 from kdcore.training.probe import cost_of_step, make
-from kdcore.training.run import Reporter, execute, prepare
+from kdcore.training.run import execute, prepare
 
 ASK_EVERY = 0.3  # seconds between looks whether it is our turn
 
-Tell = Callable[[int | None, str, int, int], None]
-"""Is told the trial (None outside of trials), a stage, how much of it is done and how much there is."""
+
+def work(worker: SweepWorker, session: Session) -> None:
+    """The work of one of a sweep's processes."""
+    work_on_sweep(SweepFolder(worker.path), worker.index, session, session.stop)
 
 
-def work_on_sweep(sweep: SweepFolder, worker: int, tell: Tell, should_stop: Callable[[], bool]) -> None:
+def work_on_sweep(sweep: SweepFolder, worker: int, report: Report, should_stop: Callable[[], bool]) -> None:
     """Do trials until there are none left, then help with the confirmation and write the report.
 
     Args:
         sweep: the folder.
         worker: this worker's index.
-        tell: is told what happens.
+        report: is told what happens.
         should_stop: asked after every step.
 
     Raises:
@@ -51,25 +56,25 @@ def work_on_sweep(sweep: SweepFolder, worker: int, tell: Tell, should_stop: Call
         KdcoreError: what ends the whole sweep: the data, the teacher, the storage, a full disk.
     """
     settings = sweep.settings
-    data, checkpoints = prepare_for_all(sweep, tell, should_stop)
+    data, checkpoints = prepare_for_all(sweep, report, should_stop)
     claims = Claims(sweep, worker)
     while True:
         if should_stop():
             raise Stopped(f"{sweep.path}: was stopped. Start it again to go on.")
         claim = claims.next()
         if claim is not None:
-            work_on_trial(sweep, claims, claim, data, checkpoints, tell, should_stop)
+            work_on_trial(sweep, claims, claim, data, checkpoints, report, should_stop)
         elif claims.others_work():  # their trial is ours if they are killed
-            tell(None, "waiting for the last trials", 0, 1)
+            report(Progress("", Stage.WAITING_FOR_TRIALS, 0, 1))
             time.sleep(ASK_EVERY)
         else:
             break
     if settings.confirm:
-        confirm(sweep, data, checkpoints, tell, should_stop)
+        confirm(sweep, data, checkpoints, report, should_stop)
     write_json(sweep.report_file, sweep_report(sweep))
 
 
-def prepare_for_all(sweep: SweepFolder, tell: Tell, should_stop: Callable[[], bool]) -> tuple[Path, list[Path]]:
+def prepare_for_all(sweep: SweepFolder, report: Report, should_stop: Callable[[], bool]) -> tuple[Path, list[Path]]:
     """Whoever comes first makes the demo area, trains the teacher and measures speeds; the others wait and find them.
 
     Returns:
@@ -82,30 +87,30 @@ def prepare_for_all(sweep: SweepFolder, tell: Tell, should_stop: Callable[[], bo
         try:
             turn.acquire(timeout=ASK_EVERY)
         except Timeout:
-            tell(None, "waiting for the teacher", 0, 1)
+            report(Progress("", Stage.WAITING_FOR_TEACHER, 0, 1))
             continue
         break
     try:
         about, path = sweep.about, sweep.collection
         if about.demo is not None:
-            path = write_demo(path, about.demo, lambda stage, done, total: tell(None, stage, done, total))
-        tell(None, "reading the data", 0, 1)
+            path = write_demo(path, about.demo, report)
+        report(Progress("", Stage.READING, 0, 1))
         collection = Collection.open(path)
         assert collection.path is not None
         check_same_data(sweep, collection)
         prepare(collection.path, sweep.settings.budget.crop)
-        checkpoints = train_teacher(sweep, collection.path, tell, should_stop)
+        checkpoints = train_teacher(sweep, collection.path, report, should_stop)
         if sweep.settings.seconds is not None:
-            measure_steps(sweep, tell)
+            measure_steps(sweep, report)
     finally:
         turn.release()
     if checkpoints:
-        keep_answers(sweep, collection.path, checkpoints, tell, should_stop)
+        keep_answers(sweep, collection.path, checkpoints, report, should_stop)
     return collection.path, checkpoints
 
 
 def keep_answers(
-    sweep: SweepFolder, data: Path, checkpoints: Sequence[Path], tell: Tell, should_stop: Callable[[], bool]
+    sweep: SweepFolder, data: Path, checkpoints: Sequence[Path], report: Report, should_stop: Callable[[], bool]
 ) -> None:
     """Compute the teacher's answers about the scenes for all trials; workers share the windows.
 
@@ -125,7 +130,7 @@ def keep_answers(
         checkpoints,
         hardware,
         device=device,
-        report=lambda stage, done, total: tell(None, stage, done, total),
+        report=report,
         log=sweep.log,
         should_stop=should_stop,
     ):
@@ -147,7 +152,7 @@ def check_same_data(sweep: SweepFolder, collection: Collection) -> None:
         )
 
 
-def train_teacher(sweep: SweepFolder, data: Path, tell: Tell, should_stop: Callable[[], bool]) -> list[Path]:
+def train_teacher(sweep: SweepFolder, data: Path, report: Report, should_stop: Callable[[], bool]) -> list[Path]:
     """The checkpoints that teach all trials: given ones, or trained here, once; none where no trial listens to a teacher."""
     settings = sweep.settings
     if not listens(settings):
@@ -156,9 +161,8 @@ def train_teacher(sweep: SweepFolder, data: Path, tell: Tell, should_stop: Calla
         return list(settings.teacher.checkpoints)
     checkpoints = []
     for seed in settings.teacher.seeds:
-        name = f"teacher-s{seed}"
         run = RunDirectory.create(
-            sweep.path / "teacher" / name,
+            sweep.path / "teacher" / run_name("teacher", seed),
             RunSettings(
                 arm="teacher",
                 seed=seed,
@@ -170,7 +174,7 @@ def train_teacher(sweep: SweepFolder, data: Path, tell: Tell, should_stop: Calla
                 hardware=settings.hardware,
             ),
         )
-        execute(run, staged(tell, None, name), should_stop, test=False)
+        execute(run, report, should_stop, test=False)
         if not run.report.exists():
             raise Stopped(f"{run.path}: was stopped. Start the sweep again to go on.")
         checkpoints.append(run.best)
@@ -183,7 +187,7 @@ def listens(settings: SweepSettings) -> bool:
     return bool(settings.confirm) or isinstance(alpha, Range) or max(alpha) > 0
 
 
-def measure_steps(sweep: SweepFolder, tell: Tell) -> None:
+def measure_steps(sweep: SweepFolder, report: Report) -> None:
     """For a budget in seconds: how many steps fit, for each student with and without the teacher. Measured once, alone.
 
     The others wait meanwhile, so that every trial of a student has the same number of steps.
@@ -195,7 +199,7 @@ def measure_steps(sweep: SweepFolder, tell: Tell) -> None:
     members = len(settings.teacher.checkpoints or settings.teacher.seeds)
     steps = {}
     for student in settings.space.student:
-        tell(None, f"measuring {student}", 0, 1)
+        report(Progress("", Stage.TIMING_STEPS, 0, 1, student))
         for taught in (False, True):
             served = members * (8 if settings.teacher.flips else 1) if taught else 0
             network = make(parse_network(student))
@@ -244,7 +248,7 @@ def work_on_trial(
     claim: Claim,
     data: Path,
     checkpoints: Sequence[Path],
-    tell: Tell,
+    report: Report,
     should_stop: Callable[[], bool],
 ) -> None:
     """Train one trial and tell what came of it.
@@ -260,13 +264,15 @@ def work_on_trial(
         spent = step
         hopeless = hopeless or claims.report(claim, round(100 * step / budget.steps), score)
 
+    def of_trial(progress: Progress) -> None:
+        report(replace(progress, trial=claim.number))
+
     try:
         settings = run_settings(sweep, claim.params, claim.seed, data, checkpoints)
         budget = settings.budget
         run = RunDirectory.create(sweep.run(claim.number).path, settings)
-        reporter = staged(tell, claim.number, f"trial {claim.number}")
         answers = sweep.path.parent / FOLDER
-        execute(run, reporter, lambda: hopeless or should_stop(), test=False, on_score=note, answers=answers)
+        execute(run, of_trial, lambda: hopeless or should_stop(), test=False, on_score=note, answers=answers)
     except RunError as error:  # a diverged training, a full GPU: the next setting may do better
         claims.fail(claim, str(error))
         sweep.log(f"trial {claim.number} failed: {error}")
@@ -301,7 +307,7 @@ def measured(run: RunDirectory) -> dict[Objective, float]:
 
 
 def confirm(
-    sweep: SweepFolder, data: Path, checkpoints: Sequence[Path], tell: Tell, should_stop: Callable[[], bool]
+    sweep: SweepFolder, data: Path, checkpoints: Sequence[Path], report: Report, should_stop: Callable[[], bool]
 ) -> None:
     """Train the best setting and the default from fresh seeds, and compare them on the test split, once.
 
@@ -321,21 +327,15 @@ def confirm(
         for seed in plan.seeds
         for name, params in (("default", plan.default), ("best", plan.best))
     }
-    for (name, seed), run in runs.items():
+    for run in runs.values():
         try:
-            reporter = staged(tell, None, f"confirmation, {name}, seed {seed}")
-            execute(run, reporter, should_stop, answers=sweep.path.parent / FOLDER)
+            execute(run, report, should_stop, answers=sweep.path.parent / FOLDER)
         except TakenError:
             continue  # another worker does it
         if not run.report.exists():
             raise Stopped(f"{run.path}: was stopped. Start the sweep again to go on.")
     if all(run.report.exists() for run in runs.values()):
         write_json(folder / "report.json", confirmation(sweep, plan))
-
-
-def staged(tell: Tell, trial: int | None, name: str) -> Reporter:
-    """A reporter for a run."""
-    return Reporter(lambda stage, done, total: tell(trial, f"{name}: {stage}", done, total))
 
 
 def read_steps(sweep: SweepFolder) -> dict[str, int]:

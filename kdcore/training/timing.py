@@ -6,12 +6,13 @@ from pathlib import Path
 
 from kdcore.errors import Stopped
 from kdcore.files import write_json
-from kdcore.runs.plan import steps_file
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.plan import steps_file
+from kdcore.jobs.progress import Progress, Report, Stage
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import RunSettings
 from kdcore.teacher.soft_labels import FOLDER
 from kdcore.training.loop import LOG_EVERY
-from kdcore.training.run import Reporter, execute
+from kdcore.training.run import execute
 
 ROUNDS = 2  # of each kind, in turn; the shortest counts, because whatever else a machine does only makes steps longer
 MANY = 1_000_000  # steps: never reached, so nothing is validated
@@ -21,7 +22,7 @@ def measure_alone_steps(
     study: Path,
     alone: RunSettings,
     distilled: RunSettings,
-    reporter: Reporter,
+    report: Report,
     should_stop: Callable[[], bool],
 ) -> int:
     """How many steps the student alone does in the time of the distilled student's training; written to `steps.json`.
@@ -32,7 +33,7 @@ def measure_alone_steps(
         study: the folder; its teacher is trained.
         alone: what the student alone is to do, with the distilled student's budget.
         distilled: what the distilled student is to do.
-        reporter: is told what happens.
+        report: is told what happens.
         should_stop: asked after every step.
 
     Raises:
@@ -44,7 +45,7 @@ def measure_alone_steps(
     folder = study / ".timing"
     try:
         for number in range(ROUNDS * len(kinds)):
-            reporter.report("measuring how long steps take", number, ROUNDS * len(kinds))
+            report(Progress("", Stage.TIMING_STEPS, number, ROUNDS * len(kinds)))
             name = list(kinds)[number % len(kinds)]
             seconds[name].append(seconds_of_step(folder, kinds[name], should_stop))
     finally:

@@ -9,9 +9,9 @@ from kdcore.data.collection import FILE_NAME
 from kdcore.data.pairing import find
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.errors import KdcoreError
+from kdcore.jobs.library import Known
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.recipes import OWN, name_of
-from kdcore.runs.library import Known
-from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import (
     ADDED,
     FROM_THE_TEACHER,

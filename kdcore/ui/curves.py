@@ -13,7 +13,8 @@ from kdcore.evaluation.calibration import calibration
 from kdcore.evaluation.operating import MEAN, OperatingPoint, level_of
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
-from kdcore.runs.study_folder import StudyFolder, modified
+from kdcore.jobs.small_files import modified
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import percent, plain
 from kdcore.views.amounts import amounts_html, shares_in_words
 from kdcore.views.arms import ARM_NAMES

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from kdcore.errors import SettingsError
-from kdcore.runs.library import check_text
+from kdcore.jobs.library import check_text
 from kdcore.settings import CollectionSettings
 from kdcore.ui.formatting import percent, plain, sentence
 from kdcore.ui.proposal import (

@@ -2,17 +2,15 @@
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kdcore.bounded import BoundedCache
 from kdcore.errors import DataError, SettingsError
+from kdcore.jobs.progress import Report
+from kdcore.jobs.question import DataLook
 from kdcore.settings import read_yaml
-from kdcore.ui.asking import ask
 
-MODULE = "kdcore.views.data_overview"
 KEPT = 16  # overviews that are remembered
 DEPTH = 2  # levels of folders whose files are watched for changes: images may lie in train/images/
 MOST_FILES = 50_000  # likewise, for somebody who opens the folder of everything
@@ -20,12 +18,12 @@ MOST_FILES = 50_000  # likewise, for somebody who opens the folder of everything
 _kept = BoundedCache[dict[str, Any]](KEPT, lambda found: 1)  # shared by all viewers; they look at the same disk
 
 
-def overview(path: Path, progress: Callable[[str], None], demo: int | None = None) -> dict[str, Any]:
+def overview(path: Path, report: Report, demo: int | None = None) -> dict[str, Any]:
     """What `kdcore.views.data_overview` finds at a path; looked at again only when a file has changed.
 
     Args:
         path: a folder, YAML file or raster; with `demo` the demo area's folder.
-        progress: is told what is being done.
+        report: is told what is being done.
         demo: seed of the demo area that is made if it is not there.
 
     Raises:
@@ -35,19 +33,19 @@ def overview(path: Path, progress: Callable[[str], None], demo: int | None = Non
     kept = _kept.get(key)
     if kept is not None:
         return kept
-    found = ask(MODULE, ["--demo", str(demo), str(path)] if demo is not None else [str(path)], progress)
+    found = DataLook.ask({"path": str(path), "demo": demo}, report)
     _kept.put(fingerprint(path), found)
     return found
 
 
-def edited_overview(path: Path, found: dict[str, Any], text: str, progress: Callable[[str], None]) -> dict[str, Any]:
+def edited_overview(path: Path, found: dict[str, Any], text: str, report: Report) -> dict[str, Any]:
     """What is found at a folder when it is read through edited settings in place of the proposed ones.
 
     Args:
         path: the folder.
         found: what `overview` found there, with a proposal.
         text: the edited `collection.yaml`, without mistakes.
-        progress: is told what is being done.
+        report: is told what is being done.
 
     Raises:
         KdcoreError: nothing can be found out; says why.
@@ -55,11 +53,7 @@ def edited_overview(path: Path, found: dict[str, Any], text: str, progress: Call
     key = fingerprint(path) + hashlib.sha256(text.encode()).hexdigest()
     kept = _kept.get(key)
     if kept is None:
-        with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder, name) for name in ("proposed.yaml", "edited.yaml")]
-            for file, content in zip(files, (found["proposal"], text), strict=True):
-                file.write_text(content, encoding="utf-8")
-            kept = ask(MODULE, ["--settings", *map(str, files), str(path)], progress)
+        kept = DataLook.ask({"path": str(path), "proposed": found["proposal"], "edited": text}, report)
         _kept.put(key, kept)
     return found | {
         "collection": kept["collection"],

@@ -6,7 +6,7 @@ import streamlit as st
 from kdcore.deploy.costs import overlap_factor
 from kdcore.deploy.record import Deployment
 from kdcore.errors import KdcoreError
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, words
 from kdcore.ui.formatting import plain
 from kdcore.views.deploy_costs import Job, cost_rows, cost_sentence, cost_table

@@ -8,7 +8,7 @@ import streamlit as st
 
 from kdcore.deploy.downloads import MIMES, TITLES, archive, deployed_size, files_of
 from kdcore.deploy.record import Deployment, Form
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import megabytes, plain, sentence
 from kdcore.ui.study_picker import workspace
 from kdcore.views.arms import ARM_NAMES

@@ -10,11 +10,12 @@ import streamlit as st
 from kdcore.deploy import folder as deploying
 from kdcore.deploy.record import INDEX, Deployment
 from kdcore.errors import KdcoreError
-from kdcore.runs.study_folder import StudyFolder, modified
-from kdcore.runs.task import TaskStatus
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.small_files import modified
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import count, plain, sentence, when
-from kdcore.ui.watching import stage_words
+from kdcore.ui.stages import doing
 
 TICK = 1.0  # seconds
 WHAT = (
@@ -88,7 +89,7 @@ def watch(folder: Path) -> None:
     job = deploying.status(folder)
     if job is None or job.over:
         st.rerun(scope="app")
-    stopping = deploying.DeploymentFolder(folder).cancel.exists()
+    stopping = deploying.DeploymentFolder(folder).cancel_file.exists()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=stage_in_words(job, stopping))
         st.button(
@@ -103,37 +104,24 @@ def watch(folder: Path) -> None:
     st.caption("You can close this page: the work goes on, and this address finds it again.")
 
 
-def stage_in_words(job: TaskStatus, stopping: bool) -> str:
+def stage_in_words(job: Status, stopping: bool) -> str:
     """What is being done, as Markdown."""
     if stopping:
         return "Stopping …"
-    if job.state == "waiting" or job.stage in ("", "starting"):
-        return "Starting: loading the libraries that export and measure …"
-    of = f", {job.done:,} of {job.total:,}" if job.total > 1 else ""
-    return plain(f"{stage_words(job.stage)}{of}")
+    now = None if job.state == "queued" else job.progress
+    return plain(doing(now, "Starting: loading the libraries that export and measure …"))
 
 
-def say_ended(folder: Path, job: TaskStatus) -> None:
+def say_ended(folder: Path, job: Status) -> None:
     """Why the last job did not come to its end."""
     if job.state == "stopped":
         st.info("It was stopped. Start it again to go on.", icon=":material/pause_circle:")
         return
     st.error(plain(sentence(job.message)) or "It failed without a word.", icon=":material/error:")
-    log = tail(deploying.DeploymentFolder(folder).log)
+    log = deploying.DeploymentFolder(folder).log_tail()
     if log:
         with st.expander("Log", icon=":material/article:"):
             st.code(log, language=None, wrap_lines=True)
-
-
-def tail(log: Path, lines: int = 40, most: int = 20_000) -> str:
-    """The last lines of a log; empty where there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - most))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
 
 
 def notes(folder: Path, known: Deployment) -> str:

@@ -9,8 +9,8 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.scores import Scores
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
 from kdcore.ui.choices import EarlierTeacher, data_of
 from kdcore.ui.formatting import plain

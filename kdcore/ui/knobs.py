@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kdcore.errors import RunError
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.choices import ALPHAS, TEMPERATURES
 from kdcore.ui.formatting import percent, plain
@@ -125,11 +124,7 @@ def alpha_sentence(temperature: float, alpha: float) -> str:
 
 def teacher_maps(study: StudyFolder) -> Path:
     """The folder of the teacher's probability maps: of the ensemble where there is one."""
-    runs = {run.path.name: run for run in study.runs() if run.path.name.startswith("teacher")}
-    first = runs.get("teacher") or next(iter(runs.values()), None)
-    if first is None:
-        raise RunError(f"{study.path}: holds no teacher.")
-    return first.maps
+    return study.teacher_run().maps
 
 
 @st.cache_data(max_entries=20, show_spinner=False)

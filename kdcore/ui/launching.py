@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import streamlit as st
 
-from kdcore.runs import launch
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs import launch
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
 from kdcore.ui.study_picker import workspace
 
@@ -50,5 +50,5 @@ def start_study(
         KdcoreError: it cannot be made or started; says why.
     """
     study = launch.create(workspace(), title, collection, settings, token, demo_seed)
-    launch.start(study)
+    study.start()
     return study

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs.longer import LONGER, with_longer_teacher
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.longer import LONGER, with_longer_teacher
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import plain
 from kdcore.ui.launching import launch_button, start_study

@@ -10,8 +10,8 @@ import streamlit as st
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import FOLDER, INDEX, Bounds, SceneLayers, StudyLayers
 from kdcore.inference.uploads import Upload
-from kdcore.runs.plan import planned_runs, run_name
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.plan import planned_runs, run_name, teacher_run
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.server.reading import warm_up
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.map_layers import MapLayer, StudyMapLayers
@@ -63,11 +63,10 @@ def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
     """The run that stands for each arm: an ensemble for its teachers, and the students of one seed (the first without)."""
     seeds = study.settings.seeds
     seed = seed if seed in seeds else seeds[0]
-    planned = planned_runs(study.settings)
-    teachers = [run.name for run in planned if run.arm == "teacher"]
-    teacher = "teacher" if "teacher" in teachers else teachers[0]
-    students = [run.arm for run in planned if run.arm != "teacher" and run.seed == seed]
-    return {"teacher": teacher} | {arm: run_name(arm, seed) for arm in ARM_NAMES if arm in students}
+    students = [run.arm for run in planned_runs(study.settings) if run.arm != "teacher" and run.seed == seed]
+    return {"teacher": teacher_run(study.settings).name} | {
+        arm: run_name(arm, seed) for arm in ARM_NAMES if arm in students
+    }
 
 
 def seeds_shown(study: StudyFolder) -> tuple[int, ...]:

@@ -78,9 +78,7 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 disabled=reused,
                 help=sentence(TeacherSettings, "seeds"),
             ),
-            "views": select(
-                a, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")
-            ),
+            "views": select(a, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")),
             "teacher_flips": b.toggle(
                 "Teacher looks at eight views",
                 usual["teacher_flips"],

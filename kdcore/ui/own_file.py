@@ -10,11 +10,13 @@ import streamlit as st
 from kdcore.errors import KdcoreError, RunError
 from kdcore.inference import uploads
 from kdcore.inference.uploads import MOST_BYTES, MOST_PIXELS, Upload, UploadStatus
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.progress import Stage
+from kdcore.jobs.status import ACTIVE
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import duration, megabytes, plain
+from kdcore.ui.stages import doing, run_in_words, stage_in_words
 from kdcore.ui.worst_tiles import SCENE
-from kdcore.views.arms import ARM_NAMES
 
 ICONS = {
     "finished": ":material/check_circle:",
@@ -22,7 +24,6 @@ ICONS = {
     "interrupted": ":material/power_off:",
     "stopped": ":material/pause_circle:",
 }
-BUSY = ("waiting", "running")
 MOST_DOWNLOADED = 500_000_000  # bytes
 
 
@@ -38,7 +39,7 @@ def finished_names(found: Sequence[tuple[Upload, UploadStatus]]) -> dict[str, st
 
 def show_own_files(workspace: Workspace, study: StudyFolder, found: Sequence[tuple[Upload, UploadStatus]]) -> None:
     """The part of the page that takes a file and lists those that were given, `found` when the page began."""
-    busy = [row for row in found if row[1].state in BUSY]
+    busy = [row for row in found if row[1].state in ACTIVE]
     with st.expander("Map a raster of your own", icon=":material/upload_file:", expanded=bool(found)):
         st.markdown(
             "The study's networks mark your imagery, and it appears on the map above; the maps and polygons can be downloaded. "
@@ -52,7 +53,7 @@ def show_own_files(workspace: Workspace, study: StudyFolder, found: Sequence[tup
         if busy:
             watch(workspace, study, len(busy))
         for upload, status in found:
-            if status.state not in BUSY:
+            if status.state not in ACTIVE:
                 show_row(upload, status)
 
 
@@ -86,7 +87,7 @@ def show_path(workspace: Workspace, study: StudyFolder) -> None:
 def take(receive: Callable[[], Upload]) -> None:
     """Check a raster and start marking it, or say in one sentence why not."""
     try:
-        uploads.start(receive())
+        receive().start()
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
     else:
@@ -100,7 +101,7 @@ def watch(workspace: Workspace, study: StudyFolder, drawn: int) -> None:
     Only these are drawn here: a button inside a fragment reruns no more than the fragment, and one that is drawn in the
     fragment's last moment takes a click that nobody answers.
     """
-    busy = [row for row in uploads.uploads_of(workspace, study.id) if row[1].state in BUSY]
+    busy = [row for row in uploads.uploads_of(workspace, study.id) if row[1].state in ACTIVE]
     if len(busy) != drawn:
         st.rerun(scope="app")
     for upload, status in busy:
@@ -111,10 +112,10 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
     """A file's name, how far it is, and what can be done with it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         name = plain(status.name)
-        if status.state in BUSY:
+        if status.state in ACTIVE:
             share = status.done / status.total if status.total else 0.0
             st.progress(share, text=f"{name} – {plain(progress_in_words(upload.id, status))}")
-            st.button("Stop", icon=":material/stop:", key=f"stop {upload.id}", on_click=uploads.stop, args=(upload,))
+            st.button("Stop", icon=":material/stop:", key=f"stop {upload.id}", on_click=stop, args=(upload,))
             return
         said = f" – {plain(status.message)}" if status.message else ""
         st.markdown(f"{ICONS[status.state]} {name}: {status.state}{said}", width="stretch")
@@ -129,15 +130,14 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
 
 def progress_in_words(upload_id: str, status: UploadStatus) -> str:
     """The stage, how far it is, and while pixels are mapped how fast that goes and how long it will take."""
-    if not status.total:
-        return status.stage or "starting"
-    if not status.stage.startswith("marking"):
-        return f"{status.stage}: {status.done} of {status.total}"
-    said = f"{status.stage}: {status.done / 1e6:.1f} of {status.total / 1e6:.1f} MPx"
+    progress = status.progress
+    if progress is None or progress.stage is not Stage.MAPPING:
+        return doing(progress, "starting", alone=False)
+    said = f"{stage_in_words(progress)}: {status.done / 1e6:.1f} of {status.total / 1e6:.1f} MPx"
     now, key = time.monotonic(), f"speed {upload_id}"
-    stage, then, before = st.session_state.setdefault(key, (status.stage, now, status.done))
-    if stage != status.stage:
-        st.session_state[key] = (status.stage, now, status.done)
+    run, then, before = st.session_state.setdefault(key, (status.run, now, status.done))
+    if run != status.run:
+        st.session_state[key] = (status.run, now, status.done)
     elif status.done > before and now > then:
         speed = (status.done - before) / (now - then)
         said += f", {speed / 1e6:.2f} MPx/s, {duration((status.total - status.done) / speed)} left"
@@ -148,7 +148,7 @@ def show_downloads(upload: Upload, status: UploadStatus) -> None:
     """What each network made of it. A file is read only when its button is pressed."""
     stem = Path(status.name).stem
     for run in upload.probabilities():
-        st.markdown(f"**{ARM_NAMES.get(run.partition('-')[0], plain(run))}**")
+        st.markdown(f"**{plain(run_in_words(run).capitalize())}**")
         for title, file in upload.results(run).items():
             size = file.stat().st_size
             if size > MOST_DOWNLOADED:
@@ -169,13 +169,19 @@ def choose(upload_id: str) -> None:
     st.session_state[SCENE] = upload_id
 
 
+def stop(upload: Upload) -> None:
+    """Ask its process to end, unless it has just done so."""
+    with suppress(RunError):
+        upload.stop()
+
+
 def go_on(upload: Upload) -> None:
     """Let it go on where it was, unless another window has just done so."""
     with suppress(RunError):
-        uploads.resume(upload)
+        upload.resume()
 
 
 def remove(upload: Upload) -> None:
     """Delete it, unless another window has just begun to mark it."""
     with suppress(RunError):
-        uploads.remove(upload)
+        upload.delete()

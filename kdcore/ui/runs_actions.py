@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs import launch
-from kdcore.runs.bundle import bundle, bundle_size
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.bundle import bundle, bundle_size
+from kdcore.jobs.status import ACTIVE
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import count, megabytes, plain
 from kdcore.ui.study_picker import PARAMETER
 
-ACTIVE = ("queued", "running")
 RESUMABLE = ("stopped", "interrupted", "failed")
 
 
@@ -62,17 +61,17 @@ def offer_actions(studies: Sequence[StudyFolder]) -> None:
         if active and st.button(
             "Stop training", icon=":material/stop:", help="Saves the current state; resuming goes on exactly there."
         ):
-            act(active, launch.stop)
+            act(active, StudyFolder.stop)
         if resumable and st.button("Resume", icon=":material/play_arrow:", help="Goes on from the last saved state."):
-            act(resumable, launch.resume)
+            act(resumable, StudyFolder.resume)
         put_aside = [study for study in settled if not study.archived]
         taken_back = [study for study in settled if study.archived]
         if put_aside and st.button(
             "Archive", icon=":material/archive:", help="Hides it in all lists; nothing is removed."
         ):
-            act(put_aside, lambda study: launch.archive(study, True))
+            act(put_aside, lambda study: study.archive(True))
         if taken_back and st.button("Take out of the archive", icon=":material/unarchive:"):
-            act(taken_back, lambda study: launch.archive(study, False))
+            act(taken_back, lambda study: study.archive(False))
         idle = [study for study in own if states[study.id] not in ACTIVE]
         if idle and st.button("Delete …", icon=":material/delete:"):
             confirm_deletion(idle)
@@ -101,6 +100,6 @@ def confirm_deletion(studies: Sequence[StudyFolder]) -> None:
     st.markdown("\n".join(f"- {plain(study.title)}" for study in studies))
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:"):
-            act(studies, launch.delete)
+            act(studies, StudyFolder.delete)
         if st.button("Keep"):
             st.rerun()

@@ -9,7 +9,7 @@ from kdcore.errors import KdcoreError
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.uncertainty import holm
 from kdcore.evaluation.verdicts import Verdict, among
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.formatting import duration, points
 
@@ -39,7 +39,7 @@ def overview_row(study: StudyFolder) -> dict[str, Any]:
         row |= {
             "T": settings.recipe.temperature,
             "Alpha": settings.recipe.alpha,
-            "Data": data["name"] if data else MISSING,
+            "Data": (data or {}).get("name", MISSING),
         }
         row["Time"] = duration(job.seconds) if job.seconds else MISSING
         if study.finished:

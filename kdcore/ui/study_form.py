@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from kdcore.errors import KdcoreError
+from kdcore.jobs.library import Library
 from kdcore.recipes import recommended
-from kdcore.runs.library import Library
 from kdcore.settings import PRESET_MEANINGS, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.address import select_in_address, take_from_address, take_once

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from kdcore.errors import RunError
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.ui import words
 from kdcore.ui.formatting import plain, told_apart
 

@@ -5,9 +5,9 @@ import json
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs import sweep_launch, sweep_library
-from kdcore.runs.quota import available_cores
-from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
+from kdcore.jobs import sweep_library
+from kdcore.jobs.quota import available_cores
+from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import count, megabytes, plain
 from kdcore.ui.sweep_choices import FEW_CONFIRM
 from kdcore.ui.sweep_kept import Found, look
@@ -52,7 +52,7 @@ def attempt(sweep: SweepFolder, **changes: int) -> None:
     try:
         if changes:
             sweep_library.change(sweep, **changes)
-        sweep_launch.start(sweep, len(sweep.workers()) or min(2, available_cores()))
+        sweep_library.start(sweep, len(sweep.workers()) or min(2, available_cores()))
     except KdcoreError as error:
         st.error(shown_error(error), icon=":material/error:")
         return

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.recipes import OWN
-from kdcore.runs.sweep_trials import TrialRecord
 from kdcore.settings import ADDED, PRESETS, STUDY_PRESETS, Recipe, SweepSettings, validate
 from kdcore.ui import words
 from kdcore.ui.choices import EarlierTeacher, network_name

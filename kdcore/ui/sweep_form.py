@@ -6,12 +6,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.errors import KdcoreError
-from kdcore.runs import sweep_launch, sweep_library
-from kdcore.runs.library import Library
-from kdcore.runs.quota import available_cores
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_forecast import as_study, sweep_seconds
+from kdcore.jobs import sweep_library
+from kdcore.jobs.forecast import as_study, sweep_seconds
+from kdcore.jobs.library import Library
+from kdcore.jobs.quota import available_cores
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.settings import Budget, SweepSettings, parse_network, sentence
 from kdcore.ui import words
 from kdcore.ui.address import select_in_address
@@ -81,7 +81,7 @@ def start_sweep(token: str, title: str, data: str, settings: SweepSettings, work
         KdcoreError: it cannot be made or started; says why.
     """
     sweep = sweep_library.create(workspace(), title, "demo" if data == DEMO else Path(data), settings, token)
-    sweep_launch.start(sweep, workers)
+    sweep_library.start(sweep, workers)
     return sweep
 
 

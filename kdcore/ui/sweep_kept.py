@@ -8,9 +8,9 @@ from typing import Any
 import streamlit as st
 
 from kdcore.evaluation.sweep_report import sweep_report
-from kdcore.runs.study_folder import modified
-from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.small_files import modified
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.sweep_trials import TrialRecord
 
 RENEWED = 2.0  # seconds, where a database keeps the trials and cannot be asked whether they changed
 

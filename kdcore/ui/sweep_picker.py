@@ -3,8 +3,8 @@
 import streamlit as st
 
 from kdcore.errors import KdcoreError, RunError
-from kdcore.runs.sweep_folder import SweepFolder, list_sweeps
-from kdcore.runs.sweep_library import NEW, find
+from kdcore.jobs.sweep_folder import SweepFolder, list_sweeps
+from kdcore.jobs.sweep_library import NEW, find
 from kdcore.ui.formatting import plain, told_apart
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_form import PARAMETER, show_form

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import SweepSettings
 from kdcore.ui.cards import CARD
 from kdcore.ui.choices import DEMO

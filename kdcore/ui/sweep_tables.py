@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from kdcore.runs.sweep_folder import WorkerStatus
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.status import Status
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import SweepSettings
 from kdcore.ui.formatting import count, duration, sentence
+from kdcore.ui.stages import doing
 from kdcore.ui.sweep_words import TRIAL_STATES
 from kdcore.views.sweep_look import NAMES
 
@@ -56,22 +57,10 @@ def note(trial: TrialRecord) -> str | None:
     return "; ".join(part for part in told if part) or None
 
 
-def worker_in_words(index: int, status: WorkerStatus) -> str:
+def worker_in_words(index: int, status: Status) -> str:
     """What one process of a sweep does."""
-    if status.state == "launched" or status.stage in ("", "starting"):
-        doing = "starting: loading the libraries that train"
-    else:
-        doing = stage_in_words(status.stage)
-        doing += f", {status.done:,} of {status.total:,}" if status.total > 1 else ""
-    return f"Worker {index + 1}: {doing}"
-
-
-def stage_in_words(stage: str) -> str:
-    """'teacher-s0: training' becomes 'teacher, seed 0: training'."""
-    run, separator, rest = stage.partition(": ")
-    arm, of_seed, seed = run.partition("-s")
-    named = f"{arm}, seed {seed}" if of_seed and seed.isdigit() else run
-    return f"{named}: {rest}" if separator else named
+    now = None if status.state == "queued" else status.progress
+    return f"Worker {index + 1}: {doing(now, 'starting: loading the libraries that train', alone=False)}"
 
 
 def states_in_words(counts: dict[str, int]) -> str:

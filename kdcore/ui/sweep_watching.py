@@ -10,8 +10,8 @@ from typing import Any
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs import sweep_launch, sweep_library
-from kdcore.runs.sweep_folder import SweepFolder, SweepProgress
+from kdcore.jobs import sweep_library
+from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import plain, sentence, when
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_actions import offer_actions, offer_deletion
@@ -116,7 +116,7 @@ def progress_in_words(progress: SweepProgress, stopping: bool) -> str:
 def stop(sweep: SweepFolder) -> None:
     """Ask the workers to stop, unless they have just ended."""
     try:
-        sweep_launch.stop(sweep)
+        sweep_library.stop(sweep)
     except KdcoreError as error:
         st.toast(plain(str(error)))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import count, plain
 
 INTRODUCTION = (

@@ -1,6 +1,5 @@
 """How long a study would take, on the Train page."""
 
-import tempfile
 from pathlib import Path
 
 import streamlit as st
@@ -8,15 +7,14 @@ import streamlit as st
 from kdcore.data import demo
 from kdcore.data.collection import Collection, Extent
 from kdcore.errors import KdcoreError
-from kdcore.runs.forecast import Costs, forecast, measured_costs, read_probes
-from kdcore.settings import StudySettings, save
+from kdcore.jobs.forecast import Costs, forecast, measured_costs, read_probes
+from kdcore.jobs.question import Measurement
+from kdcore.settings import StudySettings
 from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
-from kdcore.ui.asking import ask
 from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, duration, megabytes, plain
+from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import workspace
-
-PROBE = "kdcore.training.probe"
 
 
 def tell_time(settings: StudySettings, data: str) -> None:
@@ -87,11 +85,10 @@ def soft_labels_sentence(kept: SoftLabelCost, limit_gb: float) -> str:
 def measure(settings: StudySettings) -> None:
     """Measure in a process of its own, and draw the page anew."""
     place = st.empty()
-    with place.status("Measuring …") as status, tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "study.yaml"
-        save(settings, file)
+    asked = {"workspace": str(workspace().path), "study": settings.model_dump(mode="json")}
+    with place.status("Measuring …") as status:
         try:
-            ask(PROBE, [str(workspace().path), str(file)], lambda text: status.update(label=f"{plain(text[:100])} …"))
+            Measurement.ask(asked, lambda told: status.update(label=f"{plain(doing(told, 'Starting'))} …"))
         except KdcoreError as error:
             status.update(label=plain(str(error)), state="error")
             return

@@ -12,21 +12,21 @@ import pandas as pd
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.runs import launch
-from kdcore.runs.plan import arm_of
-from kdcore.runs.progress import StudyProgress
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import JobStatus, StudyFolder
+from kdcore.jobs import launch
+from kdcore.jobs.status import ACTIVE, Status
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.study_progress import StudyProgress
 from kdcore.ui import words
 from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.longer_teacher import offer_longer_teacher
+from kdcore.ui.stages import doing, run_in_words
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
-from kdcore.views.arms import ARM_COLOURS, ARM_NAMES
+from kdcore.views.arms import ARM_COLOURS
 from kdcore.views.learning import learning_table
 
 TICK = 2.0  # seconds
-ACTIVE = ("queued", "running")
 
 
 def watch(study: StudyFolder) -> None:
@@ -47,7 +47,7 @@ def draw(study_id: str, ticking: bool) -> None:
         st.error(plain(str(error)), icon=":material/error:")
 
 
-def draw_study(study: StudyFolder, job: JobStatus) -> None:
+def draw_study(study: StudyFolder, job: Status) -> None:
     """Result or progress, what can be done, curves, runs and log."""
     progress = study.progress()
     draw_settings(study)
@@ -65,11 +65,11 @@ def draw_study(study: StudyFolder, job: JobStatus) -> None:
 def draw_settings(study: StudyFolder) -> None:
     """Data, temperature, alpha and age, in one line."""
     recipe = study.settings.recipe
-    name = plain(study.data["name"]) if study.data else "the data are not read yet"
+    name = plain(str((study.data or {}).get("name", "the data are not read yet")))
     st.caption(f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g} · made {when(study.created)}")
 
 
-def draw_state(study: StudyFolder, job: JobStatus, progress: StudyProgress) -> None:
+def draw_state(study: StudyFolder, job: Status, progress: StudyProgress) -> None:
     """What it does now, how much is done, and how long it will take."""
     share = progress.step / progress.steps if progress.steps else float(job.state == "finished")
     left = "" if job.state != "running" else time_left(progress)
@@ -94,7 +94,7 @@ def draw_result(study: StudyFolder) -> None:
     show_teacher_parts(report)
 
 
-def state_sentence(study: StudyFolder, job: JobStatus) -> str:
+def state_sentence(study: StudyFolder, job: Status) -> str:
     """A study's state in a sentence, as Markdown."""
     if job.state == "queued":
         before = launch.queue_position(study)
@@ -104,24 +104,9 @@ def state_sentence(study: StudyFolder, job: JobStatus) -> str:
     if job.state == "running":
         if study.cancel_file.exists():
             return "Stopping: the current state is being saved …"
-        return plain(f"{stage_words(job.stage)}{f', {job.done:,} of {job.total:,}' if job.total > 1 else ''}")
+        return plain(doing(job.progress, "Starting: loading the libraries that train"))
     name, _, _ = words.STATES[job.state]
     return name.capitalize()
-
-
-def stage_words(stage: str) -> str:
-    """What a study does now: 'alone-s0: training' becomes 'Student alone, seed 0: training'."""
-    if stage in ("", "starting"):
-        return "Starting: loading the libraries that train"
-    run, separator, rest = stage.partition(": ")
-    return sentence(f"{run_name(run)}: {rest}" if separator else stage)
-
-
-def run_name(name: str) -> str:
-    """A run's directory as people call it: 'alone-s1' is 'student alone, seed 1'."""
-    head, separator, seed = name.partition("-s")
-    title = ARM_NAMES.get(arm_of(name), head).lower()
-    return f"{title}, seed {seed}" if separator else title
 
 
 def time_left(progress: StudyProgress) -> str:
@@ -132,7 +117,7 @@ def time_left(progress: StudyProgress) -> str:
     return f". Time left: {about}{duration(progress.seconds_left)}."
 
 
-def draw_controls(study: StudyFolder, job: JobStatus) -> None:
+def draw_controls(study: StudyFolder, job: Status) -> None:
     """Stop, resume, and where to go from here; at most one of them is the main thing to do."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.state in ACTIVE:
@@ -143,13 +128,13 @@ def draw_controls(study: StudyFolder, job: JobStatus) -> None:
                 disabled=stopping,
                 help="Saves the current state; resuming goes on exactly there.",
             ):
-                attempt(launch.stop, study)
+                attempt(StudyFolder.stop, study)
             st.caption("You can close this page: the study goes on, and this address finds it again.")
         elif job.state in ("stopped", "interrupted", "failed") and not study.read_only:
             if st.button(
                 "Resume", icon=":material/play_arrow:", type="primary", help="Goes on from the last saved state."
             ):
-                attempt(launch.resume, study)
+                attempt(StudyFolder.resume, study)
         elif study.finished:
             if st.button("See the map", icon=":material/map:", type="primary"):
                 st.switch_page("map.py", query_params={PARAMETER: study.id})
@@ -177,7 +162,7 @@ def attempt(action: Any, study: StudyFolder) -> None:
 def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
     """Loss and validation curves of all runs so far."""
     runs = {
-        run_name(run.name): (run.arm, metrics_of(RunDirectory(study.path / "runs" / run.name)))
+        run_in_words(run.name): (run.arm, metrics_of(RunDirectory(study.path / "runs" / run.name)))
         for run in progress.runs
         if run.state != "waiting"
     }
@@ -247,7 +232,7 @@ def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:
         ]
         rows.append(
             {
-                "Run": run_name(run.name).capitalize(),
+                "Run": run_in_words(run.name).capitalize(),
                 "State": f":{colour}-badge[{icon} {name}]",
                 "Steps": f"{run.step:,} of {run.steps:,}" if run.steps else "scored only",
                 "Time": duration(run.elapsed or run.seconds) if run.step else "–",
@@ -257,7 +242,7 @@ def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:
     st.table(pd.DataFrame(rows).set_index("Run"), border="horizontal", alt="State of each run of this study")
 
 
-def draw_log(study: StudyFolder, job: JobStatus) -> None:
+def draw_log(study: StudyFolder, job: Status) -> None:
     """The last lines that the study's process wrote; open where it failed."""
     failed = job.state in ("failed", "interrupted")
     log = study.log_tail(40)

@@ -8,7 +8,7 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.worst import WrongTile, worst_tiles
 from kdcore.inference.layer_index import Bounds, StudyLayers
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.ui.formatting import percent
 
 PARAMETER = "tile"  # in the address: 1 is the worst

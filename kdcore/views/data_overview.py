@@ -1,16 +1,10 @@
 """What the Data page shows of a collection, as JSON: facts, class shares, the split as rectangles, and small pictures.
 
-    python -m kdcore.views.data_overview PATH        a folder, a YAML file or one raster
-    python -m kdcore.views.data_overview --demo 0 FOLDER   makes the demo area first
-    python -m kdcore.views.data_overview --settings PROPOSED EDITED FOLDER   through edited settings, compared with the proposed ones
-
-The dashboard runs this as a process of its own: what a broken raster can do ends here, the libraries that read rasters and polygons
-do not stay in the dashboard's memory, and progress can be shown. What it is doing now goes to standard error, a line each.
+The dashboard asks for it as a job (`kdcore.jobs.question.DataLook`): what a broken raster can do ends in that process, the libraries
+that read rasters and polygons do not stay in the dashboard's memory, and progress can be shown.
 """
 
 import copy
-import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +20,10 @@ from kdcore.data.palette import class_colours
 from kdcore.data.propose import proposal_text
 from kdcore.data.scene import Box, Scene
 from kdcore.errors import KdcoreError
-from kdcore.settings import SPLITS, CollectionSettings, load
+from kdcore.jobs.library import check_text
+from kdcore.jobs.progress import Progress, Report, Stage, ignore
+from kdcore.jobs.question import DataLook
+from kdcore.settings import SPLITS, CollectionSettings
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 from kdcore.views.thumbnails import thumbnails
 
@@ -35,14 +32,34 @@ PICTURE = 256  # pixels: side of a picture
 MOST_SCENES = 400  # whose rectangles are drawn
 
 
-def overview(path: Path) -> dict[str, Any]:
+def look(job: DataLook, session: Report) -> None:
+    """Answer a question of the dashboard.
+
+    Its settings are `path`, `demo` (the seed of an area that is made first, or None), and for a look through edited settings
+    `proposed` and `edited`, the texts of both.
+
+    Raises:
+        KdcoreError: nothing can be found out; says why.
+    """
+    asked = job.settings
+    path = Path(asked["path"]).expanduser()
+    if "edited" in asked:
+        former, now = (check_text(asked[name]) for name in ("proposed", "edited"))
+        job.answer(edited_overview(path.resolve(), former, now, session))
+        return
+    if asked["demo"] is not None:
+        path = write_demo(path, asked["demo"], session)
+    job.answer(overview(path, session))
+
+
+def overview(path: Path, report: Report = ignore) -> dict[str, Any]:
     """Look at a folder, a `collection.yaml` or a single raster.
 
     Returns:
         `inspection` (see `kdcore.data.inspect`), `proposal` (YAML text, or None), `error` (why it cannot be used, or None), and for
         what can be used `collection`: name, classes, colours, bands, metres_per_pixel, `scenes` with their rectangles, `pictures`.
     """
-    found = inspect(path, CROP, lambda name: tell(f"reading {name}"))
+    found = inspect(path, CROP, lambda name: report(Progress("", Stage.READING, subject=name)))
     answer: dict[str, Any] = {
         "inspection": found.to_dict(),
         "proposal": proposal_text(found) if found.proposal is not None else None,
@@ -52,27 +69,29 @@ def overview(path: Path) -> dict[str, Any]:
     try:
         collection = open_collection(path, found)
         if collection is not None:
-            draw(collection, answer)
+            draw(collection, answer, report)
     except KdcoreError as problem:  # what was found before is shown all the same
         answer["error"] = str(problem)
     return answer
 
 
-def draw(collection: Collection, answer: dict[str, Any]) -> None:
+def draw(collection: Collection, answer: dict[str, Any], report: Report) -> None:
     """Put the collection with its pictures into an answer; without those where labels cannot be read."""
-    answer["collection"] = described = describe(collection)
-    described["pictures"] = pictures(collection, described["colours"])
+    answer["collection"] = described = describe(collection, report)
+    described["pictures"] = pictures(collection, described["colours"], report)
 
 
-def edited_overview(root: Path, proposed: CollectionSettings, edited: CollectionSettings) -> dict[str, Any]:
+def edited_overview(
+    root: Path, proposed: CollectionSettings, edited: CollectionSettings, report: Report = ignore
+) -> dict[str, Any]:
     """Look at a folder through edited settings.
 
     Returns:
         `collection` and `error` as above, `class_pixels`, `problems` and `notes` as the edited settings give them, and what the
         proposed ones gave in their place: `former_problems`, `former_notes`.
     """
-    former, _ = checked(root, proposed)
-    found, collection = checked(root, edited)
+    former, _ = checked(root, proposed, report)
+    found, collection = checked(root, edited, report)
     answer: dict[str, Any] = {
         "former_problems": former.problems,
         "former_notes": former.notes,
@@ -84,17 +103,17 @@ def edited_overview(root: Path, proposed: CollectionSettings, edited: Collection
     }
     try:
         if collection is not None:
-            draw(collection, answer)
+            draw(collection, answer, report)
     except KdcoreError as problem:
         answer["error"] = str(problem)
     return answer
 
 
-def checked(root: Path, settings: CollectionSettings) -> tuple[Inspection, Collection | None]:
+def checked(root: Path, settings: CollectionSettings, report: Report) -> tuple[Inspection, Collection | None]:
     """What only reading through settings shows; no collection where they do not open one."""
     found, collection = Inspection(str(root)), None
     try:
-        tell("reading labels through the settings")
+        report(Progress("", Stage.READING, subject="labels"))
         collection = Collection(settings, root if settings.root is None else settings.root.expanduser())
         check_collection(found, collection, CROP)
     except KdcoreError as problem:
@@ -111,7 +130,7 @@ def open_collection(path: Path, found: Inspection) -> Collection | None:
     return None
 
 
-def describe(collection: Collection) -> dict[str, Any]:
+def describe(collection: Collection, report: Report) -> dict[str, Any]:
     """What to draw of a collection.
 
     `groups` has the part of each whole scene, None where it is in none, and is empty for a split by blocks; `areas` are shares of
@@ -119,7 +138,7 @@ def describe(collection: Collection) -> dict[str, Any]:
     """
     settings = collection.settings
     rows = scene_rows(collection)
-    tell("drawing small pictures")
+    report(Progress("", Stage.DRAWING))
     for row, picture in zip(rows, thumbnails(collection.scenes[:MOST_SCENES], settings), strict=False):
         row["picture"] = picture
     return {
@@ -199,14 +218,14 @@ def rectangle(part: str, region: Region) -> dict[str, Any]:
     return {"part": part, **region.box._asdict()}
 
 
-def pictures(collection: Collection, colours: list[str]) -> list[dict[str, str]]:
+def pictures(collection: Collection, colours: list[str], report: Report) -> list[dict[str, str]]:
     """A place of each part of the split: imagery, and imagery with its labels."""
     found = []
     for split in SPLITS:
         regions = collection.regions(split)
         if not regions:
             continue
-        tell(f"drawing a picture of the {split} part")
+        report(Progress("", Stage.DRAWING, subject=split))
         region = max(regions, key=lambda candidate: candidate.box.area)
         crop = collection.reader.read(region.scene, centre(region.box))
         imagery = show_imagery(crop.image, crop.valid)
@@ -226,31 +245,3 @@ def centre(box: Box) -> Box:
     """The middle of a rectangle, at most a picture large."""
     height, width = min(PICTURE, box.height), min(PICTURE, box.width)
     return Box(box.row + (box.height - height) // 2, box.column + (box.width - width) // 2, height, width)
-
-
-def tell(text: str) -> None:
-    """Say what is being done now."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def main(arguments: list[str]) -> int:
-    """Print the overview of a path; an error that the user can mend is printed as {"error": ...} with exit code 2."""
-    try:
-        if arguments[:1] == ["--settings"]:
-            proposed, edited = (load(CollectionSettings, Path(file)) for file in arguments[1:3])
-            print(json.dumps(edited_overview(Path(arguments[3]).expanduser().resolve(), proposed, edited)))  # noqa: T201
-            return 0
-        if arguments[:1] == ["--demo"]:
-            seed, folder = int(arguments[1]), Path(arguments[2])
-            path = write_demo(folder, seed, lambda stage, done, total: tell(f"{stage}: {done} of {total}"))
-        else:
-            path = Path(arguments[0])
-        print(json.dumps(overview(path)))  # noqa: T201
-    except KdcoreError as error:
-        print(json.dumps({"error": str(error)}))  # noqa: T201
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -21,8 +21,8 @@ from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
+from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.ownership import write_own_text
-from kdcore.runs.store import RunDirectory
 from kdcore.views.amounts import amounts_html
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html
 from kdcore.views.differences import difference_rows
@@ -54,7 +54,7 @@ def write_page(study: Path, report: dict[str, Any], overwrite: bool = False) -> 
         arm: directories for arm, directories in runs.items() if any(run.metrics.exists() for run in directories)
     }
     if "teacher" not in trained:
-        members = [RunDirectory(path) for path in sorted((study / "runs").glob("teacher-s*"))]
+        members = [run for run in list_runs(study / "runs") if run.trained_teacher]
         trained = {"teacher": members} | trained if members else trained
     curves = study_curves(
         scores,

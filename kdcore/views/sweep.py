@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from kdcore.evaluation.sweep_report import as_optuna, quality_at, spread_trials, top_share
-from kdcore.runs.sweep_confirm import best_trial
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.sweep_confirm import best_trial
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import Objective, Range, SweepSettings
 from kdcore.views.arms import ARM_COLOURS, tint
 from kdcore.views.layout import GREY, log_ticks

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from kdcore.evaluation.sweep_report import in_words
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import ADDED, SweepSettings
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, ARM_SYMBOLS
 from kdcore.views.layout import FAINT, log_ticks, style

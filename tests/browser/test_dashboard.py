@@ -16,10 +16,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from kdcore.errors import RunError
-from kdcore.runs import launch
-from kdcore.runs.library import Library
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.library import Library
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
 from tests.browser.conftest import READY, Dashboard
 from tests.conftest import write_collection
@@ -59,7 +58,7 @@ def end(study: StudyFolder) -> None:
     deadline = time.monotonic() + PATIENCE / 1000
     while study.alive and time.monotonic() < deadline:
         with suppress(RunError):  # it ended by itself, or has been asked already
-            launch.stop(study)
+            study.stop()
         time.sleep(0.5)
     assert not study.alive
 

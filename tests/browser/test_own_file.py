@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from kdcore.inference.uploads import uploads_of
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.workspace import Workspace
 from tests.browser.test_map import frame_of, map_state
 from tests.inference.test_uploads import VRT, declared
 from tests.map_study import give_weights

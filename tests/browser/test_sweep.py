@@ -9,11 +9,12 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from kdcore.runs.library import Library
-from kdcore.runs.locks import holding
-from kdcore.runs.sweep_claims import Claims
-from kdcore.runs.sweep_folder import SweepFolder, WorkerStatus
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.library import Library
+from kdcore.jobs.locks import holding
+from kdcore.jobs.status import Status
+from kdcore.jobs.sweep_claims import Claims
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import SearchSpace
 from tests.browser.conftest import READY, WAIT, Dashboard
 from tests.conftest import write_collection
@@ -52,8 +53,8 @@ def test_zoom_and_choice_survive_the_trials_that_come_in(page, dashboard, worksp
     claims = Claims(sweep)
     for quality in (0.49, 0.50, 0.52, 0.61, 0.40):
         finish(claims, quality)
-    sweep.write_worker(0, WorkerStatus(state="running", stage="trial 5: training", done=1, total=6))
-    with holding(sweep.worker_lock(0), "taken"):
+    sweep.worker(0).write_status(Status(state="running", stage="trial 5: training", done=1, total=6))
+    with holding(sweep.worker(0).lock, "taken"):
         open_sweep(page, dashboard, "sweep=live&trial=4")
         expect(page.get_by_text("5 of 12 trials have ended")).to_be_visible()
         chart = page.locator(CHART).first

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 import kdcore
 from kdcore.cli import app
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network
 from kdcore.ownership import RECORD, is_edited, is_ours
-from kdcore.runs.study_folder import JobStatus, StudyFolder
 from kdcore.settings import save
 from tests.conftest import TINY, UTM, write_collection, write_raster
 from tests.training.studies import study_settings
@@ -245,7 +246,7 @@ class TestFoldersOfStudies:
     def test_a_resumed_study_keeps_its_settings_file_as_it_is(self, tmp_path):
         settings = study_settings(seeds=(0,))
         study = StudyFolder.begin(tmp_path / "s", settings)
-        study.write_job(JobStatus())
+        study.write_status(Status())
         text = "# why these\n" + study.settings_file.read_text()
         study.settings_file.write_text(text)
         StudyFolder.begin(tmp_path / "s", settings)
@@ -256,8 +257,8 @@ class TestTheWorkspace:
     """`kdcore runs` in a folder that a person keeps other things in."""
 
     def test_every_command_leaves_them(self, mine, tmp_path, monkeypatch):
-        monkeypatch.setattr("kdcore.runs.launch.start", lambda study: None)
-        monkeypatch.setattr("kdcore.runs.launch.resume", lambda study: None)
+        monkeypatch.setattr(StudyFolder, "start", lambda study: True)
+        monkeypatch.setattr(StudyFolder, "resume", lambda study: None)
         (mine / "small").mkdir()
         (mine / "small/notes.txt").write_text("a folder that is called as the study will be")
         data = write_collection(tmp_path / "c")

@@ -10,7 +10,7 @@ from kdcore.cli import app
 from kdcore.cli.profile import network_files
 from kdcore.deploy import profile
 from kdcore.errors import CheckpointError, RunError
-from kdcore.runs.workspace import EXAMPLE_FOLDER
+from kdcore.jobs.workspace import EXAMPLE_FOLDER
 
 
 @pytest.fixture

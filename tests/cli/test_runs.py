@@ -15,15 +15,14 @@ from typer.testing import CliRunner
 from kdcore.cli import app
 from kdcore.cli.output import duration
 from kdcore.errors import Stopped
-from kdcore.runs import launch
-from kdcore.runs import workspace as workspace_module
-from kdcore.runs.devices import host
-from kdcore.runs.store import RunDirectory, RunStatus
-from kdcore.runs.study_folder import JobStatus
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs import workspace as workspace_module
+from kdcore.jobs.devices import host
+from kdcore.jobs.status import Status
+from kdcore.jobs.store import RunDirectory, RunStatus
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
+from tests.jobs.studies import processes_of, put_study, wait_for
 from tests.onnx_files import write_pixelwise
-from tests.runs.studies import processes_of, put_study, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     monkeypatch.setattr(workspace_module, "EXAMPLE_FOLDER", tmp_path / "package/example")
-    monkeypatch.setattr(launch, "WORKER", "tests.runs.pretend_worker")
+    monkeypatch.setattr("kdcore.jobs.job.WORKER", "tests.jobs.pretend_worker")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("KDCORE_WORKSPACE", str(tmp_path / "studies"))
     monkeypatch.setenv("COLUMNS", "160")
@@ -60,7 +59,7 @@ class TestList:
         assert "Start a study of your own" not in kdcore("runs", "list")
 
     def test_shows_every_study_and_why_one_is_broken(self, workspace):
-        put_study(workspace.path / "done", title="<b>Done</b> [red]", job=JobStatus(state="finished", device="cpu"))
+        put_study(workspace.path / "done", title="<b>Done</b> [red]", job=Status(state="finished", device="cpu"))
         put_study(workspace.path / "damaged").settings_file.write_text("steps: 3\n")
         shown = kdcore("runs", "list")
         assert "<b>Done</b> [red]" in shown  # a title is text, not markup
@@ -76,7 +75,7 @@ class TestList:
 
     def test_says_who_is_before_whom(self, workspace):
         for name, at in (("second", 20.0), ("first", 10.0)):
-            job = JobStatus(state="queued", queued=at, launched=time.time(), device="cpu", host=host())
+            job = Status(state="queued", queued=at, launched=time.time(), device="cpu", host=host())
             put_study(workspace.path / name, job=job)
         places = {facts["id"]: facts["queue_position"] for facts in json.loads(kdcore("runs", "list", "--json"))}
         assert places == {"first": 0, "second": 1}
@@ -91,7 +90,7 @@ class TestList:
 
 class TestShow:
     def test_gives_programs_everything(self, workspace):
-        study = put_study(workspace.path / "one", job=JobStatus(state="stopped", seconds=12.5))
+        study = put_study(workspace.path / "one", job=Status(state="stopped", seconds=12.5))
         run = RunDirectory(study.path / "runs/teacher-s0")
         run.path.mkdir(parents=True)
         run.write_status(RunStatus(state="stopped", step=3, steps=6, seconds=1.5))
@@ -103,7 +102,7 @@ class TestShow:
         assert facts["log"].endswith("a line")
 
     def test_tells_people_why_it_failed(self, workspace):
-        study = put_study(workspace.path / "one", job=JobStatus(state="failed", message="the disk is full [sic]"))
+        study = put_study(workspace.path / "one", job=Status(state="failed", message="the disk is full [sic]"))
         study.log("what came before")
         shown = kdcore("runs", "show", "one")
         assert "the disk is full [sic]" in shown
@@ -190,8 +189,10 @@ class TestALife:
         assert workspace.studies() == []
 
     def test_a_finished_one_is_not_started_again(self, workspace):
-        study = put_study(workspace.path / "one", job=JobStatus(state="finished"))
-        (study.path / "report.json").write_text("{}")
+        study = put_study(workspace.path / "one", job=Status(state="finished"))
+        (study.path / "report.json").write_text(
+            json.dumps({key: {} for key in ("arms", "comparison", "data", "settings")})
+        )
         assert "is finished; there is nothing to resume" in kdcore("runs", "resume", "one")
         assert processes_of(study) == []
 
@@ -248,7 +249,7 @@ class TestAStudyInTheTerminal:
         assert "began with other data" in kdcore("demo", "--seed", "3", code=2)
 
     def test_that_somebody_else_works_on_is_a_sentence(self, workspace, make_collection, monkeypatch):
-        monkeypatch.setattr("kdcore.runs.locks.PATIENCE", 0.05)
+        monkeypatch.setattr("kdcore.jobs.locks.PATIENCE", 0.05)
         collection, out = str(make_collection()), workspace.path / "one"
         study = put_study(out, STUDY_PRESETS["quick"], collection=Path(collection))
         with study.working():

@@ -20,9 +20,9 @@ from kdcore.cli.choices import flags_of
 from kdcore.cli.choices import study_settings as chosen_settings
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.scores import Scores
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
-from kdcore.runs.study_folder import StudyFolder
 from kdcore.settings import ADDED, RECIPES, ClassSettings, save
 from tests.conftest import paint, write_collection, write_raster
 from tests.disks import mounted, small_disk

@@ -11,13 +11,13 @@ import pytest
 
 from kdcore.cli.sweep import in_one_line, sweep_settings
 from kdcore.errors import SettingsError
-from kdcore.runs import sweep_launch
-from kdcore.runs.study_folder import About
-from kdcore.runs.sweep_folder import SweepFolder
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs import sweep_library
+from kdcore.jobs.study_folder import About
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import Range, SweepSettings, save
 from tests.cli.test_study import refused, run
-from tests.runs.studies import processes_of, wait_for
+from tests.jobs.studies import processes_of, wait_for
 from tests.training.sweeps import BUDGET
 from tests.training.sweeps import sweep_settings as tiny_sweep
 
@@ -79,7 +79,7 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(make_collection, 
     command = [sys.executable, "-c", "from kdcore.cli import main; main()", *words]
     terminal = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     sweep = SweepFolder(out)
-    wait_for(lambda: (found := sweep.worker(0)) and found.trial is not None, 500)
+    wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None, 500)
     (worker,) = {*processes_of(sweep)} - {terminal.pid}
     os.kill(worker, signal.SIGSTOP)  # however fast it is, it is in the middle when the keys are pressed
     terminal.send_signal(signal.SIGINT)
@@ -101,8 +101,8 @@ def test_ctrl_c_while_the_workers_start_stops_them_too(make_collection, settings
         begun.append(sweep.path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_launch, "start", start)
-    monkeypatch.setattr(sweep_launch, "stop", lambda sweep: begun.remove(sweep.path))
+    monkeypatch.setattr(sweep_library, "start", start)
+    monkeypatch.setattr(sweep_library, "stop", lambda sweep: begun.remove(sweep.path))
     code, _, err = run("sweep", make_collection(), "--out", out, "--settings", settings)
     assert code == 130
     assert "Stopped. Start the same command again to go on." in err

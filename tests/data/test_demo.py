@@ -119,7 +119,7 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(area, tmp_path):
 def test_a_complete_area_is_reused(area):
     before, times = hashes(area.parent), {file: file.stat().st_mtime_ns for file in area.parent.rglob("*.tif")}
     told = []
-    assert write_demo(area.parent, 3, lambda *news: told.append(news), size=SIZE) == area
+    assert write_demo(area.parent, 3, told.append, size=SIZE) == area
     assert told == []
     assert hashes(area.parent) == before
     assert {file: file.stat().st_mtime_ns for file in area.parent.rglob("*.tif")} == times
@@ -131,8 +131,8 @@ def test_progress_reaches_its_end_and_an_interrupted_area_is_redone(area, tmp_pa
     class Killed(Exception):
         pass
 
-    def stop_at_three(stage, done, total):
-        if done == 3:
+    def stop_at_three(progress):
+        if progress.done == 3:
             raise Killed
 
     with pytest.raises(Killed):
@@ -141,9 +141,9 @@ def test_progress_reaches_its_end_and_an_interrupted_area_is_redone(area, tmp_pa
     assert len(hashes(tmp_path)) == 9
     (tmp_path / "images/oldtown.tif").write_bytes(b"half a file")
     told = []
-    again = write_demo(tmp_path, 3, lambda *news: told.append(news), size=SIZE)
-    assert told[0][1:] == (0, len(DISTRICTS))
-    assert told[-1][1:] == (len(DISTRICTS), len(DISTRICTS))
+    again = write_demo(tmp_path, 3, told.append, size=SIZE)
+    assert (told[0].done, told[0].total) == (0, len(DISTRICTS))
+    assert (told[-1].done, told[-1].total) == (len(DISTRICTS), len(DISTRICTS))
     assert hashes(tmp_path) == hashes(area.parent)
     assert again.read_text() == area.read_text()
 

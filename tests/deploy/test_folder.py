@@ -1,6 +1,8 @@
 """Where a deployment lies, and what a page is told about it."""
 
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -9,9 +11,13 @@ from kdcore.deploy import folder
 from kdcore.deploy.folder import DeploymentFolder, deployment_folder
 from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.files import write_json
-from kdcore.runs.task import Reporter, TaskStatus, perform
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs import worker
+from kdcore.jobs.progress import Progress, Stage, counting
+from kdcore.jobs.status import Status
+from kdcore.jobs.worker import do
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import StudySettings, save
+from tests.jobs.studies import wait_for
 
 
 @pytest.fixture
@@ -30,7 +36,12 @@ def study(workspace):
 def launched(monkeypatch):
     """Folders for which a process would have been started."""
     started = []
-    monkeypatch.setattr(DeploymentFolder, "start", lambda self: started.append(self.path))
+
+    def start(module, arguments, log, environment):
+        started.append(Path(arguments[1]))
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr("kdcore.jobs.job.start_detached", start)
     return started
 
 
@@ -50,13 +61,13 @@ def test_from_never_started_to_started(workspace, study, launched):
     assert folder.status(place) is None
     deployment = folder.start(workspace, study)
     assert launched == [place]
-    assert folder.status(place).state == "waiting"
+    assert folder.status(place).state == "queued"
     assert not folder.status(place).over
     with pytest.raises(RunError, match="already"):
         folder.start(workspace, study)
     assert launched == [place]
     with FileLock(deployment.lock):
-        deployment.write_status(TaskStatus(state="running", stage="exporting"))
+        deployment.write_status(Status(state="running", stage=Stage.EXPORTING))
         assert folder.status(place).state == "running"
         with pytest.raises(RunError, match="already"):
             folder.start(workspace, study)
@@ -67,10 +78,10 @@ def test_from_never_started_to_started(workspace, study, launched):
 
 def test_a_process_that_never_came_to_life_can_be_started_again(workspace, study, launched):
     place = deployment_folder(workspace, study)
-    DeploymentFolder(place).write_status(TaskStatus(created=time.time() - 3600))
+    DeploymentFolder(place).write_status(Status(queued=time.time() - 3600))
     assert folder.status(place).state == "interrupted"
     folder.start(workspace, study)
-    assert folder.status(place).state == "waiting"
+    assert folder.status(place).state == "queued"
 
 
 def test_a_study_that_is_not_finished_is_refused(workspace, study, launched):
@@ -86,11 +97,12 @@ def test_an_old_wish_to_stop_is_forgotten_by_the_next_start(workspace, study, la
     assert not place.exists()
     deployment = folder.start(workspace, study)
     folder.stop(place)
-    assert deployment.cancel.exists()
-    assert perform(deployment, lambda stage: "never told") == 0
+    assert deployment.cancel_file.exists()
+    with pytest.raises(Stopped):
+        do(deployment, lambda job, session: "never told")
     assert folder.status(place).state == "stopped"
     folder.start(workspace, study)
-    assert not deployment.cancel.exists()
+    assert not deployment.cancel_file.exists()
 
 
 def test_a_broken_status_is_told_as_a_failure(workspace, study):
@@ -105,39 +117,51 @@ def test_a_job_says_how_it_ended(workspace, study, launched):
     deployment = folder.start(workspace, study)
     seen = []
 
-    def work(stage):
-        stage("exporting")(1, 3)
+    def work(job, session):
+        session(Progress("", Stage.EXPORTING, 1, 3))
+        wait_for(lambda: folder.status(deployment.path).stage is Stage.EXPORTING)
         seen.append(folder.status(deployment.path))
         return "one form was refused"
 
-    assert perform(deployment, work) == 0
-    assert (seen[0].state, seen[0].stage, seen[0].done, seen[0].total) == ("running", "exporting", 1, 3)
+    do(deployment, work)
+    assert (seen[0].state, seen[0].stage, seen[0].done, seen[0].total) == ("running", Stage.EXPORTING, 1, 3)
     status = folder.status(deployment.path)
     assert (status.state, status.message) == ("finished", "one form was refused")
 
-    def fail(stage):
+    def fail(job, session):
         raise KdcoreError("the disk is full")
 
-    assert perform(deployment, fail) == 1
+    with pytest.raises(KdcoreError, match="the disk is full"):
+        do(deployment, fail)
     assert (folder.status(deployment.path).state, folder.status(deployment.path).message) == (
         "failed",
         "the disk is full",
     )
     with pytest.raises(ZeroDivisionError):
-        perform(deployment, lambda stage: 1 / 0)
+        do(deployment, lambda job, session: 1 / 0)
     assert folder.status(deployment.path).message == "ZeroDivisionError: division by zero"
 
 
-def test_reports_are_written_at_most_twice_a_second_and_stop_when_asked(workspace, study, launched):
+def test_reports_are_written_at_most_twice_a_second_and_stop_when_asked(workspace, study, launched, monkeypatch):
+    monkeypatch.setattr(worker, "LOOK_EVERY", 0.0)
     deployment = folder.start(workspace, study)
-    report = Reporter(deployment, deployment.status).stage("scoring")
-    report(0, 1000)  # a new stage is told at once
-    with FileLock(deployment.lock):
-        for done in range(1, 400):
-            report(done, 1000)
-        assert deployment.status.done < 399
-        report(1000, 1000)  # and so is its end
-        assert deployment.status.done == 1000
-    folder.stop(deployment.path)
-    with pytest.raises(Stopped):
+    written = []
+    real = DeploymentFolder.write_status
+    monkeypatch.setattr(
+        DeploymentFolder, "write_status", lambda self, status: (written.append(status), real(self, status))
+    )
+
+    def work(job, session):
+        report = counting(session, Stage.SCORING_TEST)
+        began = time.monotonic()
+        while time.monotonic() - began < 1.2:
+            for done in range(400):
+                report(done, 1000)
+        assert 2 <= len(written) <= 1 + (time.monotonic() - began) / 0.5
+        folder.stop(deployment.path)
         report(1000, 1000)
+        raise AssertionError("it was to stop")
+
+    with pytest.raises(Stopped):
+        do(deployment, work)
+    assert (deployment.status.state, deployment.status.done) == ("stopped", 1000)

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from kdcore.deploy import folder as deployments
-from kdcore.deploy import forms, make, worker
+from kdcore.deploy import forms, make
 from kdcore.deploy.descriptions import mean_ap_interval
 from kdcore.deploy.folder import DeploymentFolder, deployment_folder
 from kdcore.deploy.forms import Network, original
@@ -24,9 +24,10 @@ from kdcore.deploy.record import Deployment, Difference, EngineSpeed
 from kdcore.errors import RunError
 from kdcore.evaluation.scores import Scores
 from kdcore.files import write_json
-from kdcore.runs.task import TaskStatus, perform
-from kdcore.runs.workspace import Workspace
-from tests.runs.studies import wait_for
+from kdcore.jobs import worker
+from kdcore.jobs.status import Status
+from kdcore.jobs.workspace import Workspace
+from tests.jobs.studies import wait_for
 from tests.training.studies import contents
 
 TILE = 64
@@ -54,7 +55,7 @@ def workspace(tiny_study, tmp_path) -> Workspace:
 def deployment(workspace) -> DeploymentFolder:
     """Waiting to be worked on."""
     place = DeploymentFolder(deployment_folder(workspace, workspace.study("town")))
-    place.write_status(TaskStatus(created=time.time()))
+    place.write_status(Status(queued=time.time()))
     return place
 
 
@@ -71,8 +72,15 @@ def pretend_measure(monkeypatch):
     return asked
 
 
+class Killed(BaseException):
+    """What no code expects."""
+
+
 def work(deployment) -> int:
-    return perform(deployment, lambda stage: make.make(deployment, stage, TILE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "LOOK_EVERY", 0.0)  # not a moment after the last look
+        patch.setattr(make, "TILE", TILE)
+        return worker.main([deployment.KIND, str(deployment.path)])
 
 
 def by_kind(deployment) -> dict:
@@ -130,11 +138,11 @@ def test_what_is_finished_is_not_done_again_until_its_inputs_change(deployment, 
     def counting(checkpoint, out, **options):
         exports.append(out.name)
         if len(exports) == 3:  # killed while it exported the last network
-            raise KeyboardInterrupt
+            raise Killed
         return export(checkpoint, out, **options)
 
     monkeypatch.setattr(forms, "export_onnx", counting)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         work(deployment)
     assert not (deployment.path / "deploy.json").exists()
     assert deployment.status.state == "interrupted"
@@ -180,14 +188,14 @@ def test_a_person_can_stop_it_within_a_stage(deployment, pretend_measure, monkey
 def test_data_that_have_changed_are_refused(deployment, pretend_measure):
     study = deployment.study
     write_json(study.path / "data.json", study.data | {"hash": "0" * 16})
-    assert work(deployment) == 1
+    assert work(deployment) == 2
     assert "the data have changed since the study town" in deployment.status.message
 
 
 def test_without_weights_it_says_so(deployment, pretend_measure):
     for checkpoints in deployment.study.path.glob("runs/*/checkpoints"):
         shutil.rmtree(checkpoints)
-    assert work(deployment) == 1
+    assert work(deployment) == 2
     assert "weights of the study town are not on this machine" in deployment.status.message
 
 
@@ -200,7 +208,7 @@ def test_the_bundled_example_is_only_read(tmp_path, pretend_measure, monkeypatch
     monkeypatch.setattr(make, "write_demo", lambda folder, seed, progress: made.append(folder) or folder)
     monkeypatch.setattr(make.Collection, "open", lambda path: Area(example.data["hash"]))
     place = DeploymentFolder(deployment_folder(workspace, example))
-    place.write_status(TaskStatus(created=time.time()))
+    place.write_status(Status(queued=time.time()))
     assert work(place) == 0, place.status.message
     assert made == [workspace.path / ".areas/demo-0"]
     assert contents(example.path) == before

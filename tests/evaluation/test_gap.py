@@ -6,7 +6,7 @@ import json
 import pytest
 
 from kdcore.evaluation.gap import gap_sentence, teacher_extras
-from kdcore.runs.workspace import EXAMPLE_FOLDER
+from kdcore.jobs.workspace import EXAMPLE_FOLDER
 from kdcore.settings import PRESETS, Budget, StudySettings, TeacherSettings
 
 

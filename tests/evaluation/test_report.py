@@ -13,7 +13,7 @@ from kdcore.errors import DataError, RunError
 from kdcore.evaluation.report import agreement, arm_runs, average, study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.verdicts import Verdict
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from tests.conftest import write_raster
 
 ARMS = ("teacher", "alone", "distilled")

@@ -20,9 +20,9 @@ from kdcore.evaluation.sweep_report import (
 )
 from kdcore.evaluation.uncertainty import Difference
 from kdcore.evaluation.verdicts import Verdict
-from kdcore.runs.sweep_claims import Claims
-from kdcore.runs.sweep_confirm import best_trial, planned_confirmation
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.sweep_claims import Claims
+from kdcore.jobs.sweep_confirm import best_trial, planned_confirmation
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import SearchSpace, SweepSettings
 from tests.training.sweeps import put_sweep
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kdcore.evaluation.teacher_parts import teacher_parts
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import Budget, Recipe, RunSettings, save
 from tests.conftest import TINY
 
@@ -22,6 +22,7 @@ def run(tmp_path):
             network=TINY,
             recipe=Recipe(alpha=0),
             budget=Budget(),
+            teacher=(tmp_path / "member.safetensors",) if name == "teacher" else (),
             teacher_flips=flips,
         )
         save(settings, folder / "settings.yaml")

@@ -188,7 +188,7 @@ class TestChecksums:
 
     def test_a_damaged_state_is_not_resumed_from(self, tmp_path):
         from kdcore.errors import Stopped
-        from kdcore.runs.store import RunDirectory
+        from kdcore.jobs.store import RunDirectory
         from kdcore.training.run import execute
 
         settings = run_settings(write_collection(tmp_path / "c"))

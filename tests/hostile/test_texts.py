@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from kdcore.cli import app
 from kdcore.errors import LONGEST, KdcoreError, RunError, SettingsError
+from kdcore.jobs.library import check_text
+from kdcore.jobs.small_files import read_dict, read_json
+from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.reading import MOST_DEPTH, MOST_YAML_BYTES, ReadingError, parse_json, parse_yaml, read_bytes
-from kdcore.runs.library import check_text
-from kdcore.runs.study_folder import About, StudyFolder, read_dict, read_json
 from kdcore.settings import CollectionSettings, StudySettings, load, read_yaml
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -13,16 +13,17 @@ import pytest
 import rasterio
 import torch
 
-from kdcore.inference import predict_upload, uploads
 from kdcore.inference.uploads import Upload, point_at, receive
+from kdcore.jobs import worker
+from kdcore.jobs.detached import NICE
+from kdcore.jobs.progress import Stage
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.worker import Session
+from kdcore.jobs.workspace import Workspace
 from kdcore.models.checkpoint import load_network
-from kdcore.runs.detached import NICE
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.task import Reporter
-from kdcore.runs.workspace import Workspace
 from tests.conftest import write_raster
+from tests.jobs.studies import processes_of, wait_for
 from tests.map_study import METRES, RUNS, give_weights, make_map_study
-from tests.runs.studies import processes_of, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,11 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("marking") / "studies"
     give_weights(make_map_study(folder, "town"))
     return Workspace(folder)
+
+
+def work(upload: Upload) -> int:
+    """What its process does, in this one."""
+    return worker.main([upload.KIND, str(upload.path)])
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def give(workspace, tmp_path):
         received = receive(workspace, "town", name, io.BytesIO(path.read_bytes()))
         before(received)
         priority = os.nice(0)
-        predict_upload.main(received.path)
+        work(received)
         assert os.nice(0) == priority  # only a process of its own goes last
         return received
 
@@ -89,35 +95,33 @@ def test_a_raster_on_this_machine_of_any_size_stays_where_it_is(workspace, tmp_p
     monkeypatch.setattr("kdcore.inference.marking.MOST_PIXELS", 100)
     path = write_raster(tmp_path / "big.tif", noise(), resolution=METRES)
     upload = point_at(workspace, "town", path)
-    assert predict_upload.main(upload.path) == 0, upload.status.message
+    assert work(upload) == 0, upload.status.message
     assert (upload.status.state, upload.status.name) == ("finished", "big.tif")
     assert sorted(upload.probabilities()) == sorted(RUNS)
     assert not upload.kept.exists()
-    uploads.remove(upload)
+    upload.delete()
     assert path.exists()
 
 
 def test_what_was_stopped_goes_on_where_it_was(workspace, tmp_path, monkeypatch):
     path = write_raster(tmp_path / "big.tif", noise(), resolution=METRES)
     upload = point_at(workspace, "town", path)
-    looked = []
 
-    def stop_at_the_second(self, name):
-        looked.append(name)
-        if "distilled" in name:
-            uploads.stop(upload)
-        return original(self, name)
+    def stop_at_the_second(self, progress):
+        if progress.run == "distilled-s0":
+            upload.stop()
+        original(self, progress)
 
-    original = Reporter.stage
-    monkeypatch.setattr(Reporter, "stage", stop_at_the_second)
-    predict_upload.main(upload.path)
+    original = Session.__call__
+    monkeypatch.setattr(Session, "__call__", stop_at_the_second)
+    work(upload)
     assert upload.status.state == "stopped"
     before = {run: file.stat().st_mtime_ns for run, file in upload.probabilities().items()}
     assert before
     assert "distilled-s0" not in before
-    monkeypatch.setattr(Reporter, "stage", original)
-    monkeypatch.setattr(Upload, "start", lambda self: predict_upload.main(self.path))
-    uploads.resume(upload)
+    monkeypatch.setattr(Session, "__call__", original)
+    monkeypatch.setattr(Upload, "start", work)
+    upload.resume()
     assert upload.status.state == "finished"
     after = {run: file.stat().st_mtime_ns for run, file in upload.probabilities().items()}
     assert before.items() <= after.items()
@@ -155,7 +159,7 @@ def test_a_file_that_is_too_large_at_the_networks_resolution_is_refused(give, mo
 
 
 def test_a_person_can_stop_it(give):
-    upload = give(noise(), before=uploads.stop)
+    upload = give(noise(), before=Upload.stop)
     assert upload.status.state == "stopped"
 
 
@@ -164,14 +168,14 @@ def test_without_weights_it_says_so(workspace, tmp_path):
     other = Workspace(study.parent)
     path = write_raster(tmp_path / "a.tif", noise())
     upload = receive(other, "bare", "a.tif", io.BytesIO(path.read_bytes()))
-    assert predict_upload.main(upload.path) == 1
+    assert work(upload) == 2
     assert "weights of the study bare are not on this machine" in upload.status.message
 
 
 def test_the_process_lives_on_its_own_and_is_seen_before_torch_is_there(workspace, tmp_path):
     path = write_raster(tmp_path / "a.tif", noise())
     upload = receive(workspace, "town", "a.tif", io.BytesIO(path.read_bytes()))
-    uploads.start(upload)
+    upload.start()
     seen, priorities = set(), set()
 
     def over() -> bool:
@@ -180,12 +184,12 @@ def test_the_process_lives_on_its_own_and_is_seen_before_torch_is_there(workspac
         for process in processes_of(upload):
             with contextlib.suppress(ProcessLookupError):
                 priorities.add(os.getpriority(os.PRIO_PROCESS, process))
-        return status.state not in ("waiting", "running")
+        return status.state not in ("queued", "running")
 
     wait_for(over, 280)
     assert upload.status.state == "finished", (upload.path / "log.txt").read_text()
-    assert "starting" in seen
+    assert Stage.STARTING in seen
     assert max(priorities) == min(19, os.nice(0) + NICE)  # behind trainings and pages
-    code = "import kdcore.inference.predict_upload, sys; sys.exit('torch' in sys.modules)"
+    code = "import kdcore.jobs.worker, kdcore.inference.uploads, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert json.loads((upload.path / "upload.json").read_text())["state"] == "finished"

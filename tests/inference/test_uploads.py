@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.inference import uploads
-from kdcore.inference.uploads import Upload, UploadStatus, find_upload, receive, remove, uploads_of
-from kdcore.runs.workspace import Workspace
+from kdcore.inference.uploads import Upload, UploadStatus, find_upload, receive, uploads_of
+from kdcore.jobs.workspace import Workspace
 from tests.conftest import write_raster
 
 VRT = b"""<VRTDataset rasterXSize="20" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>
@@ -43,11 +43,11 @@ def test_a_geotiff_is_kept_until_it_is_removed(workspace, tmp_path):
     contents = tiff(tmp_path)
     upload = receive(workspace, "town", "my town.tif", io.BytesIO(contents))
     assert upload.source.read_bytes() == contents
-    assert (upload.status.state, upload.status.name, upload.status.study) == ("waiting", "my town.tif", "town")
+    assert (upload.status.state, upload.status.name, upload.status.study) == ("queued", "my town.tif", "town")
     assert find_upload(workspace, upload.id) == upload
     assert [found for found, _ in uploads_of(workspace, "town")] == [upload]
     assert uploads_of(workspace, "other") == []
-    remove(upload)
+    upload.delete()
     assert not upload.path.exists()
     with pytest.raises(RunError, match="no upload"):
         find_upload(workspace, upload.id)
@@ -147,9 +147,9 @@ def test_a_process_that_is_gone_was_interrupted(workspace, tmp_path):
     with FileLock(upload.lock):
         assert upload.status.state == "running"
         with pytest.raises(RunError, match="Stop that first"):
-            remove(upload)
+            upload.delete()
     assert upload.status.state == "interrupted"
-    upload.write_status(UploadStatus(study="town", name="a.tif", created=time.time() - 3600))
+    upload.write_status(UploadStatus(study="town", name="a.tif", queued=time.time() - 3600))
     assert upload.status.state == "interrupted"  # it never came to life
 
 

@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from kdcore.files import write_json
-from kdcore.runs.study_folder import About, JobStatus, StudyFolder
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import About, StudyFolder
 from tests.map_study import make_map_study
 
 FRAME = Path(__file__).parents[2] / "pages/frame.py"
@@ -25,7 +26,7 @@ def finished_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study = StudyFolder(make_map_study(folder, name, classes=("land", "building", "water")))
         collection = folder / ".areas" / name / "collection.yaml"
         study.write_about(About(title=title, collection=collection, created=created))
-        study.write_job(JobStatus(state="finished", device="cpu", seconds=321.0))
+        study.write_status(Status(state="finished", device="cpu", seconds=321.0))
         report = json.loads((study.path / "report.json").read_text())
         for arm, speed in (("teacher", 0.5), ("alone", 2.0), ("distilled", 2.0)):
             report["arms"][arm]["megapixels_per_second"] = speed
@@ -39,7 +40,7 @@ def workspace(finished_studies: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     folder = tmp_path / "studies"
     shutil.copytree(finished_studies, folder)
     monkeypatch.setenv("KDCORE_WORKSPACE", str(folder))
-    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
     return folder
 
 
@@ -48,7 +49,7 @@ def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace that does not exist yet, and no bundled example."""
     folder = tmp_path / "nothing"
     monkeypatch.setenv("KDCORE_WORKSPACE", str(folder))
-    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
     return folder
 
 
@@ -56,7 +57,7 @@ def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Ids of the studies whose worker was started; none really is."""
     ids: list[str] = []
-    monkeypatch.setattr("kdcore.runs.launch.start", lambda study: ids.append(study.id))
+    monkeypatch.setattr(StudyFolder, "start", lambda study: ids.append(study.id))
     return ids
 
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from kdcore.evaluation.gap import gap_sentence
-from kdcore.runs.study_folder import About, JobStatus, StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
 from tests.map_study import make_map_study
 from tests.pages.conftest import text_of, words_of
 
@@ -17,7 +18,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels") / "with few labels"
     study = StudyFolder(make_map_study(folder, "few", labels=0.25))
     study.write_about(About(title="Few labels", collection=folder / ".areas/few/collection.yaml", created=2e9))
-    study.write_job(JobStatus(state="finished", device="cpu", seconds=321.0))
+    study.write_status(Status(state="finished", device="cpu", seconds=321.0))
     return study
 
 
@@ -25,7 +26,7 @@ def made(tmp_path_factory):
 def few(made, tmp_path, monkeypatch):
     """The study in the workspace that the pages open."""
     monkeypatch.setenv("KDCORE_WORKSPACE", str(made.path.parent))
-    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
     return made
 
 

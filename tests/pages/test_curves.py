@@ -36,7 +36,7 @@ def studies(curve_studies, tmp_path, monkeypatch):
     folder = tmp_path / "studies"
     shutil.copytree(curve_studies, folder)
     monkeypatch.setenv("KDCORE_WORKSPACE", str(folder))
-    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", tmp_path / "no example")
     return folder
 
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from kdcore.runs.library import Library
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.library import Library
+from kdcore.jobs.workspace import Workspace
 from tests.conftest import write_collection
 from tests.pages.conftest import primary_buttons, words_of
 

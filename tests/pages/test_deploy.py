@@ -8,9 +8,10 @@ import pytest
 from kdcore.deploy import folder as deploying
 from kdcore.deploy.record import INDEX
 from kdcore.errors import RunError
-from kdcore.runs.locks import holding
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.task import TaskStatus
+from kdcore.jobs.locks import holding
+from kdcore.jobs.progress import Stage
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import StudyFolder
 from tests.deployment import REFUSED, form, make_deployment, speed, write_deployment
 from tests.pages.conftest import primary_buttons, text_of, words_of
 
@@ -33,7 +34,7 @@ def starts(monkeypatch) -> list[str]:
 
 def write_status(folder: Path, state: str, **more) -> None:
     """The job's status as its process would leave it."""
-    deploying.DeploymentFolder(folder).write_status(TaskStatus(state=state, created=time.time(), **more))
+    deploying.DeploymentFolder(folder).write_status(Status(state=state, queued=time.time(), **more))
 
 
 def button(at, label):
@@ -70,13 +71,13 @@ def test_what_prevents_the_start_is_a_sentence(workspace, open_page, monkeypatch
 
 
 def test_while_it_works_it_tells_the_stage_and_can_be_stopped(folder, open_page):
-    write_status(folder, "running", stage="distilled-s0: scoring", done=3, total=9)
+    write_status(folder, "running", run="distilled-s0", stage=Stage.SCORING_TEST, done=3, total=9)
     with holding(deploying.DeploymentFolder(folder).lock, "taken"):
         at = open_page("deploy", study="town")
         assert [each.label for each in at.button] == ["Stop"]
         (progress,) = at.get("progress")
         assert progress.proto.value == 33
-        assert "Distilled student, seed 0: scoring, 3 of 9" in progress.proto.text.replace("\\", "")
+        assert "Distilled student, seed 0: scoring test, 3 of 9" in progress.proto.text.replace("\\", "")
         button(at, "Stop").click().run()
         assert (folder / "cancel").exists()
         assert button(at, "Stop").disabled
@@ -84,7 +85,7 @@ def test_while_it_works_it_tells_the_stage_and_can_be_stopped(folder, open_page)
 
 def test_the_rest_of_the_page_stays_while_it_is_measured_again(folder, open_page):
     write_deployment(folder, make_deployment())
-    write_status(folder, "waiting")
+    write_status(folder, "queued")
     at = open_page("deploy", study="town")
     assert at.metric
     assert [each.label for each in at.button if each.label in ("Stop", f"{BUTTON} again")] == ["Stop"]

@@ -8,7 +8,7 @@ import pytest
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.worst import worst_tiles
 from kdcore.inference.uploads import receive
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.workspace import Workspace
 from tests.pages.conftest import HOSTILE, primary_buttons, text_of, words_of
 
 
@@ -95,7 +95,7 @@ def given(workspace, name, state):
 def test_show_stands_outside_the_part_that_redraws_itself(workspace, open_page, monkeypatch):
     """A button in a fragment reruns no more than the fragment: 'Show' would not move the map."""
     given(workspace, "done.tif", "finished")
-    given(workspace, "busy.tif", "waiting")
+    given(workspace, "busy.tif", "queued")
     redrawn = []
     monkeypatch.setattr("kdcore.ui.own_file.watch", lambda *given: redrawn.append(given[-1]))
     at = open_page("map", study="town")

@@ -2,11 +2,13 @@
 
 import io
 import json
+import time
 import zipfile
 
-from kdcore.runs.bundle import bundle
-from kdcore.runs.study_folder import About, JobStatus, StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.bundle import bundle
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
 from tests.pages.conftest import HOSTILE, words_of
 
@@ -78,9 +80,9 @@ def test_archiving_hides_a_study_until_it_is_asked_for(workspace, open_page):
 
 def test_a_study_at_work_can_be_stopped_but_not_deleted(workspace, open_page, monkeypatch):
     stopped = []
-    monkeypatch.setattr("kdcore.runs.launch.stop", lambda study: stopped.append(study.id))
+    monkeypatch.setattr(StudyFolder, "stop", lambda study: stopped.append(study.id))
     study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], About(title="Begun", demo=0))
-    study.write_job(JobStatus(state="queued", device="cpu", queued=1.0, launched=4e9))
+    study.write_status(Status(state="queued", device="cpu", queued=1.0, launched=time.time()))
     at = open_page("runs", studies="begun")
     assert {"Stop training"} == labels(at) & {"Stop training", "Resume", "Delete …"}
     button(at, "Stop training").click().run()
@@ -97,7 +99,7 @@ def test_deleting_asks_first(workspace, open_page):
 
 def test_the_example_cannot_be_changed(workspace, open_page, monkeypatch, tmp_path):
     (workspace / "town").rename(tmp_path / "example")
-    monkeypatch.setattr("kdcore.runs.workspace.EXAMPLE_FOLDER", tmp_path / "example")
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", tmp_path / "example")
     at = open_page("runs", studies="example")
     assert not labels(at) & {"Archive", "Delete …", "Stop training", "Resume"}
 

@@ -2,7 +2,7 @@
 
 import json
 
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
 from tests.pages.conftest import words_of
 

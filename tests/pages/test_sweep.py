@@ -7,12 +7,13 @@ import pytest
 
 from kdcore.errors import RunError
 from kdcore.files import write_json
-from kdcore.runs.library import Library
-from kdcore.runs.locks import holding
-from kdcore.runs.study_folder import About, JobStatus, StudyFolder
-from kdcore.runs.sweep_claims import Claims
-from kdcore.runs.sweep_folder import SweepFolder, WorkerStatus
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.library import Library
+from kdcore.jobs.locks import holding
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.sweep_claims import Claims
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS, Range, SearchSpace
 from kdcore.ui.sweep_choices import train_address
 from tests.pages.conftest import HOSTILE, primary_buttons, words_of
@@ -30,7 +31,7 @@ def button(at, label):
 def launched(monkeypatch) -> list[tuple[str, int]]:
     """Sweeps whose workers were started, and how many; none really is."""
     calls: list[tuple[str, int]] = []
-    monkeypatch.setattr("kdcore.runs.sweep_launch.start", lambda sweep, workers: calls.append((sweep.id, workers)))
+    monkeypatch.setattr("kdcore.jobs.sweep_library.start", lambda sweep, workers: calls.append((sweep.id, workers)))
     return calls
 
 
@@ -52,7 +53,7 @@ def finish(sweep: SweepFolder, qualities: dict[int, float] = QUALITIES) -> Sweep
 
 def running(sweep: SweepFolder, **status) -> None:
     """What a worker says that is alive."""
-    sweep.write_worker(0, WorkerStatus(state="running", **status))
+    sweep.worker(0).write_status(Status(state="running", **status))
 
 
 class TestForm:
@@ -62,7 +63,10 @@ class TestForm:
         assert "whether it matters at all beside the luck of a training" in words_of(at)
         assert primary_buttons(at) == ["Start the sweep"]
 
-    def test_one_click_searches_temperature_and_alpha_on_the_demo_area(self, empty_workspace, open_page, launched):
+    def test_one_click_searches_temperature_and_alpha_on_the_demo_area(
+        self, empty_workspace, open_page, launched, monkeypatch
+    ):
+        monkeypatch.setattr("kdcore.ui.sweep_form.available_cores", lambda: 4)
         at = open_page("sweep")
         button(at, "Start the sweep").click().run()
         assert not at.exception
@@ -173,7 +177,7 @@ class TestForm:
         study = StudyFolder.begin(
             workspace / "begun", STUDY_PRESETS["quick"], About(title=HOSTILE, demo=0, created=3e9)
         )
-        study.write_job(JobStatus(state="running", device="cpu"))
+        study.write_status(Status(state="running", device="cpu"))
         with holding(study.path / "alive.lock", "taken"):
             at = open_page("sweep")
         assert "1 study is running on this machine" in words_of(at)
@@ -183,7 +187,7 @@ class TestWatch:
     def test_a_running_sweep_tells_what_every_worker_does(self, workspace, open_page):
         sweep = begin(workspace)
         running(sweep, trial=None, stage="teacher-s0: training", done=12, total=300)
-        with holding(sweep.worker_lock(0), "taken"):
+        with holding(sweep.worker(0).lock, "taken"):
             at = open_page("sweep", sweep="first")
         assert "Worker 1: teacher, seed 0: training, 12 of 300" in words_of(at)
         assert at.progress[0].text.replace("\\", "").startswith("0 of 6 trials have ended.")
@@ -195,7 +199,7 @@ class TestWatch:
         for quality in (0.49, 0.50, 0.52, 0.61):
             claims.finish(claims.next(), {"quality": quality, "size": 1.0, "latency": 1.0})
         running(sweep, trial=4, stage="trial 4: training", done=1, total=6)
-        with holding(sweep.worker_lock(0), "taken"):
+        with holding(sweep.worker(0).lock, "taken"):
             at = open_page("sweep", sweep="first")
         assert at.progress[0].value == 66  # 4 of 6 trials
         assert [metric.label for metric in at.metric] == ["Best so far", "Student alone", "Teacher"]
@@ -247,7 +251,7 @@ class TestWatch:
     def test_stop_asks_the_workers_to_stop_and_says_so(self, workspace, open_page):
         sweep = begin(workspace)
         running(sweep)
-        with holding(sweep.worker_lock(0), "taken"):
+        with holding(sweep.worker(0).lock, "taken"):
             at = open_page("sweep", sweep="first")
             button(at, "Stop").click().run()
         assert sweep.cancel_file.exists()
@@ -257,7 +261,7 @@ class TestWatch:
     def test_what_was_stopped_goes_on_with_as_many_workers(self, workspace, open_page, launched):
         sweep = begin(workspace)
         for index in range(3):
-            sweep.write_worker(index, WorkerStatus(state="stopped"))
+            sweep.worker(index).write_status(Status(state="stopped"))
         at = open_page("sweep", sweep="first")
         assert primary_buttons(at) == ["Resume"]
         button(at, "Resume").click().run()
@@ -265,7 +269,7 @@ class TestWatch:
 
     def test_a_failed_sweep_shows_why_and_its_log(self, workspace, open_page):
         sweep = begin(workspace)
-        sweep.write_worker(0, WorkerStatus(state="failed", message="the disk is full. Free space, then resume."))
+        sweep.worker(0).write_status(Status(state="failed", message="the disk is full. Free space, then resume."))
         sweep.log("the last words")
         at = open_page("sweep", sweep="first")
         assert "The disk is full. Free space, then resume." in words_of(at)
@@ -277,8 +281,8 @@ class TestWatch:
         def fail(sweep, workers):
             raise RunError("first: is still saving its state. Start it again when it has stopped.")
 
-        monkeypatch.setattr("kdcore.runs.sweep_launch.start", fail)
-        begin(workspace).write_worker(0, WorkerStatus(state="stopped"))
+        monkeypatch.setattr("kdcore.jobs.sweep_library.start", fail)
+        begin(workspace).worker(0).write_status(Status(state="stopped"))
         at = open_page("sweep", sweep="first")
         button(at, "Resume").click().run()
         assert "is still saving its state" in words_of(at)

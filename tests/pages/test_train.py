@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from kdcore.errors import RunError
+from kdcore.jobs.library import Library
+from kdcore.jobs.locks import holding
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.recipes import EVIDENCE
-from kdcore.runs.library import Library
-from kdcore.runs.locks import holding
-from kdcore.runs.study_folder import About, JobStatus, StudyFolder
-from kdcore.runs.workspace import Workspace
 from kdcore.settings import ADDED, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import network_name
@@ -26,7 +27,7 @@ def begin_study(workspace: Path, state: str, **job) -> StudyFolder:
     """A study of the quick preset in some state, without a worker."""
     about = About(title=f"A {state} study", demo=0, created=3e9)
     study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], about)
-    study.write_job(JobStatus(state=state, device="cpu", **job))
+    study.write_status(Status(state=state, device="cpu", **job))
     return study
 
 
@@ -237,7 +238,7 @@ class TestLaunch:
         def fail(*arguments):
             raise RunError("the disk is full. Free space, then launch again.")
 
-        monkeypatch.setattr("kdcore.runs.launch.create", fail)
+        monkeypatch.setattr("kdcore.jobs.launch.create", fail)
         at = open_page("train")
         button(at, "Launch").click().run()
         assert not at.exception
@@ -282,7 +283,7 @@ class TestWatch:
 
     def test_a_waiting_study_tells_its_place_in_the_queue(self, workspace, open_page):
         first = StudyFolder.begin(workspace / "first", STUDY_PRESETS["quick"], About(title="First", demo=0))
-        first.write_job(JobStatus(state="queued", device="cpu", queued=1.0, launched=4e9))
+        first.write_status(Status(state="queued", device="cpu", queued=1.0, launched=4e9))
         second = begin_study(workspace, "queued", queued=2.0, launched=4e9)
         with holding(first.path / "alive.lock", "taken"), holding(second.path / "alive.lock", "taken"):
             at = open_page("train", study="begun")
@@ -300,7 +301,7 @@ class TestWatch:
     @pytest.mark.parametrize("state", ["stopped", "failed", "running"])  # 'running' without a process: interrupted
     def test_what_does_not_run_can_be_resumed(self, state, workspace, open_page, monkeypatch):
         resumed = []
-        monkeypatch.setattr("kdcore.runs.launch.resume", lambda study: resumed.append(study.id))
+        monkeypatch.setattr(StudyFolder, "resume", lambda study: resumed.append(study.id))
         begin_study(workspace, state, message="It went wrong.")
         at = open_page("train", study="begun")
         assert primary_buttons(at) == ["Resume"]

@@ -11,7 +11,7 @@ from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.inspect import inspect
 from kdcore.data.survey import survey
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import (
     Budget,
     ClassSettings,

@@ -17,7 +17,7 @@ from kdcore.bounded import BoundedCache
 from kdcore.files import write_text
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import receive
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs.workspace import Workspace
 from kdcore.server import reading, tiles
 from kdcore.server.routes import map_routes
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS

@@ -3,7 +3,7 @@
 import pytest
 
 from kdcore.data.collection import Extent
-from kdcore.runs.forecast import Costs
+from kdcore.jobs.forecast import Costs
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, StudySettings, TeacherSettings
 from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
 

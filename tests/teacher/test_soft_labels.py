@@ -365,10 +365,10 @@ class TestMishaps:
     def test_a_second_opening_computes_nothing(self, own):
         before = self.built(own)
         stages = []
-        with own.open(report=lambda *values: stages.append(values)):
+        with own.open(report=stages.append):
             pass
         assert before == {file: file.stat().st_mtime_ns for file in own.folder.glob("*/*.f16")}
-        assert all(done == total for _, done, total in stages)
+        assert all(progress.done == progress.total for progress in stages)
 
     def test_a_file_is_read_for_its_checksum_once_by_a_process(self, own):
         self.built(own)
@@ -453,8 +453,8 @@ from kdcore.teacher.soft_labels import open_soft_labels
 folder, path, checkpoint = map(Path, sys.argv[1:4])
 collection = Collection.open(path)
 regions = [Region(scene, scene.box) for scene in (*collection.scenes, *collection.unlabelled)]
-def report(stage, done, total):
-    print(done, total, flush=True)
+def report(progress):
+    print(progress.done, progress.total, flush=True)
 teacher = Teacher.load([checkpoint], collection.settings.class_names, 3)
 with open_soft_labels(folder, collection, regions, teacher, [checkpoint], Hardware(device="cpu"), report=report) as served:
     print(served.served, flush=True)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from kdcore.runs.study_folder import About
-from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.jobs.study_folder import About
+from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.settings import Budget, EvaluationSettings, Hardware, SearchSpace, SweepSettings, TeacherSettings
 from tests.conftest import TINY
 

@@ -4,7 +4,7 @@ import pytest
 
 from kdcore.data.inspect import inspect
 from kdcore.data.propose import proposal_text
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import Recipe
 from kdcore.training.run import execute
 from tests.conftest import run_settings

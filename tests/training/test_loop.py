@@ -11,9 +11,9 @@ from kdcore.data.batches import Batch, Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
 from kdcore.errors import TrainingDiverged
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, Recipe
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.loop import averaged, learning_rate, make_fabric, train

@@ -10,11 +10,11 @@ import rasterio
 
 from kdcore.data.collection import Collection
 from kdcore.errors import CheckpointError
-from kdcore.inference import predict_upload
 from kdcore.inference.uploads import receive
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs import worker
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import NetworkSettings, Recipe, TeacherSettings
 from kdcore.training.run import evaluate_ensemble
 from kdcore.training.study import run_study
@@ -99,7 +99,7 @@ def test_marking_a_file_of_ones_own_asks_it_too(study):
     workspace = Workspace(folder.parent)
     image = folder.parent / "collection/images/d.tif"
     upload = receive(workspace, "study", "d.tif", io.BytesIO(image.read_bytes()))
-    assert predict_upload.main(upload.path) == 0, upload.status.message
+    assert worker.main([upload.KIND, str(upload.path)]) == 0, upload.status.message
     with rasterio.open(upload.probabilities()["teacher"]) as dataset:
         marked = dataset.read()
     with rasterio.open(folder / "runs/teacher/maps/d.tif") as dataset:

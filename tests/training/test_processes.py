@@ -7,6 +7,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from kdcore.errors import RunError, TrainingDiverged
+from kdcore.jobs.progress import Progress, Stage, ignore
 from kdcore.training.processes import launch
 
 
@@ -35,10 +36,10 @@ def test_progress_comes_back_in_order():
 
     def work(fabric, run, report, should_stop):
         for step in range(5):
-            report("training", step, 5)
+            report(Progress("one", Stage.TRAINING, step, 5))
 
-    launch(TwoProcesses(), work, None, lambda *message: told.append(message), never)
-    assert told == [("training", step, 5) for step in range(5)]
+    launch(TwoProcesses(), work, None, told.append, never)
+    assert told == [Progress("one", Stage.TRAINING, step, 5) for step in range(5)]
 
 
 def test_other_ranks_do_not_report():
@@ -46,7 +47,13 @@ def test_other_ranks_do_not_report():
     fabric = TwoProcesses()
     fabric.is_global_zero = False
 
-    launch(fabric, lambda fabric, run, report, should_stop: report("training", 1, 5), None, told.append, never)
+    launch(
+        fabric,
+        lambda fabric, run, report, should_stop: report(Progress("one", Stage.TRAINING, 1, 5)),
+        None,
+        told.append,
+        never,
+    )
     assert told == []
 
 
@@ -56,10 +63,10 @@ def test_a_wish_to_stop_reaches_the_work():
     def work(fabric, run, report, should_stop):
         while not should_stop():
             steps.append(1)
-            report("training", len(steps), 1000)
+            report(Progress("one", Stage.TRAINING, len(steps), 1000))
             time.sleep(0.005)
 
-    launch(TwoProcesses(), work, None, lambda *message: None, lambda: len(steps) >= 15)
+    launch(TwoProcesses(), work, None, ignore, lambda: len(steps) >= 15)
     assert len(steps) % 10 == 9  # all processes look at the same steps, every tenth
 
 
@@ -68,7 +75,7 @@ def test_an_error_that_the_user_can_mend_stays_its_sentence():
         raise TrainingDiverged("Lower the learning rate.")
 
     with pytest.raises(TrainingDiverged, match=r"^Lower the learning rate\.$"):
-        launch(TwoProcesses(), work, None, lambda *message: None, never)
+        launch(TwoProcesses(), work, None, ignore, never)
 
 
 def test_a_full_gpu_becomes_a_sentence():
@@ -76,7 +83,7 @@ def test_a_full_gpu_becomes_a_sentence():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(RunError, match=r"GPU's memory is full\. Lower batch_size"):
-        launch(TwoProcesses(), work, None, lambda *message: None, never)
+        launch(TwoProcesses(), work, None, ignore, never)
 
 
 def test_a_programming_error_is_not_hidden():
@@ -84,7 +91,7 @@ def test_a_programming_error_is_not_hidden():
         raise ZeroDivisionError("division by zero")
 
     with pytest.raises(ProcessRaisedException, match="division by zero"):
-        launch(TwoProcesses(), work, None, lambda *message: None, never)
+        launch(TwoProcesses(), work, None, ignore, never)
 
 
 def test_a_process_that_the_system_ended():
@@ -93,4 +100,4 @@ def test_a_process_that_the_system_ended():
             raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 0, -9, "SIGKILL")
 
     with pytest.raises(RunError, match=r"process 1 of 2 was ended by the system .*SIGKILL.*then resume"):
-        launch(Killed(), lambda *everything: None, None, lambda *message: None, never)
+        launch(Killed(), lambda *everything: None, None, ignore, never)

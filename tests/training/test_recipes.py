@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kdcore.errors import SettingsError
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import OF_FEATURES, RECIPES, Budget, Hardware, NetworkSettings, Recipe
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.run import execute

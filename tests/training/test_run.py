@@ -17,14 +17,15 @@ from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, Set
 from kdcore.evaluation.scores import Scores
 from kdcore.files import HALF_WRITTEN
 from kdcore.inference.evaluate import evaluate
+from kdcore.jobs.progress import Stage
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import Budget, ClassSettings, EvaluationSettings, Hardware, Recipe, SplitSettings
 from kdcore.training import run as run_module
 from kdcore.training.loop import learning_rate
 from kdcore.training.objective import compute_loss
-from kdcore.training.run import Reporter, evaluate_checkpoint, execute
+from kdcore.training.run import evaluate_checkpoint, execute
 from tests.conftest import QUICK, SMALL_WINDOWS, paint, run_settings, write_collection, write_raster
 from tests.disks import mounted, small_disk
 
@@ -136,11 +137,11 @@ class TestAFinishedRun:
 def work_until_told_otherwise(path, pipe) -> None:
     """What the process that will be killed does: it asks after each report whether it may go on."""
 
-    def report(stage, done, total):
-        pipe.send((stage, done))
+    def report(progress):
+        pipe.send((progress.stage, progress.done))
         pipe.recv()
 
-    execute(RunDirectory(path), Reporter(report))
+    execute(RunDirectory(path), report)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ class TestSigkill:
         ours, theirs = processes.Pipe()
         process = processes.Process(target=work_until_told_otherwise, args=(run.path, theirs))
         process.start()
-        while ours.recv() != ("training", step):
+        while ours.recv() != (Stage.TRAINING, step):
             ours.send("go on")
         assert run.alive
         ours.send("go on")
@@ -207,7 +208,7 @@ class TestInterruptions:
     def test_a_request_to_stop_is_followed_and_can_be_undone(self, collection, tmp_path, finished):
         run = RunDirectory.create(tmp_path / "run", run_settings(collection))
         steps = []
-        execute(run, Reporter(lambda stage, done, total: steps.append(stage)), lambda: steps.count("training") == 2)
+        execute(run, lambda told: steps.append(told.stage), lambda: steps.count(Stage.TRAINING) == 2)
         assert run.status.state == "stopped"
         assert "resume" in run.status.message
         assert not run.report.exists()
@@ -218,12 +219,12 @@ class TestInterruptions:
     def test_ctrl_c_leaves_a_run_that_goes_on(self, collection, tmp_path, finished):
         run = RunDirectory.create(tmp_path / "run", run_settings(collection))
 
-        def press(stage, done, total):
-            if (stage, done) == ("training", 5):
+        def press(progress):
+            if (progress.stage, progress.done) == (Stage.TRAINING, 5):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            execute(run, Reporter(press))
+            execute(run, press)
         assert run.status.state == "stopped"
         execute(run)
         same_result(run, finished)
@@ -231,16 +232,16 @@ class TestInterruptions:
     def test_an_interruption_between_training_and_report_does_not_train_again(self, collection, tmp_path, finished):
         run = RunDirectory.create(tmp_path / "run", run_settings(collection))
 
-        def press(stage, done, total):
-            if stage == "scoring test":
+        def press(progress):
+            if progress.stage is Stage.SCORING_TEST:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            execute(run, Reporter(press))
+            execute(run, press)
         assert not leftovers(run.path)  # the map was half written
         stages = []
-        execute(run, Reporter(lambda stage, done, total: stages.append(stage)))
-        assert "training" not in stages
+        execute(run, lambda told: stages.append(told.stage))
+        assert Stage.TRAINING not in stages
         same_result(run, finished)
 
     def test_two_processes_cannot_work_on_one_run(self, collection, tmp_path):
@@ -416,8 +417,8 @@ class TestSeveralProcesses:
         settings = run_settings(collection, budget=budget, hardware=Hardware(device="cpu", devices=2))
         run = RunDirectory.create(tmp_path / "run", settings)
         stages = []
-        execute(run, Reporter(lambda stage, done, total: stages.append((stage, done, total))))
-        assert [(done, total) for stage, done, total in stages if stage == "training"] == [(1, 3), (2, 3), (3, 3)]
+        execute(run, stages.append)
+        assert [(told.done, told.total) for told in stages if told.stage is Stage.TRAINING] == [(1, 3), (2, 3), (3, 3)]
         assert run.status.state == "finished"
 
         opened = Collection.open(collection)

@@ -10,13 +10,14 @@ from kdcore.data.batches import Batches, keep_inside
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
 from kdcore.data.turning import turn
+from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network
 from kdcore.models.networks import build_network
-from kdcore.runs.store import RunDirectory
 from kdcore.settings import Hardware, Recipe
-from kdcore.teacher.soft_labels import FOLDER, STAGE
+from kdcore.teacher.soft_labels import FOLDER
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.run import Reporter, execute
+from kdcore.training.run import execute
 from tests.conftest import TINY, run_settings, write_collection
 
 SCENE = Recipe(alpha=0.6, teacher_sees="scene")
@@ -101,17 +102,17 @@ def same_weights(one: RunDirectory, other: RunDirectory) -> bool:
 
 class TestRuns:
     def test_the_report_tells_how_they_were_served_and_another_seed_finds_them(self, path, checkpoint, tmp_path):
-        stages: list[tuple[str, int, int]] = []
+        told: list[Progress] = []
         one = run_in(tmp_path, path, checkpoint)
-        execute(one, Reporter(lambda *values: stages.append(values)), test=False)
+        execute(one, told.append, test=False)
         served = one.read_report()["soft_labels"]
         # Two train scenes of 128 x 128 px; three classes and their level; eight views of two bytes.
         assert served["bytes"] == 2 * 128 * 128 * 4 * 8 * 2
         assert (served["served"], served["views"], served["reason"]) == ("cache", 8, "")
         assert 0 <= served["disagreement"]["other_class"] <= 1
-        told = [values for values in stages if values[0].startswith(STAGE)]
-        assert told[0] == (f"{STAGE} (2.1 MB)", 0, 2)
-        assert told[-1][1:] == (2, 2)
+        told = [progress for progress in told if progress.stage is Stage.SOFT_LABELS]
+        assert told[0] == Progress("run", Stage.SOFT_LABELS, 0, 2, "2.1 MB")
+        assert (told[-1].done, told[-1].total) == (2, 2)
         files = {file: file.stat().st_mtime_ns for file in (tmp_path / FOLDER).glob("*/*.f16")}
         assert len(files) == 2
         execute(run_in(tmp_path, path, checkpoint, "other", seed=1), test=False)
@@ -135,22 +136,22 @@ class TestRuns:
         hardware = Hardware(device="cpu", cache_gb=gb)
         straight, halted = (run_in(tmp_path, path, checkpoint, name, hardware=hardware) for name in ("a", "b"))
         execute(straight, test=False)
-        steps: list[str] = []
-        execute(halted, Reporter(lambda stage, *_: steps.append(stage)), lambda: steps.count("training") == 3)
+        steps: list[Stage] = []
+        execute(halted, lambda told: steps.append(told.stage), lambda: steps.count(Stage.TRAINING) == 3)
         assert halted.status.state == "stopped"
         execute(halted, test=False)
         assert same_weights(straight, halted)
 
     def test_a_wish_to_stop_while_they_are_computed_is_heard(self, path, checkpoint, tmp_path):
         run = run_in(tmp_path, path, checkpoint)
-        stages: list[tuple[str, int, int]] = []
+        told: list[Progress] = []
 
         def should_stop() -> bool:
-            return any(stage.startswith(STAGE) and done == 1 for stage, done, _ in stages)
+            return any(progress.stage is Stage.SOFT_LABELS and progress.done == 1 for progress in told)
 
-        execute(run, Reporter(lambda *values: stages.append(values)), should_stop)
+        execute(run, told.append, should_stop)
         assert run.status.state == "stopped"
-        assert not any(stage == "training" for stage, *_ in stages)
+        assert not any(progress.stage is Stage.TRAINING for progress in told)
         execute(run, test=False)
         assert run.report.exists()
 

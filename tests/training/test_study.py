@@ -15,11 +15,11 @@ from kdcore.evaluation.compare import compare, summarise
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.evaluate import evaluate
+from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs.store import list_runs
 from kdcore.models.checkpoint import load_tensors
-from kdcore.runs.store import list_runs
 from kdcore.settings import Recipe, RunSettings, TeacherSettings
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.run import Reporter
 from kdcore.training.study import run_study
 from tests.conftest import paint, write_collection, write_raster
 from tests.training.studies import STUDENT_BUDGET, TEACHER, TEACHER_BUDGET, contents, study_settings
@@ -53,14 +53,14 @@ class Listener:
     """Remembers which stages were reported."""
 
     def __init__(self) -> None:
-        self.stages: list[str] = []
+        self.told: list[Progress] = []
 
-    def reporter(self) -> Reporter:
-        return Reporter(lambda stage, done, total: self.stages.append(stage))
+    def __call__(self, progress: Progress) -> None:
+        self.told.append(progress)
 
     @property
     def trained(self) -> list[str]:
-        return [name for name, _ in itertools.groupby(s.split(":")[0] for s in self.stages if s.endswith(": training"))]
+        return [name for name, _ in itertools.groupby(p.run for p in self.told if p.stage is Stage.TRAINING)]
 
 
 class TestAStudy:
@@ -146,11 +146,11 @@ class TestTheTeachersAdvantage:
     def test_is_told_before_the_distilled_student_is_trained_and_in_the_report(self, begun, collection):
         seen = []
 
-        def note(stage, done, total):
-            if stage == "distilled-s0: training" and not seen:
+        def note(progress):
+            if (progress.run, progress.stage) == ("distilled-s0", Stage.TRAINING) and not seen:
                 seen.append(json.loads((begun / "one/advantage.json").read_text()))
 
-        report = run_study(collection, study_settings(seeds=(0,)), begun / "one", Reporter(note))
+        report = run_study(collection, study_settings(seeds=(0,)), begun / "one", note)
         teacher, alone = (report["arms"][arm]["seeds"][0]["validation_mean_ap"] for arm in ("teacher", "alone"))
         assert seen == [report["teacher_advantage"]]
         assert seen[0]["points"]["mean"] == pytest.approx(100 * (teacher - alone), abs=1e-3)
@@ -207,7 +207,7 @@ class TestATeacherThatIsTrainedOn:
         before = runs_of(begun / "first")["teacher-s0"]
         listener = Listener()
         teacher = TeacherSettings(network=TEACHER, budget=TEACHER_BUDGET, start=(before.best,))
-        run_study(collection, study_settings(seeds=(0,), teacher=teacher), begun / "on", listener.reporter())
+        run_study(collection, study_settings(seeds=(0,), teacher=teacher), begun / "on", listener)
         assert listener.trained[0] == "teacher-s0"
 
     def test_must_be_the_same_network(self, begun, collection):
@@ -222,7 +222,7 @@ class TestAFinishedStudy:
         study, listener = begun / "first", Listener()
         before = contents(study)
         times = {file: file.stat().st_mtime_ns for file in (study / "runs").rglob("*") if file.is_file()}
-        report = run_study(collection, study_settings(), study, listener.reporter())
+        report = run_study(collection, study_settings(), study, listener)
         assert listener.trained == []
         assert contents(study) == before
         assert {file: file.stat().st_mtime_ns for file in times} == times
@@ -254,7 +254,7 @@ class TestAFinishedStudy:
         """Where files lie is no setting: the same collection elsewhere is the same data."""
         elsewhere = write_collection(tmp_path / "elsewhere/collection", unlabelled=True)
         listener = Listener()
-        run_study(elsewhere, study_settings(), begun / "first", listener.reporter())
+        run_study(elsewhere, study_settings(), begun / "first", listener)
         assert listener.trained == []
 
 
@@ -293,7 +293,7 @@ class TestTheTeacher:
     def test_of_a_neighbour_is_taken_over(self, begun, collection):
         listener = Listener()
         settings = study_settings(recipe=Recipe(alpha=0.9, temperature=4), seeds=(0,))
-        report = run_study(collection, settings, begun / "second", listener.reporter())
+        report = run_study(collection, settings, begun / "second", listener)
         assert listener.trained == ["alone-s0", "distilled-s0"]
         taken = runs_of(begun / "second")["teacher-s0"]
         assert same(weights(taken), weights(runs_of(begun / "first")["teacher-s0"]))
@@ -305,7 +305,7 @@ class TestTheTeacher:
     def test_of_a_neighbour_with_other_settings_is_not(self, begun, collection):
         listener = Listener()
         teacher = TeacherSettings(network=TEACHER, budget=TEACHER_BUDGET.model_copy(update={"steps": 3}))
-        run_study(collection, study_settings(teacher=teacher, seeds=(0,)), begun / "second", listener.reporter())
+        run_study(collection, study_settings(teacher=teacher, seeds=(0,)), begun / "second", listener)
         assert listener.trained[0] == "teacher-s0"
 
     def test_of_a_neighbour_with_other_data_is_not(self, begun, tmp_path):
@@ -313,7 +313,7 @@ class TestTheTeacher:
         image, _ = paint(np.random.default_rng(99), 128, 3)
         write_raster(other.parent / "images/a.tif", image)
         listener = Listener()
-        run_study(other, study_settings(seeds=(0,)), begun / "second", listener.reporter())
+        run_study(other, study_settings(seeds=(0,)), begun / "second", listener)
         assert listener.trained[0] == "teacher-s0"
 
     def test_may_be_checkpoints_that_exist(self, begun, collection):
@@ -321,7 +321,7 @@ class TestTheTeacher:
         before = checkpoint.read_bytes()
         listener = Listener()
         settings = study_settings(teacher=TeacherSettings(checkpoints=(checkpoint,)), seeds=(0,))
-        report = run_study(collection, settings, begun / "second", listener.reporter())
+        report = run_study(collection, settings, begun / "second", listener)
         assert listener.trained == ["alone-s0", "distilled-s0"]
         first = json.loads((begun / "first/report.json").read_text())
         assert report["arms"]["teacher"]["mean_ap"] == pytest.approx(first["arms"]["teacher"]["mean_ap"], abs=1e-6)

@@ -10,29 +10,31 @@ import pytest
 from kdcore.errors import RunError, Stopped
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.sweep_report import sweep_report
-from kdcore.runs import sweep_launch
-from kdcore.runs.locks import holding
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.sweep_claims import Claims
-from kdcore.runs.sweep_folder import SweepFolder
+from kdcore.jobs import sweep_library
+from kdcore.jobs.job import ALREADY_WORKED_ON
+from kdcore.jobs.locks import holding
+from kdcore.jobs.progress import Stage
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.sweep_claims import Claims
+from kdcore.jobs.sweep_folder import SweepFolder, SweepWorker
+from kdcore.jobs.worker import main
 from kdcore.settings import Recipe, SearchSpace, TeacherSettings
 from kdcore.training import sweep as sweep_module
-from kdcore.training import sweep_worker
 from kdcore.training.sweep import work_on_sweep
 from tests.conftest import TINY, write_collection
-from tests.runs.studies import processes_of, wait_for
+from tests.jobs.studies import processes_of, wait_for
 from tests.training.sweeps import BUDGET, STUDENT, put_sweep
 
 LONG = BUDGET.model_copy(update={"steps": 60, "validate_every": 20, "save_every": 5})
 
 
-def work(sweep: SweepFolder, should_stop=lambda: False) -> list[str]:
+def work(sweep: SweepFolder, should_stop=lambda: False) -> list[tuple[str, Stage]]:
     """One worker's share in this process; gives the stages it went through."""
     stages = []
 
-    def tell(trial, stage, done, total):
-        if stages[-1:] != [stage]:
-            stages.append(stage)
+    def tell(progress):
+        if stages[-1:] != [(progress.run, progress.stage)]:
+            stages.append((progress.run, progress.stage))
 
     work_on_sweep(sweep, 0, tell, should_stop)
     return stages
@@ -93,8 +95,8 @@ class TestASweep:
 
     def test_never_reads_the_test_split_before_the_confirmation(self, done):
         sweep, stages = done
-        first = next(number for number, stage in enumerate(stages) if stage.startswith("confirmation"))
-        assert not any("test" in stage for stage in stages[:first])
+        first = next(number for number, (run, _) in enumerate(stages) if run.startswith(("best", "default")))
+        assert not any(stage is Stage.SCORING_TEST for _, stage in stages[:first])
         for run in [*sweep.teacher_runs(), *(sweep.run(trial.number) for trial in sweep.trials())]:
             assert not run.scores.exists()
             assert not run.maps.exists()
@@ -126,7 +128,7 @@ class TestASweep:
         assert told["comparison"]["mean_ap_points"]["mean"] == pytest.approx(expected)
         assert told["sentence"] in sweep.report_file.read_text()
         before = (sweep.path / "confirm/report.json").stat().st_mtime_ns
-        assert not any("test" in stage for stage in work(sweep))
+        assert not any(stage is Stage.SCORING_TEST for _, stage in work(sweep))
         assert (sweep.path / "confirm/report.json").stat().st_mtime_ns == before
 
     def test_notes_when_each_trial_began_and_ended(self, done):
@@ -277,10 +279,10 @@ class TestItsProcesses:
         """Two workers; one is killed with SIGKILL in mid-training. The other ends the sweep, which is then extended."""
         sweep = put_sweep(tmp_path / "sweep", collection, trials=10, budget=LONG)
         ended.append(sweep)
-        assert sweep_launch.start(sweep, 2) == [0, 1]
+        assert sweep_library.start(sweep, 2) == [0, 1]
         wait_for(lambda: sum(trial.over for trial in sweep.trials()) >= 2, 300)
-        wait_for(lambda: (found := sweep.worker(1)) and found.trial is not None and found.done >= 10, 300)
-        victim = sweep.worker(1).trial
+        wait_for(lambda: (found := sweep.worker(1).said()) and found.trial is not None and found.done >= 10, 300)
+        victim = sweep.worker(1).said().trial
         lines = sweep.log_file.read_text().splitlines()
         (process,) = {int(line.rsplit(" ", 1)[1]) for line in lines if "worker 1 started" in line}
         os.kill(process, signal.SIGKILL)
@@ -301,7 +303,7 @@ class TestItsProcesses:
         assert len(list((sweep.path / "trials").glob("0*"))) == len(trials)  # every run belongs to one trial
 
         put_sweep(sweep.path, collection, trials=12, budget=LONG)
-        assert sweep_launch.start(sweep, 1) == [0]
+        assert sweep_library.start(sweep, 1) == [0]
         wait_for(lambda: sweep.progress().state == "finished", 300)
         assert sum(trial.over for trial in sweep.trials()) == 12
         assert json.loads(sweep.report_file.read_text())["counts"]["finished"] >= 4
@@ -311,36 +313,33 @@ class TestItsProcesses:
     def test_stop_when_asked_and_go_on(self, collection, tmp_path, ended):
         sweep = put_sweep(tmp_path / "sweep", collection, trials=4, budget=LONG)
         ended.append(sweep)
-        sweep_launch.start(sweep, 1)
-        wait_for(lambda: (found := sweep.worker(0)) and found.trial is not None and found.done >= 10, 300)
-        sweep_launch.stop(sweep)
+        sweep_library.start(sweep, 1)
+        wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None and found.done >= 10, 300)
+        sweep_library.stop(sweep)
         wait_for(lambda: not sweep.alive, 60)
         assert sweep.progress().state == "stopped"
         stopped = [trial for trial in sweep.trials() if trial.state == "interrupted"]
         assert len(stopped) <= 1  # it may just have ended
-        sweep_launch.start(sweep, 1)
+        sweep_library.start(sweep, 1)
         wait_for(lambda: sweep.progress().state == "finished", 300)
         assert len(sweep.trials()) == 4
 
     def test_say_what_they_do_and_why_they_failed(self, collection, tmp_path, monkeypatch):
         sweep = put_sweep(tmp_path / "sweep", tmp_path / "gone/collection.yaml")
-        monkeypatch.setattr("sys.argv", ["sweep_worker", str(sweep.path), "0"])
-        assert sweep_worker.main() == 2
+        assert main([SweepWorker.KIND, str(sweep.path), "0"]) == 2
         assert sweep.progress().state == "failed"
         assert "gone" in sweep.progress().message
-        assert "worker 0 failed" in sweep.log_tail()
+        assert "worker 0: failed" in sweep.log_tail()
 
     def test_keep_the_traceback_of_what_nobody_foresaw(self, collection, tmp_path, monkeypatch):
         sweep = put_sweep(tmp_path / "sweep", collection)
         monkeypatch.setattr(sweep_module, "work_on_sweep", lambda *args: 1 / 0)
-        monkeypatch.setattr("sys.argv", ["sweep_worker", str(sweep.path), "0"])
-        assert sweep_worker.main() == 1
+        assert main([SweepWorker.KIND, str(sweep.path), "0"]) == 1
         assert sweep.progress().message == "ZeroDivisionError: division by zero"
         assert "Traceback" in sweep.log_tail()
 
     def test_are_one_each(self, collection, tmp_path, monkeypatch):
         sweep = put_sweep(tmp_path / "sweep", collection)
-        monkeypatch.setattr("kdcore.runs.locks.PATIENCE", 0.05)
-        monkeypatch.setattr("sys.argv", ["sweep_worker", str(sweep.path), "0"])
-        with holding(sweep.worker_lock(0), "taken"):
-            assert sweep_worker.main() == sweep_worker.ALREADY_WORKED_ON
+        monkeypatch.setattr("kdcore.jobs.locks.PATIENCE", 0.05)
+        with holding(sweep.worker(0).lock, "taken"):
+            assert main([SweepWorker.KIND, str(sweep.path), "0"]) == ALREADY_WORKED_ON

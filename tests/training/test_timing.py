@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kdcore.errors import Stopped
-from kdcore.runs.store import RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.settings import Recipe
 from kdcore.training import timing
 from kdcore.training.study import run_study

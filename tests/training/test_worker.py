@@ -17,19 +17,23 @@ import pytest
 from safetensors.numpy import load_file
 
 from kdcore.errors import KdcoreError, RunError, Stopped
-from kdcore.runs import launch
-from kdcore.runs.devices import take
-from kdcore.runs.locks import TakenError
-from kdcore.runs.store import RunDirectory
-from kdcore.runs.study_folder import StudyFolder
-from kdcore.runs.workspace import Workspace
+from kdcore.jobs import launch
+from kdcore.jobs.devices import take
+from kdcore.jobs.job import ALREADY_WORKED_ON
+from kdcore.jobs.locks import TakenError
+from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.worker import STOPPED, main
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import Budget, Hardware, Recipe, RunSettings, TeacherSettings
 from kdcore.training import worker
 from kdcore.training.study import reuse_teacher
 from kdcore.training.worker import work
+from kdcore.ui.stages import message_of
 from tests.conftest import TINY
 from tests.disks import mounted, small_disk
-from tests.runs.studies import BUDGET, processes_of, tiny_study, wait_for, workspace_at
+from tests.jobs.studies import BUDGET, processes_of, tiny_study, wait_for, workspace_at
 
 ROOT = Path(__file__).parents[2]
 LONG = Budget(steps=120, batch_size=2, crop=64, validate_every=60, save_every=15)
@@ -74,20 +78,21 @@ class TestItsProcess:
         code = textwrap.dedent(f"""
             import os, signal
             from pathlib import Path
-            from kdcore.runs import launch
-            from kdcore.runs.workspace import Workspace
+            from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs import launch
+            from kdcore.jobs.workspace import Workspace
             from kdcore.settings import StudySettings
             settings = StudySettings.model_validate_json({settings.model_dump_json()!r})
             for name in ("first", "second"):
                 study = launch.create(Workspace(Path({str(workspace.path)!r})), name, Path({str(collection)!r}), settings, name)
-                launch.start(study)
+                study.start()
             os.kill(os.getpid(), signal.SIGKILL)
         """)
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -signal.SIGKILL
         first, second = workspace.study("first"), workspace.study("second")
 
         # A study that waits has not imported torch, and knows its place.
-        wait_for(lambda: first.state == "running" and second.job.stage == "waiting")
+        wait_for(lambda: first.state == "running" and second.job.stage is Stage.WAITING)
         assert launch.queue_position(second) == 0
         (waiting,) = processes_of(second)
         assert "torch" not in Path(f"/proc/{waiting}/maps").read_text()
@@ -99,7 +104,7 @@ class TestItsProcess:
         killed = time.time()
         wait_for(lambda: first.state == "interrupted")
         assert 30 <= first.progress().runs[1].step < 120
-        launch.resume(first)
+        first.resume()
         assert first.state == "queued"
 
         wait_for(lambda: second.finished, 400)
@@ -121,14 +126,14 @@ class TestStopping:
         undisturbed = launch.create(workspace, "undisturbed", study.collection, tiny_study(), "other")
         work(undisturbed)
 
-        def press_stop(stage: str, done: int, total: int) -> None:
-            if stage == "alone-s0: training" and done == 1:
-                launch.stop(study)
+        def press_stop(progress: Progress) -> None:
+            if (progress.run, progress.stage, progress.done) == ("alone-s0", Stage.TRAINING, 1):
+                study.stop()
                 time.sleep(0.25)  # the cancel file is looked for five times a second
 
         with pytest.raises(Stopped):
             work(study, press_stop)
-        assert (study.state, study.job.message) == ("stopped", worker.STOPPED)
+        assert (study.state, study.job.message) == ("stopped", STOPPED)
         assert study.progress().runs[1].state == "stopped"
         assert 1 <= study.progress().runs[1].step < 6
         assert not study.alive
@@ -141,15 +146,15 @@ class TestStopping:
         assert_same_weights(study, undisturbed)
 
     def test_outside_of_a_training_takes_effect_at_once(self, study):
-        def press_stop(stage: str, done: int, total: int) -> None:
-            if stage == "teacher-s0: scoring test":
+        def press_stop(progress: Progress) -> None:
+            if (progress.run, progress.stage) == ("teacher-s0", Stage.SCORING_TEST):
                 study.cancel_file.touch()
                 time.sleep(0.25)
 
         stages = []
         with pytest.raises(Stopped):
-            work(study, lambda *told: (stages.append(told[0]), press_stop(*told)))
-        assert stages[-1] == "teacher-s0: scoring test"
+            work(study, lambda told: (stages.append((told.run, told.stage)), press_stop(told)))
+        assert stages[-1] == ("teacher-s0", Stage.SCORING_TEST)
         assert study.state == "stopped"
         work(study)
         assert study.finished
@@ -167,9 +172,9 @@ class TestStopping:
 
         thread = threading.Thread(target=wait)
         thread.start()
-        wait_for(lambda: study.alive and study.job.stage == "waiting")
-        assert (study.state, study.job.message) == ("queued", "waits for cpu; it is next")
-        launch.stop(study)
+        wait_for(lambda: study.alive and study.job.stage is Stage.WAITING)
+        assert (study.state, message_of(study.job)) == ("queued", "waits for cpu; it is next")
+        study.stop()
         thread.join(60)
         assert ended
         assert study.state == "stopped"
@@ -177,7 +182,7 @@ class TestStopping:
 
     def test_before_its_process_lived_is_not_forgotten(self, study, monkeypatch):
         monkeypatch.setattr(worker, "compute", lambda *args: pytest.fail("it must not begin"))
-        launch.stop(study)  # a moment after the launch, while Python was still starting
+        study.stop()  # a moment after the launch, while Python was still starting
         with pytest.raises(Stopped):
             work(study)
         assert study.state == "stopped"
@@ -185,16 +190,16 @@ class TestStopping:
 
     def test_a_terminal_that_starts_it_again_means_it(self, study, monkeypatch):
         monkeypatch.setattr(worker, "compute", lambda *args: {"all": "done"})
-        launch.stop(study)
+        study.stop()
         assert work(study, forget_stop=True) == {"all": "done"}
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_by_a_signal_saves_the_state_too(self, study, monkeypatch, number):
         before = signal.getsignal(number)
 
-        def shut_down(study, devices, journal, stop, report):
+        def shut_down(study, devices, session):
             os.kill(os.getpid(), number)
-            assert stop()
+            assert session.stop()
             raise Stopped("as run_study does")
 
         monkeypatch.setattr(worker, "compute", shut_down)
@@ -204,7 +209,7 @@ class TestStopping:
         assert signal.getsignal(number) is before
 
     def test_by_a_second_signal_is_at_once(self, study, monkeypatch):
-        def never_looks(study, devices, journal, stop, report):
+        def never_looks(study, devices, session):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)
@@ -250,8 +255,8 @@ class TestFailing:
             study = launch.create(Workspace(disk), "one", make_collection(), tiny_study(), "token")
             ballast = disk / "ballast"
 
-            def fill(stage: str, done: int, total: int) -> None:
-                if stage == "teacher-s0: training" and not ballast.exists():
+            def fill(progress: Progress) -> None:
+                if (progress.run, progress.stage) == ("teacher-s0", Stage.TRAINING) and not ballast.exists():
                     fill_up(ballast)
 
             with pytest.raises(KdcoreError, match="the disk is full"):
@@ -265,7 +270,7 @@ class TestFailing:
 
     def test_on_a_gpu_that_torch_cannot_use_is_a_sentence(self, workspace, make_collection, monkeypatch):
         settings = tiny_study(hardware=Hardware(device="cuda"))
-        monkeypatch.setattr("kdcore.runs.devices.gpus", lambda: ["0"])
+        monkeypatch.setattr("kdcore.jobs.devices.gpus", lambda: ["0"])
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
         study = launch.create(workspace, "one", make_collection(), settings, "token")
         import torch
@@ -280,14 +285,14 @@ class TestFailing:
 class TestItsProtocol:
     def test_says_what_it_does_at_most_twice_a_second(self, study, monkeypatch):
         written = []
-        real = StudyFolder.write_job
+        real = StudyFolder.write_status
         monkeypatch.setattr(
-            StudyFolder, "write_job", lambda self, job: (written.append((time.monotonic(), job)), real(self, job))
+            StudyFolder, "write_status", lambda self, job: (written.append((time.monotonic(), job)), real(self, job))
         )
 
-        def busy(study, devices, journal, stop, report):
+        def busy(study, devices, session):
             for step in range(1500):
-                journal.update(state="running", stage="alone-s0: training", done=step, total=1500)
+                session.update(state="running", run="alone-s0", stage=Stage.TRAINING, done=step, total=1500)
                 time.sleep(0.001)
             return {}
 
@@ -296,12 +301,12 @@ class TestItsProtocol:
         times = [when for when, job in written[1:-1]]  # the first and the last word are not held back
         assert len(times) >= 2
         assert min(b - a for a, b in pairwise(times)) > 0.45
-        assert written[1][1].stage == "alone-s0: training"
-        assert (written[-1][1].state, written[-1][1].stage) == ("finished", "")
+        assert (written[1][1].run, written[1][1].stage) == ("alone-s0", Stage.TRAINING)
+        assert (written[-1][1].state, written[-1][1].stage) == ("finished", None)
 
     def test_counts_the_time_that_it_works_over_all_resumptions(self, study, monkeypatch):
-        def half_a_second(study, devices, journal, stop, report):
-            journal.update(state="running", started=time.time())
+        def half_a_second(study, devices, session):
+            session.update(state="running", started=time.time())
             time.sleep(0.5)
             return {}
 
@@ -312,21 +317,20 @@ class TestItsProtocol:
         assert study.job.ended >= study.job.started > study.job.queued
 
     def test_refuses_a_study_that_another_process_works_on(self, study, monkeypatch):
-        monkeypatch.setattr("kdcore.runs.locks.PATIENCE", 0.05)
+        monkeypatch.setattr("kdcore.jobs.locks.PATIENCE", 0.05)
         before = study.job
         with study.working():
             with pytest.raises(TakenError, match="Wait for it, or stop it: kdcore runs stop one"):
                 work(study)
-            monkeypatch.setattr(sys, "argv", ["worker", str(study.path)])
-            assert worker.main() == launch.ALREADY_WORKED_ON
+            assert main([study.KIND, str(study.path)]) == ALREADY_WORKED_ON
         assert study.job == before
 
     def test_makes_the_demo_area_that_is_asked_for(self, workspace, make_collection, monkeypatch):
         made = []
 
-        def write_demo(folder, seed, progress):
+        def write_demo(folder, seed, report):
             made.append((folder, seed))
-            progress("demo area", 0, 1)
+            report(Progress("", Stage.DEMO_AREA, 0, 1))
             return make_collection()
 
         monkeypatch.setattr("kdcore.data.demo.write_demo", write_demo)

@@ -1,7 +1,7 @@
 """Trials that never ran, for the charts of a sweep."""
 
 from kdcore.evaluation.sweep_report import importance_report, measure_spread
-from kdcore.runs.sweep_trials import TrialRecord
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import Range, SearchSpace, SweepSettings
 
 CENTRE = {"temperature": 10**0.5, "alpha": 0.5, "learning_rate": 1e-3, "student": "small"}

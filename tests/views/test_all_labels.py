@@ -11,7 +11,7 @@ from kdcore.evaluation.bands import study_curves
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.report import arm_runs, study_report
 from kdcore.evaluation.scores import Scores
-from kdcore.runs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import load_study
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.figures import report_figures

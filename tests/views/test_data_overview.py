@@ -2,19 +2,19 @@
 
 import base64
 import io
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kdcore.errors import RunError
+from kdcore.jobs.progress import Progress, Stage, ignore
+from kdcore.jobs.question import DataLook
 from kdcore.settings import SplitSettings
 from kdcore.ui import data_source
 from kdcore.views.data_overview import overview
 from tests.conftest import write_collection
+from tests.jobs.studies import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +59,39 @@ def test_a_folder_without_settings_comes_with_a_proposal(by_block):
     assert len(found["collection"]["scenes"]) == 4
 
 
-def test_the_process_answers_in_json_and_says_what_it_does(by_block):
-    done = subprocess.run(
-        [sys.executable, "-m", "kdcore.views.data_overview", str(by_block)], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["collection"]["name"] == "small"
-    assert "drawing a picture of the test part" in done.stderr
+def test_a_look_says_what_it_does(by_block):
+    told = []
+    overview(by_block, told.append)
+    assert Progress("", Stage.DRAWING, subject="test") in told
+
+
+def test_a_job_answers_and_leaves_nothing_behind(by_block, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = []
+    assert DataLook.ask({"path": str(by_block), "demo": None}, told.append)["collection"]["name"] == "small"
+    assert told[0].stage in Stage
+    wait_for(lambda: list(tmp_path.iterdir()) == [])
+
+
+def test_a_job_ends_with_whoever_asked(by_block, monkeypatch, tmp_path):
+    """As when a viewer leaves the page: Streamlit raises in what is told."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    class Left(BaseException):
+        pass
+
+    def leave(progress):
+        raise Left
+
+    with pytest.raises(Left):
+        DataLook.ask({"path": str(by_block), "demo": None}, leave)
+    wait_for(lambda: list(tmp_path.iterdir()) == [])
 
 
 def test_the_dashboard_asks_once_until_a_file_changes(by_block, monkeypatch):
     asked = []
-    ask = data_source.ask
-    monkeypatch.setattr(data_source, "ask", lambda *a: asked.append(1) or ask(*a))
+    ask = DataLook.ask
+    monkeypatch.setattr(DataLook, "ask", lambda *a: asked.append(1) or ask(*a))
     said = []
     first = data_source.overview(by_block.parent, said.append)
     assert data_source.overview(by_block.parent, said.append) is first
@@ -82,10 +103,10 @@ def test_the_dashboard_asks_once_until_a_file_changes(by_block, monkeypatch):
 
 def test_an_error_of_the_user_s_comes_back_as_one(tmp_path):
     with pytest.raises(RunError, match="there is no such file or folder"):
-        data_source.overview(tmp_path / "nothing", lambda text: None)
+        data_source.overview(tmp_path / "nothing", ignore)
 
 
 def test_a_process_that_breaks_down_is_told_in_a_sentence(monkeypatch, tmp_path):
-    monkeypatch.setattr(data_source, "MODULE", "kdcore.no_such_module")
-    with pytest.raises(RunError, match=r"broke down: .*No module named"):
-        data_source.overview(tmp_path, lambda text: None)
+    monkeypatch.setattr("kdcore.jobs.job.WORKER", "kdcore.no_such_module")
+    with pytest.raises(RunError, match=r"could not start: .*No module named"):
+        data_source.overview(tmp_path, ignore)

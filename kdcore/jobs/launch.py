@@ -1,0 +1,64 @@
+"""Make studies, once for each launch, and say when it is their turn. Never imports torch."""
+
+from pathlib import Path
+from typing import Literal
+
+from kdcore.errors import RunError
+from kdcore.jobs.devices import host, kind_of
+from kdcore.jobs.naming import appear, new_about, once
+from kdcore.jobs.status import Status
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import RESERVED, Workspace
+from kdcore.settings import StudySettings
+
+
+def create(
+    workspace: Workspace,
+    title: str,
+    collection: Path | Literal["demo"],
+    settings: StudySettings,
+    token: str,
+    demo_seed: int = 0,
+) -> StudyFolder:
+    """Make a study's folder, once for each token.
+
+    Args:
+        workspace: where.
+        title: any text; the folder's name is made from it.
+        collection: a collection's folder or YAML file, or 'demo' for a procedural area.
+        settings: of the study.
+        token: of this launch, made when the form was shown: a second call with it gives the same study.
+        demo_seed: of the procedural area.
+
+    Raises:
+        SettingsError: no title, or a token that is no slug.
+        RunError: the workspace cannot be written to, or the other call with this token failed.
+    """
+    about = new_about(title, collection, demo_seed, "study")
+
+    def make() -> str:
+        def fill(folder: Path) -> None:
+            status = Status(queued=about.created, device=kind_of(settings.hardware), host=host())
+            StudyFolder.begin(folder, settings, about).write_status(status)
+
+        return appear(workspace.path, about.title, "study", RESERVED, fill).name
+
+    return workspace.study(once(workspace, token, make))
+
+
+def queue_position(study: StudyFolder) -> int | None:
+    """How many studies wait for the same device before this one: 0 is next; None if it does not wait."""
+    own = study.status
+    if own.state != "queued":
+        return None
+    before = 0
+    for other in Workspace(study.path.parent).folders():
+        if other.id == study.id:
+            continue
+        try:
+            job = other.status
+        except RunError:
+            continue  # a broken neighbour waits for nothing
+        same_device = (job.device, job.host) == (own.device, own.host)
+        before += job.state == "queued" and same_device and (job.queued, other.id) < (own.queued, study.id)
+    return before

@@ -1,0 +1,93 @@
+"""Jobs of seconds whose answer somebody waits for: a look at data, a measurement of steps. Never imports torch.
+
+Their folders lie among the system's temporary files: `question.json` (the settings), `answer.json`, and what every job has.
+Heavy libraries stay out of the dashboard's process that way, and so does what a broken file can do to them.
+"""
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kdcore.errors import RunError
+from kdcore.files import write_json, write_text
+from kdcore.jobs.job import Job
+from kdcore.jobs.progress import Progress, Report, Stage
+from kdcore.jobs.small_files import read_dict
+
+LOOK_EVERY = 0.1  # seconds between looks how far it is
+
+
+@dataclass(frozen=True)
+class Question(Job):
+    """Reads and writes one question's folder."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is asked."""
+        return read_dict(self.path / "question.json") or {}
+
+    def answer(self, values: dict[str, Any]) -> None:
+        """Keep the answer for whoever asked."""
+        write_text(self.path / "answer.json", json.dumps(values))
+
+    @classmethod
+    def ask(cls, settings: dict[str, Any], report: Report) -> dict[str, Any]:
+        """Ask in a process of its own, and wait for the answer; it ends with the caller, as when a viewer leaves the page.
+
+        Args:
+            settings: JSON values.
+            report: is told how far it is.
+
+        Raises:
+            RunError: why there is no answer, in a sentence.
+        """
+        question = cls(Path(tempfile.mkdtemp(prefix="kdcore-")))
+        try:
+            write_json(question.path / "question.json", settings)
+            question.start()
+            question._wait(report)
+            return read_dict(question.path / "answer.json") or {}
+        finally:
+            with suppress(RunError):
+                question.stop()
+            threading.Thread(target=question._clean, daemon=True).start()
+
+    def _wait(self, report: Report) -> None:
+        last = Progress("", Stage.STARTING)
+        report(last)
+        while not (status := self.status).over:
+            if status.progress is not None and status.progress != last:
+                last = status.progress
+                report(last)
+            time.sleep(LOOK_EVERY)
+        if status.state == "interrupted":
+            raise RunError(f"the process that was asked broke down: {self.log_tail(1) or 'it ended without a word'}.")
+        if status.state != "finished":
+            raise RunError(status.message)
+
+    def _clean(self) -> None:
+        while self.alive:
+            time.sleep(LOOK_EVERY)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class DataLook(Question):
+    """What data hold; see `kdcore.views.data_overview`."""
+
+    KIND: ClassVar[str] = "kdcore.jobs.question:DataLook"
+    WORK: ClassVar[str] = "kdcore.views.data_overview:look"
+
+
+@dataclass(frozen=True)
+class Measurement(Question):
+    """What steps cost; see `kdcore.training.probe`."""
+
+    KIND: ClassVar[str] = "kdcore.jobs.question:Measurement"
+    WORK: ClassVar[str] = "kdcore.training.probe:measure"

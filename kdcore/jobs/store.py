@@ -1,0 +1,222 @@
+"""A run is a directory: settings, status, metrics, log, lock, checkpoints, scores and report.
+
+It is the job protocol, the store, and the thing that a person zips and sends. This module never imports torch.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from kdcore.errors import RunError
+from kdcore.files import explain_write_error, write_json, write_text
+from kdcore.jobs.locks import held, holding
+from kdcore.jobs.small_files import append_log
+from kdcore.reading import ReadingError, read_bytes, read_json
+from kdcore.settings import Frozen, RunSettings, load, save
+
+State = Literal["queued", "running", "finished", "failed", "stopped"]
+
+
+class RunStatus(Frozen):
+    """How far a run is.
+
+    Attributes:
+        state: what it last said of itself; a run that says 'running' while nobody holds its lock was interrupted.
+        step, steps: optimiser steps done and planned.
+        seconds: spent on those steps, validation left out, over all resumptions.
+        elapsed: seconds by the clock that processes worked on the run, reading and scoring included, over all resumptions.
+        message: why it failed, or what it is doing.
+        updated: when this was written, seconds since 1970.
+    """
+
+    state: State = "queued"
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    message: str = ""
+    updated: float = 0.0
+
+
+class RunDirectory:
+    """Reads and writes one run's directory.
+
+    Files: `settings.yaml`, `status.json` (replaced atomically), `metrics.jsonl` (appended), `log.txt`, `alive.lock` (held
+    while the process lives), `checkpoints/`, `scores.npz`, `scores-validation.npz`, `maps/`, `report.json`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.safetensors"
+        self.state = self.checkpoints / "state.safetensors"
+        self.scores = path / "scores.npz"
+        self.validation_scores = path / "scores-validation.npz"
+        self.maps = path / "maps"
+        self.report = path / "report.json"
+        self.metrics = path / "metrics.jsonl"
+        self._elapsed_before = 0.0
+        self._working_since: float | None = None
+
+    @classmethod
+    def create(cls, path: Path, settings: RunSettings) -> "RunDirectory":
+        """Make the directory, or find the one that was made with the same settings.
+
+        Raises:
+            RunError: there is a run with other settings; it is left alone.
+        """
+        run = cls(path)
+        file = path / "settings.yaml"
+        if file.exists():
+            if without_place(run.settings) != without_place(settings):
+                raise RunError(
+                    f"{path}: holds a run with other settings. Choose another --out, or remove the folder if it is no longer needed."
+                )
+            return run
+        if path.exists() and any(path.iterdir()):
+            raise RunError(f"{path}: is not empty and holds no run. Choose another --out.")
+        save(settings, file)
+        run.write_status(RunStatus(steps=settings.budget.steps))
+        return run
+
+    @property
+    def settings(self) -> RunSettings:
+        """What the run is to do."""
+        return load(RunSettings, self.path / "settings.yaml")
+
+    @property
+    def trained_teacher(self) -> bool:
+        """Whether it trained a network of the teacher; what only scores a teacher names the checkpoints that it consists of."""
+        settings = self.settings
+        return settings.arm == "teacher" and not settings.teacher
+
+    @property
+    def status(self) -> RunStatus:
+        """How far it is.
+
+        Raises:
+            RunError: the file is broken.
+        """
+        try:
+            return RunStatus.model_validate_json(read_bytes(self.path / "status.json"))
+        except FileNotFoundError:
+            return RunStatus()
+        except (ValidationError, ReadingError, OSError) as error:
+            raise RunError(
+                f"{self.path / 'status.json'}: cannot be read. Remove it to run again from the last state."
+            ) from error
+
+    def write_status(self, status: RunStatus) -> None:
+        """Replace the status, stamped with the time and, by the process that works on the run, with the time spent."""
+        stamps = {"updated": time.time()}
+        if self._working_since is not None:
+            stamps["elapsed"] = round(self._elapsed_before + time.monotonic() - self._working_since, 3)
+        write_json(self.path / "status.json", status.model_copy(update=stamps).model_dump())
+
+    def set_state(self, state: State, message: str = "") -> None:
+        """Change the state and message and keep the rest."""
+        self.write_status(self.status.model_copy(update={"state": state, "message": message}))
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process works on this run now."""
+        return held(self.path / "alive.lock")
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the run's lock; the system releases it when the process dies, however it dies.
+
+        Raises:
+            RunError: another process works on this run.
+        """
+        taken = f"{self.path}: another process is working on this run. Wait for it, or stop it first."
+        with holding(self.path / "alive.lock", taken):
+            self._elapsed_before, self._working_since = self.status.elapsed, time.monotonic()
+            try:
+                yield
+            finally:
+                self._working_since = None
+
+    def add_metrics(self, values: dict[str, Any]) -> None:
+        """Append one line of measurements."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise explain_write_error(self.metrics, error) from error
+
+    def read_metrics(self, since: int = 0) -> list[dict[str, Any]]:
+        """Lines of measurements from step `since` on; a last line that is still being written is left out.
+
+        A step can have two lines (loss, and validation). Only what is given back is parsed, from the end of the file.
+        """
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found: list[dict[str, Any]] = []
+        for line in reversed(lines):
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+                continue
+            if values["step"] < since:
+                break
+            found.append(values)
+        return found[::-1]
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the measurements of steps that will be done again after a resume."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        if self.metrics.exists():
+            write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def log(self, text: str) -> None:
+        """Append a line to the log, with the time."""
+        append_log(self.path / "log.txt", text)
+
+    def read_report(self) -> dict[str, Any]:
+        """The finished run's report.
+
+        Raises:
+            RunError: it has none yet.
+        """
+        try:
+            report: dict[str, Any] = read_json(self.report)
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{self.path}: is not finished, so it has no report. Its state is {self.status.state!r}."
+            ) from error
+        except (ValueError, OSError) as error:
+            raise RunError(f"{self.report}: is broken. Remove it and run again; training is not repeated.") from error
+        return report
+
+
+def without_place(settings: RunSettings) -> RunSettings:
+    """Settings without what may differ between machines: where files lie and how they are computed."""
+    return settings.model_copy(
+        update={
+            "collection": Path(settings.collection.name),
+            "teacher": tuple(Path(path.parent.parent.name) for path in settings.teacher),
+            "start": settings.start and Path(settings.start.parent.parent.name),
+            "hardware": settings.hardware.model_copy(update={"device": "auto", "readers": 1}),
+        }
+    )
+
+
+def list_runs(folder: Path) -> list[RunDirectory]:
+    """The runs in a folder, by name."""
+    if not folder.is_dir():
+        return []
+    return [
+        RunDirectory(path)
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and (path / "settings.yaml").is_file()
+    ]

@@ -1,0 +1,76 @@
+"""The folder that holds all studies: what the dashboard and `kdcore runs` look into. Never imports torch."""
+
+import os
+from pathlib import Path
+
+from kdcore.errors import RunError
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.settings import SLUG
+
+VARIABLE = "KDCORE_WORKSPACE"
+EXAMPLE = "example"
+SWEEPS = "sweeps"  # folder of the workspace
+RESERVED = (EXAMPLE, SWEEPS)  # no study is called that
+EXAMPLE_FOLDER = Path(__file__).parents[1] / EXAMPLE
+
+
+class Workspace:
+    """A folder of studies; it need not exist until the first one is made.
+
+    Attributes:
+        path: `$KDCORE_WORKSPACE`, else `studies` in the current folder.
+        areas: procedural areas, collections on disk.
+        devices: locks of this and other machines' devices.
+        sweeps: searches, each in a folder of its own.
+        tokens: of launches, so that a double click launches once.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = Path(path or os.environ.get(VARIABLE) or "studies").expanduser().absolute()
+        self.areas = self.path / ".areas"
+        self.devices = self.path / ".devices"
+        self.sweeps = self.path / SWEEPS
+        self.tokens = self.path / ".tokens"
+
+    def studies(self) -> list[StudyFolder]:
+        """All studies, newest first, the bundled example last. Broken ones are among them, with the state 'broken'.
+
+        Raises:
+            RunError: the folder cannot be read.
+        """
+        found = sorted(self.folders(), key=lambda study: (study.created, study.id), reverse=True)
+        return found + ([self.example()] if has_example() else [])
+
+    def folders(self) -> list[StudyFolder]:
+        """The studies in this folder, in no order."""
+        try:
+            paths = [path for path in self.path.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: the workspace cannot be read ({error.strerror}). Set {VARIABLE} to another folder."
+            ) from error
+        return [StudyFolder(path) for path in paths if path.name != EXAMPLE and (path / "study.yaml").is_file()]
+
+    def study(self, id: str) -> StudyFolder:
+        """One study by its id.
+
+        Raises:
+            RunError: there is none.
+        """
+        if id == EXAMPLE and has_example():
+            return self.example()
+        if SLUG.fullmatch(id) and (self.path / id / "study.yaml").is_file():
+            return StudyFolder(self.path / id)
+        known = ", ".join(study.id for study in self.studies()[:5]) or "it holds none yet"
+        raise RunError(f"{id[:100]!r}: there is no such study in {self.path} ({known}). See: kdcore runs list")
+
+    def example(self) -> StudyFolder:
+        """The study that comes with the package."""
+        return StudyFolder(EXAMPLE_FOLDER, read_only=True)
+
+
+def has_example() -> bool:
+    """Whether the example was bundled."""
+    return (EXAMPLE_FOLDER / "study.yaml").is_file()

@@ -1,0 +1,77 @@
+"""Recording a finished demo study as the example."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kdcore.errors import RunError
+from kdcore.jobs.record import record
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
+from tests.map_study import make_map_study
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory) -> Path:
+    """It is copied, never changed."""
+    return make_map_study(tmp_path_factory.mktemp("recorded") / "workspace", "town")
+
+
+@pytest.fixture
+def study(town: Path, tmp_path: Path) -> StudyFolder:
+    made = StudyFolder(shutil.copytree(town, tmp_path / "workspace" / "town"))
+    made.write_about(About(title="Demo area 0", demo=0))
+    for run in made.runs():
+        run.checkpoints.mkdir(exist_ok=True)
+        run.best.write_bytes(b"weights")
+        for file in ("status.json", "metrics.jsonl", "scores-validation.npz"):
+            if not (run.path / file).exists():
+                shutil.copy(run.scores, run.path / file)
+    return made
+
+
+def test_the_copy_is_a_finished_study_without_the_teachers_weights(study, tmp_path):
+    size = record(study, tmp_path / "example")
+    copied = StudyFolder(tmp_path / "example", read_only=True)
+    assert copied.finished
+    assert size == sum(file.stat().st_size for file in copied.path.rglob("*") if file.is_file())
+    assert [run.best.exists() for run in copied.runs()] == [run.settings.arm != "teacher" for run in copied.runs()]
+    assert copied.report()["arms"] == study.report()["arms"]
+
+
+def test_no_text_file_names_the_place_it_came_from(study, town, tmp_path):
+    record(study, tmp_path / "example")
+    for file in (tmp_path / "example").rglob("*"):
+        if file.suffix in (".json", ".yaml"):
+            text = file.read_text()
+            assert str(study.path.parent) not in text
+            assert str(town.parent) not in text
+
+
+def test_an_example_is_replaced_and_another_folder_is_not(study, tmp_path):
+    record(study, tmp_path / "example")
+    record(study, tmp_path / "example")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match="holds no example"):
+        record(study, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_what_is_no_finished_demo_study_is_refused(study, tmp_path):
+    study.write_about(About(title="Banepa", collection=Path("banepa.yaml")))
+    with pytest.raises(RunError, match="demo area"):
+        record(study, tmp_path / "example")
+    assert not (tmp_path / "example").exists()
+
+
+def test_the_limit_on_size_drops_nothing_silently(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdcore.jobs.record.LARGEST", 10)
+    with pytest.raises(RunError, match="MB are allowed"):
+        record(study, tmp_path / "example")
+    assert not list(tmp_path.glob(".example*"))
+
+
+def test_the_workspace_lists_the_bundled_one():
+    assert Workspace().study("example").read_only
