@@ -47,7 +47,8 @@ def test_the_map_has_imagery_truth_and_every_arm():
 def test_report_follows_from_the_recorded_scores():
     recorded, again = EXAMPLE.report(), study_report(EXAMPLE.path)
     for metric in ("mean_ap_points", "mean_iou_points", "boundary_iou_points"):
-        assert again["comparison"][metric] == pytest.approx(recorded["comparison"][metric])
+        # An interval depends on sums over pairs of tiles, which are told to a thousandth.
+        assert again["comparison"][metric] == pytest.approx(recorded["comparison"][metric], rel=1e-3)
     for arm, values in recorded["arms"].items():
         assert again["arms"][arm]["mean_ap"] == pytest.approx(values["mean_ap"])
 
