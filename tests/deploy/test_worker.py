@@ -262,8 +262,8 @@ def test_the_interval_of_a_runs_mean_ap_holds_it(workspace):
 
 def test_one_process_at_a_time_and_no_torch_before_its_lock(deployment):
     with FileLock(deployment.lock):
-        assert worker.main(deployment.path) == worker.ALREADY_WORKED_ON
-    code = "import kdcore.deploy.worker, sys; sys.exit('torch' in sys.modules)"
+        assert worker.main([deployment.KIND, str(deployment.path)]) == worker.ALREADY_WORKED_ON
+    code = "import kdcore.jobs.worker, kdcore.deploy.folder, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
