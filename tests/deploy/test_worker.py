@@ -274,4 +274,4 @@ def test_a_process_is_started_and_told_to_stop(workspace):
     with pytest.raises(RunError, match="already"):
         deployments.start(workspace, study)
     wait_for(lambda: deployments.status(place.path).over, 280)
-    assert deployments.status(place.path).state == "stopped", place.log.read_text()
+    assert deployments.status(place.path).state == "stopped", place.log_tail()
