@@ -262,8 +262,8 @@ def test_the_interval_of_a_runs_mean_ap_holds_it(workspace):
 
 def test_one_process_at_a_time_and_no_torch_before_its_lock(deployment):
     with FileLock(deployment.lock):
-        assert worker.main(deployment.path) == worker.ALREADY_WORKED_ON
-    code = "import kdcore.deploy.worker, sys; sys.exit('torch' in sys.modules)"
+        assert worker.main([deployment.KIND, str(deployment.path)]) == worker.ALREADY_WORKED_ON
+    code = "import kdcore.jobs.worker, kdcore.deploy.folder, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -274,4 +274,4 @@ def test_a_process_is_started_and_told_to_stop(workspace):
     with pytest.raises(RunError, match="already"):
         deployments.start(workspace, study)
     wait_for(lambda: deployments.status(place.path).over, 280)
-    assert deployments.status(place.path).state == "stopped", place.log.read_text()
+    assert deployments.status(place.path).state == "stopped", place.log_tail()
