@@ -262,14 +262,14 @@ class Job(Folder):
             RunError: nothing of it is running or waiting.
         """
         self.check_usable()
-        state = self.status.state
-        if state not in ACTIVE:
-            raise RunError(f"{self.id}: is not running (its state is {state!r}), so there is nothing to stop.")
+        status = self.status
+        if status.state not in ACTIVE:
+            raise RunError(f"{self.id}: is not running (its state is {status.state!r}), so there is nothing to stop.")
         try:
             self.cancel_file.touch()
         except OSError as error:
             raise explain_write_error(self.cancel_file, error) from error
-        if state == "queued" and not self.alive:
+        if status.state == "queued" and not self.alive and not status.just_launched:  # a process on its way sees the wish
             changes = {"state": "stopped", "message": "stopped while it was waiting"}
             self.write_status(self.status.model_copy(update=changes))
 
