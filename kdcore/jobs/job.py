@@ -269,7 +269,9 @@ class Job(Folder):
             self.cancel_file.touch()
         except OSError as error:
             raise explain_write_error(self.cancel_file, error) from error
-        if status.state == "queued" and not self.alive and not status.just_launched:  # a process on its way sees the wish
+        if (
+            status.state == "queued" and not self.alive and not status.just_launched
+        ):  # a process on its way sees the wish
             changes = {"state": "stopped", "message": "stopped while it was waiting"}
             self.write_status(self.status.model_copy(update=changes))
 
