@@ -1,18 +1,29 @@
 """Errors that a user can cause and mend."""
 
+from unicodedata import category
+
 LONGEST = 1500  # letters of a message
+
+
+def visible(text: str) -> str:
+    """Text whose control characters, marks of direction and bytes that are no UTF-8 are written out; line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(ascii(one)[1:-1] if category(one) in hidden and one not in "\n\t" else one for one in text)
 
 
 class KdcoreError(Exception):
     """What was found, where, and what to do about it, in one sentence or two.
 
     The command prints it without a traceback and exits with code 2; the dashboard shows it as a message. One that echoes thousands of
-    letters of what was found is cut in the middle: its beginning says where, its end what to do.
+    letters of what was found is cut in the middle: its beginning says where, its end what to do. Control characters of what was found
+    are written out, so that a name cannot move the cursor or turn the text around.
     """
 
     def __str__(self) -> str:
         """The message, at most `LONGEST` letters."""
-        text = super().__str__()
+        text = visible(super().__str__())
         if len(text) <= LONGEST:
             return text
         half = LONGEST // 2 - 30

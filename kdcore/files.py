@@ -17,6 +17,18 @@ HALF_WRITTEN = ".kdcore-tmp-"
 """How the names of files begin that are not whole yet; nothing of a person's is called so."""
 
 
+def expanded(path: Path | str) -> Path:
+    """A path with `~` replaced by a person's home folder.
+
+    Raises:
+        KdcoreError: there is no such person.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise KdcoreError(f"{path}: there is no home folder of this name. Write the whole path.") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when not.

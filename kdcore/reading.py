@@ -6,6 +6,7 @@ A few hundred bytes of YAML can stand for gigabytes (aliases of aliases), and br
 import json
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ MOST_YAML_BYTES = 4_000_000
 MOST_JSON_BYTES = 64_000_000
 MOST_DEPTH = 60
 MOST_VALUES = 500_000  # aliases counted as often as they are used
+MOST_PARTS = 8_000_000  # lists and mappings of JSON, each of which takes a hundred bytes of memory
 MOST_DIGITS = 300
 NUMBER = re.compile(r"[-+]?(0[xob])?[0-9_a-fA-F:.]+")
 
@@ -45,18 +47,33 @@ def read_bytes(path: Path, most: int = MOST_JSON_BYTES) -> bytes:
     return data
 
 
-def parse_json(data: bytes | str, where: object) -> Any:
+def read_start(path: Path, most: int) -> bytes:
+    """The first bytes of a plain file; none of anything else (a pipe, a device) or of a file that cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError:
+        return b""
+
+
+def parse_json(data: bytes | str, where: object, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """A value from JSON text.
 
     Args:
         data: UTF-8.
         where: the file, for messages.
+        pairs: makes a mapping of its keys and values; a ValueError of it is told.
 
     Raises:
         ReadingError: no JSON, or beyond the limits.
     """
+    parts = data.count("[") + data.count("{") if isinstance(data, str) else data.count(b"[") + data.count(b"{")
+    if parts > MOST_PARTS:
+        raise ReadingError(f"{where}: holds {parts:,} lists and mappings; at most {MOST_PARTS:,} are read.")
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=pairs)
     except RecursionError as error:
         raise ReadingError(f"{where}: {too_deep()}") from error
     except ValueError as error:
@@ -100,11 +117,9 @@ def parse_yaml(text: str, where: object) -> Any:
         raise ReadingError(f"{where}: is no valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ReadingError(f"{where}: {too_deep()}") from error
-    except (
-        ValueError,
-        OverflowError,
-        TypeError,
-    ) as error:  # 2024-13-45 is written like a date and is none; [a]: b has no usable key
+    except ReadingError:
+        raise
+    except Exception as error:  # of any kind: [a]: b, 2024-13-45, !!bool x, !!timestamp x
         raise ReadingError(
             f"{where}: holds a date or number that cannot be ({' '.join(str(error).split())[:200]}). Put it in quotes if it is a name."
         ) from error

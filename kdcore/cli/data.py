@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from kdcore.cli.output import JsonOption, console, errors, explained, print_json
+from kdcore.cli.output import JsonOption, console, errors, escape, explained, print_json
 from kdcore.ownership import check_replaceable, is_ours, write_own_text
 
 if TYPE_CHECKING:

@@ -1,18 +1,20 @@
 """What all commands share: consoles, errors as sentences, progress bars, numbers in words."""
 
 import functools
+import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import rich.progress
 import typer
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kdcore.errors import KdcoreError, Stopped
+from kdcore.errors import KdcoreError, Stopped, visible
 from kdcore.jobs.progress import SCORING, Progress
 from kdcore.ui.stages import stage_in_words
 
@@ -25,18 +27,36 @@ errors = Console(stderr=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 
 
+def escape(text: str) -> str:
+    """A person's own words for the console: no markup of ours, no control characters."""
+    return markup.escape(visible(text))
+
+
 def explained(command: Callable[P, R]) -> Callable[P, R]:
     """Print what the user can mend as one sentence, without a traceback, and exit with code 2."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names that are no UTF-8
         try:
             return command(*args, **kwargs)
         except (Stopped, KeyboardInterrupt) as error:
             errors.print("Stopped. Start the same command again to go on.")
             raise typer.Exit(130) from error
         except KdcoreError as error:
-            errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+            errors.print(f"[bold red]Error:[/] {markup.escape(str(error))}", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            reason = f"{error.strerror or error}. Check the name and your rights, or choose another one."
+            errors.print(
+                f"[bold red]Error:[/] {escape(str(KdcoreError(error.filename)))}: {reason}",
+                soft_wrap=True,
+                highlight=False,
+            )
             raise typer.Exit(2) from error
 
     return wrapper

@@ -1,5 +1,6 @@
 """`kdcore predict` and `merge`: maps of any raster with a trained network."""
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,19 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import rich.progress
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from kdcore.cli.output import JsonOption, errors, explained, print_json, say
+from kdcore.cli.output import JsonOption, errors, escape, explained, print_json, say
 from kdcore.errors import KdcoreError, SettingsError, Stopped
 from kdcore.jobs.progress import Progress, Report
 from kdcore.reading import read_json
+from kdcore.settings import validate
 from kdcore.ui.stages import stage_in_words
 
 if TYPE_CHECKING:
     from kdcore.inference.engines import Engine
     from kdcore.inference.prediction import Prediction
 
+WHOLE = re.compile("[0-9]{1,9}")
 EngineChoice = Literal["auto", "torch", "onnxruntime", "openvino"]
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for the maps. An unfinished prediction goes on where it was.")
@@ -88,10 +90,18 @@ def predict(
 
     runner = open_engine(model, engine, device)
     side = tile or (1024 if runner.batch > 1 else 512)
-    options = MappingOptions(
-        tile=side, halo=halo, blend=blend, flips=flips, threshold=threshold or threshold_of(model, runner.info.classes)
+    options = validate(
+        MappingOptions,
+        {
+            "tile": side,
+            "halo": halo,
+            "blend": blend,
+            "flips": flips,
+            "threshold": threshold_of(model, runner.info.classes) if threshold is None else threshold,
+        },
+        "options",
     )
-    objects = PolygonOptions(format=polygons, min_area=min_area, simplify=simplify)
+    objects = validate(PolygonOptions, {"format": polygons, "min_area": min_area, "simplify": simplify}, "options")
     made: list[dict[str, Any]] = []
     failed = 0
     for raster in rasters:
@@ -163,8 +173,13 @@ def merge(
 
 
 def check_names(rasters: list[Path]) -> None:
-    """Refuse rasters whose maps would have one name."""
+    """Refuse rasters whose maps would have one name, or one that no other program opens."""
+    from kdcore.data.rasters import check_name
+
     for raster in rasters:
+        check_name(raster)
+        if not raster.stem.isprintable():
+            raise SettingsError(f"{raster}: its maps would bear its name, which has control characters. Rename it.")
         others = [str(other) for other in rasters if other.stem == raster.stem]
         if len(others) > 1:
             raise SettingsError(
@@ -179,7 +194,7 @@ def parse_shard(text: str) -> tuple[int, int]:
         SettingsError: it is something else.
     """
     index, _, count = text.partition("/")
-    if index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+    if WHOLE.fullmatch(index) and WHOLE.fullmatch(count) and 1 <= int(index) <= int(count):
         return int(index), int(count)
     raise SettingsError(f"--shard {text}: should be i/n with i from 1 to n, for example 2/8.")
 
@@ -193,7 +208,7 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     numbers = [entry.strip() for entry in text.split(",")]
-    if not all(entry.isdigit() and int(entry) > 0 for entry in numbers):
+    if not all(WHOLE.fullmatch(entry) and int(entry) > 0 for entry in numbers):
         raise SettingsError(f"--bands {text}: should be numbers from 1 with commas, for example 4,3,2.")
     return tuple(map(int, numbers))
 

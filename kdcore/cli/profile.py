@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from kdcore.cli.output import Bars, JsonOption, console, explained, print_json, say
+from kdcore.cli.output import Bars, JsonOption, console, escape, explained, print_json, say
 from kdcore.errors import CheckpointError, RunError, SettingsError
 from kdcore.jobs.progress import Stage, counting
 

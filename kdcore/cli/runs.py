@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from kdcore.cli.choices import (
@@ -28,7 +27,7 @@ from kdcore.cli.choices import (
     study_settings,
     tell_recipe,
 )
-from kdcore.cli.output import JsonOption, console, duration, explained, print_json, say
+from kdcore.cli.output import JsonOption, console, duration, escape, explained, print_json, say
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
 from kdcore.jobs.status import Status

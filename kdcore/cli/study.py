@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from kdcore.cli.choices import (
@@ -28,7 +27,7 @@ from kdcore.cli.choices import (
     study_settings,
     tell_recipe,
 )
-from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json
+from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.jobs.record import record
 from kdcore.jobs.study_folder import About, StudyFolder

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from kdcore.cli.choices import DeviceOption, TeacherStepsOption, put_flags, replace
-from kdcore.cli.output import Bars, JsonOption, console, errors, explained, percent, print_json, say
+from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json, say
 from kdcore.errors import KdcoreError, RunError, SettingsError, Stopped
 from kdcore.jobs import sweep_library
 from kdcore.jobs.progress import Progress, Stage

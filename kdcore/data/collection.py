@@ -18,7 +18,7 @@ from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.data.scene import Box, Scene, SceneReader, describe_scene
 from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, SettingsError
-from kdcore.files import hash_file
+from kdcore.files import expanded, hash_file
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, load
 
 FILE_NAME = "collection.yaml"
@@ -100,7 +100,7 @@ class Collection:
             DataError: files that are missing, unreadable, do not match, or leak between the parts of the split.
             SettingsError: a `collection.yaml` that is missing or wrong.
         """
-        path = path.expanduser()
+        path = expanded(path)
         file = path / FILE_NAME if path.is_dir() else path
         if not file.is_file():
             if path.is_dir():

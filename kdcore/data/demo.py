@@ -26,7 +26,7 @@ from kdcore.data.procedural.light import expose
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS, Difficulty, District, Part
 from kdcore.data.procedural.surfaces import paint_blocks, paint_slabs, paint_streets, paint_water
 from kdcore.errors import DataError
-from kdcore.files import explain_write_error, replacing, write_json
+from kdcore.files import expanded, explain_write_error, replacing, write_json
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.reading import read_json
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, fingerprint, save
@@ -70,7 +70,7 @@ def write_demo(
     Raises:
         KdcoreError: the folder holds something else, cannot be written to, or the disk is full.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     made_from = {
         "version": VERSION,
         "seed": seed,

@@ -16,7 +16,7 @@ from kdcore.data.masks import fraction_message, is_lossy, pack_colours, whole_nu
 from kdcore.data.nodata import Undeclared
 from kdcore.data.rasters import DTYPES, colour_bands, describe_points, open_raster, read_header
 from kdcore.data.survey import spread
-from kdcore.data.vectors import LEFT_OUT, read_polygons
+from kdcore.data.vectors import LEFT_OUT, UNREAD, read_polygons
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
 
@@ -43,6 +43,10 @@ OSM_TYPES = {
 }  # kinds of objects, not of ground
 OSM_FIELDS = {"@id", "@type", "osm_id", "osm_way_id", "osm_type"}
 MOST_PIXELS = 65_000_000  # of a mask that are counted
+MOST_AT_ONCE, LONGEST_SIDE = (
+    1 << 24,
+    2048,
+)  # pixels that are counted at once, and a side of them where there would be more
 MOST_CODES = 60  # values or colours; more means that a file is imagery or was compressed with loss
 
 
@@ -245,6 +249,8 @@ def pieces(dataset: DatasetReader) -> list[Window]:
     height, width = dataset.block_shapes[0]
     least = max(64, (1 << 18) // width)
     height = max(height, -(-least // height) * height)
+    if height * width > MOST_AT_ONCE:  # a part of a huge tile, which GDAL keeps
+        height, width = min(height, LONGEST_SIDE), min(width, LONGEST_SIDE)
     windows = [
         Window(column, row, min(width, dataset.width - column), min(height, dataset.height - row))
         for row in range(0, dataset.height, height)
@@ -285,6 +291,10 @@ def polygon_facts(path: Path) -> PolygonFacts:
     facts = PolygonFacts(path.name, len(frame), crs, names, None, {})
     if frame.attrs.get(LEFT_OUT):
         facts.doubts.append("points and lines in the vector files are not used; buffer them if they are labels.")
+    if unread := frame.attrs.get(UNREAD):
+        facts.doubts.append(
+            f"{path.name}: {unread} of {unread + len(frame)} features have no geometry that can be read, so they are left out."
+        )
     for name in (name for wanted in CLASS_FIELDS for name in names if name.lower() == wanted):
         values = [class_names(value) for value in frame[name]]
         counts = Counter(value[0] for value in values if value)

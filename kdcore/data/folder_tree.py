@@ -10,6 +10,7 @@ from rasterio.enums import Resampling
 
 from kdcore.data.rasters import open_raster
 from kdcore.errors import KdcoreError
+from kdcore.reading import read_start
 from kdcore.settings import SplitName
 
 DEPTH = 8  # folders inside each other that are looked into
@@ -91,11 +92,7 @@ def is_vector(path: Path) -> bool:
     """Whether a vector file by its suffix holds features: a `.json` may hold anything."""
     if path.suffix.lower() != ".json":
         return True
-    try:
-        with path.open("rb") as file:
-            start = file.read(4096)
-    except OSError:
-        return False
+    start = read_start(path, 4096)
     return b'"FeatureCollection"' in start or b'"Feature"' in start
 
 

@@ -25,13 +25,14 @@ from kdcore.data.nodata import Kind, find_undeclared
 from kdcore.data.pairing import Pair, find_pairs, relative_names
 from kdcore.data.places import misplaced, partly_labelled, strays
 from kdcore.data.propose import propose
-from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
+from kdcore.data.rasters import IMAGE_SUFFIXES, check_name, open_raster
 from kdcore.data.scene import BLOCK
 from kdcore.data.survey import MOST_BLOCKS, Survey, count_blocks, survey
 from kdcore.data.unread import explain_unread
 from kdcore.data.vectors import POLYGON_SUFFIXES
 from kdcore.errors import DataError, KdcoreError
-from kdcore.files import hash_file
+from kdcore.files import expanded, hash_file
+from kdcore.reading import read_start
 from kdcore.settings import SPLITS
 
 MANY_FILES = 1000  # from so many on it is worth the second or two that processes take to start
@@ -54,7 +55,8 @@ def inspect(
     Raises:
         DataError: there is nothing at `path`, or a single file that cannot be read.
     """
-    path = path.expanduser()
+    path = expanded(path)
+    check_name(path)
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
     if not path.is_dir() and not (path.is_file() and path.suffix.lower() in (".yaml", ".yml")):
@@ -68,7 +70,11 @@ def inspect_file(path: Path) -> Inspection:
     """Look at one raster or vector file."""
     found = Inspection(str(path))
     if path.suffix.lower() in POLYGON_SUFFIXES:
-        found.polygons.append(polygon_facts(path))
+        facts = polygon_facts(path)
+        found.polygons.append(facts)
+        found.notes += facts.doubts
+        if not facts.polygons:
+            found.problems.append(f"{path}: holds no polygons, so it labels nothing. Export the layer that holds them.")
         return found
     found.images.append(raster_facts(path))
     if found.images[0].bands == 1 and found.images[0].dtype in ("uint8", "int16"):
@@ -230,6 +236,7 @@ def tell_unread(found: Inspection, root: Path, layout: Layout, pairs: Sequence[P
     problems, notes = explain_unread(root, layout.other, readable, folder or ".")
     # Beside labels that are read a file in another format is not missed.
     (found.notes if layout.labelled else found.problems).extend(problems)
+    found.problems += layout.problems
     found.notes += layout.skipped + notes
 
 
@@ -337,7 +344,7 @@ def side_file_notes(found: Inspection, root: Path) -> list[str]:
     present = mask_colours(found.masks)
     notes = []
     for file in sorted(root.glob("*.json")):
-        text = file.read_text(encoding="utf-8", errors="replace")[:1_000_000]
+        text = read_start(file, 1_000_000).decode(errors="replace")
         listed = {colour.upper() for colour in re.findall(r"#[0-9A-Fa-f]{6}", text)}
         if listed and present:
             missing = sorted(listed - present.keys())

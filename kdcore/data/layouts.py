@@ -27,7 +27,7 @@ from kdcore.data.folder_tree import (
 from kdcore.data.pairing import Pattern, patterns, same_grid, touches
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.vectors import POLYGON_SUFFIXES, read_frame
-from kdcore.errors import KdcoreError
+from kdcore.errors import KdcoreError, visible
 from kdcore.settings import Places
 
 MOST_PATTERNS = 6  # beside the first
@@ -43,6 +43,7 @@ class Layout:
         loose: whether all rasters lie in one folder.
         label_files: paths of masks and vector files.
         skipped: sentences that each name files that are not used, and why.
+        problems: likewise, for files that ought to be used.
         other: paths of files that are neither rasters nor vector files that can be read.
     """
 
@@ -57,15 +58,19 @@ class Layout:
     loose: bool = False
     label_files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
 
 
 def find_layout(root: Path) -> Layout:
     """Look at the names of all files below a folder, and into files where names tell nothing."""
-    names = list_tree(root)
+    listed = list_tree(root)
+    names = [name for name in listed if name.encode(errors="replace").decode() == name]
     rasters = [name for name in names if suffix_of(name) in IMAGE_SUFFIXES]
     vectors = [name for name in names if suffix_of(name) in POLYGON_SUFFIXES and is_vector(root / name)]
     layout = Layout(other=sorted(set(names) - set(rasters) - set(vectors)))
+    for name in sorted(set(listed) - set(names)):
+        layout.problems.append(f"{visible(name)}: this name is not written in UTF-8. Rename the file or folder.")
     images, masks, previews = sort_rasters(root, rasters)
     outlines = [name for name in vectors if is_outline(name)]
     vectors = [name for name in vectors if name not in outlines]

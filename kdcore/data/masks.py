@@ -8,7 +8,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from kdcore.data.rasters import open_raster
@@ -130,12 +129,9 @@ class MaskSource:
     def codes(self, window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Values or packed colours (height, width) of a window, and where there is none."""
         bands = 1 if self.by_value or self.palette is not None else [1, 2, 3]
-        try:
-            raw = self.dataset.read(
-                bands, window=window, out_shape=shape if bands == 1 else (3, *shape), resampling=Resampling.nearest
-            )
-        except RasterioError as error:
-            raise DataError(f"{self.path}: broken at {describe(window)} ({error}). Replace the file.") from error
+        raw = self.dataset.read(
+            bands, window=window, out_shape=shape if bands == 1 else (3, *shape), resampling=Resampling.nearest
+        )
         if self.by_value:
             codes, empty, fraction = whole_numbers(np.asarray(raw), self.fill)
             if fraction is not None:
@@ -181,8 +177,3 @@ class MaskSource:
 def is_lossy(dataset: DatasetReader) -> bool:
     """Whether a file is compressed in a way that changes values (JPEG, WebP)."""
     return dataset.driver == "JPEG" or str(dataset.profile.get("compress", "")).lower() in ("jpeg", "webp")
-
-
-def describe(window: Window) -> str:
-    """A window in words, for messages."""
-    return f"rows {int(window.row_off)}-{int(window.row_off + window.height)}, columns {int(window.col_off)}-{int(window.col_off + window.width)}"

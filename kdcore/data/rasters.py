@@ -4,9 +4,10 @@ import math
 import os
 import re
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyproj
@@ -14,11 +15,13 @@ import rasterio
 from affine import Affine
 from pyproj import Geod, Transformer
 from pyproj.exceptions import ProjError
+from rasterio._err import CPLE_BaseError  # what GDAL raises now and then is of no public kind
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.transform import from_gcps
+from rasterio.windows import Window
 
 from kdcore.data.side_files import check_overviews, check_side_files, state
 from kdcore.errors import DataError
@@ -45,17 +48,62 @@ CRS_NAME = re.compile(r'"([^"]*)')
 GEOD = Geod(ellps="WGS84")
 
 
-def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetReader:
-    """Open a raster for reading, recognised by its content and not by its suffix.
+class Raster(DatasetReader):  # type: ignore[misc]
+    """An open raster whose broken pixels are told by file and place, whoever reads them."""
+
+    def read(self, *arguments: Any, **options: Any) -> Any:
+        """See rasterio.
+
+        Raises:
+            DataError: pixels that cannot be read.
+        """
+        return self._told(super().read, *arguments, **options)
+
+    def dataset_mask(self, *arguments: Any, **options: Any) -> Any:
+        """See rasterio; raises as `read` does."""
+        return self._told(super().dataset_mask, *arguments, **options)
+
+    def _told(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return read(*arguments, **options)
+        except (RasterioError, CPLE_BaseError, MemoryError) as error:
+            window = options.get("window")
+            where = f" at {describe(window)}" if isinstance(window, Window) else ""
+            raise DataError(f"{self.name}: broken{where} ({error}). Make the file anew, or copy it again.") from error
+
+
+def describe(window: Window) -> str:
+    """A window in words, for messages."""
+    return f"rows {int(window.row_off)}-{int(window.row_off + window.height)}, columns {int(window.col_off)}-{int(window.col_off + window.width)}"
+
+
+def check_name(path: Path) -> None:
+    """Refuse a path that cannot be written into a text, or that the system does not follow.
 
     Raises:
-        DataError: missing, unreadable, of another format, or declaring far more pixels than its file can hold.
+        DataError: it is not UTF-8, too long, a link to itself, or behind a folder that may not be entered.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         name = os.fsencode(path).decode(errors="backslashreplace")
         raise DataError(f"{name}: this name is not written in UTF-8. Rename the file or folder.") from error
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # whoever needs it says so
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot be read ({reason}). Check the name and your rights.") from error
+
+
+def open_raster(path: Path, max_declared_gb: float = 100.0) -> Raster:
+    """Open a raster for reading, recognised by its content and not by its suffix.
+
+    Raises:
+        DataError: missing, unreadable, of another format, or declaring far more pixels than its file can hold.
+    """
+    check_name(path)
     if not path.is_file():
         what = "is no regular file but a folder, pipe or device" if path.exists() else "there is no such file"
         raise DataError(f"{path}: {what}.")
@@ -71,7 +119,7 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> rasterio.DatasetR
         # Otherwise GDAL lists the folder for each of its rasters; files beside a raster are found by their names, too.
         with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = DatasetReader(str(path), driver=driver, sharing=False)  # rasterio.open enters a second Env
+            dataset = Raster(str(path), driver=driver, sharing=False)  # rasterio.open enters a second Env
     except (RasterioError, OSError) as error:
         reason = " ".join(str(error).split())[:150]
         raise DataError(f"{path}: looks like {driver or 'an image'} but cannot be read ({reason}). {mend}") from error
@@ -99,13 +147,19 @@ def check_size(path: Path, dataset: rasterio.DatasetReader, max_declared_gb: flo
             f"{path}: its header declares {shape} ({declared / 1e9:.0f} GB) but the file has {on_disk / 1e6:.1f} MB; "
             "it is broken or sparse. Make the file anew, or raise `max_declared_gb` in collection.yaml if you trust it."
         )
-    together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
-    piece = max(height * width for height, width in dataset.block_shapes) * itemsize * together
+    piece = largest_piece(dataset)
     if piece > LARGEST_PIECE:
         raise DataError(
             f"{path}: is stored in pieces of {piece / 1e9:.1f} GB, each of which must be read as a whole. "
             "Store it in tiles: `gdal_translate -co TILED=YES -co COMPRESS=DEFLATE`."
         )
+
+
+def largest_piece(dataset: rasterio.DatasetReader) -> int:
+    """Bytes of the largest tile or strip, which GDAL reads as a whole."""
+    together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    itemsize = max(bytes_per_pixel(name) for name in dataset.dtypes)
+    return int(max(height * width for height, width in dataset.block_shapes)) * itemsize * together
 
 
 def bytes_per_pixel(dtype: str) -> int:

@@ -13,12 +13,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from kdcore.bounded import BoundedCache
 from kdcore.data.labels import AreaSource, LabelSource, PolygonSource
-from kdcore.data.masks import IGNORE, MaskSource, describe
+from kdcore.data.masks import IGNORE, MaskSource
 from kdcore.data.nodata import read_without
 from kdcore.data.places import refuse_misplaced_mask
 from kdcore.data.rasters import DTYPES, colour_bands, open_raster, read_header, to_degrees
@@ -267,16 +266,13 @@ class SceneReader:
         finer = max(scene.scale) > 1
         resampling = Resampling.average if finer else Resampling.bilinear
         nodata = self._nodata(scene, dataset)
-        try:
-            if nodata is not None and scene.scale != (1.0, 1.0):
-                image, valid = read_without(dataset, scene.bands, window, shape, nodata)
-            else:
-                image = dataset.read(
-                    list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
-                )
-                valid = self._valid(scene, dataset, image, window, shape, nodata)
-        except RasterioError as error:
-            raise DataError(f"{scene.image}: broken at {describe(window)} ({error}). Replace the file.") from error
+        if nodata is not None and scene.scale != (1.0, 1.0):
+            image, valid = read_without(dataset, scene.bands, window, shape, nodata)
+        else:
+            image = dataset.read(
+                list(scene.bands), window=window, out_shape=(len(scene.bands), *shape), resampling=resampling
+            )
+            valid = self._valid(scene, dataset, image, window, shape, nodata)
         image[:, ~valid] = 0
         transform = scene.transform @ Affine.translation(box.column, box.row)
         source = self._labels(scene)

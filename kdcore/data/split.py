@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kdcore.data.folder_tree import PARTS, parent, suffix_of, words
 from kdcore.data.pairing import Pair
+from kdcore.reading import read_start
 from kdcore.settings import SPLITS, SplitName, SplitSettings
 
 VALIDATION, TEST = 0.15, 0.2  # shares of the scenes
@@ -56,8 +57,8 @@ def parts_of_lists(root: Path, pairs: Sequence[Pair], other: Sequence[str]) -> d
     listed: dict[str, SplitName] = {}
     for name in other:
         stem = Path(name).stem.lower()
-        if suffix_of(name) in (".txt", ".lst", ".csv") and stem in PARTS and (root / name).stat().st_size < 50e6:
-            for line in (root / name).read_text(encoding="utf-8", errors="replace").splitlines():
+        if suffix_of(name) in (".txt", ".lst", ".csv") and stem in PARTS:
+            for line in read_start(root / name, 50_000_000).decode(errors="replace").splitlines():
                 entry = re.split(r"[\s,;]", line.strip())[0].replace("\\", "/").rpartition("/")[2]
                 listed |= {entry: PARTS[stem], Path(entry).stem: PARTS[stem]}
     found = {

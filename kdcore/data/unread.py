@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdcore.data.folder_tree import PARTS, parent, suffix_of
+from kdcore.reading import read_start
 
 SIDE_FILES = (
     ".xml",
@@ -153,11 +154,7 @@ def loop(folder: str, suffix: str) -> str:
 
 def explain_json(root: Path, name: str) -> str | None:
     """Labels in JSON that is no GeoJSON: COCO and LabelMe."""
-    try:
-        with (root / name).open("rb") as file:
-            start = file.read(1 << 20)
-    except OSError:
-        return None
+    start = read_start(root / name, 1 << 20)
     if b'"annotations"' in start and b'"images"' in start:
         return f"is a COCO file, whose polygons are in pixels. Turn it into masks, in {root}: {COCO.format(file=name)}"
     if b'"shapes"' in start and b'"imagePath"' in start:
@@ -168,11 +165,11 @@ def explain_json(root: Path, name: str) -> str | None:
 def explain_yolo(root: Path, folder: str, name: str, images: str) -> str | None:
     """Text files beside images: outlines or boxes of YOLO."""
     try:
-        lines = [line.split() for line in (root / name).read_text(encoding="utf-8").splitlines() if line.strip()]
-        numbers = [[float(value) for value in line] for line in lines]
-    except (OSError, ValueError):
+        lines = read_start(root / name, 1 << 20).decode(errors="replace").splitlines()[:1000]
+        numbers = [[float(value) for value in line.split()] for line in lines if line.strip()]
+    except ValueError:
         return None
-    if not numbers or not all(len(line) >= 5 and line[0] == int(line[0]) for line in numbers):
+    if not numbers or not all(len(line) >= 5 and line[0].is_integer() for line in numbers):
         return None
     if all(len(line) == 5 for line in numbers):
         return "YOLO boxes say where objects are, not which pixels; segmentation needs outlines or masks."

@@ -1,6 +1,5 @@
 """Vector files that strangers made: each is opened as what its suffix says, and leads to no other file or host."""
 
-import json
 import sqlite3
 import tempfile
 import warnings
@@ -11,9 +10,12 @@ from typing import Any
 import geopandas
 import numpy as np
 import pyogrio
+import pyproj
 import shapely
+from pyproj.exceptions import CRSError
 
 from kdcore.errors import DataError
+from kdcore.reading import ReadingError, parse_json, read_bytes
 
 # What a file of each suffix starts with. GDAL guesses from the contents, so a .geojson may hold the address of a server.
 MAGIC = {
@@ -28,6 +30,8 @@ MAGIC = {
 POLYGON_SUFFIXES = tuple(MAGIC)
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")  # not its indices: all is read
 LEFT_OUT = "left out"  # key of a frame's attributes: features that are points or lines
+MOST_GEOJSON_BYTES = 200_000_000
+UNREAD = "without geometry"  # likewise: features whose geometry is missing or broken
 FARTHEST = 1e9  # no CRS reaches so far: Web Mercator ends at 2e7 m
 GEOJSON_TYPES = (
     *("FeatureCollection", "Feature", "GeometryCollection", "Point", "MultiPoint", "LineString"),
@@ -54,6 +58,9 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
             f"`ogr2ogr -a_srs {guess} new{path.suffix} {path.name}`."
         )
     shapes = frame.geometry.to_numpy()
+    unread = int(shapely.is_missing(shapes).sum())
+    if len(frame) and unread == len(frame):
+        raise DataError(f"{path}: none of its {unread} features has a geometry that can be read. Export it again.")
     frame = frame[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
     if frame.geometry.name != "geometry":
         frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
@@ -61,7 +68,7 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
         return frame.reset_index(drop=True)
     frame = frame.set_geometry(frame.geometry.map(only_polygons))
     drawn = frame[~frame.geometry.is_empty].reset_index(drop=True)
-    drawn.attrs[LEFT_OUT] = len(frame) - len(drawn)
+    drawn.attrs |= {LEFT_OUT: len(frame) - len(drawn), UNREAD: unread}
     frame = drawn
     if frame.empty:
         raise DataError(f"{path}: holds no polygons. Points and lines cannot be used as labels; buffer them first.")
@@ -137,13 +144,17 @@ def refuse_unsafe(path: Path) -> None:
 
 def refuse_strange_json(path: Path) -> None:
     """Only GeoJSON whose CRS is a name: GDAL would fetch a CRS from an address, or run what other JSON describes."""
-    try:
-        contents = json.loads(path.read_bytes(), object_pairs_hook=without_repeats)
-    except (ValueError, RecursionError) as error:
+    if path.stat().st_size > MOST_GEOJSON_BYTES:
         raise DataError(
-            f"{path}: cannot be read as GeoJSON ({' '.join(str(error).split())[:150]}). Export it again."
-        ) from error
-    if not isinstance(contents, dict) or contents.get("type") not in GEOJSON_TYPES:
+            f"{path}: is larger than {MOST_GEOJSON_BYTES / 1e6:g} MB, the most that is read as GeoJSON. "
+            f"Convert it: `ogr2ogr new.gpkg {path.name}`."
+        )
+    try:
+        contents = parse_json(read_bytes(path, MOST_GEOJSON_BYTES), path, without_repeats)
+    except (ReadingError, OSError) as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
+        raise DataError(f"{path}: cannot be read as GeoJSON ({reason}). Export it again.") from error
+    if not isinstance(contents, dict) or str(contents.get("type")) not in GEOJSON_TYPES:
         raise DataError(
             f"{path}: is JSON but no GeoJSON (it has no `type: FeatureCollection`). Export the polygons as GeoJSON or GeoPackage."
         )
@@ -151,10 +162,24 @@ def refuse_strange_json(path: Path) -> None:
     properties = crs.get("properties") if isinstance(crs, dict) else None
     name = properties.get("name", "") if isinstance(properties, dict) else ""
     local = isinstance(name, str) and ("://" not in name or name.startswith("http://www.opengis.net/def/crs/"))
+    if isinstance(name, str) and name and local and not is_crs(name):
+        raise DataError(
+            f"{path}: its `crs` names {name[:100]!r}, which is no CRS that is known; it would be taken for degrees. Name the CRS, "
+            "for example 'urn:ogc:def:crs:EPSG::4326'."
+        )
     if crs is not None and not (isinstance(crs, dict) and str(crs.get("type")).lower() in ("name", "epsg") and local):
         raise DataError(
             f"{path}: its `crs` leads to an address, which is not followed. Name the CRS, for example 'urn:ogc:def:crs:EPSG::4326'."
         )
+
+
+def is_crs(name: str) -> bool:
+    """Whether the name of a CRS is known; GDAL takes an unknown one for degrees without a word."""
+    try:
+        pyproj.CRS.from_user_input(name)
+    except CRSError:
+        return name.upper() in ("CRS84", "CRS:84")
+    return True
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -170,13 +195,24 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def refuse_virtual_tables(path: Path) -> None:
     """A GeoPackage's tables hold their rows themselves; virtual ones may be other files. Spatial indices are virtual, too."""
+    real = path.resolve()
+    for beside in (real.with_name(f"{real.name}{end}") for end in ("-journal", "-wal", "-shm")):
+        if beside.exists() and not beside.is_file():
+            raise DataError(f"{beside}: is no regular file but would be read together with {path.name}. Remove it.")
     try:
         unwritten = path.with_name(f"{path.name}-wal").exists()  # what another program has not yet put into the file
         how = "mode=ro" if unwritten else "mode=ro&immutable=1"
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)) as database:
             rows = database.execute("SELECT name, sql FROM sqlite_master WHERE sql LIKE 'create virtual%'").fetchall()
+            views = database.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'view' AND lower(name) IN (SELECT lower(table_name) FROM gpkg_contents)"
+            ).fetchall()
     except sqlite3.Error as error:
         raise DataError(f"{path}: cannot be read as GeoPackage ({error}). Export it again.") from error
+    for (name,) in views:
+        raise DataError(
+            f"{path}: layer {name!r} is a view, a query that may go on without end. Export its polygons into a new GeoPackage."
+        )
     for name, sql in rows:
         module = " ".join(str(sql).split()).upper().partition(" USING ")[2]
         if not module.startswith(("RTREE", "FTS3", "FTS4", "FTS5")):

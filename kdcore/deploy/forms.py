@@ -33,6 +33,7 @@ from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.ownership import note as note_own
+from kdcore.reading import read_bytes
 from kdcore.settings import Arm, Frozen, SplitName, fingerprint
 
 PARITY_TILES = 16
@@ -248,7 +249,7 @@ def counted(
 def read_note(note: Path, inputs: str, folder: Path) -> Found | None:
     """What an earlier process found, if it depends on the same and its files are as it left them."""
     try:
-        found = Found.model_validate_json(note.read_bytes())
+        found = Found.model_validate_json(read_bytes(note))
         unchanged = all(sha256(folder / name) == digest for name, digest in found.files.items())
     except (OSError, ValueError):
         return None

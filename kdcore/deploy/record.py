@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from kdcore.errors import RunError
+from kdcore.reading import read_bytes
 from kdcore.settings import Arm, Frozen
 
 INDEX = "deploy.json"
@@ -106,8 +105,8 @@ class Deployment(Frozen):
             RunError: nothing was exported yet, or the file is broken.
         """
         try:
-            return cls.model_validate_json((folder / INDEX).read_bytes())
+            return cls.model_validate_json(read_bytes(folder / INDEX))
         except FileNotFoundError as error:
             raise RunError("Nothing of this study was exported and measured yet.") from error
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"{folder / INDEX}: is broken. Remove it, then export again.") from error

@@ -68,6 +68,10 @@ def study_report(study: Path) -> dict[str, Any]:
     settings = load_study(study / "study.yaml")
     scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
     data = read_json(study / "data.json")
+    if not isinstance(data, dict) or not {"name", "metres_per_pixel", "classes"} <= data.keys():
+        raise RunError(
+            f"{study / 'data.json'}: does not say what the data are. Start the study again with the same settings."
+        )
     comparison = compare(
         scores["alone"],
         scores["distilled"],

@@ -27,6 +27,7 @@ from kdcore.evaluation.levels import (
 )
 from kdcore.files import replacing
 
+MOST_UNPACKED, MOST_RATIO = 1e9, 100  # bytes, and times the file; real scores unpack to about four times
 _FORMAT, _COARSE_FORMAT = "kdcore-scores-2", "kdcore-scores-1"
 _HISTOGRAMS, _MATRICES = ("positives", "negatives"), ("confusion", "boundary")
 _COUNTS = (*_HISTOGRAMS, *_MATRICES)
@@ -180,6 +181,7 @@ class Scores:
             DataError: the file is missing, broken, or holds something else.
         """
         try:
+            check_archive(path)
             archive = np.load(path, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile) or str(archive["format"]) not in (_FORMAT, _COARSE_FORMAT):
                 raise DataError("it is of another kind")
@@ -194,6 +196,23 @@ class Scores:
         except _UNREADABLE as error:
             message = f"{path}: cannot be read as scores ({error}). Delete the file and evaluate the run again."
             raise DataError(message) from error
+
+
+def check_archive(path: Path) -> None:
+    """Refuse what is no plain file, and an archive that unpacks to far more than scores do.
+
+    Raises:
+        DataError: says how large it would be.
+        OSError, zipfile.BadZipFile: it cannot be read as an archive.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError("it is no plain file")
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > MOST_UNPACKED and unpacked > MOST_RATIO * path.stat().st_size:
+        raise DataError(
+            f"it unpacks to {unpacked / 1e9:.1f} GB, far more than its {path.stat().st_size / 1e6:.1f} MB can mean"
+        )
 
 
 _UNREADABLE = (

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from affine import Affine
-from pydantic import ValidationError
 from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from kdcore.errors import RunError
+from kdcore.reading import read_bytes
 from kdcore.settings import Frozen
 
 WEB_MERCATOR = CRS.from_epsg(3857)
@@ -115,12 +115,12 @@ class StudyLayers(Frozen):
         """
         path = study / FOLDER / INDEX
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_bytes(path))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(
                 f"{study.name}: this study has no map yet. Maps are made at the end of a study; start it again to go on."
             ) from error
-        except ValidationError as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{path}: is broken. Remove it and start the study again; training is not repeated."
             ) from error

@@ -20,10 +20,8 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.raw import write_arrow
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from kdcore.data.masks import describe
 from kdcore.data.rasters import ground_resolution, open_raster
 from kdcore.data.scene import Box
 from kdcore.errors import DataError
@@ -167,10 +165,7 @@ class Pieces:
 
     def _read(self, dataset: Any, box: Box) -> NDArray[np.uint8]:
         window = Window(box.column, box.row, box.width, box.height)
-        try:
-            return np.asarray(dataset.read(window=window))
-        except RasterioError as error:
-            raise DataError(f"{dataset.name}: broken at {describe(window)} ({error}). Make the file anew.") from error
+        return np.asarray(dataset.read(window=window))
 
 
 class Table:

@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 import rasterio
-from pydantic import ValidationError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from kdcore.data.rasters import DTYPES, MAGIC, bytes_per_pixel, open_raster
+from kdcore.data.rasters import DTYPES, LARGEST_PIECE, MAGIC, bytes_per_pixel, largest_piece, open_raster
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.files import explain_write_error
 from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.jobs.job import Job
 from kdcore.jobs.status import Status
 from kdcore.jobs.workspace import Workspace
+from kdcore.reading import read_bytes
 from kdcore.settings import SLUG
 
 PREFIX = "upload-"  # of the id, which is also a scene's id on the map
 MOST_BYTES = 500_000_000
 MOST_PIXELS = 100_000_000
-ANY_SIZE = 1e6  # GB that the header of a file on this machine may declare
+ANY_SIZE = 1e4  # GB that the header of a file on this machine may declare where the file has far less
 MOST_VALUES = 2_000_000_000  # pixels times bands
 KEPT = 10  # uploads in a workspace; older ones make room
 TIFF = tuple(start for start, driver in MAGIC.items() if driver == "GTiff")
@@ -119,8 +119,8 @@ class Upload(Job):
             RunError: it is not finished.
         """
         try:
-            return StudyLayers.model_validate_json((self.path / INDEX).read_bytes())
-        except (OSError, ValidationError) as error:
+            return StudyLayers.model_validate_json(read_bytes(self.path / INDEX))
+        except (OSError, ValueError) as error:
             raise RunError("This file is not marked yet.") from error
 
     @property
@@ -274,6 +274,7 @@ def check_geotiff(path: Path, name: str) -> None:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path, driver="GTiff", sharing=False) as dataset:
                 width, height, count, types = dataset.width, dataset.height, dataset.count, set(dataset.dtypes)
+                piece = largest_piece(dataset)
     except (RasterioError, OSError) as error:
         raise DataError(
             f"{name}: looks like a GeoTIFF but cannot be read. Convert it anew with gdal_translate."
@@ -282,6 +283,11 @@ def check_geotiff(path: Path, name: str) -> None:
         odd = sorted(types - set(DTYPES))[0]
         raise DataError(
             f"{name}: has values of type {odd}; supported are {', '.join(DTYPES)}. Convert it with gdal_translate -ot."
+        )
+    if piece > LARGEST_PIECE:
+        raise DataError(
+            f"{name}: is stored in pieces of {piece / 1e9:.1f} GB, each of which must be read as a whole. "
+            "Store it in tiles: `gdal_translate -co TILED=YES -co COMPRESS=DEFLATE`."
         )
     if width * height > MOST_PIXELS or width * height * count > MOST_VALUES:
         gigabytes = width * height * count * max(map(bytes_per_pixel, types)) / 1e9

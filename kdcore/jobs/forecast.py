@@ -13,6 +13,7 @@ from kdcore.jobs.plan import PlannedRun, asks_teacher, members, planned_runs
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.study_progress import FORWARD_SHARE, pixels
 from kdcore.jobs.workspace import Workspace
+from kdcore.reading import read_bytes
 from kdcore.settings import Frozen, NetworkSettings, StudySettings, SweepSettings, fingerprint, parse_network
 
 Device = str  # 'cpu' or 'cuda'
@@ -92,7 +93,7 @@ def read_probes(workspace: Workspace) -> list[Probe]:
     found = []
     for file in files:
         try:
-            found.append(Probe.model_validate_json(file.read_bytes()))
+            found.append(Probe.model_validate_json(read_bytes(file)))
         except (ValidationError, OSError):
             continue
     return found

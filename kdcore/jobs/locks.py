@@ -29,7 +29,7 @@ def held(file: Path) -> bool:
 
     On Linux and macOS onlookers share the lock for the moment, so that two of them never take each other for its holder.
     """
-    if not file.exists():
+    if not file.is_file():
         return False
     if fcntl is None:
         return not _can_take(file)

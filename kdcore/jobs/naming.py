@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
-from kdcore.files import explain_write_error
+from kdcore.files import expanded, explain_write_error
 from kdcore.jobs.study_folder import About
 from kdcore.jobs.workspace import VARIABLE, Workspace
 from kdcore.settings import SLUG
@@ -125,7 +125,7 @@ def new_about(title: str, collection: Path | Literal["demo"], demo_seed: int, wh
     demo = collection == "demo"
     return About(
         title=clean_title(title, what),
-        collection=None if demo else Path(collection).expanduser().absolute(),
+        collection=None if demo else expanded(collection).absolute(),
         demo=demo_seed if demo else None,
         created=time.time(),
     )

@@ -47,6 +47,8 @@ def append_log(file: Path, text: str) -> None:
 def last_lines(file: Path, lines: int) -> str:
     """The last lines of a log; empty where there is none."""
     try:
+        if not file.is_file():
+            return ""
         with file.open("rb") as log:
             log.seek(max(0, log.seek(0, 2) - LOG_BYTES))
             text = log.read().decode("utf-8", errors="replace")

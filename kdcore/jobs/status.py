@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from kdcore.jobs.progress import Told
+from kdcore.settings import Seconds
 
 State = Literal["queued", "running", "finished", "failed", "stopped", "interrupted", "broken"]
 ACTIVE = ("queued", "running")
@@ -33,12 +34,12 @@ class Status(Told):
     message: str = ""
     device: str = ""
     host: str = ""
-    queued: float = 0.0
-    launched: float | None = None
-    started: float | None = None
-    ended: float | None = None
-    updated: float = 0.0
-    seconds: float = 0.0
+    queued: Seconds = 0.0
+    launched: Seconds | None = None
+    started: Seconds | None = None
+    ended: Seconds | None = None
+    updated: Seconds = 0.0
+    seconds: Seconds = 0.0
 
     @model_validator(mode="before")
     @classmethod

@@ -17,8 +17,9 @@ from kdcore.files import explain_write_error, write_json, write_text
 from kdcore.jobs.locks import held, holding
 from kdcore.jobs.small_files import append_log
 from kdcore.reading import ReadingError, read_bytes, read_json
-from kdcore.settings import Frozen, RunSettings, load, save
+from kdcore.settings import Frozen, RunSettings, Seconds, load, save
 
+MOST_METRICS = 1_000_000_000  # bytes
 State = Literal["queued", "running", "finished", "failed", "stopped"]
 
 
@@ -37,10 +38,10 @@ class RunStatus(Frozen):
     state: State = "queued"
     step: int = 0
     steps: int = 0
-    seconds: float = 0.0
-    elapsed: float = 0.0
+    seconds: Seconds = 0.0
+    elapsed: Seconds = 0.0
     message: str = ""
-    updated: float = 0.0
+    updated: Seconds = 0.0
 
 
 class RunDirectory:
@@ -156,8 +157,8 @@ class RunDirectory:
         A step can have two lines (loss, and validation). Only what is given back is parsed, from the end of the file.
         """
         try:
-            lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+            lines = read_bytes(self.metrics, MOST_METRICS).decode(errors="replace").splitlines()
+        except (OSError, ReadingError):
             return []
         found: list[dict[str, Any]] = []
         for line in reversed(lines):
@@ -196,6 +197,9 @@ class RunDirectory:
             ) from error
         except (ValueError, OSError) as error:
             raise RunError(f"{self.report}: is broken. Remove it and run again; training is not repeated.") from error
+        known = {"test": dict, "parameters": int, "steps": int, "seconds": int | float}
+        if not isinstance(report, dict) or not all(isinstance(report.get(key), kind) for key, kind in known.items()):
+            raise RunError(f"{self.report}: is no report of a run. Remove it and run again; training is not repeated.")
         return report
 
 

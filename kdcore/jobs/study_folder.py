@@ -23,7 +23,7 @@ from kdcore.jobs.small_files import load_settings, modified, read_dict, read_jso
 from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_progress import StudyProgress, measure_progress
-from kdcore.settings import SLUG, Frozen, StudySettings, save
+from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, save
 
 REPORT_PARTS = ("arms", "comparison", "data", "settings")
 
@@ -34,7 +34,7 @@ class About(Frozen):
     title: str = Field(max_length=200)
     collection: Path | None = None
     demo: int | None = Field(default=None, ge=0)
-    created: float = 0.0
+    created: Seconds = 0.0
     archived: bool = False
 
 
@@ -346,6 +346,8 @@ def read_report(file: Path) -> dict[str, Any] | None:
         lost = [name for name in REPORT_PARTS if not isinstance(report.get(name), dict)]
         if lost:
             raise RunError(f"{file}: lacks the part {lost[0]!r}. Remove the file, then resume.")
+        if not isinstance(report["comparison"].get("sentence"), str):
+            raise RunError(f"{file}: lacks the part 'comparison.sentence'. Remove the file, then resume.")
     return report
 
 

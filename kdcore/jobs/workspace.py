@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from kdcore.errors import RunError
+from kdcore.files import expanded
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import SLUG
 
@@ -26,7 +27,7 @@ class Workspace:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = Path(path or os.environ.get(VARIABLE) or "studies").expanduser().absolute()
+        self.path = expanded(path or os.environ.get(VARIABLE) or "studies").absolute()
         self.areas = self.path / ".areas"
         self.devices = self.path / ".devices"
         self.sweeps = self.path / SWEEPS

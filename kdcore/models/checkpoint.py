@@ -16,11 +16,10 @@ from kdcore.errors import CheckpointError, SettingsError
 from kdcore.files import replacing
 from kdcore.models.networks import SegmentationNetwork, without_weights
 from kdcore.reading import parse_json
-from kdcore.settings import Frozen, NetworkSettings, check_colour
+from kdcore.settings import MOST_BANDS, Frozen, NetworkSettings, check_colour
 
 KEY = "kdcore"
 SUM = "kdcore-sha256"
-MOST_BANDS = 1000
 
 
 class CheckpointInfo(Frozen):
@@ -38,10 +37,10 @@ class CheckpointInfo(Frozen):
 
     network: NetworkSettings
     bands: int = Field(ge=1, le=MOST_BANDS)
-    band_numbers: tuple[int, ...] = Field(max_length=MOST_BANDS)
+    band_numbers: tuple[Annotated[int, Field(ge=1, lt=2**31)], ...] = Field(max_length=MOST_BANDS)
     classes: tuple[Annotated[str, Field(max_length=100)], ...] = Field(min_length=2, max_length=255)
     colours: tuple[str | None, ...] = ()
-    metres_per_pixel: float | None = None
+    metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
     dtype: str = Field(default="uint8", max_length=30)
     arm: str = Field(default="", max_length=30)
     seed: int = 0

@@ -1,5 +1,6 @@
 """What an ONNX file itself says: shapes, types, how it ends, where its weights are. Nothing is run here."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -175,18 +176,40 @@ def check_steps(model: Any, path: Path) -> None:
     Raises:
         CheckpointError: names the step.
     """
-    waiting = [model.graph, *model.functions]
-    while waiting:
-        part = waiting.pop()
+    for part in parts_of(model):
         for node in part.node:
             if node.op_type in ENDLESS:
                 raise CheckpointError(
                     f"{path}: holds a step {node.op_type!r}, which may go on without end; networks from images to maps need none. "
                     "Export it without loops (in PyTorch by tracing, not by scripting)."
                 )
+
+
+def parts_of(model: Any) -> Iterator[Any]:
+    """The graph, its functions, and the graphs inside their steps."""
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for node in part.node:
             for attribute in node.attribute:
                 waiting += [attribute.g] if attribute.HasField("g") else []
                 waiting += list(attribute.graphs)
+
+
+def tensors_of(model: Any) -> Iterator[Any]:
+    """Every tensor that is written down: weights, and constants of steps, dense and sparse, wherever they stand."""
+    for part in parts_of(model):
+        yield from getattr(part, "initializer", ())
+        sparse = list(getattr(part, "sparse_initializer", ()))
+        for node in part.node:
+            for attribute in node.attribute:
+                yield from ([attribute.t] if attribute.HasField("t") else [])
+                yield from attribute.tensors
+                sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+                sparse += list(attribute.sparse_tensors)
+        for entry in sparse:
+            yield from (entry.values, entry.indices)
 
 
 def external_files(path: Path) -> list[Path]:
@@ -196,7 +219,7 @@ def external_files(path: Path) -> list[Path]:
     model = onnx.load(str(path), load_external_data=False)
     names = {
         item.value
-        for entry in model.graph.initializer
+        for entry in tensors_of(model)
         if entry.data_location == onnx.TensorProto.EXTERNAL
         for item in entry.external_data
         if item.key == "location"
@@ -210,7 +233,7 @@ def check_external(model: Any, path: Path) -> None:
     Raises:
         CheckpointError: names the other file.
     """
-    for entry in model.graph.initializer:
+    for entry in tensors_of(model):
         if entry.data_location != 1:  # onnx.TensorProto.EXTERNAL
             continue
         said = {item.key: item.value for item in entry.external_data}
@@ -224,6 +247,10 @@ def check_external(model: Any, path: Path) -> None:
             raise CheckpointError(
                 f"{path}: its weights are in {name[:100]}, which is not beside it. Copy that file into the same folder, or export the "
                 "network with its weights inside."
+            )
+        if {path.resolve().parent, path.parent.resolve()}.isdisjoint(file.resolve().parents):
+            raise CheckpointError(
+                f"{path}: its weights are in {name[:100]}, a link that leads out of the folder. Copy that file into the same folder."
             )
         numbers = [said.get(key, "0") for key in ("offset", "length")]
         end = sum(int(text) for text in numbers) if all(text.isdigit() and len(text) < 19 for text in numbers) else -1

@@ -69,7 +69,7 @@ class OnnxInfo(Frozen):
     margin: int = 0
     input_type: str = "float32"
     outputs: int | None = None
-    metres_per_pixel: float | None = None
+    metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
     dtype: str = "uint8"
     fill: tuple[float, ...]
     colours: tuple[str | None, ...] = ()
@@ -171,7 +171,7 @@ class ForeignNetwork(Frozen):
     mean: tuple[float, ...] | float = 0.0
     std: tuple[float, ...] | float = 1.0
     divide_by: float = Field(default=1.0, gt=0)
-    metres_per_pixel: float | None = Field(default=None, gt=0)
+    metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
     dtype: str = "uint8"
 
     @field_validator("bands")

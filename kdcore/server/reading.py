@@ -13,10 +13,12 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio._err import CPLE_BaseError  # what GDAL raises now and then is of no public kind
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from kdcore.bounded import BoundedCache
+from kdcore.errors import RunError
 from kdcore.inference.layer_index import SceneLayers
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # for good: `catch_warnings` is not for threads
@@ -54,6 +56,23 @@ class Header(NamedTuple):
 
 
 @contextmanager
+def told_if_broken(files: Files) -> Iterator[None]:
+    """Say which of our own files may be broken, when one cannot be read.
+
+    Raises:
+        RunError: see above.
+    """
+    names = " or ".join(f"{path.parent.name}/{path.name}" for path in files)
+    mend = "is broken or of another study. Start the study again to write it anew."
+    if not all(path.is_file() for path in files):
+        raise RunError(f"{names}: {mend}")
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError, IndexError) as error:
+        raise RunError(f"{names}: {mend}") from error
+
+
+@contextmanager
 def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Iterator[Any]:
     """Open our own GeoTIFFs; handles of their own for each request, since GDAL's may not be shared between threads.
 
@@ -62,7 +81,7 @@ def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Itera
         halvings: of their size: the overview that is wanted, or the smallest there is.
         flat: where they lie on the web-mercator map if the files themselves do not say it.
     """
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+    with told_if_broken(files), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         headers = [header_of(path, path.stat().st_mtime_ns) for path in files]
         level = min(halvings, *(header.overviews for header in headers)) - 1
         if len(files) > 1 or flat is not None:

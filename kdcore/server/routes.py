@@ -15,7 +15,7 @@ OWN = Path(__file__).parent / "static"
 def map_routes() -> list[BaseRoute]:
     """Tiles, points, Leaflet's files and the map's own script: everything that a map needs, so that it works offline."""
     return [
-        Route("/tiles/{study}/{scene}/{layer}/{z:int}/{x:int}/{y:int}.png", tile),
+        Route("/tiles/{study}/{scene}/{layer}/{z}/{x}/{y}.png", tile),
         Route("/point/{study}/{scene}", point),
         Mount("/leaflet/kdcore", StaticFiles(directory=OWN)),
         Mount("/leaflet", StaticFiles(directory=leaflet.BASE_DIR)),

@@ -26,6 +26,8 @@ KEEP = "private, max-age=604800, immutable"
 KEEP_SHORTLY = "private, max-age=10"
 
 
+WHOLE = re.compile("[0-9]{1,9}")
+
 drawn = BoundedCache[bytes](CACHE_BYTES, lambda png: len(png) + 200)  # an empty one lies outside
 limiter = CapacityLimiter(AT_ONCE)
 
@@ -35,7 +37,7 @@ async def tile(request: Request) -> Response:
     try:
         place = request.path_params
         style = read_style(request.query_params)
-        position = read_position(place["z"], place["x"], place["y"])
+        position = read_position(*(read_whole(place[key]) for key in "zxy"))
         png = await to_thread.run_sync(
             draw, place["study"], place["scene"], place["layer"], position, style, limiter=limiter
         )
@@ -48,6 +50,19 @@ async def tile(request: Request) -> Response:
 def refuse(error: KdcoreError) -> JSONResponse:
     """One sentence: 400 for a value that cannot be, 404 for anything that is not there."""
     return JSONResponse({"error": str(error)}, status_code=400 if isinstance(error, SettingsError) else 404)
+
+
+def read_whole(text: str) -> int:
+    """A whole number of an address.
+
+    Raises:
+        SettingsError: it is none, or far beyond the grid.
+    """
+    if not WHOLE.fullmatch(text):
+        raise SettingsError(
+            f"{text[:30]!r} is no place in the grid of tiles; zoom, column and row are whole numbers from 0."
+        )
+    return int(text)
 
 
 def read_position(zoom: int, x: int, y: int) -> Tile:
@@ -71,7 +86,7 @@ def read_style(query: Mapping[str, str]) -> Style:
     """
     threshold = read_threshold(query)
     text = query.get("hide", "")
-    if not re.fullmatch(r"(\d{1,3}(,\d{1,3}){0,254})?", text):
+    if not re.fullmatch(r"([0-9]{1,3}(,[0-9]{1,3}){0,254})?", text):
         raise SettingsError("`hide` must be indices of classes with commas between them, for example 0,3.")
     return Style(threshold, frozenset(int(index) for index in text.split(",") if index))
 

@@ -4,6 +4,7 @@ Everything else in kdcore receives these, from here; the files beside this one a
 """
 
 from kdcore.settings.data import (
+    MOST_BANDS,
     PLACEHOLDER,
     SPLITS,
     ClassSettings,
@@ -13,7 +14,7 @@ from kdcore.settings.data import (
     SplitSettings,
     check_colour,
 )
-from kdcore.settings.fields import SLUG, Frozen, check_slug, limits, meaning, sentence, validate
+from kdcore.settings.fields import SLUG, Frozen, Seconds, check_slug, limits, meaning, sentence, validate
 from kdcore.settings.files import fingerprint, load, read_yaml, save, to_yaml
 from kdcore.settings.network import PRESETS, Network, NetworkSettings, parse_network
 from kdcore.settings.presets import PRESET_MEANINGS, RECIPES, STUDY_PRESETS

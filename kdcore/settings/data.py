@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kdcore.settings.fields import Frozen, check_slug
+from kdcore.settings.fields import Frozen, check_slug, own_path
 
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
@@ -15,6 +15,8 @@ Places = str | tuple[str, ...]
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+MOST_BANDS = 1000
+MOST_CELLS = 100_000  # of a grid
 
 
 def check_colour(text: str) -> str:
@@ -58,6 +60,10 @@ class SplitSettings(Frozen):
     def _consistent(self) -> Self:
         if self.by == "block" and (self.grid is None or min(self.grid) < 1):
             raise ValueError("a split by block needs `grid: [rows, columns]`, for example [4, 6]")
+        if self.grid is not None and self.grid[0] * self.grid[1] > MOST_CELLS:
+            raise ValueError(
+                f"a grid of {self.grid[0]} x {self.grid[1]} blocks; at most {MOST_CELLS:,} are laid over a scene"
+            )
         if self.by == "scene" and self.grid is not None:
             raise ValueError("`grid` only belongs to a split by block; set `by: block` or remove it")
         for name in SPLITS:
@@ -99,6 +105,13 @@ class CollectionSettings(Frozen):
     def _name(cls, name: str) -> str:
         return check_slug(name)
 
+    @field_validator("root")
+    @classmethod
+    def _root(cls, root: Path | None) -> Path | None:
+        if root is not None:
+            own_path(root)
+        return root
+
     @field_validator("images", "masks", "labels", "unlabelled", "area_of_interest")
     @classmethod
     def _inside(cls, places: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
@@ -132,8 +145,8 @@ class CollectionSettings(Frozen):
         if pattern is not None:
             try:
                 groups = re.compile(pattern).groupindex
-            except re.error as error:
-                raise ValueError(f"`scene: {pattern}` is no regular expression: {error}") from error
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"`scene: {pattern[:100]}` is no regular expression: {error}") from error
             if "scene" not in groups:
                 raise ValueError(f"`scene: {pattern}` needs a named group, for example 'tile(?P<scene>\\d+)_part\\d+'")
         return pattern
@@ -162,6 +175,8 @@ class CollectionSettings(Frozen):
             )
         if self.bands is not None and (not self.bands or min(self.bands) < 1):
             raise ValueError("`bands` are numbered from 1, for example [4, 3, 2]")
+        if self.bands is not None and len(self.bands) > MOST_BANDS:
+            raise ValueError(f"`bands` names {len(self.bands):,} bands; at most {MOST_BANDS:,} are given to a network")
         return self
 
     @property

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from kdcore.errors import SettingsError
@@ -19,6 +20,22 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_numbers(cls, values: Any) -> Any:
+        """No whole number beyond 64 bits, which arrays and files could not hold."""
+        for key, value in values.items() if isinstance(values, Mapping) else ():
+            for part in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(part, int) and abs(part) >= 2**63:
+                    raise ValueError(
+                        f"{str(key)[:60]}: a whole number of {len(str(abs(part)))} digits; at most 18 are used"
+                    )
+        return values
+
+
+Seconds = Annotated[float, Field(ge=-1e11, le=1e11, allow_inf_nan=False)]
+"""A time, or a moment since 1970, that a calendar has."""
+
 
 class Described(Frozen):
     """Settings that people write: the string below a field is its description, for docs, command and pages."""
@@ -27,6 +44,14 @@ class Described(Frozen):
 
 
 Settings = TypeVar("Settings", bound=Frozen)
+
+
+def own_path(path: Path) -> Path:
+    """A path with `~` replaced by a person's home folder."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)[:100]!r} names a home folder that is not there; write the whole path") from error
 
 
 def check_slug(text: str) -> str:

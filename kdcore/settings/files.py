@@ -14,6 +14,8 @@ from kdcore.reading import MOST_YAML_BYTES, ReadingError, parse_yaml, read_bytes
 from kdcore.settings.data import SPLITS
 from kdcore.settings.fields import Frozen, Settings, validate
 
+BaseLoader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping. Names stay as they are written: a scene called 007 is '007', a class called no is 'no'.
@@ -23,7 +25,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     text = read_utf8(path)
     try:
-        values, written = parse_yaml(text, path), yaml.load(text, Loader=yaml.BaseLoader)
+        values, written = parse_yaml(text, path), yaml.load(text, Loader=BaseLoader)
     except ReadingError as error:
         tabs = next((number for number, line in enumerate(text.splitlines(), 1) if re.match(r" *\t", line)), None)
         if tabs is not None and isinstance(error.__cause__, yaml.YAMLError):

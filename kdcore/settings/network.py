@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from kdcore.settings.fields import Described
+from kdcore.settings.fields import Described, own_path
 
 MOST_CHANNELS = 1024  # of a decoder's step
 
@@ -35,7 +35,7 @@ class NetworkSettings(Described):
     @field_validator("weights")
     @classmethod
     def _whole_path(cls, weights: Path | str | None) -> Path | str | None:
-        return weights.expanduser().absolute() if isinstance(weights, Path) else weights
+        return own_path(weights).absolute() if isinstance(weights, Path) else weights
 
     @field_validator("architecture", "encoder")
     @classmethod

@@ -25,9 +25,9 @@ class Budget(Described):
     """labelled crops in a step"""
     crop: int = Field(default=256, ge=32, le=8192, multiple_of=32)
     """height and width of a crop, pixels"""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
     """highest one, of AdamW; a linear warm-up leads to it and a cosine from it to 0"""
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0, le=10)
     """of AdamW"""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """share of the steps in which the learning rate rises"""

@@ -14,11 +14,13 @@ from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError, RunError, Stopped
 from kdcore.evaluation.report import advantage, study_report
 from kdcore.files import write_json
+from kdcore.inference.engines import choose_device
 from kdcore.inference.layers import write_layers
 from kdcore.jobs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, run_name, with_steps
 from kdcore.jobs.progress import Progress, Report, Stage, counting, ignore
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_folder import StudyFolder
+from kdcore.models.memory import check_room
 from kdcore.ownership import write_own_json
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
@@ -54,6 +56,7 @@ def run_study(
     """
     report(Progress("", Stage.READING, 0, 1))
     collection = Collection.open(collection_path)
+    check_memory(settings, collection)
     begin(out, settings, collection)
     assert collection.path is not None
     _, found = prepare(collection.path, settings.budget.crop, settings.labels)
@@ -86,6 +89,28 @@ def run_study(
     values = study_report(out)
     write_own_json(out / "report.json", values, overwrite=True)  # of this study, whoever wrote it
     return values
+
+
+def check_memory(settings: StudySettings, collection: Collection) -> None:
+    """Refuse steps and windows that cannot fit into the memory of this machine, before anything is made.
+
+    Raises:
+        SettingsError: says which setting, and how much it would take.
+    """
+    if choose_device(settings.hardware.device).type != "cpu":
+        return
+    window = settings.evaluation.window + 2 * settings.evaluation.halo
+    scenes = max(scene.height * scene.width for scene in collection.scenes)
+    networks = [("", settings.student, settings.budget, settings.recipe.unlabelled)]
+    if not settings.teacher.checkpoints:
+        networks.append(("teacher.", settings.teacher.network, settings.teacher.budget, 0.0))
+    logits = len(collection.settings.scored)
+    for prefix, network, budget, unlabelled in networks:
+        step = round(budget.batch_size * (1 + unlabelled)) * budget.crop**2
+        what = f"{prefix}budget: batch_size {budget.batch_size}, crop {budget.crop}"
+        check_room(network, collection.bands, logits, step, True, what)
+        seen, what = min(window**2, scenes), f"evaluation: window {settings.evaluation.window}"
+        check_room(network, collection.bands, logits, seen, False, what)
 
 
 def match_seconds(

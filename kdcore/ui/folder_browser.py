@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from kdcore.errors import DataError
+from kdcore.files import expanded
 from kdcore.ui.folders import nearest_folder, subfolders
 from kdcore.ui.formatting import plain
 
@@ -41,7 +42,7 @@ def choose_folder(trusted: Collection[str], start: Path) -> Path | None:
             st.button("Choose another folder", icon=":material/folder_open:", on_click=go_to, args=(shown,))
     if shown is not None:
         st.query_params[TEXT] = shown
-        return Path(shown).expanduser()
+        return expanded(shown)
     if asks:
         st.info(
             "An address cannot open a folder that was not opened here before. Check the path above, then open it by hand.",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kdcore.errors import DataError
+from kdcore.files import expanded
 
 MOST_FOLDERS = 500  # of one place that are listed
 
@@ -33,7 +34,7 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
 
 def nearest_folder(text: str) -> Path:
     """The folder that a typed path names or lies in; its nearest parent that exists, and the home folder for a relative path."""
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_absolute():
         return home()
     return next((folder for folder in (path, *path.parents) if os.path.isdir(folder)), Path(path.anchor))

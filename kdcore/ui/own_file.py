@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from kdcore.errors import KdcoreError, RunError
+from kdcore.files import expanded
 from kdcore.inference import uploads
 from kdcore.inference.uploads import MOST_BYTES, MOST_PIXELS, Upload, UploadStatus
 from kdcore.jobs.progress import Stage
@@ -79,7 +80,7 @@ def show_path(workspace: Workspace, study: StudyFolder) -> None:
         st.caption("Of any size; it stays where it is. What is finished survives a stop or a crash of the machine.")
         sent = st.form_submit_button("Map it", icon=":material/map:")
     if sent and text.strip():
-        take(lambda: uploads.point_at(workspace, study.id, Path(text.strip()).expanduser()))
+        take(lambda: uploads.point_at(workspace, study.id, expanded(text.strip())))
     elif sent:
         st.info("Write a path first.", icon=":material/info:")
 

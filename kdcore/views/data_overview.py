@@ -20,6 +20,7 @@ from kdcore.data.palette import class_colours
 from kdcore.data.propose import proposal_text
 from kdcore.data.scene import Box, Scene
 from kdcore.errors import KdcoreError
+from kdcore.files import expanded
 from kdcore.jobs.library import check_text
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.jobs.question import DataLook
@@ -42,7 +43,7 @@ def look(job: DataLook, session: Report) -> None:
         KdcoreError: nothing can be found out; says why.
     """
     asked = job.settings
-    path = Path(asked["path"]).expanduser()
+    path = expanded(asked["path"])
     if "edited" in asked:
         former, now = (check_text(asked[name]) for name in ("proposed", "edited"))
         job.answer(edited_overview(path.resolve(), former, now, session))
