@@ -32,6 +32,7 @@ ROOMS = [
     "server",
     "ui",
     "cli",
+    "api",
 ]
 WITHOUT_TORCH = [
     "kdcore.settings",

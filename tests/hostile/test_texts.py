@@ -146,7 +146,7 @@ def test_many_mistakes_are_counted(tmp_path):
         ({"budget": {"crop": 10**9 * 32}}, "budget.crop: .*8192"),
         ({"budget": {"batch_size": 10**12}}, "budget.batch_size: .*4096"),
         ({"budget": {"crop": 8192, "batch_size": 4096}}, "million pixels in one step"),
-        ({"budget": {"steps": 10**30}}, "budget.steps"),
+        ({"budget": {"steps": 10**30}}, "budget: steps: a whole number of 31 digits"),
         ({"evaluation": {"window": 2**40}}, "evaluation.window: .*8192"),
         ({"evaluation": {"halo": 2**40}}, "evaluation.halo"),
         ({"evaluation": {"boundary_metres": 1e300}}, "evaluation.boundary_metres: .*1000"),
