@@ -94,7 +94,7 @@ class TestAStudy:
         assert report["settings"]["recipe"]["temperature"] == 4
         assert report["settings"]["recipe"]["alpha"] == 0.5
         assert set(report["arms"]) == {"teacher", "alone", "distilled"}
-        assert "distilled-s0: training" in err  # progress does not stand in the way of the JSON
+        assert "distilled student, seed 0: training" in err  # progress does not stand in the way of the JSON
         assert json.loads((tmp_path / "out/report.json").read_text()) == report
         page = (tmp_path / "out/report.html").read_text()
         assert report["comparison"]["sentence"] in page
