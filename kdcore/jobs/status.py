@@ -51,7 +51,7 @@ class Status(Told):
         if isinstance(written, int) and written > FORMAT:
             raise ValueError("was written by a later version of kdcore; use that one")
         values = {"queued" if name == "created" else name: value for name, value in values.items()}
-        state = values.get("state")
+        state = str(values.get("state"))
         return values | {"format": FORMAT} | ({"state": OLDER_STATES[state]} if state in OLDER_STATES else {})
 
     @property

@@ -190,9 +190,8 @@ class TestALife:
 
     def test_a_finished_one_is_not_started_again(self, workspace):
         study = put_study(workspace.path / "one", job=Status(state="finished"))
-        (study.path / "report.json").write_text(
-            json.dumps({key: {} for key in ("arms", "comparison", "data", "settings")})
-        )
+        parts = {key: {} for key in ("arms", "data", "settings")} | {"comparison": {"sentence": "No difference."}}
+        (study.path / "report.json").write_text(json.dumps(parts))
         assert "is finished; there is nothing to resume" in kdcore("runs", "resume", "one")
         assert processes_of(study) == []
 

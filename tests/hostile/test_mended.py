@@ -278,6 +278,13 @@ class TestOurOwnFiles:
             _ = RunDirectory(tmp_path).status
         assert RunStatus(seconds=5.0).seconds == 5
 
+    @pytest.mark.parametrize("state", ['{"a": 1}', "[1]", "7", "null"])
+    def test_a_state_that_is_none(self, tmp_path, state):
+        study = StudyFolder.begin(tmp_path / "s", StudySettings(), About(title="t", demo=0))
+        (study.path / "job.json").write_text(f'{{"state": {state}}}')
+        assert study.state == "broken"
+        assert "job.json: cannot be used (state: " in study.problem
+
     @pytest.mark.parametrize("text", ["{}", '{"arms": 7}', '{"arms": {}, "data": {}, "comparison": []}'])
     def test_a_report_of_another_shape(self, tmp_path, text):
         (tmp_path / "report.json").write_text(text)

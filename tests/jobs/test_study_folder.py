@@ -50,9 +50,8 @@ class TestTheStateOfItsJob:
         assert study.state == "interrupted"
         with study.working():
             assert study.state == "running"
-        (study.path / "report.json").write_text(
-            json.dumps({key: {} for key in ("arms", "comparison", "data", "settings")})
-        )
+        parts = {key: {} for key in ("arms", "data", "settings")} | {"comparison": {"sentence": "No difference."}}
+        (study.path / "report.json").write_text(json.dumps(parts))
         assert study.state == "finished"
 
     def test_that_ends_between_two_looks_is_not_taken_for_interrupted(self, study, monkeypatch):
