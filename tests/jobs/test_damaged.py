@@ -40,7 +40,10 @@ def finished(workspace: Workspace, name: str):
     study = put_study(workspace.path / name, job=Status(state="finished"))
     (study.path / "runs/alone-s0").mkdir(parents=True)
     arm = {"mean_ap": 0.5}
-    report = {"arms": dict.fromkeys(("teacher", "alone", "distilled"), arm), "comparison": {"verdict": "none", "sentence": "None."}}
+    report = {
+        "arms": dict.fromkeys(("teacher", "alone", "distilled"), arm),
+        "comparison": {"verdict": "none", "sentence": "None."},
+    }
     (study.path / "report.json").write_text(json.dumps(report | {"data": {}, "settings": {}}))
     return study
 

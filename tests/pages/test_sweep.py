@@ -221,7 +221,7 @@ class TestWatch:
         tell(0.49)
         tell(0.50)
         running(sweep, trial=2, stage="trial 2: training", done=1, total=6)
-        with holding(sweep.worker_lock(0), "taken"):
+        with holding(sweep.worker(0).lock, "taken"):
             at = open_page("sweep", sweep="first")
             assert trials_drawn() == 2
             tell(0.52)
@@ -241,7 +241,7 @@ class TestWatch:
         claims = Claims(sweep)
         claim = claims.next()
         running(sweep, trial=0, stage="trial 0: training", done=1, total=6)
-        with holding(sweep.worker_lock(0), "taken"):
+        with holding(sweep.worker(0).lock, "taken"):
             at = open_page("sweep", sweep="first")
             assert not at.get("plotly_chart")
             claims.finish(claim, {"quality": 0.5, "size": 1.0, "latency": 1.0})

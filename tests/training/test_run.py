@@ -268,7 +268,9 @@ class TestAFullDisk:
 
 class TestFailures:
     def test_are_written_into_the_status(self, collection, tmp_path):
-        budget = QUICK.model_copy(update={"learning_rate": 1e18, "clip": None})
+        budget = QUICK.model_copy(
+            update={"learning_rate": 10.0, "weight_decay": 1.0, "clip": None, "steps": 60, "validate_every": 60}
+        )
         run = RunDirectory.create(tmp_path / "run", run_settings(collection, budget=budget))
         with pytest.raises(TrainingDiverged) as error:
             execute(run)
