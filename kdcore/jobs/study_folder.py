@@ -335,7 +335,7 @@ class StudyFolder(Job):
         Raises:
             RunError: it is not finished.
         """
-        report = visible_all(read_report(self.path / "report.json"))
+        report: dict[str, Any] | None = visible_all(read_report(self.path / "report.json"))
         if report is None:
             raise RunError(f"{self.path}: is not finished, so it has no report. Its state is {self.state!r}.")
         return report
