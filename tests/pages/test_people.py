@@ -5,9 +5,10 @@ import pytest
 from kdcore.jobs import team
 from kdcore.jobs.actions import MOST_BYTES, Action, note_action, recent_actions
 from kdcore.jobs.status import Status
-from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.team import Role, may_open, role_of
 from kdcore.jobs.workspace import Workspace
+from kdcore.settings import STUDY_PRESETS
 from kdcore.ui import people, runs_actions
 from kdcore.ui.people import NotAllowedError, Person
 from tests.conftest import write_collection
@@ -80,11 +81,10 @@ def test_deleting_is_refused_and_told(workspace, as_person, monkeypatch):
 
 
 def test_a_viewer_cannot_stop_a_training(open_page, workspace, as_person):
-    study = StudyFolder(workspace / "town")
-    (workspace / "town/report.json").unlink()
-    study.write_status(Status(state="queued", device="cpu", queued=2e9, launched=4e9))
+    study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], About(title="Begun", demo=0))
+    study.write_status(Status(state="queued", device="cpu", queued=1.0, launched=4e9))
     as_person(VIEWER, forging=True)
-    at = open_page("train", study="town")
+    at = open_page("runs", studies="begun")
     button(at, "Stop training").click().run()
     assert not study.cancel_file.exists()
     assert "Only a trainer" in words_of(at)
