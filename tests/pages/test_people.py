@@ -1,5 +1,7 @@
 """Roles on the pages: a viewer sees, a trainer starts, stops and deletes; and who did what is shown on Runs."""
 
+import time
+
 import pytest
 
 from kdcore.jobs import team
@@ -82,7 +84,7 @@ def test_deleting_is_refused_and_told(workspace, as_person, monkeypatch):
 
 def test_a_viewer_cannot_stop_a_training(open_page, workspace, as_person):
     study = StudyFolder.begin(workspace / "begun", STUDY_PRESETS["quick"], About(title="Begun", demo=0))
-    study.write_status(Status(state="queued", device="cpu", queued=1.0, launched=4e9))
+    study.write_status(Status(state="queued", device="cpu", queued=1.0, launched=time.time()))
     as_person(VIEWER, forging=True)
     at = open_page("runs", studies="begun")
     button(at, "Stop training").click().run()
