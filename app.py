@@ -4,19 +4,20 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from kdcore.server.address import BackendAddress
+from kdcore.server.guard import Guard
+from kdcore.server.logs import hide_secrets
 from kdcore.server.routes import map_routes
 from kdcore.server.warm import warm
+from kdcore.ui.identity import access_or_exit, may_see
 
-# Streamlit looks at the host of its WebSocket only: here the same list is asked for every page, tile and file.
-hosts = st.get_option("server.allowedHosts") or ["*"]
+hide_secrets()
 app = st.App(
     Path(__file__).parent / "pages/frame.py",
     routes=map_routes(),
     middleware=[
-        Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        Middleware(Guard, access=access_or_exit(), identify=may_see),
         Middleware(BackendAddress),
     ],
     lifespan=warm,

@@ -78,6 +78,8 @@ MODELS: dict[type[Frozen], tuple[str, str | None]] = {
 
 VARIABLES = {
     "KDCORE_WORKSPACE": "folder of the studies that the dashboard and `kdcore runs` show; else `studies` in the current folder",
+    "KDCORE_OPEN": "1: other machines may use the dashboard although nobody logs in ([security](security.md))",
+    "KDCORE_TEAM": "file with the roles of a team; else `team.yaml` in the workspace ([security](security.md))",
     "KDCORE_JOBS_PER_DEVICE": "studies that may train on one device at the same time; else 1, and the others wait",
     "KDCORE_REAL_DATA": "for the tests only: folder of the real imagery that some of them read",
 }

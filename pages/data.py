@@ -13,9 +13,10 @@ from kdcore.ui import data_edit, data_view
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import DEMO, known_data
 from kdcore.ui.data_source import edited_overview, overview
-from kdcore.ui.folder_browser import choose_folder
+from kdcore.ui.folder_browser import choose_folder, opened_by_hand
 from kdcore.ui.folders import first_place
 from kdcore.ui.formatting import plain
+from kdcore.ui.people import confined, locked, permit
 from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import workspace
 
@@ -42,20 +43,21 @@ my-town/
 def choose(library: Library) -> Path | None:
     """What to look at: the demo area, a known collection, or a folder by clicks or its path; None where none is named yet."""
     known = known_data(library.known(), workspace().studies())
-    options = known | {OTHER: "A folder on this machine …"}
+    options = known if locked() else known | {OTHER: "A folder on this machine …"}
     chosen = select_in_address("Collection", "collection", options, DEMO)
     if chosen == DEMO:
         return DEMO_AREA
     if chosen != OTHER:
         return Path(chosen)
     used = [Path(text) for text in library.remembered()]
-    return choose_folder(known, first_place(used, workspace().path))
+    return confined(choose_folder(known, first_place(used, workspace().path)))
 
 
 def offer_demo() -> None:
     """Say what the demo area is, and make it when asked."""
     st.markdown(DEMO_WORDS)
-    if st.button("Make the demo area", type="primary", icon=":material/landscape:"):
+    if st.button("Make the demo area", type="primary", icon=":material/landscape:", disabled=locked()):
+        permit("made", "the demo area")
         look(DEMO_AREA)
         st.rerun()
 
@@ -90,7 +92,7 @@ def show_collection(library: Library, path: Path, found: dict[str, Any]) -> None
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         data_view.show_summary(found)
         if usable:
-            if path != DEMO_AREA:
+            if opened_by_hand(path) and not locked():  # a link that is opened changes nothing
                 library.remember(path)
             if st.button("Train on this", type="primary", icon=":material/school:"):
                 train_on(DEMO if path == DEMO_AREA else str(path))
@@ -105,15 +107,19 @@ def show_collection(library: Library, path: Path, found: dict[str, Any]) -> None
 
 def show_proposal(library: Library, path: Path, proposed: dict[str, Any]) -> None:
     """What has no settings yet: those that are proposed, to edit and to accept."""
-    text = data_edit.draft(proposed)
+    text = proposed["proposal"] if locked() else data_edit.draft(proposed)
     mistake = data_edit.mistake_in(text)
+    if mistake is None:
+        confined(data_edit.named_root(text))
     found = proposed
     if text != proposed["proposal"] and mistake is None:
         found = look(path, lambda tell: edited_overview(path, proposed, text, tell))
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         data_view.show_summary(found)
         if data_view.is_usable(found) and mistake is None:
-            accepted = st.button("Accept and train", type="primary", icon=":material/school:", help=ACCEPT)
+            accepted = st.button(
+                "Accept and train", type="primary", icon=":material/school:", help=ACCEPT, disabled=locked()
+            )
         else:
             accepted = False
             st.button("Look again", type="primary", icon=":material/refresh:", help=LOOK_AGAIN)
@@ -130,6 +136,7 @@ def show_proposal(library: Library, path: Path, proposed: dict[str, Any]) -> Non
         return
     root = data_edit.root_of(found)
     try:
+        permit("saved", f"settings of {root}")
         data = library.accept(text, root) if accepted else library.save(text, root)
     except KdcoreError as error:
         told.error(plain(str(error)), icon=":material/error:")

@@ -8,7 +8,7 @@ from kdcore.inference.uploads import find_upload, uploads_of
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, own_file, words, worst_tiles
-from kdcore.ui.formatting import plain
+from kdcore.ui.formatting import plain, visible
 from kdcore.ui.study_picker import choose_study, workspace
 
 VIEWS = {"swipe": "Swipe", "side": "Side by side"}
@@ -18,7 +18,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     """What to look at, the map, and a file of one's own."""
     uploads = uploads_of(workspace(), study.id)
     own = own_file.finished_names(uploads)
-    names = {scene.id: scene.name for scene in layers.scenes} | own
+    names = {scene.id: visible(scene.name) for scene in layers.scenes} | own
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         map_view.forget_unless(worst_tiles.SCENE, names)

@@ -5,6 +5,7 @@ import streamlit as st
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.formatting import plain, sentence
+from kdcore.ui.people import show_actions
 from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
 from kdcore.ui.runs_table import comparison, overview
 from kdcore.ui.stages import message_of
@@ -111,3 +112,4 @@ if found := workspace().studies():
     show(found)
 else:
     show_empty()
+show_actions()

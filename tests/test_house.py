@@ -17,6 +17,7 @@ ROOMS = [
     "files",
     "ownership",
     "reading",
+    "texts",
     "settings",
     "recipes",
     "jobs",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from affine import Affine
+from pydantic import field_validator
 from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
@@ -13,6 +14,7 @@ from rasterio.warp import transform_bounds
 from kdcore.errors import RunError
 from kdcore.reading import read_bytes
 from kdcore.settings import Frozen
+from kdcore.texts import visible
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 DEGREES = CRS.from_epsg(4326)
@@ -101,6 +103,11 @@ class StudyLayers(Frozen):
     scored: tuple[int, ...]
     scenes: tuple[SceneLayers, ...]
 
+    @field_validator("classes")
+    @classmethod
+    def _visible(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(visible(name) for name in classes)
+
     @property
     def binary(self) -> bool:
         """Whether there are two classes: then the runs' maps have one band, of the second class."""
@@ -134,7 +141,7 @@ class StudyLayers(Frozen):
         for scene in self.scenes:
             if scene.id == scene_id:
                 return scene
-        raise RunError(f"There is no scene {scene_id!r} in this study.")
+        raise RunError(f"There is no scene {scene_id[:100]!r} in this study.")
 
     def scene_named(self, name: str) -> SceneLayers | None:
         """The scene with this name of its own, as scores and maps have it; None without one."""

@@ -15,7 +15,7 @@ from kdcore.inference.mapping import MappingOptions
 from kdcore.inference.merging import merge
 from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, own_threshold, plan_prediction
 from kdcore.inference.source import Source, open_source
-from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload
+from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload, in_time
 from kdcore.jobs.devices import Devices, kind_of, take
 from kdcore.jobs.plan import planned_runs, teacher_run
 from kdcore.jobs.progress import Progress, Report, Stage, counting
@@ -35,6 +35,7 @@ def mark(upload: Upload, report: Report) -> str:
     Raises:
         KdcoreError: the file does not fit the networks, the weights are missing, the disk is full.
     """
+    report = in_time(report) if upload.uploaded else report
     workspace = upload.workspace
     study = workspace.study(upload.status.study)
     weights = find_weights(study)

@@ -7,6 +7,8 @@ process lives), `cancel` (asks it to stop), `log.txt`, then `maps/RUN.probabilit
 
 import secrets
 import shutil
+import subprocess
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.files import explain_write_error
 from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.jobs.job import Job
+from kdcore.jobs.locks import held
+from kdcore.jobs.progress import Progress, Report
 from kdcore.jobs.status import Status
 from kdcore.jobs.workspace import Workspace
 from kdcore.reading import read_bytes
@@ -32,6 +36,10 @@ MOST_PIXELS = 100_000_000
 ANY_SIZE = 1e4  # GB that the header of a file on this machine may declare where the file has far less
 MOST_VALUES = 2_000_000_000  # pixels times bands
 KEPT = 10  # uploads in a workspace; older ones make room
+MOST_BUSY = 4  # files that are marked at the same time; the next one has to wait
+CHECK_SECONDS = 60  # for a header; a machine may be busy
+MARK_SECONDS = 4 * 3600  # for an uploaded file; one that lies on this machine may take days
+REFUSED = 2  # exit code of the process that checks
 TIFF = tuple(start for start, driver in MAGIC.items() if driver == "GTiff")
 PROBABILITIES = ".probabilities.tif"  # what a map's name ends with
 RESULTS = {
@@ -186,12 +194,13 @@ def receive(workspace: Workspace, study: str, name: str, file: IO[bytes]) -> Upl
         DataError: it is no GeoTIFF, too large, or broken: one sentence, nothing is kept.
         KdcoreError: the disk is full or the workspace cannot be written to.
     """
+    check_busy(workspace)
     make_room(workspace)
     upload = Upload(folder_of(workspace) / f"{PREFIX}{secrets.token_hex(5)}")
     try:
         upload.path.mkdir(parents=True)
         copy_limited(file, upload.kept, name)
-        check_geotiff(upload.kept, name)
+        check_apart(upload.kept, name)
         upload.write_status(UploadStatus(study=study, name=short(name), queued=time.time()))
     except BaseException as error:
         shutil.rmtree(upload.path, ignore_errors=True)
@@ -256,6 +265,52 @@ def copy_limited(file: IO[bytes], target: Path, name: str) -> None:
             if size > MOST_BYTES:
                 raise DataError(f"{short(name)}: is larger than {MOST_BYTES // 1_000_000} MB. {CUT}")
             output.write(piece)
+
+
+def in_time(report: Report, most: float = MARK_SECONDS) -> Report:
+    """A report that ends with an error once so many seconds have passed."""
+    end = time.monotonic() + most
+
+    def timed(progress: Progress) -> None:
+        if time.monotonic() > end:
+            raise DataError(
+                f"This took more than {most / 3600:g} hours. Cut a part out of the file, or map it with kdcore predict."
+            )
+        report(progress)
+
+    return timed
+
+
+def check_busy(workspace: Workspace) -> None:
+    """Refuse one file more than are marked at the same time.
+
+    Raises:
+        DataError: says how many are.
+    """
+    busy = sum(held(Upload(path).lock) for path in folder_of(workspace).glob(f"{PREFIX}*"))
+    if busy >= MOST_BUSY:
+        raise DataError(f"{busy} files are being marked already. Wait until one of them is finished, or stop it.")
+
+
+def check_apart(path: Path, name: str) -> None:
+    """As `check_geotiff`, in a process of its own with a limit on time and memory: a broken file cannot take the dashboard along.
+
+    Raises:
+        DataError: one sentence with the file's own name.
+    """
+    command = [sys.executable, "-m", "kdcore.inference.check_upload", str(path), short(name)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"{short(name)}: reading its header takes too long. Convert it anew with gdal_translate."
+        ) from error
+    if done.returncode == REFUSED:
+        raise DataError(done.stdout.decode("utf-8", errors="replace"))
+    if done.returncode:
+        raise DataError(f"{short(name)}: cannot be read, it broke the reader. Convert it anew with gdal_translate.")
 
 
 def check_geotiff(path: Path, name: str) -> None:

@@ -16,6 +16,7 @@ from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import write_own_text
 from kdcore.reading import ReadingError, parse_yaml
 from kdcore.settings import CollectionSettings, load, validate
+from kdcore.texts import visible
 
 FILE_NAME = "collection.yaml"
 MOST_FOLDERS = 50  # are remembered; the oldest is forgotten first
@@ -43,7 +44,7 @@ class Library:
         for path in paths:
             try:
                 file = path / FILE_NAME if path.is_dir() else path
-                found.append(Known(load(CollectionSettings, file).name, path))
+                found.append(Known(visible(load(CollectionSettings, file).name), path))
             except KdcoreError:
                 continue  # moved away or broken since; it is looked at again when someone names it
         return sorted(found, key=lambda entry: (entry.name, str(entry.path)))

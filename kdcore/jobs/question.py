@@ -5,7 +5,10 @@ Heavy libraries stay out of the dashboard's process that way, and so does what a
 """
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -21,6 +24,9 @@ from kdcore.jobs.progress import Progress, Report, Stage
 from kdcore.jobs.small_files import read_dict
 
 LOOK_EVERY = 0.1  # seconds between looks how far it is
+HEARTBEAT = 0.5  # seconds after which progress is told again, so that a viewer who left is noticed
+PATIENCE = 5.0  # seconds that a process has to end by itself
+workers: "dict[Path, subprocess.Popen[bytes]]" = {}
 
 
 @dataclass(frozen=True)
@@ -59,21 +65,31 @@ class Question(Job):
             threading.Thread(target=question._clean, daemon=True).start()
 
     def _wait(self, report: Report) -> None:
-        last = Progress("", Stage.STARTING)
-        report(last)
+        last, told = Progress("", Stage.STARTING), 0.0
         while not (status := self.status).over:
-            if status.progress is not None and status.progress != last:
-                last = status.progress
-                report(last)
+            now = time.monotonic()
+            if (status.progress or last) != last or now - told > HEARTBEAT:
+                last, told = status.progress or last, now
+                report(last)  # ends this where the viewer has left, also while nothing new is told
             time.sleep(LOOK_EVERY)
         if status.state == "interrupted":
             raise RunError(f"the process that was asked broke down: {self.log_tail(1) or 'it ended without a word'}.")
         if status.state != "finished":
             raise RunError(status.message)
 
+    def _see_off(self, worker: "subprocess.Popen[bytes]", launched: float) -> None:
+        workers[self.path] = worker
+        super()._see_off(worker, launched)
+
     def _clean(self) -> None:
-        while self.alive:
+        """Remove the folder once its process has ended, and end one that does not: with all that it has started."""
+        end = time.monotonic() + PATIENCE
+        while self.alive and time.monotonic() < end:
             time.sleep(LOOK_EVERY)
+        worker = workers.pop(self.path, None)
+        if worker is not None and worker.poll() is None:
+            with suppress(OSError):
+                os.killpg(worker.pid, signal.SIGKILL) if hasattr(os, "killpg") else worker.kill()
         shutil.rmtree(self.path, ignore_errors=True)
 
 

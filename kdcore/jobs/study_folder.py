@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import write_json
@@ -24,6 +24,7 @@ from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_progress import StudyProgress, measure_progress
 from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, save
+from kdcore.texts import visible, visible_all
 
 REPORT_PARTS = ("arms", "comparison", "data", "settings")
 
@@ -36,6 +37,11 @@ class About(Frozen):
     demo: int | None = Field(default=None, ge=0)
     created: Seconds = 0.0
     archived: bool = False
+
+    @field_validator("title")
+    @classmethod
+    def _visible(cls, title: str) -> str:
+        return visible(title)
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,7 @@ class StudyFolder(Job):
     @property
     def data(self) -> dict[str, Any] | None:
         """Name, classes, colours and hash of the data, from `data.json`; None until they have been read."""
-        values: dict[str, Any] | None = read_dict(self.path / "data.json")
+        values: dict[str, Any] | None = visible_all(read_dict(self.path / "data.json"))
         return values
 
     @property
@@ -329,7 +335,7 @@ class StudyFolder(Job):
         Raises:
             RunError: it is not finished.
         """
-        report = read_report(self.path / "report.json")
+        report: dict[str, Any] | None = visible_all(read_report(self.path / "report.json"))
         if report is None:
             raise RunError(f"{self.path}: is not finished, so it has no report. Its state is {self.state!r}.")
         return report

@@ -1,5 +1,6 @@
 """From the ids in an address to files. Ids are slugs that are looked up; a path or an address never comes from outside."""
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +55,8 @@ def find_scene(study_id: str, scene_id: str) -> ShownScene:
     scene = layers.scene(scene_id)
     folder = study / FOLDER / scene.id
     candidates = {run.path.name: run.maps / f"{scene.name}.tif" for run in list_runs(study / "runs")}
+    for path in (folder, *candidates.values()):
+        check_inside(path, study)
     return ShownScene(
         layers,
         scene,
@@ -61,6 +64,16 @@ def find_scene(study_id: str, scene_id: str) -> ShownScene:
         folder / "truth.tif",
         {run: path for run, path in candidates.items() if path.is_file()},
     )
+
+
+def check_inside(path: Path, study: Path) -> None:
+    """Refuse a study whose files name others: it may have been sent by somebody.
+
+    Raises:
+        RunError: a scene's name leads out of the study's folder.
+    """
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(study)):
+        raise RunError(f"{study.name}: names a file outside the study, so its map is not shown.")
 
 
 def uploaded(study_id: str, upload_id: str) -> ShownScene:
@@ -71,7 +84,7 @@ def uploaded(study_id: str, upload_id: str) -> ShownScene:
     """
     upload = find_upload(Workspace(), upload_id)
     if upload.status.study != study_id:
-        raise RunError(f"There is no scene {upload_id!r} in this study.")
+        raise RunError(f"There is no scene {upload_id[:100]!r} in this study.")
     layers = upload.layers
     return ShownScene(layers, layers.scene(upload_id), upload.imagery, None, upload.probabilities())
 
@@ -84,7 +97,10 @@ def find_study(study_id: str) -> Path:
     """
     if not SLUG.fullmatch(study_id):
         raise RunError(f"{study_id[:100]!r} is no study's name.")
-    return Workspace().study(study_id).path
+    try:
+        return Workspace().study(study_id).path
+    except RunError as error:  # which names the workspace's folder and other studies
+        raise RunError(f"There is no study {study_id[:100]!r}.") from error
 
 
 def load_layers(study: Path) -> StudyLayers:

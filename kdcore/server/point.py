@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from kdcore.errors import KdcoreError, SettingsError
 from kdcore.evaluation.levels import LEVELS, NODATA
+from kdcore.server.crowd import CrowdedError
 from kdcore.server.drawing import classes_of
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import read_pixel
-from kdcore.server.tiles import limiter, read_threshold, refuse
+from kdcore.server.tiles import address_of, come_back, crowd, limiter, read_threshold, refuse
 
 
 async def point(request: Request) -> Response:
@@ -23,11 +24,14 @@ async def point(request: Request) -> Response:
         latitude, longitude = read_place(request.query_params)
         threshold = read_threshold(request.query_params)
         place = request.path_params
-        found = await to_thread.run_sync(
-            describe, place["study"], place["scene"], latitude, longitude, threshold, limiter=limiter
-        )
+        with crowd.joined(address_of(request)):
+            found = await to_thread.run_sync(
+                describe, place["study"], place["scene"], latitude, longitude, threshold, limiter=limiter
+            )
     except KdcoreError as error:
         return refuse(error)
+    except CrowdedError:
+        return come_back()
     return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
 

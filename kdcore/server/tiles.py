@@ -5,6 +5,7 @@ classes only), `hide` (indices of classes, with commas), `v` (any text that chan
 keep the tile).
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from starlette.responses import JSONResponse, Response
 
 from kdcore.bounded import BoundedCache
 from kdcore.errors import KdcoreError, RunError, SettingsError
+from kdcore.jobs.workspace import Workspace
+from kdcore.server.crowd import Crowd, CrowdedError
 from kdcore.server.layers import Style, choose
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import OutsideTile, Tile
@@ -30,6 +33,7 @@ WHOLE = re.compile("[0-9]{1,9}")
 
 drawn = BoundedCache[bytes](CACHE_BYTES, lambda png: len(png) + 200)  # an empty one lies outside
 limiter = CapacityLimiter(AT_ONCE)
+crowd = Crowd()
 
 
 async def tile(request: Request) -> Response:
@@ -38,18 +42,33 @@ async def tile(request: Request) -> Response:
         place = request.path_params
         style = read_style(request.query_params)
         position = read_position(*(read_whole(place[key]) for key in "zxy"))
-        png = await to_thread.run_sync(
-            draw, place["study"], place["scene"], place["layer"], position, style, limiter=limiter
-        )
+        with crowd.joined(address_of(request)):
+            png = await to_thread.run_sync(
+                draw, place["study"], place["scene"], place["layer"], position, style, limiter=limiter
+            )
     except KdcoreError as error:
         return refuse(error)
+    except CrowdedError:
+        return come_back()
     headers = {"Cache-Control": KEEP if request.query_params.get("v") else KEEP_SHORTLY}
     return Response(png, media_type="image/png", headers=headers) if png else Response(status_code=204, headers=headers)
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+def come_back() -> JSONResponse:
+    """One sentence for somebody who asks for more than can be drawn."""
+    told = {"error": "Too many tiles are asked for at the same time. Ask again in a second."}
+    return JSONResponse(told, status_code=429, headers={"Retry-After": "1"})
+
+
 def refuse(error: KdcoreError) -> JSONResponse:
     """One sentence: 400 for a value that cannot be, 404 for anything that is not there."""
-    return JSONResponse({"error": str(error)}, status_code=400 if isinstance(error, SettingsError) else 404)
+    told = str(error).replace(f"{Workspace().path}{os.sep}", "")  # where it lies on the disk is nobody's business
+    return JSONResponse({"error": told}, status_code=400 if isinstance(error, SettingsError) else 404)
 
 
 def read_whole(text: str) -> int:

@@ -4,9 +4,22 @@ Streamlit's own `bind="query-params"` writes what a widget shows. That is right 
 sentence; this writes the value itself.
 """
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 
 import streamlit as st
+
+NAMES = (
+    "study",
+    "studies",
+    "sweep",
+    "collection",
+    "folder",
+    "data",
+    "scene",
+)  # in the address: texts, also where they look like numbers
+LARGEST = 1e15  # no setting is larger
 
 
 def select_in_address(label: str, key: str, options: Mapping[str, str], default: str) -> str:
@@ -42,3 +55,13 @@ def take_once(key: str) -> None:
     named, taken = st.query_params.get(key), f"taken {key}"
     if named is not None and st.session_state.get(taken) != named:
         st.session_state[key] = st.session_state[taken] = named
+
+
+def impossible_number() -> str | None:
+    """The name of a number in the address that no setting can have: Streamlit's own widgets break down at infinity (1.67)."""
+    for key, text in st.query_params.to_dict().items():
+        with suppress(ValueError):
+            number = float(text)
+            if key not in NAMES and not (math.isfinite(number) and abs(number) <= LARGEST):
+                return key
+    return None

@@ -1,6 +1,7 @@
 """What the Curves page shows: its sections, and the measurements behind them, loaded once for each state of the files."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
 from kdcore.jobs.small_files import modified
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.ui.formatting import percent, plain
+from kdcore.ui.formatting import percent, plain, visible
 from kdcore.views.amounts import amounts_html, shares_in_words
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.calibration import calibration_html, reliability_figure
@@ -47,10 +48,11 @@ def stamp(study: StudyFolder) -> Stamp:
 def load_curves(study: str, stamp: Stamp) -> StudyCurves:
     """Measure a study's curves with their bands; `stamp` tells one state of its files from the next."""
     runs = arm_runs(Path(study))
-    return study_curves(
+    curves = study_curves(
         {arm: (Scores.load(run.scores) for run in directories) for arm, directories in runs.items()},
         {arm: (Scores.load(run.validation_scores) for run in directories) for arm, directories in runs.items()},
     )
+    return replace(curves, classes=tuple(map(visible, curves.classes)))
 
 
 def choose_view(curves: StudyCurves) -> int:

@@ -12,6 +12,7 @@ from kdcore.errors import SettingsError
 from kdcore.jobs.library import check_text
 from kdcore.settings import CollectionSettings
 from kdcore.ui.formatting import percent, plain, sentence
+from kdcore.ui.people import locked
 from kdcore.ui.proposal import (
     PARTS,
     UNUSED,
@@ -166,6 +167,7 @@ def edit_yaml(found: Found, text: str, mistake: str | None) -> bool:
                 "Check and save",
                 icon=":material/save:",
                 help="Keeps these settings in the dashboard's workspace and leaves the folder as it is.",
+                disabled=locked(),
             )
             if text != found["proposal"]:
                 st.button(
@@ -181,6 +183,12 @@ def mistake_in(text: str) -> str | None:
     except SettingsError as error:
         return sentence(str(error))
     return None
+
+
+def named_root(text: str) -> Path | None:
+    """The folder that settings name as theirs, where that is a full path; None where they name none."""
+    root = check_text(text).root
+    return root if root is not None and root.expanduser().is_absolute() else None
 
 
 def root_of(found: Found) -> Path:

@@ -15,6 +15,7 @@ from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import count, plain, sentence, when
+from kdcore.ui.people import locked, permit, permitted
 from kdcore.ui.stages import doing
 
 TICK = 1.0  # seconds
@@ -64,6 +65,7 @@ def offer(workspace: Workspace, study: StudyFolder, folder: Path, known: Deploym
         type="secondary" if known is not None else "primary",
         icon=":material/refresh:" if again else ":material/rocket_launch:",
         key="export and measure",
+        disabled=locked(),
         help="What was finished before is kept." if again and known is None else None,
     ):
         start(workspace, study)
@@ -72,6 +74,7 @@ def offer(workspace: Workspace, study: StudyFolder, folder: Path, known: Deploym
 def start(workspace: Workspace, study: StudyFolder) -> None:
     """Start the job and draw the page anew, or say in a sentence why it cannot be started."""
     try:
+        permit("started", f"exporting of {study.title} ({study.id})")
         deploying.start(workspace, study)
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
@@ -96,12 +99,18 @@ def watch(folder: Path) -> None:
             "Stop",
             icon=":material/stop:",
             key="stop exporting",
-            disabled=stopping,
-            on_click=deploying.stop,
+            disabled=stopping or locked(),
+            on_click=stop,
             args=(folder,),
             help="What is finished is kept.",
         )
     st.caption("You can close this page: the work goes on, and this address finds it again.")
+
+
+def stop(folder: Path) -> None:
+    """Ask the job to end."""
+    if permitted("stopped", f"exporting in {folder.name}"):
+        deploying.stop(folder)
 
 
 def stage_in_words(job: Status, stopping: bool) -> str:

@@ -127,3 +127,8 @@ def open_path() -> None:
     state[SHOWN] = state[TAKEN] = path
     state[OPENED] = [*(other for other in state.get(OPENED, []) if other != path), path]
     st.query_params[TEXT] = path
+
+
+def opened_by_hand(path: Path) -> bool:
+    """Whether a person opened a path in this session."""
+    return path in [Path(text).expanduser() for text in st.session_state.get(OPENED, [])]

@@ -5,13 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from kdcore.texts import visible as visible
+
 NO_BREAK = "\u00a0"  # between a number and its unit: no line break there
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
 def plain(text: str) -> str:
     """Text that is shown as it is where Markdown is understood: a name can hold neither markup nor links nor pictures."""
-    return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return MARKDOWN.sub(r"\\\1", " ".join(visible(text).split()))
 
 
 def sentence(text: str) -> str:

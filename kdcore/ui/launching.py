@@ -9,6 +9,7 @@ import streamlit as st
 from kdcore.jobs import launch
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
+from kdcore.ui.people import locked, permit
 from kdcore.ui.study_picker import workspace
 
 
@@ -24,7 +25,7 @@ def launch_button(label: str, form: str, **options: Any) -> str | None:
         options: of `st.button`.
     """
     token_key, used_key = f"launch token of {form}", f"launch token of {form} was used"
-    clicked = st.button(label, **({"type": "primary"} | options), key=f"launch {form}")
+    clicked = st.button(label, **({"type": "primary"} | options), key=f"launch {form}", disabled=locked())
     if not clicked and st.session_state.pop(used_key, False):
         st.session_state.pop(token_key, None)
     token: str = st.session_state.setdefault(token_key, uuid4().hex)
@@ -49,6 +50,7 @@ def start_study(
     Raises:
         KdcoreError: it cannot be made or started; says why.
     """
+    permit("started", title)
     study = launch.create(workspace(), title, collection, settings, token, demo_seed)
     study.start()
     return study

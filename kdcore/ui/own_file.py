@@ -16,6 +16,7 @@ from kdcore.jobs.status import ACTIVE
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import duration, megabytes, plain
+from kdcore.ui.people import confined, locked, permit, permitted
 from kdcore.ui.stages import doing, run_in_words, stage_in_words
 from kdcore.ui.worst_tiles import SCENE
 
@@ -66,9 +67,9 @@ def show_upload(workspace: Workspace, study: StudyFolder) -> None:
             f"At most {MOST_BYTES // 1_000_000}\u00a0MB and {MOST_PIXELS // 1_000_000} million pixels. "
             "Whoever uses this dashboard can see it until it is removed."
         )
-        sent = st.form_submit_button("Mark it", icon=":material/draw:")
+        sent = st.form_submit_button("Mark it", icon=":material/draw:", disabled=locked())
     if sent and file is not None:
-        take(lambda: uploads.receive(workspace, study.id, file.name, file))
+        take(file.name, lambda: uploads.receive(workspace, study.id, file.name, file))
     elif sent:
         st.info("Choose a file first.", icon=":material/info:")
 
@@ -78,16 +79,28 @@ def show_path(workspace: Workspace, study: StudyFolder) -> None:
     with st.form("own path", border=False):
         text = st.text_input("Path of a raster", placeholder="/data/scenes/city.tif", max_chars=1000)
         st.caption("Of any size; it stays where it is. What is finished survives a stop or a crash of the machine.")
-        sent = st.form_submit_button("Map it", icon=":material/map:")
+        sent = st.form_submit_button("Map it", icon=":material/map:", disabled=locked())
     if sent and text.strip():
-        take(lambda: uploads.point_at(workspace, study.id, expanded(text.strip())))
+        take(text.strip(), lambda: uploads.point_at(workspace, study.id, allowed(text.strip())))
     elif sent:
         st.info("Write a path first.", icon=":material/info:")
 
 
-def take(receive: Callable[[], Upload]) -> None:
+def allowed(text: str) -> Path:
+    """A path that was typed.
+
+    Raises:
+        NotAllowedError: it lies outside the folders of the team.
+    """
+    path = expanded(text)
+    confined(path)
+    return path
+
+
+def take(name: str, receive: Callable[[], Upload]) -> None:
     """Check a raster and start marking it, or say in one sentence why not."""
     try:
+        permit("mapped", name)
         receive().start()
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
@@ -116,7 +129,14 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
         if status.state in ACTIVE:
             share = status.done / status.total if status.total else 0.0
             st.progress(share, text=f"{name} – {plain(progress_in_words(upload.id, status))}")
-            st.button("Stop", icon=":material/stop:", key=f"stop {upload.id}", on_click=stop, args=(upload,))
+            st.button(
+                "Stop",
+                icon=":material/stop:",
+                key=f"stop {upload.id}",
+                on_click=stop,
+                args=(upload,),
+                disabled=locked(),
+            )
             return
         said = f" – {plain(status.message)}" if status.message else ""
         st.markdown(f"{ICONS[status.state]} {name}: {status.state}{said}", width="stretch")
@@ -125,8 +145,22 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
             with st.popover("Download", icon=":material/download:"):
                 show_downloads(upload, status)
         else:
-            st.button("Go on", icon=":material/play_arrow:", key=f"resume {upload.id}", on_click=go_on, args=(upload,))
-        st.button("Remove", icon=":material/delete:", key=f"remove {upload.id}", on_click=remove, args=(upload,))
+            st.button(
+                "Go on",
+                icon=":material/play_arrow:",
+                key=f"resume {upload.id}",
+                on_click=go_on,
+                args=(upload,),
+                disabled=locked(),
+            )
+        st.button(
+            "Remove",
+            icon=":material/delete:",
+            key=f"remove {upload.id}",
+            on_click=remove,
+            args=(upload,),
+            disabled=locked(),
+        )
 
 
 def progress_in_words(upload_id: str, status: UploadStatus) -> str:
@@ -172,17 +206,20 @@ def choose(upload_id: str) -> None:
 
 def stop(upload: Upload) -> None:
     """Ask its process to end, unless it has just done so."""
-    with suppress(RunError):
-        upload.stop()
+    if permitted("stopped", upload.id):
+        with suppress(RunError):
+            upload.stop()
 
 
 def go_on(upload: Upload) -> None:
     """Let it go on where it was, unless another window has just done so."""
-    with suppress(RunError):
-        upload.resume()
+    if permitted("resumed", upload.id):
+        with suppress(RunError):
+            upload.resume()
 
 
 def remove(upload: Upload) -> None:
     """Delete it, unless another window has just begun to mark it."""
-    with suppress(RunError):
-        upload.delete()
+    if permitted("deleted", upload.id):
+        with suppress(RunError):
+            upload.delete()

@@ -9,6 +9,7 @@ from kdcore.jobs.bundle import bundle, bundle_size
 from kdcore.jobs.status import ACTIVE
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import count, megabytes, plain
+from kdcore.ui.people import locked, permit
 from kdcore.ui.study_picker import PARAMETER
 
 RESUMABLE = ("stopped", "interrupted", "failed")
@@ -53,35 +54,41 @@ def offer_downloads(study: StudyFolder) -> None:
 def offer_actions(studies: Sequence[StudyFolder]) -> None:
     """Stop, resume, archive and delete, each for those of the studies that it fits."""
     own = [study for study in studies if not study.read_only]
-    states = {study.id: study.state for study in own}
+    states, shut = {study.id: study.state for study in own}, locked()
     active = [study for study in own if states[study.id] in ACTIVE]
     resumable = [study for study in own if states[study.id] in RESUMABLE]
     settled = [study for study in own if states[study.id] not in (*ACTIVE, "broken")]
     with st.container(horizontal=True):
         if active and st.button(
-            "Stop training", icon=":material/stop:", help="Saves the current state; resuming goes on exactly there."
+            "Stop training",
+            icon=":material/stop:",
+            help="Saves the current state; resuming goes on exactly there.",
+            disabled=shut,
         ):
-            act(active, StudyFolder.stop)
-        if resumable and st.button("Resume", icon=":material/play_arrow:", help="Goes on from the last saved state."):
-            act(resumable, StudyFolder.resume)
+            act("stopped", active, StudyFolder.stop)
+        if resumable and st.button(
+            "Resume", icon=":material/play_arrow:", help="Goes on from the last saved state.", disabled=shut
+        ):
+            act("resumed", resumable, StudyFolder.resume)
         put_aside = [study for study in settled if not study.archived]
         taken_back = [study for study in settled if study.archived]
         if put_aside and st.button(
-            "Archive", icon=":material/archive:", help="Hides it in all lists; nothing is removed."
+            "Archive", icon=":material/archive:", help="Hides it in all lists; nothing is removed.", disabled=shut
         ):
-            act(put_aside, lambda study: study.archive(True))
-        if taken_back and st.button("Take out of the archive", icon=":material/unarchive:"):
-            act(taken_back, lambda study: study.archive(False))
+            act("archived", put_aside, lambda study: study.archive(True))
+        if taken_back and st.button("Take out of the archive", icon=":material/unarchive:", disabled=shut):
+            act("took out of the archive", taken_back, lambda study: study.archive(False))
         idle = [study for study in own if states[study.id] not in ACTIVE]
-        if idle and st.button("Delete …", icon=":material/delete:"):
+        if idle and st.button("Delete …", icon=":material/delete:", disabled=shut):
             confirm_deletion(idle)
 
 
-def act(studies: Sequence[StudyFolder], action: Callable[[StudyFolder], None]) -> None:
+def act(what: str, studies: Sequence[StudyFolder], action: Callable[[StudyFolder], None]) -> None:
     """Do something with each study; what does not work is said, and then the page is drawn anew."""
     problems = []
     for study in studies:
         try:
+            permit(what, f"{study.title} ({study.id})")
             action(study)
         except KdcoreError as error:
             problems.append(str(error))
@@ -100,6 +107,6 @@ def confirm_deletion(studies: Sequence[StudyFolder]) -> None:
     st.markdown("\n".join(f"- {plain(study.title)}" for study in studies))
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:"):
-            act(studies, StudyFolder.delete)
+            act("deleted", studies, StudyFolder.delete)
         if st.button("Keep"):
             st.rerun()

@@ -90,7 +90,7 @@ def remember_defaults(data: str) -> None:
     share = st.query_params.get(
         "labels", ""
     )  # known before its widget is drawn: which recipes are offered follows from it
-    in_address = int(share) if share.isdecimal() and 1 <= int(share) <= 100 else None
+    in_address = int(share) if share.isdecimal() and len(share) <= 3 and 1 <= int(share) <= 100 else None
     st.session_state.setdefault("labels", in_address or preset_values(st.session_state["preset"])["labels"])
     if "recipe" not in st.session_state:
         st.session_state["recipe"] = recipe_of_address(recommended(st.session_state["preset"], has_unlabelled(data)))

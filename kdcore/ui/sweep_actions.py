@@ -9,6 +9,7 @@ from kdcore.jobs import sweep_library
 from kdcore.jobs.quota import available_cores
 from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import count, megabytes, plain
+from kdcore.ui.people import locked, permit
 from kdcore.ui.sweep_choices import FEW_CONFIRM
 from kdcore.ui.sweep_kept import Found, look
 from kdcore.ui.sweep_tables import trials_csv
@@ -23,7 +24,11 @@ def offer_actions(sweep: SweepFolder, progress: SweepProgress) -> None:
     settings = sweep.settings
     with st.container(horizontal=True, vertical_alignment="center"):
         if progress.state in ("stopped", "failed", "new") and st.button(
-            "Resume", icon=":material/play_arrow:", type="primary", help="Goes on from the last saved state."
+            "Resume",
+            icon=":material/play_arrow:",
+            type="primary",
+            help="Goes on from the last saved state.",
+            disabled=locked(),
         ):
             attempt(sweep)
         if progress.over and found.report["confirmation"] is None and found.report["best"] is not None:
@@ -31,6 +36,7 @@ def offer_actions(sweep: SweepFolder, progress: SweepProgress) -> None:
             if st.button(
                 f"Confirm with {seeds} fresh seeds",
                 icon=":material/verified:",
+                disabled=locked(),
                 help=f"Trains the best setting and the default {seeds} times each and compares them on the test split, which is read "
                 "for this one time.",
             ):
@@ -41,7 +47,7 @@ def offer_actions(sweep: SweepFolder, progress: SweepProgress) -> None:
                 st.caption(
                     "The confirmation stays as it is: the test split is not read again for a later best setting."
                 )
-            if st.button("Go on with them", icon=":material/play_arrow:"):
+            if st.button("Go on with them", icon=":material/play_arrow:", disabled=locked()):
                 attempt(sweep, trials=max(settings.trials, progress.over) + int(more))
         offer_downloads(sweep, found)
         offer_deletion(sweep)
@@ -50,6 +56,7 @@ def offer_actions(sweep: SweepFolder, progress: SweepProgress) -> None:
 def attempt(sweep: SweepFolder, **changes: int) -> None:
     """Change what is to be done, start the workers and draw the page anew, or say why that is not possible."""
     try:
+        permit("resumed", sweep.id)
         if changes:
             sweep_library.change(sweep, **changes)
         sweep_library.start(sweep, len(sweep.workers()) or min(2, available_cores()))
@@ -81,7 +88,7 @@ def offer_downloads(sweep: SweepFolder, found: Found) -> None:
 
 def offer_deletion(sweep: SweepFolder) -> None:
     """The button that asks once more."""
-    if st.button("Delete …", icon=":material/delete:"):
+    if st.button("Delete …", icon=":material/delete:", disabled=locked()):
         confirm_deletion(sweep)
 
 
@@ -96,6 +103,7 @@ def confirm_deletion(sweep: SweepFolder) -> None:
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:"):
             try:
+                permit("deleted", sweep.id)
                 sweep_library.delete(sweep)
             except KdcoreError as error:
                 st.error(shown_error(error), icon=":material/error:")

@@ -19,6 +19,7 @@ from kdcore.ui.choices import ALPHAS, DEMO, STUDENTS, TEACHERS, earlier_teachers
 from kdcore.ui.formatting import count, duration, plain
 from kdcore.ui.launching import launch_button
 from kdcore.ui.more_settings import number
+from kdcore.ui.people import locked, permit
 from kdcore.ui.study_form import teacher_label
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_choices import (
@@ -80,6 +81,7 @@ def start_sweep(token: str, title: str, data: str, settings: SweepSettings, work
     Raises:
         KdcoreError: it cannot be made or started; says why.
     """
+    permit("started", title)
     sweep = sweep_library.create(workspace(), title, "demo" if data == DEMO else Path(data), settings, token)
     sweep_library.start(sweep, workers)
     return sweep
@@ -241,5 +243,7 @@ def tell_time(settings: SweepSettings, workers: int) -> None:
         st.caption(f"{trainings}. Roughly {duration(expected)}, from steps that were measured here.", width="stretch")
         return
     st.caption(f"{trainings}. How long a step takes on this machine was not measured yet.", width="stretch")
-    if st.button("Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops."):
+    if st.button(
+        "Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops.", disabled=locked()
+    ):
         measure(as_study(settings, parse_network(settings.space.student[0])))

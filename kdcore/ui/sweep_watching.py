@@ -13,6 +13,7 @@ from kdcore.errors import KdcoreError
 from kdcore.jobs import sweep_library
 from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import plain, sentence, when
+from kdcore.ui.people import locked, permit
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_actions import offer_actions, offer_deletion
 from kdcore.ui.sweep_kept import look
@@ -91,7 +92,7 @@ def draw_progress(sweep_id: str) -> None:
             "Stop",
             icon=":material/stop:",
             key="stop the sweep",
-            disabled=stopping,
+            disabled=stopping or locked(),
             on_click=stop,
             args=(sweep,),
             help="Every worker saves its state; resuming goes on exactly there.",
@@ -116,6 +117,7 @@ def progress_in_words(progress: SweepProgress, stopping: bool) -> str:
 def stop(sweep: SweepFolder) -> None:
     """Ask the workers to stop, unless they have just ended."""
     try:
+        permit("stopped", sweep.id)
         sweep_library.stop(sweep)
     except KdcoreError as error:
         st.toast(plain(str(error)))

@@ -13,6 +13,7 @@ from kdcore.settings import StudySettings
 from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
 from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, duration, megabytes, plain
+from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import workspace
 
@@ -35,7 +36,10 @@ def tell_time(settings: StudySettings, data: str) -> None:
 def offer_to_measure(settings: StudySettings) -> None:
     """A button that measures networks of which no step was measured yet; none where all were."""
     if forecast(settings, costs_of(workspace().path)) is None and st.button(
-        "Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops: less than a minute."
+        "Measure",
+        icon=":material/timer:",
+        help="Does five steps of each network on made-up crops: less than a minute.",
+        disabled=locked(),
     ):
         measure(settings)
 
@@ -88,6 +92,7 @@ def measure(settings: StudySettings) -> None:
     asked = {"workspace": str(workspace().path), "study": settings.model_dump(mode="json")}
     with place.status("Measuring …") as status:
         try:
+            permit("measured", "speed of networks")
             Measurement.ask(asked, lambda told: status.update(label=f"{plain(doing(told, 'Starting'))} …"))
         except KdcoreError as error:
             status.update(label=plain(str(error)), state="error")

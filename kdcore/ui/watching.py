@@ -20,6 +20,7 @@ from kdcore.jobs.study_progress import StudyProgress
 from kdcore.ui import words
 from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.longer_teacher import offer_longer_teacher
+from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing, run_in_words
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
@@ -125,16 +126,20 @@ def draw_controls(study: StudyFolder, job: Status) -> None:
             if st.button(
                 "Stop training",
                 icon=":material/stop:",
-                disabled=stopping,
+                disabled=stopping or locked(),
                 help="Saves the current state; resuming goes on exactly there.",
             ):
-                attempt(StudyFolder.stop, study)
+                attempt("stopped", StudyFolder.stop, study)
             st.caption("You can close this page: the study goes on, and this address finds it again.")
         elif job.state in ("stopped", "interrupted", "failed") and not study.read_only:
             if st.button(
-                "Resume", icon=":material/play_arrow:", type="primary", help="Goes on from the last saved state."
+                "Resume",
+                icon=":material/play_arrow:",
+                type="primary",
+                help="Goes on from the last saved state.",
+                disabled=locked(),
             ):
-                attempt(StudyFolder.resume, study)
+                attempt("resumed", StudyFolder.resume, study)
         elif study.finished:
             if st.button("See the map", icon=":material/map:", type="primary"):
                 st.switch_page("map.py", query_params={PARAMETER: study.id})
@@ -149,9 +154,10 @@ def draw_controls(study: StudyFolder, job: Status) -> None:
             st.rerun()
 
 
-def attempt(action: Any, study: StudyFolder) -> None:
+def attempt(what: str, action: Any, study: StudyFolder) -> None:
     """Do something with a study and draw the page anew, or say why it cannot be done."""
     try:
+        permit(what, f"{study.title} ({study.id})")
         action(study)
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")

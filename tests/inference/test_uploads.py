@@ -12,7 +12,8 @@ from filelock import FileLock
 
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.inference import uploads
-from kdcore.inference.uploads import Upload, UploadStatus, find_upload, receive, uploads_of
+from kdcore.inference.uploads import Upload, UploadStatus, find_upload, in_time, receive, uploads_of
+from kdcore.jobs.progress import Progress, Stage
 from kdcore.jobs.workspace import Workspace
 from tests.conftest import write_raster
 
@@ -165,3 +166,50 @@ def test_a_broken_folder_is_left_out_of_the_list(workspace, tmp_path):
     assert [found for found, _ in uploads_of(workspace, "town")] == [upload]
     with pytest.raises(RunError, match="gone or broken"):
         _ = Upload(uploads.folder_of(workspace) / "upload-broken").status
+
+
+def test_a_file_that_breaks_the_reader_does_not_break_the_dashboard(workspace, tmp_path, monkeypatch):
+    """The header is read in another process: what ends that one is a sentence in this one."""
+    contents = io.BytesIO(tiff(tmp_path))
+    broken = tmp_path / "broken"
+    (broken / "rasterio").mkdir(parents=True)
+    (broken / "rasterio/__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(broken), os.environ.get("PYTHONPATH", "")]))
+    with pytest.raises(DataError, match=r"roofs\.tif: cannot be read, it broke the reader"):
+        receive(workspace, "town", "roofs.tif", contents)
+    assert list(uploads.folder_of(workspace).iterdir()) == []
+
+
+def test_a_header_that_is_read_without_end_is_given_up(workspace, tmp_path, monkeypatch):
+    contents = io.BytesIO(tiff(tmp_path))
+    slow = tmp_path / "slow"
+    (slow / "rasterio").mkdir(parents=True)
+    (slow / "rasterio/__init__.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(slow), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(uploads, "CHECK_SECONDS", 0.5)
+    with pytest.raises(DataError, match="takes too long"):
+        receive(workspace, "town", "roofs.tif", contents)
+    assert list(uploads.folder_of(workspace).iterdir()) == []
+
+
+def test_a_fifth_file_waits_while_four_are_marked(workspace, tmp_path):
+    contents = tiff(tmp_path)
+    marked = [receive(workspace, "town", "a.tif", io.BytesIO(contents)) for _ in range(4)]
+    locks = [FileLock(upload.lock) for upload in marked]
+    for lock in locks:
+        lock.acquire()
+    with pytest.raises(DataError, match="4 files are being marked already"):
+        receive(workspace, "town", "b.tif", io.BytesIO(contents))
+    locks[0].release()
+    assert receive(workspace, "town", "b.tif", io.BytesIO(contents)).uploaded
+    for lock in locks[1:]:
+        lock.release()
+
+
+def test_marking_an_uploaded_file_ends_after_its_time():
+    told: list[Progress] = []
+    step = Progress("", Stage.MAPPING)
+    in_time(told.append)(step)
+    with pytest.raises(DataError, match="more than 0 hours"):
+        in_time(told.append, most=0.0)(step)
+    assert told == [step]
