@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with spinning threads crawl on two cores
+os.environ.pop("COLUMNS", None)  # a process of several that run the tests has it; consoles would keep that width
 
 import numpy as np
 import pytest

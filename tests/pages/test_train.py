@@ -89,10 +89,10 @@ class TestForm:
         assert "on the disk" not in words_of(at)
 
     def test_measuring_is_asked_for_and_what_goes_wrong_is_said(self, empty_workspace, open_page, monkeypatch):
-        def fail(module, arguments, progress):
+        def fail(asked, progress):
             raise RunError("A study uses the device now.")
 
-        monkeypatch.setattr("kdcore.ui.timing.ask", fail)
+        monkeypatch.setattr("kdcore.jobs.question.Measurement.ask", fail)
         at = open_page("train")
         button(at, "Measure").click().run()
         assert not at.exception
