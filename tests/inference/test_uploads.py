@@ -89,7 +89,7 @@ def test_a_header_that_declares_120_gigabytes_is_refused_without_reading(workspa
 
 def test_many_bands_count_too(workspace, tmp_path):
     contents = declared(tmp_path / "deep.tif", 9000, 9000, 30)  # 81 million pixels, 2.4 billion values
-    with pytest.raises(DataError, match="30 bands"):
+    with pytest.raises(DataError, match=r"30 bands|pieces of 2.0 GB, each of which"):  # whichever is seen first
         receive(workspace, "town", "deep.tif", io.BytesIO(contents))
 
 

@@ -78,8 +78,7 @@ class TestItsProcess:
         code = textwrap.dedent(f"""
             import os, signal
             from pathlib import Path
-            from kdcore.jobs.progress import Progress, Stage
-from kdcore.jobs import launch
+            from kdcore.jobs import launch
             from kdcore.jobs.workspace import Workspace
             from kdcore.settings import StudySettings
             settings = StudySettings.model_validate_json({settings.model_dump_json()!r})
@@ -358,7 +357,7 @@ class TestReusingATeacher:
         run.checkpoints.mkdir()
         run.best.write_text("weights")
         run.state.write_text("of the optimiser")
-        run.report.write_text('{"data": "hash"}')
+        run.report.write_text('{"data": "hash", "parameters": 1, "steps": 1, "seconds": 1.0}')
         return settings
 
     def reused(self, tmp_path: Path, settings: RunSettings, data: str = "hash") -> RunDirectory:
