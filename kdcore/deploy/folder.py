@@ -24,6 +24,7 @@ class DeploymentFolder(Job):
     GOES_LAST: ClassVar[bool] = True
     RUNNING: ClassVar[str] = "{id}: its networks are being exported and measured already."
     BROKEN: ClassVar[str] = "The state of this deployment cannot be read. Start it again."
+    DIED: ClassVar[str] = "its process ended without a word. Start it again; finished files are kept."
 
     @property
     def id(self) -> str:

@@ -25,7 +25,6 @@ from kdcore.jobs.status import ACTIVE, Status
 
 WORKER = "kdcore.jobs.worker"
 ALREADY_WORKED_ON = 3  # exit code of a process that found another one
-KILLED = "its process ended without a word (killed, or the machine was restarted). Resume to go on from the last saved state."
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class Job(Folder):
         SHARES_CANCEL: whether other processes stop by the same file, so that none removes it.
         RUNNING, TAKEN, BROKEN: sentences about a job at work, one whose lock is held, and a status that cannot be read; with its
             id and path.
+        DIED: what is said of one whose process is gone.
     """
 
     KIND: ClassVar[str]
@@ -85,6 +85,9 @@ class Job(Folder):
     RUNNING: ClassVar[str] = "{id}: is running or waiting. Stop it first."
     TAKEN: ClassVar[str] = "{path}: another process is working on this. Wait for it, or stop it first."
     BROKEN: ClassVar[str] = ""
+    DIED: ClassVar[str] = (
+        "its process ended without a word (killed, or the machine was restarted). Resume to go on from the last saved state."
+    )
 
     @property
     def status_file(self) -> Path:
@@ -139,7 +142,7 @@ class Job(Folder):
         if found.needs_process and not self.alive:
             found = self.said() or found  # it may have ended between the two looks
             if found.needs_process:
-                return found.model_copy(update={"state": "interrupted", "message": KILLED})
+                return found.model_copy(update={"state": "interrupted", "message": self.DIED})
         return found
 
     def without_status(self) -> Status:

@@ -163,6 +163,8 @@ def test_a_runs_own_threshold_is_used(tmp_path):
     classes = ("land", "building")
     run_folder = tmp_path / "runs/distilled-s0"
     (run_folder / "checkpoints").mkdir(parents=True)
-    (run_folder / "report.json").write_text(json.dumps({"at_threshold": {"building": {"threshold": 0.37}}}))
+    (run_folder / "report.json").write_text(
+        json.dumps({"parameters": 1, "steps": 1, "seconds": 1.0, "at_threshold": {"building": {"threshold": 0.37}}})
+    )
     assert threshold_of(run_folder / "checkpoints/best.safetensors", classes) == 0.37
     assert threshold_of(tmp_path / "elsewhere/best.safetensors", classes) == 0.5
