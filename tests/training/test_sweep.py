@@ -284,7 +284,7 @@ class TestItsProcesses:
         wait_for(lambda: (found := sweep.worker(1).said()) and found.trial is not None and found.done >= 10, 300)
         victim = sweep.worker(1).said().trial
         lines = sweep.log_file.read_text().splitlines()
-        (process,) = {int(line.rsplit(" ", 1)[1]) for line in lines if "worker 1 started" in line}
+        (process,) = {int(line.rsplit(" ", 1)[1]) for line in lines if "worker 1: started" in line}
         os.kill(process, signal.SIGKILL)
         wait_for(lambda: sweep.alive == [0])
         killed = sweep.trials()[victim]
