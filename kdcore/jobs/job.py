@@ -233,7 +233,11 @@ class Job(Folder):
             message = f"{self.path}: its worker could not be started ({error.strerror or error})."
             self.write_status(status.model_copy(update={"state": "failed", "message": message}))
             raise RunError(message) from error
+        self._remember(worker)
         threading.Thread(target=self._see_off, args=(worker, now), daemon=True).start()
+
+    def _remember(self, worker: "subprocess.Popen[bytes]") -> None:
+        """For jobs that end their process themselves."""
 
     def _see_off(self, worker: "subprocess.Popen[bytes]", launched: float) -> None:
         """Wait for a process so that no zombie is left, and say so if it died before it could say anything."""

@@ -77,9 +77,8 @@ class Question(Job):
         if status.state != "finished":
             raise RunError(status.message)
 
-    def _see_off(self, worker: "subprocess.Popen[bytes]", launched: float) -> None:
+    def _remember(self, worker: "subprocess.Popen[bytes]") -> None:
         workers[self.path] = worker
-        super()._see_off(worker, launched)
 
     def _clean(self) -> None:
         """Remove the folder once its process has ended, and end one that does not: with all that it has started."""
@@ -90,6 +89,7 @@ class Question(Job):
         if worker is not None and worker.poll() is None:
             with suppress(OSError):
                 os.killpg(worker.pid, signal.SIGKILL) if hasattr(os, "killpg") else worker.kill()
+            worker.wait()  # so that it writes nothing into a folder that is gone
         shutil.rmtree(self.path, ignore_errors=True)
 
 
