@@ -26,7 +26,9 @@ def run(tmp_path):
             teacher_flips=flips,
         )
         save(settings, folder / "settings.yaml")
-        (folder / "report.json").write_text(json.dumps({"validation": {"mean_ap": mean_ap}, **report}))
+        (folder / "report.json").write_text(
+            json.dumps({"parameters": 1, "steps": 1, "seconds": 1.0, "validation": {"mean_ap": mean_ap}, **report})
+        )
         return RunDirectory(folder)
 
     return write
