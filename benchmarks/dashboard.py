@@ -8,22 +8,15 @@ machines: what is measured is the server. Rounds with and without tabs take turn
 """
 
 import asyncio
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
 
 import numpy as np
-from measuring import in_words, megabytes, parser, processor_seconds, publish, ratio, table, verdict
+from measuring import ROOT, in_words, megabytes, parser, processor_seconds, publish, ratio, serving, table, verdict
 from playwright.sync_api import sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -34,41 +27,17 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS, Budget
 
-ROOT = Path(__file__).parents[1]
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 PAGES = ("data", "train", "map", "curves", "runs")
 STARTS, TABS, ROUNDS, SECONDS = 3, 10, 5, 24
 TICK = 2.0
 
 
-@contextmanager
-def serving(workspace: Path) -> Iterator[tuple[str, int, float]]:
-    """A dashboard: its address, its process's number, and the seconds until it answered."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"KDCORE_WORKSPACE": str(workspace)}
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float], bool]:
     """Seconds to the answer, to the numbers and to the map of each start; memory after each page of the last one."""
     times = []
     for _ in range(STARTS):
-        with serving(workspace) as (url, process, answered):
+        with serving(ROOT / "app.py", KDCORE_WORKSPACE=str(workspace)) as (url, process, answered):
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             start = time.perf_counter()
             page.goto(url)
@@ -158,7 +127,7 @@ def watched(workspace: Path) -> tuple[list[float], list[float], list[int], float
     study = launch.create(Workspace(workspace), "Watched", "demo", settings, "watched")
     study.start()
     alone, together, looks, shares = [], [], [], []
-    with serving(workspace) as (url, process, _):
+    with serving(ROOT / "app.py", KDCORE_WORKSPACE=str(workspace)) as (url, process, _):
         try:
             while steps_of(study) < 20:
                 time.sleep(1)

@@ -7,10 +7,13 @@ measurement has the processor time of its own thread, which other programs on th
 import argparse
 import os
 import platform
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,6 +21,7 @@ from statistics import median
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -31,6 +35,29 @@ class Times:
         """Keep one measurement."""
         self.wall.append(wall)
         self.cpu.append(cpu)
+
+
+@contextmanager
+def serving(app: Path, **variables: str) -> Iterator[tuple[str, int, float]]:
+    """A Streamlit app in a process of its own: its address, the process's number, and the seconds until it answered."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def now() -> tuple[float, float]:

@@ -20,12 +20,9 @@ anew (a zoom is lost, and markers jump instead of gliding), and what was sent. T
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -33,7 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measuring import Times, milliseconds, parser, publish, table, verdict
+from measuring import ROOT, Times, milliseconds, parser, publish, serving, table, verdict
 from streamlit.testing.v1 import AppTest
 
 from kdcore.evaluation.bands import StudyCurves
@@ -42,7 +39,6 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.curves import SIDE_BY_SIDE, load_curves, stamp, views_of
 from kdcore.views.moving import moving_curves, put_points
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 0.150  # seconds
 LEVELS = cycle(range(30, 220, 7))
 PERCENTS = cycle(range(12, 90, 5))
@@ -141,7 +137,7 @@ def in_browser(path: Path, curves: StudyCurves, moves: int = 10) -> Iterator[lis
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         app = Path(folder) / "app.py"
         app.write_text(PLOTLY.format(study=str(path)))
-        with serving(app) as url:
+        with serving(app) as (url, _, _):
             chromium = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
@@ -176,38 +172,6 @@ def move_in(page: Any, url: str, moves: int) -> list[str]:
         sizes.append(sent[0])
     page.close()
     return [f"{median(times):.0f}", f"{built} of {moves}", f"{median(sizes) / 1e3:.0f}"]
-
-
-@contextmanager
-def serving(app: Path) -> Iterator[str]:
-    """A page of its own, served as the dashboard is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        str(app),
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def measure_chart(curves: StudyCurves, view: int, rounds: int) -> tuple[Times, int]:

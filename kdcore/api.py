@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdcore.cli.choices import flags_of, study_settings
 from kdcore.data.collection import Collection
 from kdcore.evaluation.scores import Scores
 from kdcore.jobs.plan import run_name
 from kdcore.jobs.progress import Report, ignore
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import About, StudyFolder
-from kdcore.recipes import recommended
-from kdcore.settings import RECIPES, STUDY_PRESETS, Arm, StudySettings
-from kdcore.settings.fields import validate
+from kdcore.settings import Arm, StudySettings
 
 
 class Study:
@@ -47,12 +46,9 @@ class Study:
     ) -> None:
         data = Collection.open(Path(collection))
         if settings is None:
-            usual = RECIPES[recipe or recommended(preset, bool(data.unlabelled))].to_change()
-            given = {"temperature": temperature, "alpha": alpha}
-            values = STUDY_PRESETS[preset].model_dump(mode="json")
-            values["recipe"] = usual | {name: value for name, value in given.items() if value is not None}
-            values |= {} if seeds is None else {"seeds": list(seeds)}
-            settings = validate(StudySettings, values, "settings")
+            numbers = None if seeds is None else ",".join(map(str, seeds))
+            flags = flags_of(numbers, temperature, alpha, None, None, None, recipe=recipe)
+            settings = study_settings(preset, None, flags, unlabelled=bool(data.unlabelled))
         about = About(title=Path(out).name[:200] or "study", collection=data.path, created=time.time())
         self.folder = StudyFolder.begin(Path(out).absolute(), settings, about)
 

@@ -43,10 +43,8 @@ OSM_TYPES = {
 }  # kinds of objects, not of ground
 OSM_FIELDS = {"@id", "@type", "osm_id", "osm_way_id", "osm_type"}
 MOST_PIXELS = 65_000_000  # of a mask that are counted
-MOST_AT_ONCE, LONGEST_SIDE = (
-    1 << 24,
-    2048,
-)  # pixels that are counted at once, and a side of them where there would be more
+MOST_AT_ONCE = 1 << 24  # pixels that are counted at once
+LONGEST_SIDE = 2048  # pixels, of a part where a stored piece has more
 MOST_CODES = 60  # values or colours; more means that a file is imagery or was compressed with loss
 
 

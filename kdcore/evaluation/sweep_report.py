@@ -29,6 +29,11 @@ FEWEST_FOR_VERDICT = 10  # finished trials with different settings
 FEWEST_FOR_IMPORTANCE = 10  # finished trials of the search
 TOP = 5  # trials that the importances are told from, at least, as PED-ANOVA wants them
 SURE = 0.05
+SPREAD_WORDS: dict[Matter, tuple[str, str]] = {  # before and behind what was measured
+    "do not matter": ("The settings do not matter here", " The default will do."),
+    "matter": ("The settings matter", ""),
+    "cannot tell": ("Whether the settings matter cannot be told from luck", " More repeats would tell."),
+}
 
 
 @dataclass(frozen=True)
@@ -105,15 +110,10 @@ def too_early(spread: Spread, varied: Sequence[TrialRecord]) -> Spread:
         )
     else:
         return spread
-    measured = (
-        spread.sentence.partition(": ")[2]
-        .removesuffix(" The default will do.")
-        .removesuffix(" More repeats would tell.")
-    )
     return replace(
         spread,
         verdict="too early",
-        sentence=f"It is too early to say whether the settings matter: {why}. So far {measured}",
+        sentence=f"It is too early to say whether the settings matter: {why}. So far {in_numbers(spread)}.",
     )
 
 
@@ -171,23 +171,21 @@ def compare_spreads(seeds: Sequence[float], settings: Sequence[float], percent: 
         return Spread(None, None, len(seeds), len(settings), percent, None, "unknown", words)
     luck, effect = stdev(seeds), stdev(settings)
     p = spread_p(luck, effect, len(seeds), len(settings))
-    measured = (
-        f"trials with different settings spread by {effect:.2f} points of mean AP (standard deviation of {len(settings)}), "
-        f"one setting with {len(seeds)} seeds by {luck:.2f}"
+    verdict: Matter = "do not matter" if effect <= luck else "matter" if p < SURE else "cannot tell"
+    spread = Spread(luck, effect, len(seeds), len(settings), percent, p, verdict, "")
+    before, after = SPREAD_WORDS[verdict]
+    return replace(spread, sentence=f"{before}: {in_numbers(spread)}.{after}")
+
+
+def in_numbers(spread: Spread) -> str:
+    """Both spreads, measured, as the middle of a sentence."""
+    said = (
+        f"trials with different settings spread by {spread.settings:.2f} points of mean AP (standard deviation of {spread.trials}), "
+        f"one setting with {spread.repeats} seeds by {spread.seeds:.2f}"
     )
-    if percent < 100:
-        measured += f", both after {percent} % of the budget, where the first trial was ended early"
-    verdict: Matter
-    if effect <= luck:
-        verdict = "do not matter"
-        words = f"The settings do not matter here: {measured}. The default will do."
-    elif p < SURE:
-        verdict = "matter"
-        words = f"The settings matter: {measured}."
-    else:
-        verdict = "cannot tell"
-        words = f"Whether the settings matter cannot be told from luck: {measured}. More repeats would tell."
-    return Spread(luck, effect, len(seeds), len(settings), percent, p, verdict, words)
+    if spread.percent < 100:
+        said += f", both after {spread.percent} % of the budget, where the first trial was ended early"
+    return said
 
 
 def spread_p(luck: float, effect: float, repeats: int, trials: int) -> float:

@@ -86,22 +86,16 @@ def in_metres(scene: Scene, corners: Corners, reference: Scene) -> Corners:
     """Corners (row, column) of tiles as metres southwards and eastwards, (T, 2), on a plane about another scene's centre."""
     assert scene.crs is not None
     assert reference.crs is not None
-    x, y = apply(scene, corners)
+    rows, columns = corners.T
+    x, y = scene.transform @ (columns, rows)
     way = to_degrees(scene.crs.to_wkt())
     if way is None:
         unit = own_metres(scene.crs.to_wkt()) or (scene.metres_per_pixel or 1.0)
         return np.stack([-y * unit, x * unit], axis=1)
-    middle = apply(reference, np.array([[reference.height / 2, reference.width / 2]]))
+    middle = reference.transform @ (reference.width / 2, reference.height / 2)
     there = to_degrees(reference.crs.to_wkt())
     assert there is not None
-    (longitude_0,), (latitude_0,) = there.transform(*middle)
+    longitude_0, latitude_0 = there.transform(*middle)
     longitude, latitude = way.transform(x, y)
     east = (np.asarray(longitude) - longitude_0 + 180) % 360 - 180  # the date line is no border
     return np.stack([-np.asarray(latitude) * DEGREE, east * DEGREE * np.cos(np.radians(latitude_0))], axis=1)
-
-
-def apply(scene: Scene, corners: Corners) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """X and y in the scene's CRS of corners (row, column)."""
-    a, b, c, d, e, f = tuple(scene.transform)[:6]
-    rows, columns = corners.T
-    return a * columns + b * rows + c, d * columns + e * rows + f

@@ -276,9 +276,8 @@ class Job(Folder):
             self.cancel_file.touch()
         except OSError as error:
             raise explain_write_error(self.cancel_file, error) from error
-        if (
-            status.state == "queued" and not self.alive and not status.just_launched
-        ):  # a process on its way sees the wish
+        on_its_way = self.alive or status.just_launched  # such a process sees the wish itself
+        if status.state == "queued" and not on_its_way:
             changes = {"state": "stopped", "message": "stopped while it was waiting"}
             self.write_status(self.status.model_copy(update=changes))
 
