@@ -233,10 +233,11 @@ class Job(Folder):
             message = f"{self.path}: its worker could not be started ({error.strerror or error})."
             self.write_status(status.model_copy(update={"state": "failed", "message": message}))
             raise RunError(message) from error
-        self._remember(worker)
-        threading.Thread(target=self._see_off, args=(worker, now), daemon=True).start()
+        watcher = threading.Thread(target=self._see_off, args=(worker, now), daemon=True)
+        watcher.start()
+        self._remember(worker, watcher)
 
-    def _remember(self, worker: "subprocess.Popen[bytes]") -> None:
+    def _remember(self, worker: "subprocess.Popen[bytes]", watcher: threading.Thread) -> None:
         """For jobs that end their process themselves."""
 
     def _see_off(self, worker: "subprocess.Popen[bytes]", launched: float) -> None:

@@ -26,7 +26,7 @@ from kdcore.jobs.small_files import read_dict
 LOOK_EVERY = 0.1  # seconds between looks how far it is
 HEARTBEAT = 0.5  # seconds after which progress is told again, so that a viewer who left is noticed
 PATIENCE = 5.0  # seconds that a process has to end by itself
-workers: "dict[Path, subprocess.Popen[bytes]]" = {}
+watched: "dict[Path, tuple[subprocess.Popen[bytes], threading.Thread]]" = {}  # by a question's folder
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,20 @@ class Question(Job):
         if status.state != "finished":
             raise RunError(status.message)
 
-    def _remember(self, worker: "subprocess.Popen[bytes]") -> None:
-        workers[self.path] = worker
+    def _remember(self, worker: "subprocess.Popen[bytes]", watcher: threading.Thread) -> None:
+        watched[self.path] = worker, watcher
 
     def _clean(self) -> None:
         """Remove the folder once its process has ended, and end one that does not: with all that it has started."""
         end = time.monotonic() + PATIENCE
         while self.alive and time.monotonic() < end:
             time.sleep(LOOK_EVERY)
-        worker = workers.pop(self.path, None)
-        if worker is not None and worker.poll() is None:
-            with suppress(OSError):
-                os.killpg(worker.pid, signal.SIGKILL) if hasattr(os, "killpg") else worker.kill()
-            worker.wait()  # so that it writes nothing into a folder that is gone
+        if self.path in watched:
+            worker, watcher = watched.pop(self.path)
+            if worker.poll() is None:
+                with suppress(OSError):
+                    os.killpg(worker.pid, signal.SIGKILL) if hasattr(os, "killpg") else worker.kill()
+            watcher.join()  # neither writes into a folder that is being removed
         shutil.rmtree(self.path, ignore_errors=True)
 
 

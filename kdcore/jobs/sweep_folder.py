@@ -15,7 +15,7 @@ from kdcore.errors import KdcoreError, RunError
 from kdcore.files import write_json
 from kdcore.jobs.job import Folder, Job
 from kdcore.jobs.small_files import load_settings, modified, read_json
-from kdcore.jobs.status import Status
+from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_folder import About
 from kdcore.jobs.sweep_trials import TrialRecord, read_trial, seconds_left
@@ -236,7 +236,7 @@ class SweepFolder(Folder):
         try:
             settings = self.settings
             trials = self.trials() if trials is None else trials
-            workers, alive = self.workers(), self.alive
+            workers, alive, about = self.workers(), self.alive, self.about
         except KdcoreError as error:
             return SweepProgress(
                 state="broken", message=str(error), counts={}, over=0, trials=0, workers=0, seconds_left=None
@@ -248,7 +248,7 @@ class SweepFolder(Folder):
         unconfirmed = settings.confirm and "finished" in states and not (self.path / "confirm" / "report.json").exists()
         failures = [status.message for status in workers.values() if status.state == "failed"]
         state: SweepState = "stopped" if trials or workers else "new"
-        if alive:
+        if alive or (state == "new" and lately(about.created)):  # its workers are on their way
             state = "running"
         elif over >= settings.trials and not unconfirmed:
             state = "finished"

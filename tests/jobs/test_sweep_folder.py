@@ -133,6 +133,12 @@ class TestTheFolder:
         assert sweep.progress().state == "broken"
         assert "trials" in sweep.progress().message
 
+    def test_that_was_just_made_counts_as_running_for_its_workers_are_on_their_way(self, sweep):
+        """So that a page that was drawn between the making and the start looks again."""
+        about = sweep.about.model_copy(update={"created": time.time()})
+        sweep.about_file.write_text(about.model_dump_json())
+        assert sweep.progress().state == "running"
+
     def test_tells_how_far_it_is(self, sweep):
         assert sweep.progress().state == "new"
         claims = Claims(sweep)
