@@ -268,7 +268,14 @@ class Experiment:
             if extras:
                 sentences.append(f"Beside its size and its own budget, the teacher had {joined(extras)}.")
         hardware = self.settings.hardware
-        sentences.append(f"{hardware.precision}, random first weights.")
+        starts = {
+            who: network.pretrained_on
+            for who, network in (("teacher", wanted.network), ("students", self.settings.student))
+        }
+        told = [f"the {who} from {start}'s weights" for who, start in starts.items() if start]
+        sentences.append(
+            f"{hardware.precision}; {joined(told) + ', the rest' if told else 'everything'} from random ones."
+        )
         return " ".join(sentences)
 
     def draw(self, arm: str, file: Path) -> None:
