@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import odds_of
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.files import write_json
 from kdcore.jobs.plan import run_name
 from kdcore.jobs.store import RunDirectory, RunStatus

@@ -83,73 +83,102 @@ def survey(
         unlabelled = regions["train"] + unlabelled
         regions["train"] = cut(regions["train"], crop)
     work = {split: spread(blocks(regions[split]), most_blocks) for split in SPLITS}
+    counted = Counted(collection)
     total, done = sum(map(len, work.values())), 0
-    count = 0
-    sums = np.zeros((2, collection.bands))
-    squares: dict[str, NDArray[np.float64]] = {}  # of each scene: sum of the squared values, and how many
-    class_pixels = {split: np.zeros(len(names), dtype=np.int64) for split in SPLITS}
-    cells: list[tuple[int, int, int]] = []
-    cell_pixels: list[NDArray[np.int64]] = []
     for split in SPLITS:
         for index, box in work[split]:
-            crop_read = collection.reader.read(regions[split][index].scene, box)
-            class_pixels[split] += class_counts(crop_read.labels, len(names))
-            whole = crop_read.valid.all()
-            pixels = crop_read.image.reshape(collection.bands, -1) if whole else crop_read.image[:, crop_read.valid]
-            pixels = pixels.astype(np.float64)
-            squared = np.einsum("bp,bp->b", pixels, pixels)
-            squares.setdefault(regions[split][index].scene.id, np.zeros(2))[:] += squared.sum(), pixels.size
-            if split == "train":
-                count += pixels.shape[1]
-                sums += pixels.sum(axis=1), squared
-                for row in range(0, box.height, CELL):
-                    for column in range(0, box.width, CELL):
-                        counts = class_counts(crop_read.labels[row : row + CELL, column : column + CELL], len(names))
-                        if counts.any():
-                            cells.append((index, box.row + row, box.column + column))
-                            cell_pixels.append(counts)
+            counted.add(split, regions[split][index], index, box)
             done += 1
             if progress:
                 progress(done, total)
-    check_scales({name: np.sqrt(total / max(1, size)) for name, (total, size) in squares.items()}, str(collection.root))
-    if count == 0:
-        raise DataError(
-            f"{collection.root}: the train imagery is all nodata. Check `nodata` in collection.yaml and the files' nodata value."
-        )
-    for split in SPLITS:
-        if not class_pixels[split].any():
-            raise DataError(
-                f"{collection.root}: the {split} part has no labelled pixel. Check the labels, or give it other scenes or blocks."
-            )
-        scored = [names[index] for index in collection.settings.scored]
-        if not class_pixels[split][list(collection.settings.scored)].any():
-            raise DataError(
-                f"{collection.root}: the {split} part has no pixel of class {scored[0]!r}, so nothing can be said about it there. "
-                "Give it other scenes or blocks."
-            )
-    missing = [name for name, pixels in zip(names, class_pixels["train"], strict=True) if pixels == 0]
-    if missing:
-        raise DataError(
-            f"{collection.root}: the train part has no pixel of class {', '.join(map(repr, missing))}, so it cannot be learnt. "
-            "Choose another split, or remove the class from collection.yaml (its pixels to `ignore`)."
-        )
-    mean = sums[0] / count
-    std = np.sqrt(np.maximum(sums[1] / count - mean**2, 0))
-    if (std == 0).any():
-        band = int(np.argmin(std))
-        raise DataError(
-            f"{collection.root}: band {collection.scenes[0].bands[band]} has one value everywhere in the train part. Leave it out with `bands`."
-        )
+    counted.check_classes()
     found = Survey(
-        mean,
-        std,
-        class_pixels,
+        *counted.statistics(),
+        counted.class_pixels,
         tuple(regions["train"]),
-        np.array(cells, dtype=np.int64).reshape(-1, 3),
-        np.array(cell_pixels, dtype=np.int64),
+        np.array(counted.cells, dtype=np.int64).reshape(-1, 3),
+        np.array(counted.cell_pixels, dtype=np.int64),
         tuple(unlabelled),
     )
     return found if labels == 1 else share(found, labels, work["train"], names, str(collection.root))
+
+
+class Counted:
+    """What was counted in the blocks that were read so far."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection, self.names = collection, collection.settings.class_names
+        self.pixels = 0  # valid ones of the train part
+        self.sums = np.zeros((2, collection.bands))  # of their values, and of their squares
+        self.squares: dict[str, NDArray[np.float64]] = {}  # of each scene: sum of the squared values, and how many
+        self.class_pixels = {split: np.zeros(len(self.names), dtype=np.int64) for split in SPLITS}
+        self.cells: list[tuple[int, int, int]] = []
+        self.cell_pixels: list[NDArray[np.int64]] = []
+
+    def add(self, split: SplitName, region: Region, index: int, box: Box) -> None:
+        """Read and count one block of the region with this index."""
+        read = self.collection.reader.read(region.scene, box)
+        self.class_pixels[split] += class_counts(read.labels, len(self.names))
+        pixels = read.image.reshape(len(read.image), -1) if read.valid.all() else read.image[:, read.valid]
+        pixels = pixels.astype(np.float64)
+        squared = np.einsum("bp,bp->b", pixels, pixels)
+        self.squares.setdefault(region.scene.id, np.zeros(2))[:] += squared.sum(), pixels.size
+        if split != "train":
+            return
+        self.pixels += pixels.shape[1]
+        self.sums += pixels.sum(axis=1), squared
+        for row in range(0, box.height, CELL):
+            for column in range(0, box.width, CELL):
+                counts = class_counts(read.labels[row : row + CELL, column : column + CELL], len(self.names))
+                if counts.any():
+                    self.cells.append((index, box.row + row, box.column + column))
+                    self.cell_pixels.append(counts)
+
+    def check_classes(self) -> None:
+        """Refuse scenes of different scales, imagery without data, and parts of the split without labels that they need.
+
+        Raises:
+            DataError: says which, and what to do.
+        """
+        root, scored = self.collection.root, self.collection.settings.scored
+        check_scales({name: np.sqrt(total / max(1, size)) for name, (total, size) in self.squares.items()}, str(root))
+        if self.pixels == 0:
+            raise DataError(
+                f"{root}: the train imagery is all nodata. Check `nodata` in collection.yaml and the files' nodata value."
+            )
+        for split, counts in self.class_pixels.items():
+            if not counts.any():
+                raise DataError(
+                    f"{root}: the {split} part has no labelled pixel. Check the labels, or give it other scenes or blocks."
+                )
+            if not counts[list(scored)].any():
+                raise DataError(
+                    f"{root}: the {split} part has no pixel of class {self.names[scored[0]]!r}, so nothing can be said about it there. "
+                    "Give it other scenes or blocks."
+                )
+        missing = [
+            repr(name) for name, pixels in zip(self.names, self.class_pixels["train"], strict=True) if pixels == 0
+        ]
+        if missing:
+            raise DataError(
+                f"{root}: the train part has no pixel of class {', '.join(missing)}, so it cannot be learnt. "
+                "Choose another split, or remove the class from collection.yaml (its pixels to `ignore`)."
+            )
+
+    def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of each band in the train part.
+
+        Raises:
+            DataError: a band has one value everywhere.
+        """
+        mean = self.sums[0] / self.pixels
+        std = np.sqrt(np.maximum(self.sums[1] / self.pixels - mean**2, 0))
+        if (std == 0).any():
+            band = self.collection.scenes[0].bands[int(np.argmin(std))]
+            raise DataError(
+                f"{self.collection.root}: band {band} has one value everywhere in the train part. Leave it out with `bands`."
+            )
+        return mean, std
 
 
 def share(found: Survey, labels: float, read: list[tuple[int, Box]], names: Sequence[str], where: str) -> Survey:

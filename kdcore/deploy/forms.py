@@ -22,8 +22,8 @@ from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx
 from kdcore.deploy.record import Form
 from kdcore.deploy.tiles import sample_tiles
 from kdcore.errors import CheckpointError
-from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.files import remove_half_written, write_text
 from kdcore.inference.engines import open_engine
 from kdcore.inference.quiet_openvino import import_openvino

@@ -8,8 +8,9 @@ import numpy as np
 
 from kdcore.data.collection import Collection
 from kdcore.deploy.record import Difference
-from kdcore.evaluation.compare import compare, summarise
+from kdcore.evaluation.compare import compare
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.inference.evaluate import evaluate
 from kdcore.jobs.progress import Report, Stage, counting, ignore
 from kdcore.models.networks import SegmentationNetwork

@@ -64,30 +64,9 @@ def stac_item(
     Returns:
         JSON values.
     """
-    names = [f"B{number}" for number in info.band_numbers]
-    network = info.network
-    properties: dict[str, Any] = {
-        "title": id,
-        "description": description,
-        "datetime": datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "eo:bands": [{"name": name, "description": f"Band {name[1:]} of the image file"} for name in names],
-        "mlm:name": machine_name(id),
-        "mlm:architecture": f"{network.architecture} with encoder {network.encoder}" if network else "unknown",
-        "mlm:tasks": TASKS,
-        "mlm:framework": "ONNX",
-        "mlm:accelerator": None,
-        "mlm:accelerator_constrained": False,
-        "mlm:total_parameters": info.parameters,
-        "mlm:batch_size_suggestion": info.batch or 1,
-        "mlm:pretrained": bool(network and network.weights),
-        "mlm:pretrained_source": network.pretrained_on if network else None,
-        "mlm:input": [network_input(info, names, tile)],
-        "mlm:output": [network_output(info, tile, colours)],
-    }
+    properties = network_properties(info, id, description, tile, made, colours)
     if SEMANTIC_VERSION.fullmatch(onnx_version):
         properties["mlm:framework_version"] = onnx_version
-    if info.metres_per_pixel is not None:
-        properties["gsd"] = info.metres_per_pixel
     if hyperparameters:
         properties["mlm:hyperparameters"] = dict(hyperparameters)
     assets: dict[str, Any] = {
@@ -117,6 +96,33 @@ def stac_item(
         "properties": properties,
         "links": [],
         "assets": assets,
+    }
+
+
+def network_properties(
+    info: OnnxInfo, id: str, description: str, tile: int, made: float, colours: Sequence[str | None]
+) -> dict[str, Any]:
+    """An item's properties that the network itself gives; the arguments are those of `stac_item`."""
+    names = [f"B{number}" for number in info.band_numbers]
+    network = info.network
+    return {
+        "title": id,
+        "description": description,
+        "datetime": datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "eo:bands": [{"name": name, "description": f"Band {name[1:]} of the image file"} for name in names],
+        "mlm:name": machine_name(id),
+        "mlm:architecture": f"{network.architecture} with encoder {network.encoder}" if network else "unknown",
+        "mlm:tasks": TASKS,
+        "mlm:framework": "ONNX",
+        "mlm:accelerator": None,
+        "mlm:accelerator_constrained": False,
+        "mlm:total_parameters": info.parameters,
+        "mlm:batch_size_suggestion": info.batch or 1,
+        "mlm:pretrained": bool(network and network.weights),
+        "mlm:pretrained_source": network.pretrained_on if network else None,
+        "mlm:input": [network_input(info, names, tile)],
+        "mlm:output": [network_output(info, tile, colours)],
+        **({} if info.metres_per_pixel is None else {"gsd": info.metres_per_pixel}),
     }
 
 

@@ -10,19 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdcore.errors import DataError
-from kdcore.evaluation.curves import (
-    boundary_iou,
-    expected_calibration_error,
-    f1_from_confusion,
-    iou_from_confusion,
-    prevalence,
-)
 from kdcore.evaluation.ground import Ground
-from kdcore.evaluation.influence import OVERALL, Measured, class_ap, holders, measure
-from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.influence import OVERALL, Measured, holders, measure
+from kdcore.evaluation.scores import Scores, aligned
 from kdcore.evaluation.uncertainty import (
     Difference,
     Estimate,
@@ -52,8 +44,6 @@ from kdcore.evaluation.verdicts import (
     single_classes,
 )
 
-Values = NDArray[np.float64]
-Counts = NDArray[np.integer[Any]] | Values
 SMALLEST_GAP = 0.1  # points of mean AP; a share of less would be a share of noise
 
 
@@ -345,79 +335,3 @@ def class_comparisons(
         name: ClassComparison(one, known(p) if seeds > 1 else None, decide(one, seeds))
         for name, one, p in zip(names, points, adjusted, strict=False)
     }
-
-
-def summarise(scores: Scores) -> dict[str, Any]:
-    """The numbers of one network: JSON values in [0, 1], None where a class does not occur.
-
-    Returns:
-        `mean_ap`, `mean_iou`, `mean_boundary_iou` (over the scored classes that occur), and `classes`: for each scored
-        class `ap`, `iou`, `f1`, `boundary_iou` (at the arg-max), `prevalence` and `ece`.
-    """
-    positives, negatives = scores.total()
-    confusion, scored = scores.confusion.sum(axis=0), list(scores.scored)
-    columns = {
-        "ap": class_ap(scores),
-        "iou": iou_from_confusion(confusion)[scored],
-        "f1": f1_from_confusion(confusion)[scored],
-        "boundary_iou": boundary_iou(scores.boundary.sum(axis=0))[scored],
-        "prevalence": prevalence(positives, negatives),
-        "ece": expected_calibration_error(positives, negatives, scores.probability),
-    }
-    return {
-        **{name: known(float(value)) for name, value in means(scores).items()},
-        "classes": {
-            scores.classes[class_index]: {column: known(float(values[index])) for column, values in columns.items()}
-            for index, class_index in enumerate(scores.scored)
-        },
-    }
-
-
-def means(scores: Scores) -> dict[str, Values]:
-    """Mean AP, IoU and Boundary IoU of all tiles together, over the scored classes that occur in the truth."""
-    confusion, boundary = scores.confusion.sum(axis=0), scores.boundary.sum(axis=0)
-    return {
-        "mean_ap": mean_of_known(class_ap(scores)),
-        **mean_overlaps(confusion, boundary, scores.scored),
-    }
-
-
-def mean_overlaps(confusion: Counts, boundary: Counts, scored: Sequence[int]) -> dict[str, Values]:
-    """Mean IoU and Boundary IoU from (..., C, C) and (..., C, 2) counts -> (...)."""
-    occurs = confusion.sum(axis=-1) > 0
-    overlaps = {"mean_iou": iou_from_confusion(confusion), "mean_boundary_iou": boundary_iou(boundary)}
-    return {name: mean_of_known(np.where(occurs, value, np.nan)[..., list(scored)]) for name, value in overlaps.items()}
-
-
-def mean_of_known(values: Values) -> Values:
-    """Mean over the last axis without NaN; NaN where nothing is known."""
-    is_known = ~np.isnan(values)
-    total, count = np.where(is_known, values, 0.0).sum(axis=-1), is_known.sum(axis=-1)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-
-
-def aligned(scores: Scores, reference: Scores, name: str) -> Scores:
-    """Scores with the tiles in the reference's order; anything that makes them incomparable is refused."""
-    if (scores.classes, scores.scored) != (reference.classes, reference.scored):
-        raise DataError(
-            f"{name}: classes are {scores.classes} (scored {scores.scored}), those of the student alone {reference.classes} "
-            f"(scored {reference.scored}). Compare networks trained on one collection."
-        )
-    if scores.tiles != reference.tiles:
-        missing, extra = set(reference.tiles) - set(scores.tiles), set(scores.tiles) - set(reference.tiles)
-        if missing or extra or len(scores.tiles) != len(reference.tiles):
-            scene, row, column = min(missing or extra or scores.tiles)
-            raise DataError(
-                f"{name}: {len(missing)} tiles of the student alone are missing and {len(extra)} are not among them, for "
-                f"example scene '{scene}', row {row}, column {column}. Evaluate all networks on the same test split."
-            )
-        position = {tile: index for index, tile in enumerate(scores.tiles)}
-        scores = scores.select([position[tile] for tile in reference.tiles])
-    other = np.flatnonzero((scores.confusion.sum(axis=2) != reference.confusion.sum(axis=2)).any(axis=1))
-    if len(other):
-        scene, row, column = reference.tiles[other[0]]
-        raise DataError(
-            f"{name}: {len(other)} tiles have other labels than for the student alone, for example scene '{scene}', "
-            f"row {row}, column {column}. Evaluate all networks on the same labels."
-        )
-    return scores

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdcore.evaluation.compare import mean_of_known
 from kdcore.evaluation.curves import THRESHOLDS, Floats, Histogram, best_level, precision_recall
 from kdcore.evaluation.levels import LEVELS, POSITIVE_LEVEL
+from kdcore.evaluation.summary import mean_of_known
 
 MEAN = -1
 """The view of all classes: the last row where classes and their mean are stacked."""

@@ -306,3 +306,30 @@ def _first_duplicate(tiles: Sequence[Tile]) -> Tile | None:
 def _name(tile: Tile) -> str:
     scene, row, column = tile
     return f"{scene} (row {row}, column {column})"
+
+
+def aligned(scores: Scores, reference: Scores, name: str) -> Scores:
+    """Scores with the tiles in the reference's order; anything that makes them incomparable is refused."""
+    if (scores.classes, scores.scored) != (reference.classes, reference.scored):
+        raise DataError(
+            f"{name}: classes are {scores.classes} (scored {scores.scored}), those of the student alone {reference.classes} "
+            f"(scored {reference.scored}). Compare networks trained on one collection."
+        )
+    if scores.tiles != reference.tiles:
+        missing, extra = set(reference.tiles) - set(scores.tiles), set(scores.tiles) - set(reference.tiles)
+        if missing or extra or len(scores.tiles) != len(reference.tiles):
+            scene, row, column = min(missing or extra or scores.tiles)
+            raise DataError(
+                f"{name}: {len(missing)} tiles of the student alone are missing and {len(extra)} are not among them, for "
+                f"example scene '{scene}', row {row}, column {column}. Evaluate all networks on the same test split."
+            )
+        position = {tile: index for index, tile in enumerate(scores.tiles)}
+        scores = scores.select([position[tile] for tile in reference.tiles])
+    other = np.flatnonzero((scores.confusion.sum(axis=2) != reference.confusion.sum(axis=2)).any(axis=1))
+    if len(other):
+        scene, row, column = reference.tiles[other[0]]
+        raise DataError(
+            f"{name}: {len(other)} tiles have other labels than for the student alone, for example scene '{scene}', "
+            f"row {row}, column {column}. Evaluate all networks on the same labels."
+        )
+    return scores

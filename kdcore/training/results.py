@@ -9,10 +9,10 @@ from torch import nn
 
 from kdcore.data.collection import Collection
 from kdcore.errors import DataError
-from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.curves import best_level, f1_at, iou_at, precision_at, recall_at
 from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.files import write_json
 from kdcore.inference.speed import megapixels_per_second
 from kdcore.jobs.store import RunDirectory

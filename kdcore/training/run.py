@@ -17,8 +17,8 @@ from kdcore.data.collection import Collection
 from kdcore.data.mixed import same_resolution
 from kdcore.data.survey import Survey, survey
 from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError, Stopped
-from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.evaluation.validation import labelled_part
 from kdcore.files import remove_half_written, sha256
 from kdcore.inference.evaluate import evaluate

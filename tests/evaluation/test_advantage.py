@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdcore.evaluation.advantage import in_words, teacher_advantage
-from kdcore.evaluation.compare import means
+from kdcore.evaluation.summary import means
 from tests.evaluation.test_compare import network, scores_from, some_labels
 
 

@@ -13,9 +13,10 @@ from sklearn.metrics import average_precision_score, jaccard_score
 
 from kdcore.errors import DataError
 from kdcore.evaluation import compare as module
-from kdcore.evaluation.compare import compare, summarise
+from kdcore.evaluation.compare import compare
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.scores import Place
+from kdcore.evaluation.summary import summarise
 from kdcore.evaluation.uncertainty import Difference, Needed
 from kdcore.evaluation.verdicts import Lack, Verdict, among, decide, gap_in_words, put_in_words
 from tests.odds import odds_at

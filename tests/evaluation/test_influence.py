@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from kdcore.evaluation.compare import means
 from kdcore.evaluation.curves import average_precision
 from kdcore.evaluation.influence import OVERALL, ap_influence, measure, ratio_influence
+from kdcore.evaluation.summary import means
 from tests.evaluation.test_compare import many, network, scores_from, some_labels
 
 

@@ -11,9 +11,10 @@ import torch
 
 from kdcore.data.collection import Collection
 from kdcore.errors import DataError, KdcoreError, RunError, Stopped
-from kdcore.evaluation.compare import compare, summarise
+from kdcore.evaluation.compare import compare
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.inference.evaluate import evaluate
 from kdcore.jobs.progress import Progress, Stage
 from kdcore.jobs.store import list_runs
