@@ -1,6 +1,7 @@
 """The documents agree with the program: settings are listed, examples can be opened, formulas give their numbers, links lead somewhere."""
 
 import doctest
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -270,6 +271,12 @@ def test_layouts_get_the_lines_that_the_page_shows(name, tmp_path):
 def test_numbers_of_the_mathematics_are_what_the_code_gives():
     failed, tried = doctest.testfile(str(DOCS / "mathematics.md"), module_relative=False)
     assert (failed, tried > 15) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["kdcore.losses", "kdcore.evaluation.curves", "kdcore.evaluation.uncertainty"])
+def test_examples_of_docstrings_give_what_they_say(name):
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert (failed, tried > 0) == (0, True)
 
 
 def test_recipes_of_the_mathematics_are_those_that_can_be_chosen():

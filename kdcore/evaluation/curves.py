@@ -53,6 +53,11 @@ def average_precision(positives: Histogram, negatives: Histogram, ties: Histogra
 
     Returns:
         (...) in [0, 1]; nan without positives.
+
+    Example:
+        >>> positives, negatives = np.array([0, 2, 0, 1]), np.array([3, 1, 1, 0])  # from the lowest level to the highest
+        >>> round(float(average_precision(positives, negatives)), 4)  # 1/3 * 1 + 2/3 * 3/5
+        0.7333
     """
     true, marked = _marked(positives, negatives)
     precision = np.divide(true, marked, out=np.zeros_like(true), where=marked > 0)
@@ -133,6 +138,10 @@ def iou_from_confusion(confusion: Histogram) -> Floats:
 
     Returns:
         (..., C) in [0, 1]; nan for a class that is neither in the truth nor predicted.
+
+    Example:
+        >>> iou_from_confusion(np.array([[50, 10], [5, 35]])).round(4)  # 50 / 65 and 35 / 50
+        array([0.7692, 0.7   ])
     """
     true, marked, real = _diagonal(confusion)
     return _ratio(true, marked + real - true)
