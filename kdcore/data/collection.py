@@ -2,7 +2,6 @@
 
 import fnmatch
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import regex
 
 from kdcore.data.leaks import check_split, check_unlabelled
 from kdcore.data.mixed import check_alike
@@ -27,6 +27,7 @@ LATER_KEYS = (
     "area_of_interest",
     "image_field",
 )  # without them a collection keeps the hash of older runs
+MATCH_SECONDS = 1.0  # for the pattern `scene` and one name: some patterns never end
 
 
 class Region(NamedTuple):
@@ -168,12 +169,18 @@ class Collection:
 
     def _find_scenes(self, pairs: Iterable[Pair]) -> Iterable[Scene]:
         settings = self.settings
-        pattern = re.compile(settings.scene) if settings.scene else None
+        pattern = regex.compile(settings.scene) if settings.scene else None
         area_of = self._areas()
         for pair in pairs:
             group = pair.name
             if pattern is not None:
-                match = pattern.fullmatch(pair.name)
+                try:
+                    match = pattern.fullmatch(pair.name, timeout=MATCH_SECONDS)
+                except TimeoutError as error:
+                    raise DataError(
+                        f"collection.yaml: `scene: {settings.scene}` takes more than {MATCH_SECONDS:g} s on the name {pair.name[:100]!r}. "
+                        "Repeat nothing that repeats already, as in (a+)+."
+                    ) from error
                 if match is None:
                     raise DataError(
                         f"{pair.image}: does not match `scene: {settings.scene}` in collection.yaml. Correct the pattern or move the file away."

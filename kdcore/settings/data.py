@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, Self
 
+import regex
 from pydantic import Field, field_validator, model_validator
 
 from kdcore.settings.fields import Frozen, check_slug, own_path
@@ -144,8 +145,8 @@ class CollectionSettings(Frozen):
     def _pattern(cls, pattern: str | None) -> str | None:
         if pattern is not None:
             try:
-                groups = re.compile(pattern).groupindex
-            except (re.error, RecursionError, OverflowError) as error:
+                groups = regex.compile(pattern).groupindex
+            except (regex.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"`scene: {pattern[:100]}` is no regular expression: {error}") from error
             if "scene" not in groups:
                 raise ValueError(f"`scene: {pattern}` needs a named group, for example 'tile(?P<scene>\\d+)_part\\d+'")

@@ -82,6 +82,17 @@ def test_scenes_are_found_paired_and_split(make_collection):
     assert collection.metres_per_pixel == pytest.approx(0.5, rel=1e-3)
 
 
+def test_a_pattern_that_never_ends_is_refused(make_collection):
+    """There are more than 2^(n/2) ways to cut n letters into ones and twos, and none leaves the end that is wanted."""
+    path = make_collection(
+        scene=r"(?P<scene>(\w|\w\w)+)[^a]", split=SplitSettings(train=("a",), validation=("c",), test=("d",))
+    )
+    for file in (*path.parent.glob("*/a.*"),):
+        file.rename(file.with_stem("a" * 60))
+    with pytest.raises(DataError, match=r"takes more than 1 s on the name 'aaa.*Repeat nothing that repeats already"):
+        Collection.open(path)
+
+
 def test_files_of_one_scene_are_grouped(make_collection):
     path = make_collection(
         scene=r"(?P<scene>[abcd])", split=SplitSettings(train=("[ab]",), validation=("c",), test=("d",))
