@@ -18,7 +18,7 @@ from kdcore.ui.folders import first_place
 from kdcore.ui.formatting import plain
 from kdcore.ui.people import confined, locked, permit
 from kdcore.ui.stages import doing
-from kdcore.ui.study_picker import workspace
+from kdcore.ui.study_picker import recent_studies, workspace
 
 OTHER = "other"
 DEMO_SEED = 0
@@ -42,7 +42,7 @@ my-town/
 
 def choose(library: Library) -> Path | None:
     """What to look at: the demo area, a known collection, or a folder by clicks or its path; None where none is named yet."""
-    known = known_data(library.known(), workspace().studies())
+    known = known_data(library.known(), recent_studies())
     options = known if locked() else known | {OTHER: "A folder on this machine …"}
     chosen = select_in_address("Collection", "collection", options, DEMO)
     if chosen == DEMO:

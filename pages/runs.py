@@ -9,7 +9,7 @@ from kdcore.ui.people import show_actions
 from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
 from kdcore.ui.runs_table import comparison, overview
 from kdcore.ui.stages import message_of
-from kdcore.ui.study_picker import show_empty, workspace
+from kdcore.ui.study_picker import LISTED, recent_studies, show_empty, workspace
 
 CHOSEN = "studies"  # in the address
 MOST_COMPARED = 10
@@ -78,8 +78,27 @@ def show_comparison(studies: list[StudyFolder]) -> None:
 @st.fragment(run_every=3)
 def follow(states: dict[str, str]) -> None:
     """Draw the page anew when a study's state has changed; costs nothing as long as none has."""
-    if states != {study.id: study.state for study in workspace().studies()}:
+    if states != {study.id: study.state for study in map(workspace().study, states)}:
         st.rerun()
+
+
+def with_named(studies: list[StudyFolder]) -> list[StudyFolder]:
+    """Those that the address names are shown, too, however old they are."""
+    ids = {study.id for study in studies}
+    wanted = set(st.query_params.get(CHOSEN, "").split(",")) - ids
+    return studies + [study for study in workspace().folders() if study.id in wanted]
+
+
+def find_among(folders: int) -> str:
+    """Where there are more than the table shows: a part of the name of those that are looked for."""
+    return st.text_input(
+        "Find",
+        key="find",
+        bind="query-params",
+        max_chars=100,
+        placeholder="A part of the name",
+        help=f"Of {folders:,} studies the table shows the {LISTED} that changed last, or those whose name holds this text.",
+    )
 
 
 def show(everything: list[StudyFolder]) -> None:
@@ -108,8 +127,12 @@ def show(everything: list[StudyFolder]) -> None:
 
 
 st.title("Runs", icon=":material/folder_open:")
-if found := workspace().studies():
-    show(found)
+folders = len(workspace().folders())
+named = find_among(folders) if folders > LISTED else ""
+if found := recent_studies(named):
+    show(with_named(found))
+elif named:
+    st.info(f"No study's name holds “{plain(named)}”.", icon=":material/search_off:")
 else:
     show_empty()
 show_actions()

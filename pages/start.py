@@ -9,7 +9,7 @@ from kdcore.ui import words
 from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import plain
 from kdcore.ui.launching import launch_button, start_study
-from kdcore.ui.study_picker import PARAMETER, example_study, named_study, workspace
+from kdcore.ui.study_picker import PARAMETER, example_study, named_study, recent_studies
 from kdcore.ui.verdict import show_arms, show_gap, show_numbers, show_verdict
 
 MAP_HEIGHT = 470  # pixels: the page fits 1280 x 800
@@ -63,7 +63,7 @@ def show(study: StudyFolder) -> None:
 st.title("What does a small network keep of a large one?", icon=":material/compare:")
 st.markdown(words.STORY)
 named = named_study()
-shown = named if named is not None and named.finished else example_study(workspace().studies())
+shown = named if named is not None and named.finished else example_study(recent_studies())
 if shown is not None:
     show(shown)
 else:

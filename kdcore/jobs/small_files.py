@@ -1,5 +1,6 @@
 """The small files of jobs: settings, statuses and logs, read so that a broken one is a sentence. Never imports torch."""
 
+import os
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -12,17 +13,32 @@ from kdcore.errors import RunError
 from kdcore.files import explain_write_error
 from kdcore.settings import Frozen, StudySettings, load, load_study
 
+SETTLED = 2_000_000_000  # nanoseconds
 LOG_BYTES = 64 * 1024  # that are looked at for a log's last lines
 
 Kind = TypeVar("Kind", bound=Frozen)
 
 
-def modified(file: Path) -> int:
+def modified(file: Path | str) -> int:
     """When a file was last changed, in nanoseconds since 1970; 0 where there is none."""
     try:
-        return file.stat().st_mtime_ns
+        return os.stat(file).st_mtime_ns
     except OSError:
         return 0
+
+
+def stamp(file: Path) -> tuple[int, ...]:
+    """What changes with a file's contents; empty where there is none.
+
+    A file that has just changed may change once more within one tick of the clock: its stamp is another one each time.
+    """
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    now = time.time_ns()
+    fresh = now - found.st_mtime_ns < SETTLED  # also where the clock was set back
+    return (found.st_mtime_ns, found.st_ino, found.st_size, *((now,) if fresh else ()))
 
 
 @lru_cache(maxsize=256)

@@ -19,13 +19,14 @@ from kdcore.jobs.devices import kind_of
 from kdcore.jobs.job import Job
 from kdcore.jobs.locks import held
 from kdcore.jobs.plan import read_alone_steps, teacher_run
-from kdcore.jobs.small_files import load_settings, modified, read_dict, read_json
+from kdcore.jobs.small_files import load_settings, modified, read_dict, read_json, stamp
 from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_progress import StudyProgress, measure_progress
 from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, save
 from kdcore.texts import visible, visible_all
 
+SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
 REPORT_PARTS = ("arms", "comparison", "data", "settings")
 
 
@@ -220,13 +221,7 @@ class StudyFolder(Job):
                 f"the folder's name {self.id!r} is no usable name. "
                 "Rename it, with letters, digits, '.', '_' and '-' only (at most 100)."
             )
-        try:
-            _ = self.settings, self.about, self.said(), self.data
-            _ = self.advantage, read_alone_steps(self.path)
-        except KdcoreError as error:
-            return str(error)
-        report = self.path / "report.json"
-        return trouble_with_report(report, modified(report))
+        return trouble_with(self, tuple(stamp(self.path / name) for name in SMALL_FILES))
 
     @property
     def job(self) -> Status:
@@ -357,11 +352,12 @@ def read_report(file: Path) -> dict[str, Any] | None:
     return report
 
 
-@lru_cache(maxsize=256)
-def trouble_with_report(file: Path, changed: int) -> str:
-    """Why a report cannot be used; empty where it can, or where there is none. Looked at once for each time the file changed."""
+@lru_cache(maxsize=1024)
+def trouble_with(study: StudyFolder, stamps: tuple[tuple[int, ...], ...]) -> str:
+    """Why a study's files cannot be used; empty where they can. Looked at once for each of their states."""
     try:
-        read_report(file)
-    except RunError as error:
+        _ = study.settings, study.about, study.said(), study.data
+        _ = study.advantage, read_alone_steps(study.path), read_report(study.path / "report.json")
+    except KdcoreError as error:
         return str(error)
     return ""

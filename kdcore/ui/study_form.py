@@ -33,7 +33,7 @@ from kdcore.ui.knobs import alpha_knob, temperature_knob
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.more_settings import more_settings
 from kdcore.ui.recipe_choice import choose_recipe, recipe_of_address, take_recipe
-from kdcore.ui.study_picker import PARAMETER, example_study, workspace
+from kdcore.ui.study_picker import PARAMETER, example_study, recent_studies, workspace
 from kdcore.ui.timing import offer_to_measure, tell_time
 
 DEFAULT_PRESET = "quick"
@@ -41,7 +41,7 @@ DEFAULT_PRESET = "quick"
 
 def show_form() -> None:
     """Everything that a study needs, with safe values from the start."""
-    studies = workspace().studies()
+    studies = recent_studies()
     known = known_data(Library(workspace()).known(), studies)
     take_from_address("data", known, DEMO)
     remember_defaults(st.session_state["data"])

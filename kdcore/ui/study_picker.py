@@ -15,11 +15,17 @@ REMEMBERED = (
     "remembered study"  # in the session: the address is emptied when another page is opened from the navigation
 )
 WIDGET = "study picker"
+LISTED = 100  # studies
 
 
 def workspace() -> Workspace:
     """The folder that holds all studies."""
     return Workspace()
+
+
+def recent_studies(named: str = "") -> list[StudyFolder]:
+    """The studies that pages list: those that changed last, and of many only some; with a text those whose id holds it."""
+    return workspace().studies(LISTED, named)
 
 
 def choose_study(title: str, icon: str) -> StudyFolder | None:
@@ -32,7 +38,7 @@ def choose_study(title: str, icon: str) -> StudyFolder | None:
     Returns:
         The study to show; None where there is none, and then the page already says what to do next.
     """
-    finished = [study for study in workspace().studies() if study.finished and not study.archived]
+    finished = [study for study in recent_studies() if study.finished and not study.archived]
     head = st.container(horizontal=True, vertical_alignment="bottom")
     head.title(title, icon=icon)
     wanted = named_study()

@@ -21,7 +21,7 @@ from kdcore.ui.launching import launch_button
 from kdcore.ui.more_settings import number
 from kdcore.ui.people import locked, permit
 from kdcore.ui.study_form import teacher_label
-from kdcore.ui.study_picker import workspace
+from kdcore.ui.study_picker import recent_studies, workspace
 from kdcore.ui.sweep_choices import (
     CONFIRMATIONS,
     DEFAULTS,
@@ -44,7 +44,7 @@ PARAMETER = "sweep"  # in the address
 
 def show_form() -> None:
     """Everything that a sweep needs; one click starts a short one on the demo area."""
-    studies = workspace().studies()
+    studies = recent_studies()
     with st.container(border=True):
         left, right = st.columns((3, 2))
         with left:

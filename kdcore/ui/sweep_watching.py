@@ -14,7 +14,7 @@ from kdcore.jobs import sweep_library
 from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import plain, sentence, when
 from kdcore.ui.people import locked, permit
-from kdcore.ui.study_picker import workspace
+from kdcore.ui.study_picker import recent_studies, workspace
 from kdcore.ui.sweep_actions import offer_actions, offer_deletion
 from kdcore.ui.sweep_kept import look
 from kdcore.ui.sweep_results import (
@@ -55,7 +55,7 @@ def watch(sweep: SweepFolder) -> None:
     say_what(sweep)
     running = progress.state == "running"
     if running:
-        say_neighbours(workspace().studies())
+        say_neighbours(recent_studies())
         st.fragment(draw_progress, run_every=TICK)(sweep.id)
     else:
         say_state(sweep, progress)

@@ -15,7 +15,7 @@ from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, duration, megabytes, plain
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing
-from kdcore.ui.study_picker import workspace
+from kdcore.ui.study_picker import recent_studies, workspace
 
 
 def tell_time(settings: StudySettings, data: str) -> None:
@@ -58,7 +58,7 @@ def extent_of(data: str, crop: int) -> Extent | None:
 @st.cache_data(ttl=20, max_entries=4, show_spinner=False)
 def costs_of(path: Path) -> Costs:
     """What steps cost on this machine, read from the workspace at most every 20 seconds."""
-    return measured_costs(workspace().studies(), read_probes(workspace()))
+    return measured_costs(recent_studies(), read_probes(workspace()))
 
 
 def time_sentence(settings: StudySettings, costs: Costs, kept: SoftLabelCost | None = None) -> str:

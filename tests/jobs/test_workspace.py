@@ -37,6 +37,26 @@ def test_studies_come_newest_first_and_hidden_folders_not_at_all(workspace):
     assert [study.id for study in workspace.studies()] == ["new", "middle", "old"]
 
 
+def test_of_many_those_that_changed_last_are_read(workspace):
+    """'a' is the oldest, but something has happened to it."""
+    for number, name in enumerate("abcd"):
+        study = put_study(workspace.path / f"study-{name}", created=10.0 * number, job=Status(state="finished"))
+        for file in (study.settings_file, study.status_file):
+            os.utime(file, (100 + number, 100 + number))
+    os.utime(workspace.path / "study-a/job.json", (200, 200))
+    assert [study.id for study in workspace.studies(2)] == ["study-d", "study-a"]
+    assert [study.id for study in workspace.studies(2, "Y-B")] == ["study-b"]
+    assert [study.id for study in workspace.studies(named="study")] == [f"study-{name}" for name in "dcba"]
+
+
+def test_a_file_that_is_damaged_later_is_noticed(workspace):
+    study = put_study(workspace.path / "one", job=Status(state="finished"))
+    os.utime(study.about_file, (100, 100))
+    assert (study.state, study.state) == ("finished", "finished")
+    study.about_file.write_text("[]")
+    assert study.state == "broken"
+
+
 def test_broken_ones_are_listed_with_the_reason(workspace):
     put_study(workspace.path / "good", job=Status(state="finished"))
     put_study(workspace.path / "unknown-setting").settings_file.write_text("temprature: 3\n")

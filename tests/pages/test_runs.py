@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 import zipfile
 
@@ -68,6 +69,21 @@ def test_several_studies_are_judged_as_a_family(workspace, open_page):
     assert table["town"]["Verdict"] == "better"
     row = "Verdict among these studies (Holm, exploratory)"  # 2 * 0.03 is more than 0.05
     assert (table["town"][row], table["hostile"][row]) == ("no detectable difference", "no detectable difference")
+
+
+def test_of_many_studies_the_last_are_shown_and_others_are_found_by_name(workspace, open_page, monkeypatch):
+    monkeypatch.setattr("kdcore.ui.study_picker.LISTED", 1)
+    for name, when in (("town", 200), ("hostile", 100)):
+        for file in ("study.yaml", "job.json"):
+            os.utime(workspace / name / file, (when, when))
+    at = open_page("runs")
+    assert list(at.dataframe[0].value["Study"]) == ["Town, first try"]
+    at.text_input(key="find").set_value("HOST").run()
+    assert list(at.dataframe[0].value["Study"]) == [HOSTILE]
+    at.text_input(key="find").set_value("nowhere").run()
+    assert "No study's name holds “nowhere”." in words_of(at)
+    both = open_page("runs", studies="hostile").dataframe[0].value
+    assert list(both["Study"]) == ["Town, first try", HOSTILE]
 
 
 def test_archiving_hides_a_study_until_it_is_asked_for(workspace, open_page):
