@@ -20,6 +20,7 @@ from kdcore.reading import ReadingError, read_bytes, read_json
 from kdcore.settings import Frozen, RunSettings, Seconds, load, save
 
 MOST_METRICS = 1_000_000_000  # bytes
+SHOWN_METRICS = 4000  # lines of a run that a chart is drawn from
 State = Literal["queued", "running", "finished", "failed", "stopped"]
 
 
@@ -151,27 +152,30 @@ class RunDirectory:
         except OSError as error:
             raise explain_write_error(self.metrics, error) from error
 
-    def read_metrics(self, since: int = 0) -> list[dict[str, Any]]:
-        """Lines of measurements from step `since` on; a last line that is still being written is left out.
+    def read_metrics(self, most: int | None = None) -> list[dict[str, Any]]:
+        """Lines of measurements; a last line that is still being written is left out. A step can have two: loss, and validation.
 
-        A step can have two lines (loss, and validation). Only what is given back is parsed, from the end of the file.
+        Args:
+            most: of a longer file about so many lines, evenly spread, and with them the last one and all with a validation.
         """
         try:
-            lines = read_bytes(self.metrics, MOST_METRICS).decode(errors="replace").splitlines()
+            lines = read_bytes(self.metrics, MOST_METRICS).splitlines()
         except (OSError, ReadingError):
             return []
+        if most is not None and len(lines) > most:
+            stride, last = -(-len(lines) // most), len(lines) - 2  # the very last one may be cut
+            lines = [
+                line for index, line in enumerate(lines) if index % stride == 0 or index >= last or b"validation" in line
+            ]
         found: list[dict[str, Any]] = []
-        for line in reversed(lines):
+        for line in lines:
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if not isinstance(values, dict) or not isinstance(values.get("step"), int):
-                continue
-            if values["step"] < since:
-                break
-            found.append(values)
-        return found[::-1]
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                found.append(values)
+        return found
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the measurements of steps that will be done again after a resume."""

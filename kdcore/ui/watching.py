@@ -14,7 +14,7 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
 from kdcore.jobs.status import ACTIVE, Status
-from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.store import SHOWN_METRICS, RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.study_progress import StudyProgress
 from kdcore.ui import words
@@ -223,7 +223,7 @@ def metrics_of(run: RunDirectory) -> list[dict[str, Any]]:
 @lru_cache(maxsize=200)
 def parsed_metrics(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
     """The lines of a metrics file of that age and size."""
-    return RunDirectory(path).read_metrics()
+    return RunDirectory(path).read_metrics(SHOWN_METRICS)
 
 
 def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:

@@ -21,7 +21,7 @@ from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
-from kdcore.jobs.store import RunDirectory, list_runs
+from kdcore.jobs.store import SHOWN_METRICS, RunDirectory, list_runs
 from kdcore.ownership import write_own_text
 from kdcore.views.amounts import amounts_html
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html
@@ -62,7 +62,7 @@ def write_page(study: Path, report: dict[str, Any], overwrite: bool = False) -> 
     )
     figures = report_figures(curves, report["comparison"]) | {
         "learning": learning_figure(
-            {arm: [run.read_metrics() for run in directories] for arm, directories in trained.items()}
+            {arm: [run.read_metrics(SHOWN_METRICS) for run in directories] for arm, directories in trained.items()}
         ),
     }
     environment = Environment(loader=PackageLoader("kdcore", "views"), autoescape=True)
