@@ -24,6 +24,7 @@ from kdcore.models.tiled import looks, make_grid, without_gaps
 
 EXAMPLE = Path(__file__).parents[1] / "kdcore/example/runs/distilled-s0/checkpoints/best.safetensors"
 SHIFTS = (0, 32, 64, 16, 8, 1)
+OVERLAPS = (13, 25)  # per cent: tiles begin at multiples of 446 and of 384 px
 TILE = 512
 
 
@@ -46,6 +47,25 @@ def labels(network: SegmentationNetwork, collection: Collection, scene: Scene, s
     return found
 
 
+@torch.no_grad()
+def plugin_labels(network: SegmentationNetwork, collection: Collection, scene: Scene, overlap: int) -> NDArray:
+    """Classes of a scene in tiles that overlap by so many pixels, half of which is cut away on each side but the scene's own."""
+    found = np.empty((scene.height, scene.width), dtype=np.uint8)
+    cut = overlap // 2
+    for row in range(0, scene.height, TILE - overlap):
+        for column in range(0, scene.width, TILE - overlap):
+            box = Box(row, column, TILE, TILE)
+            image = np.broadcast_to(network.fill[:, None, None], (len(network.fill), TILE, TILE)).astype(np.float32)
+            inside = box.intersection(scene.box)
+            image[:, : inside.height, : inside.width] = collection.reader.read(scene, inside).image
+            classes = network(torch.from_numpy(image[None])).argmax(dim=1)[0].numpy()
+            top, left = (cut if row else 0), (cut if column else 0)
+            found[row + top : row + TILE, column + left : column + TILE] = classes[
+                top : inside.height, left : inside.width
+            ]
+    return found
+
+
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--checkpoint", type=Path, default=EXAMPLE)
@@ -60,8 +80,13 @@ def main() -> None:
             other = labels(network, collection, scene, shift) != whole[shift:, shift:]
             inner = other[64:-64, 64:-64]
             rows.append([f"tiles begin {shift} px further in", f"{other.mean():.2%}", f"{inner.mean():.2%}"])
-        other = labels(network, collection, scene, 0, 64) != whole
-        rows.append(["a halo of 64 px instead of 32", f"{other.mean():.2%}", f"{other[64:-64, 64:-64].mean():.2%}"])
+        others = {"a halo of 64 px instead of 32": labels(network, collection, scene, 0, 64)}
+        for percent in OVERLAPS:
+            name = f"as Deepness cuts tiles with an overlap of {percent} %"
+            others[name] = plugin_labels(network, collection, scene, int(TILE * percent / 100))
+        for name, found in others.items():
+            other = found != whole
+            rows.append([name, f"{other.mean():.2%}", f"{other[64:-64, 64:-64].mean():.2%}"])
     body = table(["", "other label", "other label, 64 px and more from the border"], rows)
     publish("tile_phase", "How much labels depend on where tiles begin", body, options.save)
 

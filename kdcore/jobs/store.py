@@ -165,7 +165,9 @@ class RunDirectory:
         if most is not None and len(lines) > most:
             stride, last = -(-len(lines) // most), len(lines) - 2  # the very last one may be cut
             lines = [
-                line for index, line in enumerate(lines) if index % stride == 0 or index >= last or b"validation" in line
+                line
+                for index, line in enumerate(lines)
+                if index % stride == 0 or index >= last or b"validation" in line
             ]
         found: list[dict[str, Any]] = []
         for line in lines:

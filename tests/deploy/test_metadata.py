@@ -44,8 +44,20 @@ def test_keys_are_what_the_plugin_parses():
     assert parsed["seg_thresh"] == 0.42
 
 
-def test_overlap_covers_two_halos():
-    assert json.loads(deepness_keys(info(), tile=512, halo=32)["tiles_overlap"]) == 13  # 64 of 512 px are 12.5 %
+@pytest.mark.parametrize(
+    ("tile", "percent", "pixels"),
+    [
+        (512, 25, 128),  # 13 % are 66 px: the next tile would begin at 446
+        (1024, 25, 256),
+        (256, 25, 64),
+        (320, 20, 64),
+        (224, 29, 64),  # 64.96 px, cut off
+    ],
+)
+def test_tiles_overlap_by_two_halos_at_least_and_begin_at_multiples_of_32(tile, percent, pixels):
+    """As the plugin computes them: whole pixels of the per cent, cut off."""
+    assert json.loads(deepness_keys(info(), tile=tile, halo=32)["tiles_overlap"]) == percent
+    assert (int(tile * percent / 100), (tile - pixels) % 32) == (pixels, 0)
 
 
 def test_an_unknown_resolution_is_left_for_the_person_to_say():
