@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -155,3 +156,29 @@ def print_inspection(found: "Inspection") -> None:
         console.print(f"[bold red]Problem:[/] {escape(text)}", soft_wrap=True, highlight=False)
     if not found.problems:
         console.print("No problems found.")
+
+
+@app.command("next")
+@explained
+def data_next(
+    first: Annotated[Path, typer.Argument(metavar="TEACHER_MAP", help="NAME.classes.tif of one network.")],
+    second: Annotated[Path, typer.Argument(metavar="STUDENT_MAP", help="That of another one, of the same raster.")],
+    out: Annotated[Path, typer.Argument(help="The GeoPackage to write, .gpkg.")],
+    tiles: Annotated[int, typer.Option(help="How many.", min=1, max=10_000)] = 10,
+    side: Annotated[int, typer.Option(help="Of a tile, pixels.", min=8, max=8192)] = 256,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace your own file of that name, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Which tiles to label next: where two networks disagree most, spread over the area."""
+    from kdcore.inference.label_next import write_next
+
+    chosen = write_next(first, second, out, tiles, side, overwrite)
+    if as_json:
+        print_json([{"rank": rank} | asdict(tile) for rank, tile in enumerate(chosen, start=1)])
+        return
+    table = Table(title=f"Label these next ({escape(str(out))})", title_justify="left")
+    for name in ("Rank", "Row", "Column", "Other class"):
+        table.add_column(name, justify="right")
+    for rank, tile in enumerate(chosen, start=1):
+        table.add_row(str(rank), f"{tile.row:,}", f"{tile.column:,}", f"{100 * tile.disagreement:.0f} %")
+    console.print(table)
