@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 from measuring import parser, publish, table
@@ -51,13 +52,15 @@ class Evidence(Frozen):
 
     Attributes:
         collection: path of a `collection.yaml`, from the file's own folder.
-        labels: share of the train part's labels that the students may use; the teacher has all of them.
+        labels: share of the train part's labels that the students may use.
+        teacher_labels: the teacher's own share.
         seeds: of the students; arms are paired by them.
         recipes: arms by name.
     """
 
     collection: Path
     labels: float
+    teacher_labels: float = 1.0
     seeds: tuple[int, ...]
     teacher: TeacherSettings
     student: Network
@@ -110,7 +113,7 @@ class Experiment:
 
     @property
     def few(self) -> bool:
-        """Whether the students have fewer labels than the teacher, so that there is a student with all of them."""
+        """Whether the students have only some of the labels, so that there is a student with all of them."""
         return self.settings.labels < 1
 
     def teacher(self, report: Report) -> tuple[list[Path], Path]:
@@ -150,7 +153,7 @@ class Experiment:
             hardware=self.settings.hardware,
             teacher=tuple(checkpoints or ()),
             teacher_flips=bool(checkpoints) and self.settings.teacher.flips,
-            labels=1.0 if teaching or arm == ALL_LABELS else self.settings.labels,
+            labels=self.settings.teacher_labels if teaching else 1.0 if arm == ALL_LABELS else self.settings.labels,
         )
 
     def student(self, arm: str, seed: int, checkpoints: list[Path]) -> RunDirectory | None:
@@ -248,10 +251,11 @@ class Experiment:
         student = RunDirectory(self.folder(ALONE, next(iter(finished[ALONE])))).read_report() if finished else None
         parameters = teacher.read_report()["parameters"]
         teacher_budget = wanted.budget
+        seconds = sum(report["seconds"] for report in trained)
         sentences = [
-            f"Teacher: {wanted.network.architecture} with {wanted.network.encoder}, {parameters:,} parameters, {teacher_budget.steps} steps of "
-            f"{teacher_budget.batch_size} crops of {teacher_budget.crop} px with all labels, {sum(report['seconds'] for report in trained):.0f} "
-            f"seconds{', averaged over the eight turned and mirrored views' if wanted.flips else ''}."
+            f"Teacher: {wanted.network.architecture} with {wanted.network.encoder}, {parameters:,} parameters, {teacher_budget.steps} steps "
+            f"of {teacher_budget.batch_size} crops of {teacher_budget.crop} px with {share_in_words(trained[0])}, {seconds:.0f} seconds"
+            f"{', averaged over the eight turned and mirrored views' if wanted.flips else ''}."
         ]
         if student is not None:
             sentences.append(
@@ -261,7 +265,11 @@ class Experiment:
             )
             extras = teacher_extras(
                 {
-                    "arms": {"distilled": {"labels": student["labels"]}},
+                    "arms": {
+                        "distilled": {
+                            "labels": 1.0 if self.settings.teacher_labels == self.settings.labels else student["labels"]
+                        }
+                    },
                     "settings": self.settings.model_dump(mode="json"),
                 }
             )
@@ -299,6 +307,11 @@ class Experiment:
         """Scores of an arm's finished runs by seed."""
         runs = {seed: RunDirectory(self.folder(arm, seed)) for seed in self.settings.seeds}
         return {seed: Scores.load(run.scores) for seed, run in runs.items() if run.report.exists()}
+
+
+def share_in_words(trained: Mapping[str, Any]) -> str:
+    """The labels that a run had, by its report."""
+    return "all labels" if trained["labels"] == 1 else f"{100 * trained['labels']:.1f} % of the labels"
 
 
 def versus(
