@@ -20,7 +20,7 @@ def show(study: StudyFolder) -> None:
     curves.show_curves(path, files, view, report["data"]["metres_per_pixel"])
     curves.show_reading_help(measured, view)
 
-    st.header("Is the difference real, or luck?")
+    st.header("Is the difference real, or chance?")
     curves.show_differences(path, files, view, report["comparison"])
 
     curves.show_quality(path, files, report["comparison"])

@@ -44,7 +44,7 @@ def sweep(
     demo_seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Search temperature, alpha and more on the validation split, and tell whether they matter beside the luck of training.
+    """Search temperature, alpha and more on the validation split, and report whether they matter beside the seed variance.
 
     loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)
 

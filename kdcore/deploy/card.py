@@ -174,10 +174,10 @@ def limits_section(facts: CardFacts) -> str:
     """What it is for and what it is not for."""
     return (
         "## Intended use and limits\n\n"
-        f"Meant for imagery of the same kind as the training data: the same bands, values and ground resolution "
+        f"Meant for imagery of the same kind as the training data: the same bands, values and ground sample distance "
         f"({resolution(facts.metres_per_pixel)}), in places that look alike. Elsewhere, in other seasons or from other sensors, it is wrong "
-        "more often, and its scores say nothing about that. The interval covers which tiles were tested, not other regions and not the luck of "
-        "training. Its maps are no survey: check them before decisions that concern people, property or safety depend on them."
+        "more often, and its scores say nothing about that. The interval covers which tiles were tested, not other regions and not the "
+        "variation between trainings. Its maps are no survey: check them before decisions that concern people, property or safety depend on them."
     )
 
 

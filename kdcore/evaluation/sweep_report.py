@@ -1,4 +1,4 @@
-"""What a sweep found: which setting is best, what it depends on, and whether the settings matter beside the luck of training.
+"""What a sweep found: which setting is best, what it depends on, and whether the settings matter beside the seed variance.
 
 Everything is on the validation split, except the confirmation. A finished trial's quality is the mean AP of its best
 checkpoint; spreads are sample standard deviations in points (hundredths). Spreads are compared by their F ratio; its p-value
@@ -32,7 +32,7 @@ SURE = 0.05
 SPREAD_WORDS: dict[Matter, tuple[str, str]] = {  # before and behind what was measured
     "do not matter": ("The settings do not matter here", " The default will do."),
     "matter": ("The settings matter", ""),
-    "cannot tell": ("Whether the settings matter cannot be told from luck", " More repeats would tell."),
+    "cannot tell": ("No detectable effect of the settings beyond the seed variance", " More repeats would decide."),
 }
 
 
@@ -44,7 +44,7 @@ class Spread:
         seeds, settings: standard deviations in points of mean AP; None where there are fewer than two trials.
         repeats, trials: how many they are from.
         percent: of the budget at which they are measured: the last point that all trials reached.
-        p: how often luck alone makes the settings' spread as large; None where unknown.
+        p: how often seeds alone make the settings' spread as large; None where unknown.
         verdict: whether the settings matter.
         sentence: the same for people who do not program.
     """
@@ -89,7 +89,7 @@ def sweep_report(sweep: SweepFolder) -> dict[str, Any]:
 
 
 def measure_spread(trials: Sequence[TrialRecord], settings: SweepSettings) -> Spread:
-    """Set the luck of training against the settings, among students of the size at the centre of the search space."""
+    """Set the seed variance against the settings, among students of the size at the centre of the search space."""
     centre, varied, percent = spread_trials(trials, settings)
     seeds, others = ([100 * quality_at(trial, percent) for trial in group] for group in (centre, varied))
     spread = compare_spreads(seeds, others, percent)
@@ -126,7 +126,7 @@ def last_gain(finished: Sequence[TrialRecord]) -> float | None:
 def spread_trials(
     trials: Sequence[TrialRecord], settings: SweepSettings
 ) -> tuple[list[TrialRecord], list[TrialRecord], int]:
-    """Which trials tell the luck of training, which the effect of the settings, and at which point of the budget.
+    """Which trials show the seed variance, which the effect of the settings, and at which point of the budget.
 
     Seeds: the repeats of the centre. Settings: the search's trials and the centre, all with the sweep's own seed. Where some
     were ended early, all are measured at the last point that each of them reached: to leave the worst ones out would make the
@@ -167,12 +167,12 @@ def compare_spreads(seeds: Sequence[float], settings: Sequence[float], percent: 
         percent: of the budget at which they were measured.
     """
     if len(seeds) < 2 or len(settings) < 2:
-        words = "Too few trials have ended to set the luck of training beside the settings."
+        words = "Too few trials have ended to set the seed variance beside the settings."
         return Spread(None, None, len(seeds), len(settings), percent, None, "unknown", words)
-    luck, effect = stdev(seeds), stdev(settings)
-    p = spread_p(luck, effect, len(seeds), len(settings))
-    verdict: Matter = "do not matter" if effect <= luck else "matter" if p < SURE else "cannot tell"
-    spread = Spread(luck, effect, len(seeds), len(settings), percent, p, verdict, "")
+    noise, effect = stdev(seeds), stdev(settings)
+    p = spread_p(noise, effect, len(seeds), len(settings))
+    verdict: Matter = "do not matter" if effect <= noise else "matter" if p < SURE else "cannot tell"
+    spread = Spread(noise, effect, len(seeds), len(settings), percent, p, verdict, "")
     before, after = SPREAD_WORDS[verdict]
     return replace(spread, sentence=f"{before}: {in_numbers(spread)}.{after}")
 
@@ -188,11 +188,11 @@ def in_numbers(spread: Spread) -> str:
     return said
 
 
-def spread_p(luck: float, effect: float, repeats: int, trials: int) -> float:
-    """Upper tail of the F distribution at the ratio of the variances; 0 where there is an effect and no luck at all."""
-    if luck == 0:
+def spread_p(noise: float, effect: float, repeats: int, trials: int) -> float:
+    """Upper tail of the F distribution at the ratio of the variances; 0 where there is an effect and no seed variance at all."""
+    if noise == 0:
         return 0.0 if effect > 0 else 1.0
-    return float(special.fdtrc(trials - 1, repeats - 1, (effect / luck) ** 2))
+    return float(special.fdtrc(trials - 1, repeats - 1, (effect / noise) ** 2))
 
 
 def importance_report(trials: Sequence[TrialRecord], settings: SweepSettings, spread: Spread) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def importance_report(trials: Sequence[TrialRecord], settings: SweepSettings, sp
     listed = ", ".join(f"{name.replace('_', ' ')} {100 * share:.0f} %" for name, share in values.items())
     words = f"What sets the best {top} of {len(finished)} trials apart: {listed}."
     if spread.verdict != "matter":
-        words += " These shares add up to 100 % even where luck decides, as it may here."
+        words += " These shares add up to 100 % even where only seeds differ, as may be the case here."
     return {"values": values, "trials": len(finished), "sentence": words}
 
 

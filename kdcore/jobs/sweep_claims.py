@@ -59,7 +59,7 @@ class Claims:
         self.study.sampler = optuna.samplers.TPESampler(
             seed=self.settings.seed + 1000 * worker + asked, multivariate=False
         )
-        # Hopeless is what does worse than every finished trial did by then. Below their median, luck ends most trials, for those
+        # Hopeless is what does worse than every finished trial did by then. Below their median, seed variance ends most trials, for those
         # that finish are the better ones, and a sweep is to show the bad settings, too.
         self.study.pruner = optuna.pruners.PercentilePruner(
             100.0, n_startup_trials=self.settings.fixed_trials, n_warmup_steps=WARM_UP

@@ -176,13 +176,13 @@ def amounts_caption(curves: StudyCurves, view: int) -> str:
 def show_reading_help(curves: StudyCurves, view: int) -> None:
     """One sentence for each word and sign in the chart."""
     one, every = ("a class", "pixels of a class") if view in LABELS else (plain(view_name(curves, view)),) * 2
-    luck = " Thin lines: single seeds, the same training started anew." if curves.seeds > 1 else ""
+    seeds = " Thin lines: single seeds, the same training started anew." if curves.seeds > 1 else ""
     terms = {
         "Precision": f"Of what a network marked as {one}, how much is.",
         "Recall": f"Of all {every}, how much it found.",
         "Curve": "Every point is one threshold: strict ones on the left, lenient ones on the right. Higher is better.",
         "AP": "Average precision, the area under a curve: 100 is perfect, and a guess reaches the grey line.",
-        "Shaded band": f"Here {percent(curves.confidence, 0)} of the curves would pass had other ground of the same kind been tested.{luck}",
+        "Shaded band": f"Here {percent(curves.confidence, 0)} of the curves would pass had other ground of the same kind been tested.{seeds}",
         "F1": "The balance of precision and recall; dotted lines join points of equal F1.",
     }
     columns = st.columns(3, gap="medium")

@@ -50,7 +50,7 @@ def show_headline(sweep: SweepFolder, found: Found) -> None:
         "Best so far" if sweep.alive else "Best trial",
         quality_of(best),
         "–" if best is None else f"trial {best.number}: {settings_text(best, sweep.settings)}",
-        "The highest mean AP on validation among the trials with the sweep's own seed. The best of many trials is partly luck: "
+        "The highest mean AP on validation among the trials with the sweep's own seed. The best of many trials is partly chance: "
         "confirm it with fresh seeds.",
     )
     gain = None if best is None or alone is None else 100 * (best.values["quality"] - alone.values["quality"])

@@ -189,7 +189,7 @@ def log_range(values: Sequence[float], more: int) -> list[float] | None:
 
 
 def score_range(values: Sequence[float]) -> list[float] | None:
-    """Ends of the axis of quality, with room for a name above the best point; two points at least, so that luck looks small."""
+    """Ends of the axis of quality, with room for a name above the best point; two points at least, so that noise looks small."""
     if not values:
         return None
     low, high = min(values), max(values)

@@ -66,7 +66,7 @@ class TestSpread:
         spread = compare_spreads(seeds=[49, 50, 51], settings=[48, 50, 52])  # F = 4 with 2 and 2: p = 1 / 5
         assert spread.verdict == "cannot tell"
         assert spread.p == pytest.approx(0.2)
-        assert "More repeats would tell" in spread.sentence
+        assert "More repeats would decide" in spread.sentence
 
     def test_of_seeds_that_agree_to_the_last_digit_is_no_division_by_zero(self):
         assert compare_spreads([50, 50], [50, 51]).verdict == "matter"
@@ -198,8 +198,8 @@ class TestImportances:
         effect = compare_spreads([50, 50.1, 49.9], [30, 40, 50, 55, 60])
         told = [importance_report(self.trials(), SweepSettings(), spread)["sentence"] for spread in (luck, effect)]
         assert told[0].startswith("What sets the best 5 of 40 trials apart: alpha ")
-        assert told[0].endswith("as it may here.")
-        assert not told[1].endswith("as it may here.")
+        assert told[0].endswith("as may be the case here.")
+        assert not told[1].endswith("as may be the case here.")
 
     def test_leave_out_repeats_and_students_alone(self):
         trials = [trial(100 + index, 0.5, role="repeat", seed=index) for index in range(20)]
