@@ -172,7 +172,10 @@ class ScoresBuilder:
     def parts(self) -> list[Part]:
         """The counts of each window that was added, in order."""
         self._count_waiting()
-        return [Part(*found, counts) for (_, *found), counts in zip(self._found, self._histograms, strict=True)]
+        return [
+            Part(tiles, confusion, boundary, counts)
+            for (_, tiles, confusion, boundary), counts in zip(self._found, self._histograms, strict=True)
+        ]
 
     def build(self, parts: Sequence[Part] | None = None) -> Scores:
         """All tiles with at least one scored pixel, in the order in which they came.

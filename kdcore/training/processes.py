@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -186,11 +186,23 @@ def explain(error: Any, folder: Path, processes: int) -> int:
     return 2
 
 
+def visible_gpus() -> dict[str, str]:
+    """The GPUs of this machine that rank 0 was given, for `use_gpus`."""
+    return {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""), "node": os.environ.get("GROUP_RANK", "0")}
+
+
+def use_gpus(order: dict[str, str]) -> None:
+    """See the same GPUs as rank 0 where it is on this machine; works only before CUDA is used."""
+    if order["gpus"] and order["node"] == os.environ.get("GROUP_RANK", "0"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = order["gpus"]
+
+
 class Orders:
     """What rank 0 tells the others, through the store at which the processes met."""
 
     def __init__(self) -> None:
-        from torch.distributed import PrefixStore, rendezvous
+        from torch._C._distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
 
         store, _, _ = next(rendezvous("env://", timeout=FOREVER))
         self.store = PrefixStore("kdcore", store)
@@ -261,3 +273,21 @@ def lost_peer(error: Exception) -> bool:
     from torch.distributed import DistError
 
     return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+@contextmanager
+def missing_peers() -> Iterator[None]:
+    """Say in a sentence that another process is gone.
+
+    Raises:
+        PeerLostError: with what that process said, where it could.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (started() and lost_peer(error)):
+            raise
+        reason = orders().complaint or (
+            f"one of the {world()} processes was ended, most often for want of memory. Lower batch_size, crop or devices."
+        )
+        raise PeerLostError(f"{reason} Resume to go on from the last saved state.") from error

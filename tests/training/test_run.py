@@ -26,6 +26,7 @@ from kdcore.training import run as run_module
 from kdcore.training.loop import learning_rate
 from kdcore.training.objective import compute_loss
 from kdcore.training.run import evaluate_checkpoint, execute
+from kdcore.training.work import checkpoint_info
 from tests.conftest import QUICK, SMALL_WINDOWS, paint, run_settings, write_collection, write_raster
 from tests.disks import mounted, small_disk
 
@@ -351,7 +352,7 @@ class TestArmsOfOneSeed:
         network = build_network(run.settings.network, 3, 3, seed=5)
         from kdcore.models.checkpoint import save_network
 
-        save_network(run.best, network, run_module.checkpoint_info(run.settings, Collection.open(path)))
+        save_network(run.best, network, checkpoint_info(run.settings, Collection.open(path)))
         alone = given(tmp_path / "alone", run_settings(path))
         recipe = Recipe(alpha=0.5, unlabelled=1.5)
         distilled = given(tmp_path / "distilled", run_settings(path, "distilled", recipe=recipe, teacher=(run.best,)))
