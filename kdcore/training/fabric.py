@@ -1,5 +1,6 @@
 """Device, precision and processes of a training, and what its processes do together."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ def make_fabric(device: str, devices: int, precision: Any, nodes: int = 1) -> Fa
             "`kdcore study` starts them, and so does torchrun."
         )
     alone = wanted == 1
+    if not alone:
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it greets in each process
     try:
         return Fabric(
             accelerator="auto" if device == "auto" else device,

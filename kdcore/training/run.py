@@ -96,16 +96,16 @@ def launched(run: RunDirectory, answers: Path | None) -> Fabric:
 
 def follow() -> int:
     """What all processes but rank 0 do: train the runs that it orders, until it dismisses them; gives the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # rank 0 is told to stop, too, and says after which step
     torch.set_num_threads(processes.threads())
     orders = processes.orders()
     try:
         while (order := orders.take()) is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # rank 0 is asked to stop, too, and says after which step
             processes.use_gpus(order)
             run, answers = RunDirectory(Path(order["run"])), order["answers"] and Path(order["answers"])
             fabric = launched(run, answers)
             train_and_evaluate(fabric, run, ignore, agreeing(fabric, lambda: False), answers=answers)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except torch.OutOfMemoryError:
         sentence = GPU_FULL
     except KdcoreError as error:
