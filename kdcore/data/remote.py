@@ -33,7 +33,7 @@ REDIRECTS, REDIRECTED = 5, (301, 302, 303, 307, 308)
 PATIENCE = 30.0  # seconds without a byte
 PIECE = 1 << 20  # bytes
 LARGEST_ITEM = 10_000_000  # bytes of a STAC item
-TIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "image/jpeg", "image/png")
+IMAGE_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/jp2", "image/jpeg", "image/png")
 
 Count = Callable[[int, int], None]
 
@@ -90,15 +90,15 @@ def asset_of(address: str, asset: str) -> str:
     """
     with asking(address) as answer:
         try:
-            text = answer.read(LARGEST_ITEM + 1)
+            text = answer.read(LARGEST_ITEM)
         except (OSError, http.client.HTTPException) as error:
             raise unreachable(address, error) from error
     try:
-        assets = json.loads(text)["assets"] if len(text) <= LARGEST_ITEM else None
+        assets: dict[str, dict[str, str]] = json.loads(text)["assets"]
         images = {
             name: value["href"]
             for name, value in assets.items()
-            if name == asset or str(value.get("type", "")).partition(";")[0].strip().lower() in TIFF_TYPES
+            if name == asset or str(value.get("type", "")).partition(";")[0].strip().lower() in IMAGE_TYPES
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{address}: is no STAC item with assets.") from error

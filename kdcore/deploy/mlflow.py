@@ -84,7 +84,8 @@ def importable() -> "type[MlflowClient]":
         raise SettingsError(
             "The export to MLflow needs the package mlflow-skinny. Install it: pip install 'kdcore[mlflow]'"
         ) from error
-    return MlflowClient
+    client: type[MlflowClient] = MlflowClient
+    return client
 
 
 def experiment_of(client: "MlflowClient", study: StudyFolder) -> "Experiment":

@@ -183,7 +183,8 @@ def explain(error: Any, folder: Path, processes: int) -> int:
         )
     if sentence and not any(one["rank"] == 0 for one in said):
         print(f"Error: {sentence}", file=sys.stderr, flush=True)  # noqa: T201
-    return 2
+    own = error.failures.get(0)
+    return own.exitcode if own is not None and own.exitcode > 0 else 2
 
 
 def visible_gpus() -> dict[str, str]:

@@ -20,6 +20,7 @@ from kdcore.inference.evaluate import evaluate
 from kdcore.inference.source import check_type
 from kdcore.jobs.progress import SCORING, Report, Stage, counting, ignore
 from kdcore.jobs.store import RunDirectory
+from kdcore.jobs.worker import SIGNALS
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
 from kdcore.settings import SPLITS, EvaluationSettings, SplitName
@@ -94,18 +95,25 @@ def launched(run: RunDirectory, answers: Path | None) -> Fabric:
     return fabric
 
 
+def hear(how: signal.Handlers) -> None:
+    """What to do with the signals that ask a process to stop."""
+    for number in SIGNALS:
+        signal.signal(number, how)
+
+
 def follow() -> int:
     """What all processes but rank 0 do: train the runs that it orders, until it dismisses them; gives the exit code."""
+    hear(signal.SIG_DFL)
     torch.set_num_threads(processes.threads())
     orders = processes.orders()
     try:
         while (order := orders.take()) is not None:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # rank 0 is asked to stop, too, and says after which step
+            hear(signal.SIG_IGN)  # rank 0 is asked to stop, too, and says after which step
             processes.use_gpus(order)
             run, answers = RunDirectory(Path(order["run"])), order["answers"] and Path(order["answers"])
             fabric = launched(run, answers)
             train_and_evaluate(fabric, run, ignore, agreeing(fabric, lambda: False), answers=answers)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            hear(signal.SIG_DFL)
     except torch.OutOfMemoryError:
         sentence = GPU_FULL
     except KdcoreError as error:
