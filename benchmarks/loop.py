@@ -38,7 +38,8 @@ from kdcore.losses import IGNORE
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.networks import build_network
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
-from kdcore.training.loop import make_fabric, train
+from kdcore.training.fabric import make_fabric
+from kdcore.training.loop import train
 from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
 

@@ -52,7 +52,8 @@ from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import build_network
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
-from kdcore.training.loop import make_fabric, train
+from kdcore.training.fabric import make_fabric
+from kdcore.training.loop import train
 
 LIMIT = 0.95
 STEPS = {"tiny": 300, "small": 200, "medium": 60}

@@ -81,6 +81,8 @@ VARIABLES = {
     "KDCORE_OPEN": "1: other machines may use the dashboard although nobody logs in ([security](security.md))",
     "KDCORE_TEAM": "file with the roles of a team; else `team.yaml` in the workspace ([security](security.md))",
     "KDCORE_JOBS_PER_DEVICE": "studies that may train on one device at the same time; else 1, and the others wait",
+    "KDCORE_REMOTE_HOSTS": "hosts, with commas between them, from which `kdcore predict` and `kdcore data inspect` may fetch rasters; else none "
+    "([security](security.md))",
     "KDCORE_REAL_DATA": "for the tests only: folder of the real imagery that some of them read",
 }
 

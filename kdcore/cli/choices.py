@@ -68,6 +68,13 @@ TeacherOption = Annotated[
 ]
 DeviceOption = Annotated[str | None, typer.Option(help=f"auto, cpu or cuda. {sentence(Hardware, 'device')}")]
 
+DevicesOption = Annotated[
+    int | None, typer.Option(help="Processes that share each batch, one for each GPU; started with torchrun.", min=1)
+]
+NodesOption = Annotated[
+    int | None, typer.Option(help="Machines with so many processes each, inside of one Slurm allocation.", min=1)
+]
+
 
 def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabelled: bool = False) -> StudySettings:
     """A preset, then a file's settings, then the command's flags.

@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,11 @@ app = typer.Typer(help="Look at imagery and labels before a study.", no_args_is_
 @explained
 def data_inspect(
     folder: Annotated[
-        Path, typer.Argument(help="A folder with images/ and masks/ or labels/, a collection.yaml, or one file.")
+        str,
+        typer.Argument(
+            help="A folder with images/ and masks/ or labels/, a collection.yaml, or one file; also one at an address "
+            "(https://, s3://, or a STAC item) of the hosts in KDCORE_REMOTE_HOSTS."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -46,13 +51,18 @@ def data_inspect(
     A proposal that nobody edited is replaced. An edited one is not: a terminal is asked first, a script needs --overwrite.
     """
     from kdcore.data.inspect import inspect as inspect_data
+    from kdcore.data.remote import fetch, is_address
     from kdcore.jobs.quota import available_cores
 
-    with errors.status("Reading ...") as status:
+    with errors.status("Reading ...") as status, TemporaryDirectory(prefix="kdcore-remote-") as fetched:
+        place = Path(folder)
+        if is_address(folder):
+            status.update(f"Fetching {escape(folder)}")
+            place = fetch(folder, Path(fetched))
         found = inspect_data(
-            folder, crop, lambda name: status.update(f"Reading {escape(name)}"), processes=min(8, available_cores())
+            place, crop, lambda name: status.update(f"Reading {escape(name)}"), processes=min(8, available_cores())
         )
-    written = write_proposal(found, folder, out, overwrite)
+    written = write_proposal(found, place, out, overwrite)
     if as_json:
         print_json(found.to_dict() | {"written": None if written is None else str(written)})
         return

@@ -31,7 +31,12 @@ OutOption = Annotated[
 @explained
 def predict(
     model: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors) or an ONNX file.")],
-    rasters: Annotated[list[Path], typer.Argument(help="Rasters of any size.")],
+    rasters: Annotated[
+        list[str],
+        typer.Argument(
+            help="Rasters of any size; also at addresses (https://, s3://, or STAC items) of the hosts in KDCORE_REMOTE_HOSTS."
+        ),
+    ],
     out: OutOption,
     engine: Annotated[
         EngineChoice, typer.Option(help="auto: torch for a checkpoint; for an ONNX file what is faster here.")
@@ -78,7 +83,8 @@ def predict(
 
     Whatever happens on the way, the same command goes on where it was; what bears its name is finished.
     """
-    check_names(rasters)
+    files = local(rasters, out)
+    check_names(files)
     part = parse_shard(shard)
     numbers = parse_bands(bands)
     from kdcore.inference.engines import open_engine
@@ -104,7 +110,7 @@ def predict(
     objects = validate(PolygonOptions, {"format": polygons, "min_area": min_area, "simplify": simplify}, "options")
     made: list[dict[str, Any]] = []
     failed = 0
-    for raster in rasters:
+    for raster in files:
         prediction = Prediction(out.absolute(), raster.stem)
         try:
             source = open_source(
@@ -130,13 +136,13 @@ def predict(
         except Stopped:
             raise
         except KdcoreError as error:
-            if len(rasters) == 1:
+            if len(files) == 1:
                 raise
             failed += 1
             errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
     show(made, out, as_json)
     if failed:
-        errors.print(f"{failed} of {len(rasters)} rasters could not be mapped; the others are.")
+        errors.print(f"{failed} of {len(files)} rasters could not be mapped; the others are.")
         raise typer.Exit(2)
 
 
@@ -170,6 +176,18 @@ def merge(
         for folder in folders
     ]
     show(made, out, as_json)
+
+
+def local(rasters: Sequence[str], out: Path) -> list[Path]:
+    """Rasters as files; those at addresses are fetched into a folder beside the maps, where they stay."""
+    from kdcore.data.remote import FOLDER, fetch, is_address
+
+    files = []
+    for raster in rasters:
+        if is_address(raster):
+            errors.print(f"Fetching {escape(raster)}", soft_wrap=True, highlight=False)
+        files.append(fetch(raster, out.absolute() / FOLDER) if is_address(raster) else Path(raster))
+    return files
 
 
 def check_names(rasters: list[Path]) -> None:

@@ -27,7 +27,7 @@ from kdcore.cli.choices import (
     study_settings,
     tell_recipe,
 )
-from kdcore.cli.output import JsonOption, console, duration, escape, explained, print_json, say
+from kdcore.cli.output import Bars, JsonOption, console, duration, escape, explained, print_json, say
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
 from kdcore.jobs.status import Status
@@ -180,6 +180,27 @@ def resume(id: IdArgument, workspace: WorkspaceOption = None) -> None:
         return
     study.resume()
     say(f"{study.id} goes on. Watch it: kdcore runs show {study.id}")
+
+
+@app.command("export")
+@explained
+def export(
+    id: IdArgument,
+    mlflow: Annotated[
+        str, typer.Option("--mlflow", metavar="URI", help="http://HOST:PORT of an MLflow server, or a folder.")
+    ],
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write a finished study into MLflow: parameters, metrics, precision-recall curves, report and checkpoints."""
+    from kdcore.deploy.mlflow import export_study
+
+    study = Workspace(workspace).study(id)
+    with Bars() as bars:
+        new = export_study(study, mlflow, bars)
+    if new:
+        say(f"{study.id}: {', '.join(new)} can be seen at {mlflow}, in the experiment {study.id}.")
+    else:
+        say(f"{study.id}: everything was there already.")
 
 
 @app.command("delete")

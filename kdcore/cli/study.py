@@ -1,9 +1,12 @@
 """`kdcore demo`, `study`, `report` and `evaluate`: the main job in a terminal."""
 
+import functools
+import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.table import Table
@@ -12,7 +15,9 @@ from kdcore.cli.choices import (
     AddOption,
     AlphaOption,
     DeviceOption,
+    DevicesOption,
     LabelsOption,
+    NodesOption,
     PresetOption,
     RecipeOption,
     SeedsOption,
@@ -33,7 +38,11 @@ from kdcore.jobs.record import record
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, staging, write_own_json
-from kdcore.settings import STUDY_PRESETS
+from kdcore.settings import STUDY_PRESETS, StudySettings
+from kdcore.training.processes import as_started, led_by_rank_zero, start, wants_start
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]
 
@@ -42,7 +51,18 @@ OverwriteOption = Annotated[
 ]
 
 
+def by_rank_zero(command: Callable[P, R]) -> Callable[P, R]:
+    """Where torchrun started several processes, do a command in the first of them; the others train with it."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        return led_by_rank_zero(lambda: command(*args, **kwargs))
+
+    return wrapper
+
+
 @explained
+@by_rank_zero
 def demo(
     out: OutOption = Path("studies/demo"),
     seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
@@ -55,7 +75,7 @@ def demo(
 ) -> None:
     """The whole story on a procedural area: teacher, student alone, distilled student, verdict. About five minutes on two cores."""
     about = About(title=f"Demo area {seed}", demo=seed, created=time.time())
-    settings = STUDY_PRESETS["demo"].model_copy(update={"seeds": tuple(range(seeds))})
+    settings = in_processes(STUDY_PRESETS["demo"].model_copy(update={"seeds": tuple(range(seeds))}))
     study = StudyFolder.begin(out.absolute(), settings, about)
     work_in_terminal(study, as_json)
     if record_into is not None:
@@ -64,6 +84,7 @@ def demo(
 
 
 @explained
+@by_rank_zero
 def study(
     folder: Annotated[Path, typer.Argument(help="A collection: a folder with collection.yaml, or the YAML file.")],
     out: OutOption,
@@ -80,6 +101,8 @@ def study(
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
     device: DeviceOption = None,
+    devices: DevicesOption = None,
+    nodes: NodesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
@@ -94,12 +117,25 @@ def study(
 
     collection = Collection.open(folder)  # a wrong folder is told before anything is written
     flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound, add)
-    chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
+    flags |= {"hardware.devices": devices, "hardware.nodes": nodes}
+    chosen = in_processes(study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled)))
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
     work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
+
+
+def in_processes(settings: StudySettings) -> StudySettings:
+    """The settings as this process computes them; starts the same command in several processes where they want that.
+
+    Raises:
+        typer.Exit: those processes have ended.
+    """
+    hardware = as_started(settings.hardware)
+    if wants_start(hardware):
+        raise typer.Exit(start(hardware, ["-m", "kdcore", *sys.argv[1:]]))
+    return settings.model_copy(update={"hardware": hardware})
 
 
 def work_in_terminal(study: StudyFolder, as_json: bool) -> None:

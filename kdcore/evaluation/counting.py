@@ -22,7 +22,27 @@ from kdcore.evaluation.scores import (
     stack_tables,
 )
 
-_HELD_BACK = 1 << 20  # pixels
+HELD_BACK = 1 << 20  # pixels
+
+
+Window = tuple[Singles, Levels]
+"""Odds (K, H, W) and true classes (H, W) of a window, 255 = not scored."""
+
+
+class Part(NamedTuple):
+    """The counts of a window, of those of its tiles that hold a scored pixel.
+
+    Attributes:
+        tiles: T of them.
+        confusion: (T, C, C) int64.
+        boundary: (T, C, 2) int64.
+        histograms: (T, 2, K, L) unsigned, positives and negatives by level.
+    """
+
+    tiles: tuple[Tile, ...]
+    confusion: Integers
+    boundary: Integers
+    histograms: Counts
 
 
 class Lookup(NamedTuple):
@@ -66,19 +86,19 @@ class ScoresBuilder:
         classes: names of all C classes.
         scored: indices of the K classes that have a probability map: (0, ..., C-1), or (1,) of two classes.
         tile: side of a tile, px.
+        alone: whether the levels are chosen from this builder's own pixels; else windows wait until `choose_levels`.
 
     Raises:
         DataError: `scored` does not fit `classes`.
     """
 
-    def __init__(self, classes: Sequence[str], scored: Sequence[int], *, tile: int = 128) -> None:
-        self.classes, self.scored, self.tile = tuple(classes), tuple(scored), tile
+    def __init__(self, classes: Sequence[str], scored: Sequence[int], *, tile: int = 128, alone: bool = True) -> None:
+        self.classes, self.scored, self.tile, self.alone = tuple(classes), tuple(scored), tile, alone
         check_classes(self.classes, self.scored)
-        self._tiles: list[Tile] = []
-        self._kept: list[NDArray[np.bool_]] = []  # for each window, which of its tiles hold a scored pixel
-        self._matrices: list[tuple[Integers, Integers]] = []
-        self._waiting: list[tuple[Singles, Levels]] = []
-        self._waiting_pixels = 0
+        # For each window: which of its tiles hold a scored pixel, those tiles, their confusion and boundary.
+        self._found: list[tuple[NDArray[np.bool_], tuple[Tile, ...], Integers, Integers]] = []
+        self.waiting: list[Window] = []
+        self.waiting_pixels = 0
         self._lookups: list[Lookup] = []  # for each class
         nothing = np.zeros((len(self.scored), 1), dtype=np.float32)
         self._table: tuple[Singles, Singles, Singles] = (nothing, nothing, nothing)
@@ -129,34 +149,54 @@ class ScoresBuilder:
         confusion = np.stack([_confusion(truth[cut], decided[cut], len(self.classes)) for cut in cuts])
         boundary = np.array([[[np.count_nonzero(band[cut]) for band in pair] for pair in bands] for cut in cuts])
         kept: NDArray[np.bool_] = np.asarray(confusion.any(axis=(1, 2)))
-        self._kept.append(kept)
-        self._matrices.append((confusion[kept], boundary[kept].astype(np.int64)))
-        self._tiles += [
+        tiles = tuple(
             (scene, row + rows.start, column + columns.start)
             for (rows, columns), keep in zip(cuts, kept, strict=True)
             if keep
-        ]
-        self._waiting.append((odds, truth))
-        self._waiting_pixels += truth.size
-        if self._lookups or self._waiting_pixels >= _HELD_BACK:
+        )
+        self._found.append((kept, tiles, confusion[kept], boundary[kept].astype(np.int64)))
+        self.waiting.append((odds, truth))
+        self.waiting_pixels += truth.size
+        if self._lookups or (self.alone and self.waiting_pixels >= HELD_BACK):
             self._count_waiting()
 
-    def build(self) -> Scores:
+    def choose_levels(self, windows: Sequence[Window]) -> None:
+        """Choose the levels of each class from the pixels of windows: odds (K, H, W) and true classes (H, W) of each."""
+        tables = []
+        for index, number in enumerate(self.scored):
+            lookup, table = _choose(windows, index, number)
+            self._lookups.append(lookup)
+            tables.append(table)
+        self._table = stack_tables(tables)
+
+    def parts(self) -> list[Part]:
+        """The counts of each window that was added, in order."""
+        self._count_waiting()
+        return [
+            Part(tiles, confusion, boundary, counts)
+            for (_, tiles, confusion, boundary), counts in zip(self._found, self._histograms, strict=True)
+        ]
+
+    def build(self, parts: Sequence[Part] | None = None) -> Scores:
         """All tiles with at least one scored pixel, in the order in which they came.
+
+        Args:
+            parts: those of several builders that count in the same levels; this one's own if not given.
 
         Raises:
             DataError: a tile was added twice.
         """
-        self._count_waiting()
+        parts = self.parts() if parts is None else parts
         classes = len(self.classes)
         nothing = np.zeros((0, 2, *self._table[0].shape), dtype=np.uint8)
-        confusion = [np.zeros((0, classes, classes), np.int64), *(some for some, _ in self._matrices)]
-        boundary = [np.zeros((0, classes, 2), np.int64), *(some for _, some in self._matrices)]
-        (levels, probability, ties), counts = _without_empty(self._table, np.concatenate([nothing, *self._histograms]))
+        confusion = [np.zeros((0, classes, classes), np.int64), *(part.confusion for part in parts)]
+        boundary = [np.zeros((0, classes, 2), np.int64), *(part.boundary for part in parts)]
+        counts = np.concatenate([nothing, *(part.histograms for part in parts)])
+        (levels, probability, ties), counts = _without_empty(self._table, counts)
         return Scores(
             self.classes,
             self.scored,
-            tuple(self._tiles),
+            tuple(tile for part in parts for tile in part.tiles),
             levels,
             probability,
             ties,
@@ -168,37 +208,12 @@ class ScoresBuilder:
 
     def _count_waiting(self) -> None:
         """Count the windows that were held back, in levels that are chosen from them if there are none yet."""
-        if not self._lookups and self._waiting:
-            tables = []
-            for index, number in enumerate(self.scored):
-                lookup, table = self._choose(index, number)
-                self._lookups.append(lookup)
-                tables.append(table)
-            self._table = stack_tables(tables)
+        if not self._lookups and self.waiting:
+            self.choose_levels(self.waiting)
         counted = len(self._histograms)
-        for (odds, truth), kept in zip(self._waiting, self._kept[counted:], strict=True):
+        for (odds, truth), (kept, *_) in zip(self.waiting, self._found[counted:], strict=True):
             self._histograms.append(self._count(odds, truth)[kept])
-        self._waiting = []
-
-    def _choose(self, index: int, number: int) -> tuple[Lookup, tuple[Floats, Floats, Floats]]:
-        """Where a pixel's level is found, and the table (lowest odds, probability, ties) of the levels of one scored class."""
-        scored = [truth != NODATA for _, truth in self._waiting]
-        odds = np.concatenate([some[index][valid] for (some, _), valid in zip(self._waiting, scored, strict=True)])
-        real = np.concatenate([truth[valid] == number for (_, truth), valid in zip(self._waiting, scored, strict=True)])
-        values, numbers = np.unique(odds[real], return_counts=True)
-        lowest = choose_borders(values, numbers, np.bincount(code_of(odds[~real]), minlength=CODES))
-        lookup = Lookup.of(lowest)
-        levels = lookup.level(odds)
-        share = 1 - 1 / (1 + odds.astype(np.float64))
-        pixels, said = (np.bincount(levels, weights=some, minlength=len(lowest)) for some in (None, share))
-        middle = 1 - 1 / (1 + lowest.astype(np.float64))  # 1 where the odds are infinite
-        probability = np.divide(said, pixels, out=middle, where=pixels > 0)
-        of_values = lookup.level(values)
-        whole, squares = (
-            np.bincount(of_values, weights=some, minlength=len(lowest))
-            for some in (numbers, numbers.astype(float) ** 2)
-        )
-        return lookup, (lowest.astype(np.float64), probability, squares / np.maximum(whole, 1) ** 2)
+        self.waiting = []
 
     def _count(self, odds: Singles, truth: Levels) -> Counts:
         """Positives and negatives of a window's tiles by level, (tiles, 2, K, L)."""
@@ -216,6 +231,26 @@ class ScoresBuilder:
                 found = np.bincount(bins[cut].ravel(), minlength=2 * size)[: 2 * size]
                 counts[place, 1, index], counts[place, 0, index] = found[:size], found[size:]
         return compact(counts)
+
+
+def _choose(windows: Sequence[Window], index: int, number: int) -> tuple[Lookup, tuple[Floats, Floats, Floats]]:
+    """Where a pixel's level is found, and the table (lowest odds, probability, ties) of the levels of one scored class."""
+    scored = [truth != NODATA for _, truth in windows]
+    odds = np.concatenate([some[index][valid] for (some, _), valid in zip(windows, scored, strict=True)])
+    real = np.concatenate([truth[valid] == number for (_, truth), valid in zip(windows, scored, strict=True)])
+    values, numbers = np.unique(odds[real], return_counts=True)
+    lowest = choose_borders(values, numbers, np.bincount(code_of(odds[~real]), minlength=CODES))
+    lookup = Lookup.of(lowest)
+    levels = lookup.level(odds)
+    share = 1 - 1 / (1 + odds.astype(np.float64))
+    pixels, said = (np.bincount(levels, weights=some, minlength=len(lowest)) for some in (None, share))
+    middle = 1 - 1 / (1 + lowest.astype(np.float64))  # 1 where the odds are infinite
+    probability = np.divide(said, pixels, out=middle, where=pixels > 0)
+    of_values = lookup.level(values)
+    whole, squares = (
+        np.bincount(of_values, weights=some, minlength=len(lowest)) for some in (numbers, numbers.astype(float) ** 2)
+    )
+    return lookup, (lowest.astype(np.float64), probability, squares / np.maximum(whole, 1) ** 2)
 
 
 def _cuts(shape: tuple[int, ...], tile: int) -> list[tuple[slice, slice]]:

@@ -1,10 +1,11 @@
 """From a network and a part of the split to scores, and to a probability map of every scene."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box, Crop, Scene
 from kdcore.data.writing import RasterWriter, writing_raster
 from kdcore.evaluation.boundaries import boundary_pixels
-from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.counting import HELD_BACK, ScoresBuilder
 from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.fields import place_tiles
@@ -24,6 +25,24 @@ from kdcore.inference.layers import add_overviews
 from kdcore.models.networks import odds, probabilities
 from kdcore.models.tiled import Tile, looks
 from kdcore.settings import EvaluationSettings, SplitName
+
+Item = TypeVar("Item")
+
+
+class Share(NamedTuple):
+    """Which windows this process scores where several score a split together: each `ranks`-th one.
+
+    Attributes:
+        rank, ranks: this process, and how many there are.
+        gather: gives every process what each of them puts in, by rank.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    gather: Callable[[Any], list[Any]] = lambda value: [value]
+
+
+ALONE = Share()
 
 
 @torch.no_grad()
@@ -40,6 +59,7 @@ def evaluate(
     buffer: int = 0,
     autocast: Callable[[], Any] = nullcontext,
     progress: Callable[[int, int], None] | None = None,
+    share: Share = ALONE,
 ) -> Scores:
     """Score a network on one part of the split.
 
@@ -55,34 +75,40 @@ def evaluate(
         buffer: pixels that the part keeps away from the parts behind it (validation from test), see `Collection.regions`.
         autocast: context of the forward pass, for mixed precision.
         progress: is told windows done and windows in all.
+        share: of this process; each gets the scores that one process would get. One that writes maps has to score all.
 
     Returns:
         Scores of every tile with at least one labelled pixel.
     """
     network.eval()
     names, scored = collection.settings.class_names, collection.settings.scored
-    builder = ScoresBuilder(names, scored, tile=settings.tile)
+    builder = ScoresBuilder(names, scored, tile=settings.tile, alone=share.ranks == 1)
     work = list(windows(collection, split, settings.window, buffer))
     tiles = [Tile(box.grown(settings.halo).intersection(scene.box) or box, box) for scene, box, _ in work]
+    counted: list[int] = []  # windows that were added to the builder
 
-    def read(index: int) -> Crop:
-        return collection.reader.read(work[index][0], tiles[index].window)
+    def read(mine: Sequence[int], index: int) -> Crop:
+        return collection.reader.read(work[mine[index]][0], tiles[mine[index]].window)
 
     def ask(image: NDArray[np.float32]) -> Tensor:
         with autocast():
             logits: Tensor = network(torch.from_numpy(image).to(device))
         return logits
 
-    with ExitStack() as stack:
-        open_map: tuple[Scene, RasterWriter] | None = None
-        seen_windows = zip(work, tiles, looks(read, len(work), ask, fill=fill, readers=readers), strict=True)
-        for done, ((scene, box, inside), tile, (crop, said)) in enumerate(seen_windows):
+    def looked() -> Iterator[tuple[int, tuple[Crop, Tensor | None]]]:
+        for mine in rounds([box.area for _, box, _ in work], share, builder, counted):
+            yield from zip(mine, looks(partial(read, mine), len(mine), ask, fill=fill, readers=readers), strict=True)
+
+    with writing_maps(maps, len(scored)) as write:
+        for number, (crop, said) in looked():
+            (scene, box, inside), tile = work[number], tiles[number]
             if said is not None:
                 logits = said[:, *tile.inner].float()
                 # The arg-max by `max`, which is seven times faster on a CPU.
                 predicted = (logits[0] > 0) if len(logits) == 1 else logits.max(dim=0).indices
                 seen = crop.valid[tile.inner] & inside
                 labels = np.where(seen, crop.labels[tile.inner], IGNORE).astype(np.uint8)
+                counted.append(number)
                 builder.add_window(
                     scene.id,
                     box.row,
@@ -93,19 +119,47 @@ def evaluate(
                     predicted=predicted.cpu().numpy().astype(np.uint8),
                 )
                 if maps is not None:
-                    if open_map is None or open_map[0] is not scene:
-                        stack.close()  # finishes the map of the scene before
-                        open_map = (
-                            scene,
-                            stack.enter_context(writing_map(maps / f"{scene.id}.tif", scene, len(scored))),
-                        )
                     levels = quantise(probabilities(logits[None])[0].cpu().numpy())
                     levels[:, ~seen] = NODATA
-                    open_map[1].write(levels, box.row, box.column)
+                    write(scene, box, levels)
             if progress:
-                progress(done + 1, len(work))
-    scores = builder.build()
+                progress(number + 1, len(work))
+    scores = builder.build(in_order(share, counted, builder.parts()))
     return replace(scores, places=place_tiles(collection.scenes, scores.tiles, settings.tile))
+
+
+def rounds(
+    areas: Sequence[int], share: Share, builder: ScoresBuilder, counted: Sequence[int]
+) -> Iterator[Sequence[int]]:
+    """The windows that this process scores.
+
+    Several processes first hold back, between them, the very windows from which one would choose its levels, and choose from
+    all of these.
+
+    Args:
+        areas: of all windows, pixels.
+        share: of this process.
+        builder: to which windows are added.
+        counted: the windows that were added to it; one without imagery is not.
+    """
+    if share.ranks == 1:
+        yield range(len(areas))
+        return
+    first, held = 0, 0
+    while first < len(areas) and held < HELD_BACK:
+        enough = int(np.searchsorted(np.cumsum(areas[first:]), HELD_BACK - held)) + 1
+        last = min(first + enough, len(areas))
+        yield range(first + (share.rank - first) % share.ranks, last, share.ranks)
+        first, held = last, sum(share.gather(builder.waiting_pixels))
+    if held:
+        builder.choose_levels(in_order(share, counted, builder.waiting))
+    yield range(first + (share.rank - first) % share.ranks, len(areas), share.ranks)
+
+
+def in_order(share: Share, numbers: Sequence[int], items: Sequence[Item]) -> list[Item]:
+    """The items of all processes by their windows' numbers."""
+    found = [pair for pairs in share.gather(list(zip(numbers, items, strict=True))) for pair in pairs]
+    return [item for _, item in sorted(found, key=lambda pair: pair[0])]
 
 
 def windows(
@@ -130,6 +184,23 @@ def windows(
                 for part in parts:
                     inside[part.within(window)] = True
                 yield scene, window, inside
+
+
+@contextmanager
+def writing_maps(folder: Path | None, bands: int) -> Iterator[Callable[[Scene, Box, NDArray[np.uint8]], None]]:
+    """Give what writes a window of levels, (bands, height, width), into the map of its scene; scenes come one after another."""
+    with ExitStack() as stack:
+        open_map: tuple[Scene, RasterWriter] | None = None
+
+        def write(scene: Scene, box: Box, levels: NDArray[np.uint8]) -> None:
+            nonlocal open_map
+            assert folder is not None
+            if open_map is None or open_map[0] is not scene:
+                stack.close()  # finishes the map of the scene before
+                open_map = scene, stack.enter_context(writing_map(folder / f"{scene.id}.tif", scene, bands))
+            open_map[1].write(levels, box.row, box.column)
+
+        yield write
 
 
 def writing_map(path: Path, scene: Scene, bands: int) -> AbstractContextManager[RasterWriter]:

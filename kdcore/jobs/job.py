@@ -189,6 +189,10 @@ class Job(Folder):
         """What its status says from the launch on, beside the times."""
         return {}
 
+    def program(self) -> str:
+        """The module that its process runs; it is given `KIND`, the folder and `arguments`."""
+        return WORKER
+
     def arguments(self) -> list[str]:
         """Of its process, behind the folder."""
         return []
@@ -227,7 +231,10 @@ class Job(Folder):
         self.write_status(status)
         try:
             worker = start_detached(
-                WORKER, [self.KIND, str(self.path.absolute()), *self.arguments()], self.log_file, self.environment()
+                self.program(),
+                [self.KIND, str(self.path.absolute()), *self.arguments()],
+                self.log_file,
+                self.environment(),
             )
         except OSError as error:
             message = f"{self.path}: its worker could not be started ({error.strerror or error})."

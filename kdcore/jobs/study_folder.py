@@ -27,6 +27,7 @@ from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, save
 from kdcore.texts import visible, visible_all
 
 SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
+SEVERAL = "kdcore.training.rank"
 REPORT_PARTS = ("arms", "comparison", "data", "settings")
 
 
@@ -249,6 +250,10 @@ class StudyFolder(Job):
     def as_queued(self) -> dict[str, Any]:
         """Its device, so that it waits for its turn behind those of the same device."""
         return {"device": kind_of(self.settings.hardware)}
+
+    def program(self) -> str:
+        """One that starts torchrun, where several processes share each batch."""
+        return SEVERAL if self.settings.hardware.processes > 1 else super().program()
 
     def check_usable(self) -> None:
         """Refuse the bundled example and broken folders.

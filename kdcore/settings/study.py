@@ -97,7 +97,14 @@ class Hardware(Described):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU where there is one"""
     devices: int = Field(default=1, ge=1, le=256)
-    """processes that share each batch: several GPUs"""
+    """processes of a machine that share each batch, one for each GPU; started with torchrun
+    ([how](several_processes.md))"""
+    nodes: int = Field(default=1, ge=1, le=1024)
+    """machines that share each batch, with `devices` processes each; inside of one Slurm allocation, or started with
+    torchrun on each of them"""
+    sync_batch_norm: bool = False
+    """with several processes on GPUs: batch norm takes its statistics from the whole batch and not from each process'
+    part (SyncBatchNorm)"""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """`bf16-mixed` is faster on a GPU, and on a CPU that computes with bfloat16 (AVX512-BF16, AMX)"""
     channels_last: bool = True
@@ -111,6 +118,11 @@ class Hardware(Described):
     cache_views: Literal["eight", "one"] = "eight"
     """`eight` caches the soft labels of all eight flips and rotations of a crop, `one` turns those of the upright view
     (an eighth of the space), which is a little off wherever the teacher contradicts itself; by how much is measured"""
+
+    @property
+    def processes(self) -> int:
+        """That share each batch, on all machines together."""
+        return self.devices * self.nodes
 
 
 def check_features(members: int, flips: bool, checkpoints: tuple[Path, ...]) -> None:

@@ -194,8 +194,10 @@ class SweepSettings(Described):
                 f"{self.trials} trials are too few: {len(self.space.student)} of the student alone and {self.repeats} repeats "
                 f"come first. Give at least {self.fixed_trials + 1}"
             )
-        if self.hardware.devices > 1:
-            raise ValueError("a trial uses one device; set hardware.devices: 1 and start more workers instead")
+        if self.hardware.processes > 1:
+            raise ValueError(
+                "a trial uses one device; set hardware.devices and hardware.nodes to 1 and start more workers instead"
+            )
         return self
 
     @model_validator(mode="after")

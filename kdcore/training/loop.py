@@ -7,38 +7,28 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kdcore.data.batches import Batch, Batches, read_ahead
-from kdcore.errors import SettingsError, TrainingDiverged
+from kdcore.errors import SettingsError
 from kdcore.jobs.store import RunDirectory, RunStatus
-from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network, save_tensors
+from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import SegmentationNetwork
-from kdcore.settings import Budget
+from kdcore.settings import Budget, RunSettings
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
+from kdcore.training.fabric import align_buffers, mean_over_ranks, with_common_statistics
 from kdcore.training.features import FeatureStudent, FeatureTeacher
 from kdcore.training.mixing import check_crops, mix
 from kdcore.training.objective import compute_loss
+from kdcore.training.state import Progress, Training, check_loss
 
 LOG_EVERY = 10  # steps between lines of metrics
-
-
-@dataclass
-class Progress:
-    """Where a training stands; saved with the weights, so that a resumed one goes on exactly."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_step: int = 0
-    best_score: float = -1.0
 
 
 def learning_rate(budget: Budget, step: int) -> float:
@@ -82,152 +72,157 @@ def train(
         SettingsError: the recipe wants features of a teacher that has none, or the batch is too small to mix or to normalise.
     """
     settings = run.settings
-    budget, recipe, hardware = settings.budget, settings.recipe, settings.hardware
+    budget = settings.budget
     labelled = batches.batch_size // batches.ranks
-    check_crops(recipe.mix, labelled)
-    if recipe.alpha == 0:
-        teacher = None
-    asked: Teacher | FeatureTeacher | None = teacher
-    learner: SegmentationNetwork | FeatureStudent = network
-    if teacher is not None and recipe.compares_features:
-        asked = FeatureTeacher(teacher)
-        learner = FeatureStudent(network, asked.channels, settings.seed)
-
-    # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
-    optimiser = torch.optim.AdamW(learner.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
-    average = averaged(network, budget.ema) if budget.ema else None
-    progress = load_state(run, learner, optimiser, average) if run.state.exists() else Progress()
+    check_crops(settings.recipe.mix, labelled)
+    step = Step(fabric, settings, run.state, network, teacher, labelled)
+    training, progress = step.training, step.training.progress
     if fabric.is_global_zero:
         run.forget_metrics_after(progress.step)
 
-    device = fabric.device
-    learner.to(device)
-    layout = torch.channels_last if hardware.channels_last else torch.contiguous_format
-    learner.to(memory_format=layout)
-    if average is not None:
-        average.to(device)
-    if teacher is not None:
-        teacher.to(device).to(memory_format=layout)
-    ask_teacher = torch.compile(asked) if asked is not None and hardware.compile else asked
-    compiled = cast(nn.Module, torch.compile(learner)) if hardware.compile else learner
-    model, optimiser = fabric.setup(compiled, optimiser)
-    candidate = cast(SegmentationNetwork, average.module) if average is not None else network
-
-    def to_device(tensor: Tensor) -> Tensor:
-        return tensor.to(device, non_blocking=True)
-
-    def make(step: int) -> Batch:
-        batch = mix(batches.batch(step), recipe.mix, labelled, settings.seed, step, batches.rank)
-        return batch.map(Tensor.pin_memory) if device.type == "cuda" else batch
-
-    def save_best(score: float) -> None:
-        if score > progress.best_score:
-            progress.best_score, progress.best_step = score, progress.step
-            if fabric.is_global_zero:
-                save_network(run.best, candidate, info.model_copy(update={"step": progress.step}))
+    def make(number: int) -> Batch:
+        batch = mix(batches.batch(number), settings.recipe.mix, labelled, settings.seed, number, batches.rank)
+        return batch.map(Tensor.pin_memory) if fabric.device.type == "cuda" else batch
 
     validations = frozenset(budget.validation_steps)
-    model.train()
-    last_terms: dict[str, float] = {}
-    for batch in read_ahead(make, range(progress.step, budget.steps), hardware.readers):
+    for batch in read_ahead(make, range(progress.step, budget.steps), settings.hardware.readers):
         started = time.perf_counter()
-        step = progress.step
-        # Dropout and the like draw from here: a function of seed and step, as the batch is.
-        torch.manual_seed((settings.seed << 32) + step)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(budget, step)
-        batch = batch.map(to_device)
-        image = batch.image.contiguous(memory_format=layout)
-
-        teacher_logits, features = None, None
-        if batch.teacher is not None:
-            teacher_logits = kept_logits(batch.teacher, recipe.temperature)
-        elif ask_teacher is not None:
-            with fabric.autocast():
-                teacher_logits = ask_teacher(image, recipe.temperature)
-        with enough_values(budget, labelled):
-            logits = model(image)
-        if recipe.compares_features and teacher_logits is not None:
-            (logits, projected), (teacher_logits, teacher_features) = logits, teacher_logits
-            features = projected, teacher_features
-        terms = compute_loss(logits, teacher_logits, batch, recipe, features)
-        fabric.backward(terms["loss"])
-        if budget.clip is not None:
-            fabric.clip_gradients(model, optimiser, max_norm=budget.clip, error_if_nonfinite=False)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        if average is not None:
-            average.update_parameters(network)
+        terms = step(batch)
         progress.step += 1
-
         # Looking at the loss waits for a GPU, so it is not done at every step there.
         logging = progress.step % LOG_EVERY == 0 or progress.step in (1, budget.steps)
-        if device.type == "cpu" or logging:
-            last_terms = {name: float(value.detach()) for name, value in terms.items()}
-            if not all(math.isfinite(value) for value in last_terms.values()):
-                raise TrainingDiverged(diverged_message(last_terms, progress, budget))
+        if fabric.device.type == "cpu" or logging:
+            values = mean_over_ranks(fabric, terms)
+            check_loss(values, progress, budget)
         progress.seconds += time.perf_counter() - started
         if logging and fabric.is_global_zero:
-            seconds = round(progress.seconds, 3)
-            run.add_metrics(
-                {"step": progress.step, "seconds": seconds, "lr": learning_rate(budget, step), **last_terms}
-            )
-            run.write_status(RunStatus(state="running", step=progress.step, steps=budget.steps, seconds=seconds))
+            note(run, budget, progress, values)
         if on_step:
             on_step(progress.step, budget.steps)
 
         last = progress.step == budget.steps
         if progress.step in validations:
-            check_weights(network, progress, budget)
-            score = validate(candidate)
-            model.train()
-            if fabric.is_global_zero:
-                run.add_metrics(
-                    {"step": progress.step, "seconds": round(progress.seconds, 3), "validation_mean_ap": score}
-                )
-            save_best(score)
+            training.check_weights(budget)
+            align_buffers(fabric, training.candidate)
+            score = validate(training.candidate)
+            step.model.train()
+            judge(run, training, info, score, writes=fabric.is_global_zero)
             if on_score:
                 on_score(progress.step, score)
         stopping = not last and should_stop()
         if progress.step % budget.save_every == 0 or last or stopping:
-            check_weights(network, progress, budget)
+            training.check_weights(budget)
             if fabric.is_global_zero:
-                save_state(run, learner, optimiser, average, progress)
+                training.save(run.state)
             fabric.barrier()
         if stopping:
             break
     return progress
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of a network's weights and statistics; whole numbers (counters, band order) are copied."""
-    move: Callable[[Any, Any, Any], None] = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+class Step:
+    """One step: what the teacher says, what the student says, the loss, and the correction of the weights.
 
-    def update(average: Any, current: Any, updates: Any) -> None:
-        if average[0].is_floating_point():
-            move(average, current, updates)
-        else:
-            torch._foreach_copy_(average, current)
-
-    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
-
-
-def make_fabric(device: str, devices: int, precision: Any) -> Fabric:
-    """Fabric for one or several processes; several on a CPU or on several GPUs use DistributedDataParallel.
-
-    Raises:
-        SettingsError: there is no such device here.
+    Args:
+        fabric: device, precision and processes; already launched.
+        settings: of the run.
+        state: file with the saved state, from which it goes on where there is one.
+        network: initial weights.
+        teacher: of a distilled student; not asked with alpha = 0.
+        labelled: crops with labels in this process' part of a batch.
     """
-    try:
-        return Fabric(
-            accelerator="auto" if device == "auto" else device,
-            devices=devices,
-            strategy="auto" if devices == 1 else "ddp_spawn",
-            precision=precision,
-        )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SettingsError(f"device {device!r} cannot be used here ({reason}). Choose auto or cpu.") from error
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        settings: RunSettings,
+        state: Path,
+        network: SegmentationNetwork,
+        teacher: Teacher | None,
+        labelled: int,
+    ) -> None:
+        self.fabric, self.settings, self.labelled = fabric, settings, labelled
+        hardware, device = self.settings.hardware, fabric.device
+        teacher, asked, learner = who_learns(self.settings, network, teacher)
+        self.training = Training.begin(network, learner, self.settings.budget)
+        if state.exists():
+            self.training.load(state)
+        if hardware.sync_batch_norm and fabric.world_size > 1:
+            with_common_statistics(learner, fabric)
+        self.layout = torch.channels_last if hardware.channels_last else torch.contiguous_format
+        learner.to(device).to(memory_format=self.layout)
+        if self.training.average is not None:
+            self.training.average.to(device)
+        if teacher is not None:
+            teacher.to(device).to(memory_format=self.layout)
+        self.ask_teacher = torch.compile(asked) if asked is not None and hardware.compile else asked
+        compiled = cast(nn.Module, torch.compile(learner)) if hardware.compile else learner
+        self.model, self.training.optimiser = fabric.setup(compiled, self.training.optimiser)
+        self.model.train()
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Do the step that comes next with its batch; gives the terms of the loss."""
+        budget, recipe, training = self.settings.budget, self.settings.recipe, self.training
+        number = training.progress.step
+        # Dropout and the like draw from here: a function of seed and step, as the batch is.
+        torch.manual_seed((self.settings.seed << 32) + number)
+        for group in training.optimiser.param_groups:
+            group["lr"] = learning_rate(budget, number)
+        batch = batch.map(lambda tensor: tensor.to(self.fabric.device, non_blocking=True))
+        image = batch.image.contiguous(memory_format=self.layout)
+
+        teacher_logits, features = None, None
+        if batch.teacher is not None:
+            teacher_logits = kept_logits(batch.teacher, recipe.temperature)
+        elif self.ask_teacher is not None:
+            with self.fabric.autocast():
+                teacher_logits = self.ask_teacher(image, recipe.temperature)
+        with enough_values(budget, self.labelled):
+            logits = self.model(image)
+        if recipe.compares_features and teacher_logits is not None:
+            (logits, projected), (teacher_logits, teacher_features) = logits, teacher_logits
+            features = projected, teacher_features
+        terms = compute_loss(logits, teacher_logits, batch, recipe, features)
+        self.fabric.backward(terms["loss"])
+        if budget.clip is not None:
+            self.fabric.clip_gradients(self.model, training.optimiser, max_norm=budget.clip, error_if_nonfinite=False)
+        training.optimiser.step()
+        training.optimiser.zero_grad(set_to_none=True)
+        if training.average is not None:
+            training.average.update_parameters(training.network)
+        return terms
+
+
+def who_learns(
+    settings: RunSettings, network: SegmentationNetwork, teacher: Teacher | None
+) -> tuple[Teacher | None, Teacher | FeatureTeacher | None, SegmentationNetwork | FeatureStudent]:
+    """The teacher where it has a share of the loss, what is asked of it, and what is trained."""
+    if settings.recipe.alpha == 0:
+        teacher = None
+    if teacher is None or not settings.recipe.compares_features:
+        return teacher, teacher, network
+    asked = FeatureTeacher(teacher)
+    return teacher, asked, FeatureStudent(network, asked.channels, settings.seed)
+
+
+def note(run: RunDirectory, budget: Budget, progress: Progress, terms: dict[str, float]) -> None:
+    """Write a line of metrics, and how far the run is."""
+    seconds = round(progress.seconds, 3)
+    rate = learning_rate(budget, progress.step - 1)
+    run.add_metrics({"step": progress.step, "seconds": seconds, "lr": rate, **terms})
+    run.write_status(RunStatus(state="running", step=progress.step, steps=budget.steps, seconds=seconds))
+
+
+def judge(run: RunDirectory, training: Training, info: CheckpointInfo, score: float, writes: bool) -> None:
+    """Note the score of a validation, and keep the checkpoint where it is the best so far; one process of several writes."""
+    progress = training.progress
+    if writes:
+        seconds = round(progress.seconds, 3)
+        run.add_metrics({"step": progress.step, "seconds": seconds, "validation_mean_ap": score})
+    if score > progress.best_score:
+        progress.best_score, progress.best_step = score, progress.step
+        if writes:
+            save_network(run.best, training.candidate, info.model_copy(update={"step": progress.step}))
 
 
 @contextmanager
@@ -246,78 +241,3 @@ def enough_values(budget: Budget, crops: int) -> Iterator[None]:
             f"{crops} crop of {budget.crop} x {budget.crop} px leaves this network's batch norm a single value per channel, "
             "from which no spread can be told. Raise budget.batch_size (2 crops are enough), or budget.crop."
         ) from error
-
-
-def check_weights(network: nn.Module, progress: Progress, budget: Budget) -> None:
-    """Never save or judge weights that are no numbers."""
-    if not all(
-        bool(torch.isfinite(value).all()) for value in network.state_dict().values() if value.is_floating_point()
-    ):
-        raise TrainingDiverged(diverged_message({"a weight": math.nan}, progress, budget))
-
-
-def diverged_message(terms: dict[str, float], progress: Progress, budget: Budget) -> str:
-    """What happened, what is kept, and what to change."""
-    name = next(name for name, value in terms.items() if not math.isfinite(value))
-    kept = (
-        f"the best checkpoint (step {progress.best_step}) is kept"
-        if progress.best_step
-        else "no checkpoint was reached yet"
-    )
-    return (
-        f"{name} became {terms[name]} at step {progress.step}; {kept}. "
-        f"Lower the learning rate (now {budget.learning_rate:g}), lengthen the warm-up, or use precision 32-true, and start a new run."
-    )
-
-
-def save_state(
-    run: RunDirectory,
-    learner: SegmentationNetwork | FeatureStudent,
-    optimiser: torch.optim.Optimizer,
-    average: AveragedModel | None,
-    progress: Progress,
-) -> None:
-    """Write everything that a resumed training needs: weights, optimiser, averaged weights, progress."""
-    tensors = {
-        f"{part}/{name}": value
-        for part, module in parts(learner).items()
-        for name, value in module.state_dict().items()
-    }
-    for index, values in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{name}": torch.as_tensor(value) for name, value in values.items()}
-    if average is not None:
-        tensors |= {f"average/{name}": value for name, value in average.state_dict().items()}
-    save_tensors(run.state, tensors, vars(progress))
-
-
-def parts(learner: SegmentationNetwork | FeatureStudent) -> dict[str, nn.Module]:
-    """What is trained, by the name that it has in a saved state: the network, and the projection of its features."""
-    if isinstance(learner, FeatureStudent):
-        return {"network": learner.network, "projection": learner.projection}
-    return {"network": learner}
-
-
-def load_state(
-    run: RunDirectory,
-    learner: SegmentationNetwork | FeatureStudent,
-    optimiser: torch.optim.Optimizer,
-    average: AveragedModel | None,
-) -> Progress:
-    """Put a saved state back."""
-    tensors, values = load_tensors(run.state)
-    for part, module in parts(learner).items():
-        module.load_state_dict(
-            {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
-        )
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition("/")
-        if kind == "optimiser":
-            index, _, key = rest.partition("/")
-            state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    if average is not None:
-        average.load_state_dict(
-            {name.removeprefix("average/"): value for name, value in tensors.items() if name.startswith("average/")}
-        )
-    return Progress(**values)

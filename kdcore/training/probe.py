@@ -24,7 +24,7 @@ from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySett
 from kdcore.teacher.cost import channels
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.loop import make_fabric
+from kdcore.training.fabric import make_fabric
 from kdcore.training.objective import compute_loss
 
 STEPS = 5  # after one that warms up

@@ -1,46 +1,38 @@
 """One run from its directory: read the data, train, evaluate, report. It can be called again after any interruption."""
 
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import lru_cache, partial
+import signal
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
 
-from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.mixed import same_resolution
-from kdcore.data.survey import Survey, survey
 from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError, Stopped
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.summary import summarise
-from kdcore.evaluation.validation import labelled_part
-from kdcore.files import remove_half_written, sha256
+from kdcore.files import remove_half_written
 from kdcore.inference.evaluate import evaluate
 from kdcore.inference.source import check_type
 from kdcore.jobs.progress import SCORING, Report, Stage, counting, ignore
 from kdcore.jobs.store import RunDirectory
-from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network, put_weights
-from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
-from kdcore.settings import SPLITS, EvaluationSettings, RunSettings, SplitName
-from kdcore.teacher.soft_labels import FOLDER, Served, open_soft_labels, regions_of
+from kdcore.jobs.worker import SIGNALS
+from kdcore.models.checkpoint import load_network
+from kdcore.models.networks import count_parameters
+from kdcore.settings import SPLITS, EvaluationSettings, SplitName
 from kdcore.teacher.teacher import Teacher, read_member_info
-from kdcore.training.loop import make_fabric, train
+from kdcore.training import processes
+from kdcore.training.fabric import agreeing, make_fabric
+from kdcore.training.loop import train
 from kdcore.training.memory import keep_freed_memory
-from kdcore.training.processes import GPU_FULL, launch
 from kdcore.training.results import device_name, finish, measured_speed, quality
+from kdcore.training.work import Work, answering
 
-
-@lru_cache(maxsize=2)
-def prepare(path: Path, crop: int, labels: float = 1.0) -> tuple[Collection, Survey]:
-    """Open and survey a collection, with a share of its labels; the arms of a study share the result."""
-    collection = Collection.open(path)
-    return collection, survey(collection, crop, labels=labels)
+GPU_FULL = "the GPU's memory is full. Lower batch_size or crop, or use precision bf16-mixed."
 
 
 def execute(
@@ -59,7 +51,7 @@ def execute(
         report: is told what happens.
         should_stop: asked after every step.
         test: whether the test split is scored, too; a search must not look at it.
-        on_score: is told the step and mean AP of each validation; with several processes, in one of them.
+        on_score: is told the step and mean AP of each validation.
         answers: folder of the teachers' answers that runs share; beside the run if not given.
 
     Raises:
@@ -73,10 +65,10 @@ def execute(
         run.set_state("running")
         run.log(f"started on {platform.node()} with torch {torch.__version__}")
         try:
-            hardware = run.settings.hardware
-            fabric = make_fabric(hardware.device, hardware.devices, hardware.precision)
-            work = partial(train_and_evaluate, test=test, on_score=on_score, answers=answers)
-            launch(fabric, work, run, report, should_stop)
+            with processes.missing_peers():
+                fabric = launched(run, answers)
+                agreed = agreeing(fabric, should_stop)
+                train_and_evaluate(fabric, run, report, agreed, test=test, on_score=on_score, answers=answers)
         except KdcoreError as error:
             run.set_state("failed", str(error))
             run.log(f"failed: {error}")
@@ -93,6 +85,51 @@ def execute(
             raise
 
 
+def launched(run: RunDirectory, answers: Path | None) -> Fabric:
+    """Fabric for a run, at work in all of its processes."""
+    hardware = run.settings.hardware
+    fabric = make_fabric(hardware.device, hardware.devices, hardware.precision, hardware.nodes)
+    if fabric.world_size > 1 and processes.rank() == 0:
+        processes.orders().give({"run": str(run.path), "answers": answers and str(answers), **processes.visible_gpus()})
+    fabric.launch()
+    return fabric
+
+
+def hear(how: signal.Handlers) -> None:
+    """What to do with the signals that ask a process to stop."""
+    for number in SIGNALS:
+        signal.signal(number, how)
+
+
+def follow() -> int:
+    """What all processes but rank 0 do: train the runs that it orders, until it dismisses them; gives the exit code."""
+    hear(signal.SIG_DFL)
+    torch.set_num_threads(processes.threads())
+    orders = processes.orders()
+    try:
+        while (order := orders.take()) is not None:
+            hear(signal.SIG_IGN)  # rank 0 is asked to stop, too, and says after which step
+            processes.use_gpus(order)
+            run, answers = RunDirectory(Path(order["run"])), order["answers"] and Path(order["answers"])
+            fabric = launched(run, answers)
+            train_and_evaluate(fabric, run, ignore, agreeing(fabric, lambda: False), answers=answers)
+            hear(signal.SIG_DFL)
+    except torch.OutOfMemoryError:
+        sentence = GPU_FULL
+    except KdcoreError as error:
+        sentence = str(error)
+    except Exception as error:
+        if processes.lost_peer(error):
+            return 1
+        traceback.print_exc()
+        sentence = f"{type(error).__name__}: {error}"
+    else:
+        return 0
+    orders.complain(sentence)
+    processes.leave_message(sentence)
+    return 2
+
+
 def train_and_evaluate(
     fabric: Fabric,
     run: RunDirectory,
@@ -102,152 +139,53 @@ def train_and_evaluate(
     on_score: Callable[[int, float], None] | None = None,
     answers: Path | None = None,
 ) -> None:
-    """The work of one process of a run."""
-    settings, name = run.settings, run.path.name
+    """The work of one process of a run; rank 0 writes its files, and scores the test split."""
     if fabric.device.type == "cpu":
         keep_freed_memory()
-    collection, found = prepare(settings.collection, settings.budget.crop, settings.labels)
-    names = collection.settings.class_names
-    info = checkpoint_info(settings, collection)
-    network = build_network(
-        settings.network, collection.bands, info.logits, found.mean.tolist(), found.std.tolist(), seed=settings.seed
-    )
-    if settings.start is not None and not run.state.exists():
-        begin_from(settings.start, network, names)
-        if fabric.is_global_zero:
-            run.log(f"begins from the weights of {settings.start} (SHA-256 {sha256(settings.start)})")
-    teacher = None
-    if settings.recipe.alpha > 0:
-        numbers = collection.scenes[0].bands
-        teacher = Teacher.load(settings.teacher, names, collection.bands, numbers, flips=settings.teacher_flips)
-
-    def score(candidate: nn.Module, split: SplitName = "validation", maps: Path | None = None) -> Scores:
-        scores = evaluate(
-            candidate,
-            collection,
-            split,
-            settings.evaluation,
-            fill=network.fill,
-            device=fabric.device,
-            maps=maps,
-            readers=settings.hardware.readers,
-            buffer=settings.scored_buffer,
-            autocast=fabric.autocast,
-            progress=counting(report, SCORING[split], name),
-        )
-        return scores if split == "test" else labelled_part(scores, settings.labels)
-
+    work = Work.prepare(fabric, run, report)
+    settings, first = work.settings, fabric.is_global_zero
     try:
-        with answering(fabric, run, collection, found, teacher, answers, report, should_stop) as served:
-            batches = Batches(
-                collection,
-                found,
-                seed=settings.seed,
-                batch_size=settings.budget.batch_size,
-                crop=settings.budget.crop,
-                rare_classes=settings.budget.rare_classes,
-                jitter=settings.budget.jitter,
-                unlabelled=round(settings.recipe.unlabelled * settings.budget.batch_size),
-                rank=fabric.global_rank,
-                ranks=fabric.world_size,
-                soft_labels=served.soft_labels if served else None,
-            )
+        with answering(work, answers, should_stop) as served:
             progress = train(
                 run,
-                network,
-                info,
-                batches,
-                None if served else teacher,
+                work.network,
+                work.info,
+                work.batches(served),
+                None if served else work.teacher,
                 fabric=fabric,
-                validate=lambda candidate: quality(score(candidate), collection),
-                on_step=counting(report, Stage.TRAINING, name),
+                validate=work.quality,
+                on_step=counting(report, Stage.TRAINING, run.path.name),
                 on_score=on_score,
                 should_stop=should_stop,
             )
+        stopped = progress.step < settings.budget.steps
     except Stopped:  # before the first step
-        run.set_state("stopped", "stopped on request; resume to go on")
-        return
-    if progress.step < settings.budget.steps:
-        if fabric.is_global_zero:
+        stopped = True
+    if stopped:
+        if first:
             run.set_state("stopped", "stopped on request; resume to go on")
-        return
-    if not fabric.is_global_zero:
         return
     last = {}
     if settings.budget.ema:
         averaged = [line["validation_mean_ap"] for line in run.read_metrics() if "validation_mean_ap" in line][-1]
-        last = {"last_weights": {"as_they_are": quality(score(network), collection), "averaged": averaged}}
+        last = {"last_weights": {"as_they_are": work.quality(work.network), "averaged": averaged}}
     best, _ = load_network(run.best)
     best.to(fabric.device)
-    finish(
-        run,
-        collection,
-        score(best),
-        score(best, "test", run.maps) if test else None,
-        count_parameters(best),
-        {
-            "steps": progress.step,
-            "seconds": round(progress.seconds, 2),
-            "best_step": progress.best_step,
-            "labels": round(found.labels, 4),
-            "device": device_name(fabric.device),
-            "megapixels_per_second": measured_speed(best, collection, settings, fabric),
-            **({"soft_labels": served.values} if served else {}),
-            **last,
-        },
-    )
-
-
-@contextmanager
-def answering(
-    fabric: Fabric,
-    run: RunDirectory,
-    collection: Collection,
-    found: Survey,
-    teacher: Teacher | None,
-    folder: Path | None,
-    report: Report,
-    should_stop: Callable[[], bool],
-) -> Iterator[Served | None]:
-    """The teacher's soft labels of the scenes, ready; None where there is no teacher or where it sees the crops.
-
-    Raises:
-        Stopped: `should_stop` said so before they were ready.
-    """
-    settings = run.settings
-    if teacher is None or settings.recipe.teacher_sees == "crop":
-        yield None
+    validation = work.validate(best)
+    if not first:
         return
-    teacher.to(fabric.device)
-    alone = fabric.world_size == 1
-    with open_soft_labels(
-        folder or run.path.parent / FOLDER,
-        collection,
-        regions_of(found, settings.recipe.unlabelled > 0),
-        teacher,
-        settings.teacher,
-        settings.hardware,
-        device=fabric.device,
-        report=lambda progress: report(replace(progress, run=run.path.name)),
-        log=run.log if fabric.is_global_zero else lambda text: None,
-        # Several processes agree to stop at the same moment, and here each has windows of its own.
-        should_stop=should_stop if alone else lambda: False,
-    ) as served:
-        if served.served == "cache":
-            teacher.to("meta")  # nobody asks it again: its memory is the student's now
-        fabric.barrier()
-        yield served
-
-
-def begin_from(start: Path, network: SegmentationNetwork, classes: tuple[str, ...]) -> None:
-    """Put the weights of a checkpoint, its normalisation included, into a network that is to be trained on.
-
-    Raises:
-        CheckpointError: missing, broken, or of another network, other classes or bands.
-    """
-    weights, about = load_network(start)
-    check_fits(about, classes, network.bands, start)
-    put_weights(network, dict(weights.state_dict()), start)
+    tested = work.score(best, "test", run.maps) if test else None
+    spent = {
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 2),
+        "best_step": progress.best_step,
+        "labels": round(work.found.labels, 4),
+        "device": device_name(fabric.device),
+        "megapixels_per_second": measured_speed(best, work.collection, settings, fabric),
+        **({"soft_labels": served.values} if served else {}),
+        **last,
+    }
+    finish(run, work.collection, validation, tested, count_parameters(best), spent)
 
 
 def evaluate_ensemble(
@@ -301,21 +239,6 @@ def evaluate_ensemble(
                 **plain,
             },
         )
-
-
-def checkpoint_info(settings: RunSettings, collection: Collection) -> CheckpointInfo:
-    """What to write into this run's checkpoints."""
-    return CheckpointInfo(
-        network=settings.network,
-        bands=collection.bands,
-        band_numbers=collection.scenes[0].bands,
-        classes=collection.settings.class_names,
-        colours=tuple(entry.colour for entry in collection.settings.classes),
-        metres_per_pixel=collection.metres_per_pixel,
-        dtype=collection.scenes[0].dtype,
-        arm=settings.arm,
-        seed=settings.seed,
-    )
 
 
 def evaluate_checkpoint(

@@ -24,8 +24,9 @@ from kdcore.models.memory import check_room
 from kdcore.ownership import write_own_json
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
-from kdcore.training.run import evaluate_ensemble, execute, prepare
+from kdcore.training.run import evaluate_ensemble, execute
 from kdcore.training.timing import measure_alone_steps
+from kdcore.training.work import prepare
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled")
 OTHER_SEEDS = 100_000  # added to a seed for the second arm of an A/A study

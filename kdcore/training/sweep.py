@@ -30,9 +30,10 @@ from kdcore.jobs.worker import Session
 from kdcore.settings import Budget, Objective, Range, Recipe, RunSettings, SweepSettings, parse_network
 from kdcore.teacher.soft_labels import FOLDER, open_soft_labels, regions_of
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.loop import make_fabric
+from kdcore.training.fabric import make_fabric
 from kdcore.training.probe import cost_of_step, make
-from kdcore.training.run import execute, prepare
+from kdcore.training.run import execute
+from kdcore.training.work import prepare
 
 ASK_EVERY = 0.3  # seconds between looks whether it is our turn
 

@@ -10,11 +10,11 @@ from kdcore.errors import RunError, Stopped
 from kdcore.jobs.devices import Devices, take
 from kdcore.jobs.launch import queue_position
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
-from kdcore.jobs.quota import thread_count
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.worker import Session, do
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import RECORD, NotOursError
+from kdcore.training.processes import threads
 
 ASK_EVERY = 0.3  # seconds between looks at the queue
 
@@ -119,7 +119,7 @@ def use_torch_on(study: StudyFolder, session: Session) -> None:
     """
     import torch
 
-    torch.set_num_threads(thread_count())
+    torch.set_num_threads(threads())
     if session.journal.status.device != "cpu" and not torch.cuda.is_available():
         if study.settings.hardware.device == "cuda":
             raise RunError(

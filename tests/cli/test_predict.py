@@ -17,7 +17,7 @@ from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import build_network
 from kdcore.ownership import RECORD
 from kdcore.settings import ClassSettings, CollectionSettings, load, save
-from kdcore.training.run import checkpoint_info
+from kdcore.training.work import checkpoint_info
 from tests.conftest import TINY, run_settings, write_collection, write_raster
 
 EXAMPLE = Path(kdcore.__file__).parent / "example"

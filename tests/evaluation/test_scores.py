@@ -334,7 +334,7 @@ class TestExactness:
         ["calibrated", "3 x too sure", "6 x too sure", "all at one end", "all at one point", "ties", "a heavy tie", "sure of half"],
     )  # fmt: skip
     def test_average_precision_and_calibration_are_those_of_the_pixels(self, kind, rounded, share, monkeypatch):
-        monkeypatch.setattr(counting, "_HELD_BACK", 2 * 512 * 256)  # half of the pixels come after the choice of levels
+        monkeypatch.setattr(counting, "HELD_BACK", 2 * 512 * 256)  # half of the pixels come after the choice of levels
         rng = np.random.default_rng(5)
         truth = (rng.random((1024, 256)) < share).astype(np.uint8)
         logits = logits_of(rng, truth, kind)

@@ -16,9 +16,11 @@ from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
 from kdcore.settings import Budget, Recipe
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.loop import averaged, learning_rate, make_fabric, train
+from kdcore.training.fabric import make_fabric
+from kdcore.training.loop import learning_rate, train
 from kdcore.training.objective import compute_loss
-from kdcore.training.run import checkpoint_info
+from kdcore.training.state import averaged
+from kdcore.training.work import checkpoint_info
 from tests.conftest import QUICK, TINY, run_settings, write_collection
 
 

@@ -10,9 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, precision_recall_curve
 
-from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
-from kdcore.data.survey import survey
 from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, TrainingDiverged
 from kdcore.evaluation.scores import Scores
 from kdcore.files import HALF_WRITTEN
@@ -21,11 +19,10 @@ from kdcore.jobs.progress import Stage
 from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import load_network, load_tensors
 from kdcore.models.networks import build_network
-from kdcore.settings import Budget, ClassSettings, EvaluationSettings, Hardware, Recipe, SplitSettings
+from kdcore.settings import Budget, ClassSettings, EvaluationSettings, Recipe, SplitSettings
 from kdcore.training import run as run_module
-from kdcore.training.loop import learning_rate
-from kdcore.training.objective import compute_loss
 from kdcore.training.run import evaluate_checkpoint, execute
+from kdcore.training.work import checkpoint_info
 from tests.conftest import QUICK, SMALL_WINDOWS, paint, run_settings, write_collection, write_raster
 from tests.disks import mounted, small_disk
 
@@ -351,7 +348,7 @@ class TestArmsOfOneSeed:
         network = build_network(run.settings.network, 3, 3, seed=5)
         from kdcore.models.checkpoint import save_network
 
-        save_network(run.best, network, run_module.checkpoint_info(run.settings, Collection.open(path)))
+        save_network(run.best, network, checkpoint_info(run.settings, Collection.open(path)))
         alone = given(tmp_path / "alone", run_settings(path))
         recipe = Recipe(alpha=0.5, unlabelled=1.5)
         distilled = given(tmp_path / "distilled", run_settings(path, "distilled", recipe=recipe, teacher=(run.best,)))
@@ -409,47 +406,6 @@ class TestEvaluatingACheckpoint:
             SettingsError, match="--split all: there is no such part; choose one of train, validation, test"
         ):
             evaluate_checkpoint(finished.best, collection, "all")
-
-
-@pytest.mark.slow  # two new processes import torch: 10 s on two idle cores
-class TestSeveralProcesses:
-    def test_share_each_batch_and_average_its_gradients(self, collection, tmp_path):
-        """Two processes, three steps, against the same steps written out with torch: each half of a batch on its own."""
-        budget = Budget(steps=3, batch_size=4, crop=64, validate_every=3, save_every=3)
-        settings = run_settings(collection, budget=budget, hardware=Hardware(device="cpu", devices=2))
-        run = RunDirectory.create(tmp_path / "run", settings)
-        stages = []
-        execute(run, stages.append)
-        assert [(told.done, told.total) for told in stages if told.stage is Stage.TRAINING] == [(1, 3), (2, 3), (3, 3)]
-        assert run.status.state == "finished"
-
-        opened = Collection.open(collection)
-        found = survey(opened, 64)
-        halves = [Batches(opened, found, seed=0, batch_size=4, crop=64, rank=rank, ranks=2) for rank in range(2)]
-        copies = [
-            build_network(settings.network, 3, 3, found.mean.tolist(), found.std.tolist(), seed=0) for _ in halves
-        ]
-        optimiser = torch.optim.AdamW(copies[0].parameters(), weight_decay=budget.weight_decay)
-        told = []
-        for step in range(3):
-            optimiser.param_groups[0]["lr"] = learning_rate(budget, step)
-            for copy, half in zip(copies, halves, strict=True):
-                copy.zero_grad()
-                batch = half.batch(step)
-                loss = compute_loss(copy(batch.image), None, batch, Recipe(alpha=0))["loss"]
-                loss.backward()
-                told.append(float(loss.detach()))
-            for ours, theirs in zip(copies[0].parameters(), copies[1].parameters(), strict=True):
-                ours.grad = (ours.grad + theirs.grad) / 2
-            torch.nn.utils.clip_grad_norm_(copies[0].parameters(), budget.clip)
-            optimiser.step()
-            with torch.no_grad():
-                for ours, theirs in zip(copies[0].parameters(), copies[1].parameters(), strict=True):
-                    theirs.copy_(ours)
-        tensors, _ = load_tensors(run.state)
-        for name, parameter in copies[0].named_parameters():
-            torch.testing.assert_close(tensors[f"network/{name}"], parameter.detach(), atol=2e-5, rtol=1e-4)
-        assert run.read_metrics()[0]["loss"] == pytest.approx(told[0], rel=1e-4)
 
 
 def test_windows_of_the_evaluation_do_not_change_the_report_much(finished, collection):
