@@ -228,6 +228,40 @@ def distillation(
     return choice(student_logits, teacher_logits, temperature, valid)
 
 
+def pseudo_labels(student_logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Cross-entropy with the class that the teacher finds most likely (Lee 2013), over valid pixels.
+
+    Of one logit that class is the second where it is above 0. A student of (log 3, 0) whose teacher prefers the first class costs
+    `log 4/3 = 0.2877`, however little the teacher prefers it.
+
+    Shape:
+        (N, C, H, W), (N, C, h, w), valid (N, H, W) bool -> scalar.
+
+    Raises:
+        SettingsError: shapes that do not belong together.
+    """
+    check_pair("student logits", student_logits, "teacher logits", teacher_logits)
+    teacher = resize_logits(teacher_logits.detach().float(), (student_logits.shape[2], student_logits.shape[3]))
+    if teacher.shape[1] == 1:
+        return binary_cross_entropy(student_logits, (teacher[:, 0] > 0).to(torch.uint8), valid)
+    return cross_entropy(student_logits, teacher.argmax(1), valid)
+
+
+def confident(teacher_logits: Tensor, least: float, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels for which the teacher's highest probability is `least` or more (FixMatch, Sohn et al. 2020), and their share.
+
+    A mean over them, times the share, is a mean over all valid pixels in which the others count 0. Teacher logits of (log 3, 0) and (0, 0)
+    have highest probabilities of 3/4 and 1/2: with 0.7 the first counts, and the share is 1/2.
+
+    Shape:
+        (N, C, h, w), valid (N, H, W) bool -> (N, H, W) bool and a scalar; one logit stands for (0, z).
+    """
+    logits = resize_logits(teacher_logits.detach().float(), (valid.shape[1], valid.shape[2]))
+    highest = logits.abs().sigmoid()[:, 0] if logits.shape[1] == 1 else logits.softmax(1).amax(1)
+    counted = valid & (highest >= least)
+    return counted, counted.sum() / valid.sum().clamp(min=1)
+
+
 def combine(task: Tensor, distilled: Tensor, alpha: float) -> Tensor:
     """`(1 - alpha) * task + alpha * distilled`; task = 1, distilled = 3, alpha = 0.25 give 1.5.
 

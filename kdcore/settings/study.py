@@ -164,7 +164,7 @@ class RunSettings(Described):
 
     @model_validator(mode="after")
     def _teacher(self) -> Self:
-        if self.recipe.alpha > 0 and not self.teacher:
+        if self.recipe.alpha > 0 and not self.teacher and not self.recipe.mean_teacher:
             raise ValueError("alpha > 0 needs a teacher; name its checkpoint or set alpha: 0")
         if self.recipe.compares_features:
             check_features(len(self.teacher), self.teacher_flips, self.teacher)

@@ -24,8 +24,9 @@ from kdcore.models.networks import SegmentationNetwork
 from kdcore.settings import Budget
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
+from kdcore.training.augmentation import student_batch
 from kdcore.training.features import FeatureStudent, FeatureTeacher
-from kdcore.training.mixing import check_crops, mix
+from kdcore.training.mixing import check_crops
 from kdcore.training.objective import compute_loss
 
 LOG_EVERY = 10  # steps between lines of metrics
@@ -70,7 +71,8 @@ def train(
         network: initial weights; it holds the last weights afterwards.
         info: what to write into checkpoints.
         batches: gives the batch of every step.
-        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its soft labels.
+        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its soft labels, nor
+            with a mean teacher, which is the student's own average.
         fabric: device, precision and processes; already launched.
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.
@@ -85,8 +87,13 @@ def train(
     budget, recipe, hardware = settings.budget, settings.recipe, settings.hardware
     labelled = batches.batch_size // batches.ranks
     check_crops(recipe.mix, labelled)
+    decay = recipe.mean_teacher or budget.ema
+    average = averaged(network, decay) if decay else None
+    candidate = cast(SegmentationNetwork, average.module) if average is not None else network
     if recipe.alpha == 0:
         teacher = None
+    elif recipe.mean_teacher:
+        teacher = Teacher([candidate])
     asked: Teacher | FeatureTeacher | None = teacher
     learner: SegmentationNetwork | FeatureStudent = network
     if teacher is not None and recipe.compares_features:
@@ -95,7 +102,6 @@ def train(
 
     # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
     optimiser = torch.optim.AdamW(learner.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
-    average = averaged(network, budget.ema) if budget.ema else None
     progress = load_state(run, learner, optimiser, average) if run.state.exists() else Progress()
     if fabric.is_global_zero:
         run.forget_metrics_after(progress.step)
@@ -111,13 +117,12 @@ def train(
     ask_teacher = torch.compile(asked) if asked is not None and hardware.compile else asked
     compiled = cast(nn.Module, torch.compile(learner)) if hardware.compile else learner
     model, optimiser = fabric.setup(compiled, optimiser)
-    candidate = cast(SegmentationNetwork, average.module) if average is not None else network
 
     def to_device(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=True)
 
     def make(step: int) -> Batch:
-        batch = mix(batches.batch(step), recipe.mix, labelled, settings.seed, step, batches.rank)
+        batch = student_batch(batches, recipe, step)
         return batch.map(Tensor.pin_memory) if device.type == "cuda" else batch
 
     def save_best(score: float) -> None:
@@ -144,7 +149,8 @@ def train(
             teacher_logits = kept_logits(batch.teacher, recipe.temperature)
         elif ask_teacher is not None:
             with fabric.autocast():
-                teacher_logits = ask_teacher(image, recipe.temperature)
+                seen = image if batch.weak is None else batch.weak.contiguous(memory_format=layout)
+                teacher_logits = ask_teacher(seen, recipe.temperature)
         with enough_values(budget, labelled):
             logits = model(image)
         if recipe.compares_features and teacher_logits is not None:

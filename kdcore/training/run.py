@@ -117,7 +117,7 @@ def train_and_evaluate(
         if fabric.is_global_zero:
             run.log(f"begins from the weights of {settings.start} (SHA-256 {sha256(settings.start)})")
     teacher = None
-    if settings.recipe.alpha > 0:
+    if settings.teacher:
         numbers = collection.scenes[0].bands
         teacher = Teacher.load(settings.teacher, names, collection.bands, numbers, flips=settings.teacher_flips)
 
@@ -174,7 +174,7 @@ def train_and_evaluate(
     if not fabric.is_global_zero:
         return
     last = {}
-    if settings.budget.ema:
+    if settings.budget.ema or settings.recipe.mean_teacher:
         averaged = [line["validation_mean_ap"] for line in run.read_metrics() if "validation_mean_ap" in line][-1]
         last = {"last_weights": {"as_they_are": quality(score(network), collection), "averaged": averaged}}
     best, _ = load_network(run.best)

@@ -160,6 +160,8 @@ def settings_of(
     elif planned.arm != "distilled" or study.control == "same recipe":
         recipe, teacher = recipe.alone, ()
         seed += OTHER_SEEDS if planned.arm == "distilled" else 0
+    elif recipe.mean_teacher:
+        teacher = ()
     budget = planned.budget or Budget(steps=1)
     largest = max(study.budget.crop, 0 if study.teacher.checkpoints else study.teacher.budget.crop)
     return RunSettings(

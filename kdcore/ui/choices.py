@@ -32,7 +32,13 @@ AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
 SEEDS = (1, 2, 3, 5)
-OWN_PARTS = ("unlabelled", "mix", *ADDED)  # of a recipe, beside temperature, alpha and the two losses
+OWN_PARTS = (
+    "unlabelled",
+    "confidence",
+    "mix",
+    "augment",
+    *ADDED,
+)  # of a recipe, beside temperature, alpha and the two losses
 
 # Parameters with three bands and five classes; a test counts them.
 PARAMETERS = {

@@ -94,7 +94,7 @@ def remember_defaults(data: str) -> None:
     st.session_state.setdefault("labels", in_address or preset_values(st.session_state["preset"])["labels"])
     if "recipe" not in st.session_state:
         st.session_state["recipe"] = recipe_of_address(recommended(st.session_state["preset"], has_unlabelled(data)))
-    for key in ("teacher", "task", "distillation", "match", "mix", "views"):
+    for key in ("teacher", "task", "distillation", "match", "mix", "augment", "views"):
         take_once(key)
     for key, value in usual_values().items():
         st.session_state.setdefault(key, value)

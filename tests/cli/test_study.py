@@ -175,7 +175,8 @@ class TestAStudy:
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
         assert study(path, "--recipe", "best") == (
-            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, channel-wise."
+            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, channel-wise, "
+            "augmented, pseudo-labels, mean-teacher."
         )
 
     def test_knows_the_former_name_of_a_recipe_and_says_the_present_one(self, capsys):
