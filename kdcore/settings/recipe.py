@@ -163,7 +163,7 @@ class Recipe(Described):
     augment: Augment = "none"
     """strong augmentation (colour, blur, enlarged parts) of what the student sees, while the teacher predicts the view
     without colour and blur: `unlabelled` of the crops without labels, `all` of every crop, in every arm"""
-    confidence: float = Field(default=0.0, ge=0, lt=1)
+    confidence: float = Field(default=0.0, ge=0, le=1)
     """pixels for which the teacher's highest probability is lower count 0 in the main term; 0 counts all alike"""
     mean_teacher: float = Field(default=0.0, ge=0, lt=1)
     """decay of averaged weights of the student itself, which predict instead of the study's teacher, for example 0.99,
