@@ -134,10 +134,40 @@ def pixel_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float,
     """
     check_maps("student logits", student_logits, two_or_more=True)
     student, teacher = tempered(student_logits, teacher_logits, temperature, valid)
-    # Names are taken over and products made in place: fresh maps cost a CPU more time (page faults) than the arithmetic.
-    student, teacher = functional.log_softmax(student, 1), functional.log_softmax(teacher, 1)
-    gap = teacher - student
-    return temperature**2 * masked_mean(gap.mul_(teacher.exp_()).sum(1), valid)
+    each: Tensor = SoftmaxDivergence.apply(student, teacher)
+    return temperature**2 * masked_mean(each, valid)
+
+
+class SoftmaxDivergence(torch.autograd.Function):
+    """KL of two softmaxes over channels by their logits, pixel by pixel; no gradient for the teacher's.
+
+    Its gradient is `softmax(student) - softmax(teacher)`: with one exp for each network, and products made in place (fresh maps cost a CPU
+    more time than the arithmetic), three quarters of the time of autograd over two log-softmaxes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
+        """KL(softmax(teacher) || softmax(student)) of float32 logits (N, C, H, W): (N, H, W)."""
+        student, q, student_sum = exponentials(student)
+        teacher, p, teacher_sum = exponentials(teacher)
+        p.div_(teacher_sum)
+        each = teacher.sub_(student).mul_(p).sum(1).add_(student_sum.div(teacher_sum).log_()[:, 0])
+        ctx.save_for_backward(q.div_(student_sum).sub_(p))
+        return each
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """The gradient for the student's logits."""
+        (slope,) = ctx.saved_tensors
+        return gradient[:, None] * slope, None
+
+
+def exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits minus their largest, exp of that, and its sum over channels (N, 1, H, W): no exp overflows."""
+    logits = logits - logits.amax(1, keepdim=True)
+    power = logits.exp()
+    return logits, power, power.sum(1, keepdim=True)
 
 
 def bernoulli_kl(
