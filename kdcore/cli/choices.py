@@ -54,6 +54,14 @@ AddOption = Annotated[
 ]
 StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
 LabelsOption = Annotated[float | None, typer.Option(help=sentence(StudySettings, "labels"))]
+SharesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help=f"{sentence(StudySettings, 'labels')} Several with commas, for example 0.05,0.1,0.25,0.5,1, give the learning curve: one study for each, "
+        "with one teacher.",
+    ),
+]
 UpperBoundOption = Annotated[
     bool | None, typer.Option("--upper-bound/--no-upper-bound", help=sentence(StudySettings, "upper_bound"))
 ]
@@ -181,6 +189,20 @@ def weights_of(added: list[str]) -> dict[str, float]:
         except ValueError as error:
             raise SettingsError(f"--add {text}: write a loss and its weight, for example {name}=1.") from error
     return found
+
+
+def parse_shares(text: str | None) -> list[float]:
+    """'0.1' or '0.05,0.1,1' as numbers; none of None.
+
+    Raises:
+        SettingsError: something else than numbers.
+    """
+    try:
+        return [] if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--labels {text}: write a share from 0 to 1, or several with commas, for example 0.05,0.1,1."
+        ) from error
 
 
 def parse_seeds(text: str) -> list[int]:

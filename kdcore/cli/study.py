@@ -12,11 +12,11 @@ from kdcore.cli.choices import (
     AddOption,
     AlphaOption,
     DeviceOption,
-    LabelsOption,
     PresetOption,
     RecipeOption,
     SeedsOption,
     SettingsOption,
+    SharesOption,
     StepsOption,
     TeacherOption,
     TeacherStepsOption,
@@ -24,6 +24,7 @@ from kdcore.cli.choices import (
     UpperBoundOption,
     check_teacher,
     flags_of,
+    parse_shares,
     study_settings,
     tell_recipe,
 )
@@ -33,7 +34,7 @@ from kdcore.jobs.record import record
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, staging, write_own_json
-from kdcore.settings import STUDY_PRESETS
+from kdcore.settings import STUDY_PRESETS, StudySettings
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]
 
@@ -74,7 +75,7 @@ def study(
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
     add: AddOption = None,
-    labels: LabelsOption = None,
+    labels: SharesOption = None,
     upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
@@ -84,7 +85,8 @@ def study(
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
 
-    With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out.
+    With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out. With several shares, for example
+    --labels 0.05,0.1,0.25,0.5,1, it draws the learning curve and says how many labels the teacher is worth.
 
     loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --add gives the teacher's share further terms.
 
@@ -93,13 +95,42 @@ def study(
     from kdcore.data.collection import Collection
 
     collection = Collection.open(folder)  # a wrong folder is told before anything is written
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound, add)
+    shares = parse_shares(labels)
+    share = shares[0] if len(shares) == 1 else None
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, share, recipe, upper_bound, add)
     chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
+    if len(shares) > 1:
+        label_curve_in_terminal(out.absolute(), chosen, shares, about, as_json)
+        return
     work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
+
+
+def label_curve_in_terminal(out: Path, chosen: StudySettings, shares: list[float], about: About, as_json: bool) -> None:
+    """Train with each share of the labels, with bars, and show the learning curve."""
+    from kdcore.training.label_curve import run_label_curve
+    from kdcore.views.label_curve import label_curve_rows
+
+    with Bars() as bars:
+        values = run_label_curve(out, chosen, shares, about, bars)
+    if as_json:
+        print_json(values)
+        return
+    rows = label_curve_rows(values)
+    table = Table(title="Mean AP on the test split", title_justify="left")
+    names = [name for name in rows[0] if name != "Worth"]
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
+    console.print(table)
+    for row in rows:
+        console.print(f"[bold]{escape(row['Worth'])}[/]", soft_wrap=True, highlight=False)
+    console.print(escape(values["basis"]), soft_wrap=True, highlight=False)
+    console.print(f"Page: {escape(str(out / 'labels.html'))}", soft_wrap=True, highlight=False)
 
 
 def work_in_terminal(study: StudyFolder, as_json: bool) -> None:

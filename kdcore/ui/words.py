@@ -122,7 +122,9 @@ RECIPES = {
     "mean-teacher": "No teacher: the student's own averaged weights say what is in imagery without labels. A baseline.",
     "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
 }
-NO_UNLABELLED = "A recipe like *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data."
+NO_UNLABELLED = (
+    "A recipe like *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data."
+)
 MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup": "Blend two crops"}
 AUGMENTED = {"none": "None", "unlabelled": "Of crops without labels", "all": "Of all crops"}
 VIEWS = {"eight": "for eight views", "one": "for one view, turned to fit"}
