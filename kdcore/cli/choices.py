@@ -8,6 +8,7 @@ import typer
 
 from kdcore.cli.output import errors
 from kdcore.errors import SettingsError
+from kdcore.jobs.shelf import resolved
 from kdcore.recipes import EVIDENCE, current_name, name_of, recommended
 from kdcore.settings import (
     ADDED,
@@ -70,8 +71,8 @@ TeacherOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--teacher",
-        help="A network that teaches as it is, instead of one trained here: .safetensors, or .onnx of any framework with a "
-        ".yaml beside it (docs/teachers.md). Several are averaged.",
+        help="A network that teaches as it is, instead of one trained here: its name on the shelf (`kdcore teachers list`), .safetensors, or .onnx "
+        "of any framework with a .yaml beside it (docs/teachers.md). Several are averaged.",
     ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(help=f"auto, cpu or cuda. {sentence(Hardware, 'device')}")]
@@ -101,6 +102,8 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
         usual = RECIPES.get(recommended(preset, unlabelled), usual)
     values["recipe"] = usual.to_change()
     replace(values, given, str(file))
+    named = values["teacher"].get("checkpoints") or []
+    values["teacher"]["checkpoints"] = [str(resolved(Path(str(name)))) for name in named]
     put_flags(values, flags)
     if flags.get("recipe.alpha") == 0:  # nobody asks the teacher then, whatever the recipe is
         values["recipe"] |= FROM_THE_TEACHER
@@ -221,6 +224,7 @@ def teacher_flags(files: list[Path] | None) -> dict[str, Any]:
     """
     if not files:
         return {}
+    files = [resolved(file) for file in files]
     for file in files:
         if file.suffix.lower() not in (".onnx", ".safetensors"):
             raise SettingsError(f"--teacher {file}: must be a .safetensors file written by kdcore, or an .onnx file.")

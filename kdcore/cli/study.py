@@ -104,18 +104,20 @@ def study(
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
     if len(shares) > 1:
-        label_curve_in_terminal(out.absolute(), chosen, shares, about, as_json)
+        label_curve_in_terminal(out.absolute(), chosen, shares, about, bool(collection.unlabelled), as_json)
         return
     work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
 
 
-def label_curve_in_terminal(out: Path, chosen: StudySettings, shares: list[float], about: About, as_json: bool) -> None:
+def label_curve_in_terminal(
+    out: Path, chosen: StudySettings, shares: list[float], about: About, unlabelled: bool, as_json: bool
+) -> None:
     """Train with each share of the labels, with bars, and show the learning curve."""
     from kdcore.training.label_curve import run_label_curve
     from kdcore.views.label_curve import label_curve_rows
 
     with Bars() as bars:
-        values = run_label_curve(out, chosen, shares, about, bars)
+        values = run_label_curve(out, chosen, shares, about, unlabelled, bars)
     if as_json:
         print_json(values)
         return

@@ -27,7 +27,7 @@ from kdcore.evaluation.influence import Measured, measure
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.uncertainty import Difference, difference, estimate, stacked
-from kdcore.settings import StudySettings, load_study
+from kdcore.settings import Hardware, StudySettings, load_study
 
 CONFIDENCE = 0.95
 STEPS = 64  # of the grid between two shares
@@ -72,14 +72,28 @@ def share_studies(folder: Path) -> dict[float, Path]:
         )
     (first, usual), *others = found.values()
     for path, settings in others:
-        same = settings.model_copy(
-            update={"labels": usual.labels, "upper_bound": usual.upper_bound, "hardware": usual.hardware}
-        )
-        if same != usual:
+        if common(settings) != common(usual):
             raise RunError(
                 f"{path}: its settings differ from those of {first.name} in more than the share of labels, so both are not one curve."
             )
     return {share: found[share][0] for share in sorted(found)}
+
+
+def with_share(settings: StudySettings, share: float, unlabelled: bool) -> StudySettings:
+    """The settings of a curve's study.
+
+    The student with all labels is left out: it is the baseline of the share 1. There, no label is left unused, so a recipe has crops
+    without labels only if there is imagery without labels (`unlabelled`).
+    """
+    recipe = settings.recipe
+    if share == 1 and not unlabelled:
+        recipe = recipe.model_copy(update={"unlabelled": 0.0})
+    return settings.model_copy(update={"labels": share, "upper_bound": False, "recipe": recipe})
+
+
+def common(settings: StudySettings) -> StudySettings:
+    """What the studies of one curve have in common."""
+    return with_share(settings, 1.0, unlabelled=False).model_copy(update={"hardware": Hardware()})
 
 
 def label_curve(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kdcore.evaluation.label_curve import check_shares, label_curve, share_folder
+from kdcore.evaluation.label_curve import check_shares, label_curve, share_folder, with_share
 from kdcore.jobs.progress import Report, ignore
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.ownership import write_own_json
@@ -14,18 +14,23 @@ from kdcore.views.label_curve import write_label_page
 
 
 def run_label_curve(
-    folder: Path, settings: StudySettings, shares: Sequence[float], about: About, report: Report = ignore
+    folder: Path,
+    settings: StudySettings,
+    shares: Sequence[float],
+    about: About,
+    unlabelled: bool,
+    report: Report = ignore,
 ) -> dict[str, Any]:
     """Do whatever of a label curve is not done yet; shares may be added later.
 
-    The first study trains the teacher and the others take it over, with its soft labels. A student with all labels is left out: it is
-    the baseline of the share 1.
+    The first study trains the teacher and the others take it over, with its soft labels.
 
     Args:
         folder: of the curve; each share has its study in it.
         settings: of the studies; `labels` is replaced.
         shares: of the labels, 0 to 1.
         about: title and data.
+        unlabelled: whether the data have imagery without labels.
         report: is told what happens.
 
     Returns:
@@ -39,7 +44,7 @@ def run_label_curve(
     studies = [
         StudyFolder.begin(
             share_folder(folder, share),
-            settings.model_copy(update={"labels": share, "upper_bound": False}),
+            with_share(settings, share, unlabelled),
             about.model_copy(update={"title": f"{about.title}: {100 * share:g} % of the labels"[:200]}),
         )
         for share in sorted(shares)
