@@ -202,7 +202,34 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
     advantage = values["teacher_advantage"]
     if advantage is not None and not advantage["clear"]:
         console.print(f"[yellow]{escape(advantage['sentence'])}[/]", soft_wrap=True, highlight=False)
+    show_places(values)
     console.print(f"Page: {escape(str(study.page))}", soft_wrap=True, highlight=False)
+
+
+def show_places(values: dict[str, Any]) -> None:
+    """Print mean AP by scene, where there are several, and in the other places that the study was tested on."""
+    scenes = [("", scene) for scene in values["scenes"]] if len(values["scenes"]) > 1 else []
+    scenes += [(place["name"], scene) for place in values["places"] for scene in place["scenes"]]
+    if not scenes:
+        return
+    arms = list(values["arms"])
+    table = Table(title="Mean AP by scene", title_justify="left")
+    for name in ("Place", "Scene", "Tiles", *(arm.replace("_", " ") for arm in arms)):
+        table.add_column(name, justify="left" if name in ("Place", "Scene") else "right")
+    for place, scene in scenes:
+        table.add_row(
+            escape(place or values["data"]["name"]),
+            escape(scene["scene"]),
+            str(scene["tiles"]),
+            *(percent(scene["mean_ap"].get(arm)) for arm in arms),
+        )
+    console.print(table)
+    for place in values["places"]:
+        console.print(
+            f"[bold]In {escape(place['name'])}: {escape(place['comparison']['sentence'])}[/]",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 @explained

@@ -233,6 +233,9 @@ class StudySettings(Described):
     upper_bound: bool = True
     """with `labels` below 1: also train the student with all labels and no teacher, for each seed, with the steps of
     the student alone; the share of the gap is measured with it. `false` leaves it out; it may be changed afterwards"""
+    test_on: tuple[Path, ...] = Field(default=(), max_length=20)
+    """other collections with the same classes, bands and resolution, whose test parts all arms are scored on as well:
+    other places, dates or sensors. They choose nothing, and may be added afterwards"""
     evaluation: EvaluationSettings = EvaluationSettings()
     """see `evaluation:`"""
     hardware: Hardware = Hardware()

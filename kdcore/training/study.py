@@ -24,6 +24,7 @@ from kdcore.models.memory import check_room
 from kdcore.ownership import write_own_json
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
+from kdcore.training.places import open_places, score_places
 from kdcore.training.run import evaluate_ensemble, execute, prepare
 from kdcore.training.timing import measure_alone_steps
 
@@ -57,6 +58,7 @@ def run_study(
     report(Progress("", Stage.READING, 0, 1))
     collection = Collection.open(collection_path)
     check_memory(settings, collection)
+    places = open_places(settings, collection)
     begin(out, settings, collection)
     assert collection.path is not None
     _, found = prepare(collection.path, settings.budget.crop, settings.labels)
@@ -86,6 +88,7 @@ def run_study(
         elif planned.arm == "alone" and planned.seed == settings.seeds[0]:
             note_advantage(out, settings)
     write_layers(out, collection, counting(report, Stage.LAYERS))
+    score_places(out, settings, places, report)
     values = study_report(out)
     write_own_json(out / "report.json", values, overwrite=True)  # of this study, whoever wrote it
     return values

@@ -55,8 +55,8 @@ def show_form() -> None:
         temperature = temperature_knob(example_study(studies), usual["temperature"])
     with right.container(border=True, height="stretch"):
         alpha = alpha_knob(temperature, usual["alpha"])
-    known = earlier_teachers(studies, data) + shelved_teachers(Shelf(workspace()), data)
-    choices = choose_networks_and_budget(recipe, temperature, alpha, known, usual)
+    teachers = earlier_teachers(studies, data) + shelved_teachers(Shelf(workspace()), data)
+    choices = choose_networks_and_budget(recipe, temperature, alpha, teachers, usual)
     try:
         settings = choices.settings()
     except KdcoreError as error:
