@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from kdcore.data.collection import Collection
 from kdcore.data.mixed import same_resolution
+from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError, SettingsError
 from kdcore.files import sha256, write_json
 from kdcore.inference.source import check_type
 from kdcore.jobs.progress import Report, ignore
 from kdcore.jobs.shelf import ABOUT, Shelf, Shelved, is_shelf_name
-from kdcore.models.networks import SegmentationNetwork
+from kdcore.models.checkpoint import load_network
+from kdcore.models.networks import SegmentationNetwork, count_parameters
 from kdcore.models.onnx import OnnxNetwork, to_network_input
 from kdcore.models.onnx_graph import external_files
-from kdcore.models.onnx_info import described_by
+from kdcore.models.onnx_info import ForeignNetwork, described_by, read_info
+from kdcore.settings import read_yaml, validate
 from kdcore.teacher.teacher import Teacher, check_members, is_onnx, read_member_info
 from kdcore.training.run import evaluate_checkpoint
 
@@ -95,16 +98,15 @@ def add(
 
 def describe(file: Path, name: str, licence: str, source: str) -> Shelved:
     """What a network on the shelf takes and gives, from its file and the YAML beside it."""
-    from kdcore.deploy.profile import network_size
-
     info = read_member_info(file)
+    parameters = read_info(file).parameters if is_onnx(file) else count_parameters(load_network(file)[0])
     said = described_licence(file)
     return Shelved(
         name=name,
         file=file.name,
         sha256=sha256(file),
         network=info.network,
-        parameters=network_size(file).parameters,
+        parameters=parameters,
         classes=info.classes,
         band_numbers=info.band_numbers or tuple(range(1, info.bands + 1)),
         metres_per_pixel=info.metres_per_pixel,
@@ -117,9 +119,6 @@ def describe(file: Path, name: str, licence: str, source: str) -> Shelved:
 
 def described_licence(file: Path) -> dict[str, str]:
     """`licence` and `source` of the YAML beside a foreign network."""
-    from kdcore.models.onnx_info import ForeignNetwork
-    from kdcore.settings import read_yaml, validate
-
     beside = described_by(file)
     if not is_onnx(file) or not beside.is_file():
         return {}
@@ -191,8 +190,6 @@ def resolution(collection: Collection, trained: float | None) -> Finding:
 
 def sampled(collection: Collection, fill: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """Windows of the train part, (bands, height, width) in the imagery's units, nodata filled as the network's teacher fills it."""
-    from kdcore.data.scene import Box
-
     rng = np.random.default_rng(0)
     regions = collection.regions("train")
     for _ in range(WINDOWS):
