@@ -1,5 +1,7 @@
 """Tested in other places: scored once, beside the study's own test part, and chosen by nothing."""
 
+import re
+
 import pytest
 
 from kdcore.data.collection import Collection
@@ -12,6 +14,7 @@ from kdcore.settings import SplitSettings
 from kdcore.training.places import open_places
 from kdcore.training.run import evaluate_checkpoint
 from kdcore.training.study import run_study
+from kdcore.views.page import write_page
 from tests.conftest import write_collection
 from tests.training.studies import contents, study_settings
 
@@ -46,6 +49,15 @@ def test_every_arm_is_scored_there_as_evaluate_scores_it(tested):
         100 * (found["arms"]["distilled"] - found["arms"]["alone"]), abs=1e-3
     )
     assert [(scene["scene"], scene["tiles"]) for scene in found["scenes"]] == [("c", 16), ("d", 16)]
+
+
+def test_the_page_says_what_came_out_there(tested):
+    """Both scenes of the other place and the study's own, and the sentence of its own comparison."""
+    folder, *_, report = tested
+    page = write_page(folder / "study", report).read_text(encoding="utf-8")
+    rows = re.findall(r"<tr><td>(\w+)</td><td>(\w+)</td><td>16</td>", page)
+    assert rows == [("small", "d"), ("elsewhere", "c"), ("elsewhere", "d")]
+    assert report["places"][0]["comparison"]["sentence"] in page
 
 
 def test_its_own_test_part_is_reported_by_scene(tested):
