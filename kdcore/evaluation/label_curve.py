@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.errors import KdcoreError, RunError
-from kdcore.evaluation.compare import aligned
 from kdcore.evaluation.ground import Ground
 from kdcore.evaluation.influence import Measured, measure
 from kdcore.evaluation.report import arm_runs
-from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.scores import Scores, aligned
 from kdcore.evaluation.uncertainty import Difference, difference, estimate, stacked
 from kdcore.settings import Hardware, StudySettings, load_study
 
