@@ -193,6 +193,9 @@ class TeacherSettings(Described):
     slow"""
     start: tuple[Path, ...] = ()
     """`.safetensors` files of the same network that its trainings begin from, one for each seed"""
+    labels: float = Field(default=1.0, gt=0, le=1)
+    """share of the train part's labels that it is trained with. With the students' share and crop it has the very same
+    labels: what imagery without labels is worth where few exist"""
 
     @model_validator(mode="after")
     def _started(self) -> Self:
@@ -226,7 +229,7 @@ class StudySettings(Described):
     labels: float = Field(default=1.0, gt=0, le=1)
     """share of the train part's labels that the students may use, taken in blocks of two crops' width, the same for
     all; the teacher has all labels, and the rest is unlabelled imagery. It shows what a teacher is worth whose labels
-    one does not have"""
+    one does not have; or set `teacher.labels`, too"""
     match: Literal["steps", "seconds"] = "steps"
     """`steps`: both students take the same steps; `seconds`: the student alone takes as many more as the soft labels
     and the unlabelled crops cost time"""

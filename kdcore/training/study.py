@@ -178,7 +178,7 @@ def settings_of(
         hardware=study.hardware,
         teacher=teacher,
         teacher_flips=bool(teacher) and study.teacher.flips,
-        labels=1.0 if planned.arm in ("teacher", "all_labels") else study.labels,
+        labels={"teacher": study.teacher.labels, "all_labels": 1.0}.get(planned.arm, study.labels),
         buffer=None if largest == budget.crop else largest,  # all arms are scored on the same ground
         start=start,
     )
@@ -264,5 +264,6 @@ def teacher_fingerprint(settings: RunSettings, data_hash: str) -> str:
         settings.seed,
         settings.hardware.precision,
         str(settings.start),
+        settings.labels,
         data_hash,
     )
