@@ -1,5 +1,7 @@
 """Settings: YAML in and out unchanged, and wrong values named with their mend."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -311,3 +313,10 @@ class TestATeacherOfItsOwn:
 
     def test_the_student_alone_keeps_a_strong_augmentation_of_labelled_crops(self):
         assert Recipe(augment="all", unlabelled=1.0).alone.augment == "all"
+
+
+def test_other_places_are_named_by_whole_paths(tmp_path, monkeypatch):
+    """A study that goes on in another folder still finds them."""
+    monkeypatch.chdir(tmp_path)
+    settings = validate(StudySettings, {"test_on": ["other", "~/third"]}, "study")
+    assert settings.test_on == (tmp_path / "other", Path("~/third").expanduser())

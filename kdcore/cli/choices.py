@@ -53,6 +53,12 @@ AddOption = Annotated[
         help=f"Another loss beside the main one, for example channels=3; may be repeated. Losses: {', '.join(ADDED)}.",
     ),
 ]
+TestOnOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--test-on", help="Another collection to test all arms on as well, with the same classes; may be repeated."
+    ),
+]
 StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
 LabelsOption = Annotated[float | None, typer.Option(help=sentence(StudySettings, "labels"))]
 SharesOption = Annotated[

@@ -21,6 +21,7 @@ from kdcore.cli.choices import (
     TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    TestOnOption,
     UpperBoundOption,
     check_teacher,
     flags_of,
@@ -80,6 +81,7 @@ def study(
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
+    test_on: TestOnOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,6 +100,7 @@ def study(
     shares = parse_shares(labels)
     share = shares[0] if len(shares) == 1 else None
     flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, share, recipe, upper_bound, add)
+    flags["test_on"] = [str(place) for place in test_on] if test_on else None
     chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file

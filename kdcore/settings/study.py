@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kdcore.settings.fields import Described, validate
+from kdcore.settings.fields import Described, own_path, validate
 from kdcore.settings.files import read_yaml
 from kdcore.settings.network import PRESETS, Network
 from kdcore.settings.recipe import WITHOUT_FEATURES, Recipe
@@ -248,6 +248,11 @@ class StudySettings(Described):
     def trains_all_labels(self) -> bool:
         """Whether the student with all labels is one of the arms: where the students have fewer, and nobody left it out."""
         return self.upper_bound and self.labels < 1
+
+    @field_validator("test_on")
+    @classmethod
+    def _whole_paths(cls, places: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(own_path(place).absolute() for place in places)
 
     @field_validator("seeds")
     @classmethod

@@ -1,6 +1,7 @@
 """`kdcore study`, `report` and `evaluate`: the main job, and a sentence with exit code 2 for everything a user can get wrong."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,16 @@ class TestAStudy:
         trained = [name for name in before if name.startswith("labels-") and "/runs/" in name]
         assert len(trained) > 20
         assert all(after[name] == before[name] for name in trained)
+
+    def test_is_tested_on_other_places_and_says_what_came_out_there(self, tmp_path, settings):
+        path = write_collection(tmp_path / "collection")
+        place = write_collection(tmp_path / "elsewhere", name="elsewhere")
+        arguments = ("study", path, "--out", tmp_path / "out", "--settings", settings, "--test-on", place)
+        code, out, err = run(*arguments)
+        assert code == 0, err
+        assert StudyFolder(tmp_path / "out").settings.test_on == (place,)
+        assert "In elsewhere: " in out
+        assert re.search(r"elsewhere\s+│ d\s+│\s+16 │", out)
 
     def test_refuses_shares_of_which_there_is_no_curve(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
