@@ -39,7 +39,7 @@ def teacher_extras(report: Mapping[str, Any]) -> list[str]:
     """What the teacher had and the students did not: labels, weights to begin from, several networks, EMA, flips."""
     settings = report["settings"]
     teacher = settings["teacher"]
-    labels, teachers = (report["arms"][arm].get("labels", 1.0) for arm in ("distilled", "teacher"))
+    labels, teachers = (report["arms"].get(arm, {}).get("labels", 1.0) for arm in ("distilled", "teacher"))
     networks = len(teacher["checkpoints"] or teacher["seeds"])
     extras = []
     if teacher["checkpoints"]:
