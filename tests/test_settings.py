@@ -200,6 +200,9 @@ class TestLosses:
     def test_that_are_added_stand_in_the_formula(self):
         plain = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
         assert Recipe().formula == plain
+        assert Recipe(distillation="hard", channels=2).formula == (
+            "loss = (1 - alpha) * task + alpha * (hard + 2 * channels)"
+        )
         assert Recipe(channels=3, hint=0.5).formula == (
             "loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + 3 * channels + 0.5 * hint)"
         )

@@ -237,10 +237,11 @@ class Recipe(Described):
 
     @property
     def formula(self) -> str:
-        """The loss with its added terms."""
+        """The loss with its main and its added terms; a main one that is not pixel by pixel stands by its name in `CHOICES`."""
         added = "".join(f" + {weight:g} * {name}" for name, weight in self.weights.items())
-        main = FORMULA.rpartition("alpha * ")[2]
-        return FORMULA.replace(main, f"({main}{added})") if added else FORMULA
+        usual = FORMULA.rpartition("alpha * ")[2]
+        main = usual if self.distillation == "pixel" else self.distillation
+        return FORMULA.replace(usual, f"({main}{added})" if added else main)
 
     @property
     def compares_features(self) -> bool:
