@@ -9,13 +9,11 @@ here. A batch without one counted pixel gives 0 and a gradient of zeros. What th
 anything, NaN included; only where its grid has to be resized first must it be finite everywhere.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from kdcore.divergences import BernoulliDivergence, SoftmaxDivergence
 from kdcore.errors import SettingsError
 from kdcore.settings import Recipe, limits
 
@@ -134,10 +132,8 @@ def pixel_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float,
     """
     check_maps("student logits", student_logits, two_or_more=True)
     student, teacher = tempered(student_logits, teacher_logits, temperature, valid)
-    # Names are taken over and products made in place: fresh maps cost a CPU more time (page faults) than the arithmetic.
-    student, teacher = functional.log_softmax(student, 1), functional.log_softmax(teacher, 1)
-    gap = teacher - student
-    return temperature**2 * masked_mean(gap.mul_(teacher.exp_()).sum(1), valid)
+    each: Tensor = SoftmaxDivergence.apply(student, teacher)
+    return temperature**2 * masked_mean(each, valid)
 
 
 def bernoulli_kl(
@@ -157,39 +153,6 @@ def bernoulli_kl(
     student, teacher = tempered(student_logits, teacher_logits, temperature, valid)
     each: Tensor = BernoulliDivergence.apply(student, teacher)
     return temperature**2 * masked_mean(each.mean(1), valid)
-
-
-class BernoulliDivergence(torch.autograd.Function):
-    """KL of two yes-or-no answers by their logits, element by element; no gradient for the teacher's.
-
-    Its gradient is `sigmoid(student) - sigmoid(teacher)`, so none of the steps in between has to be kept or gone back through: a
-    quarter of the time that it takes autograd with PyTorch's `logsigmoid`, whose `log1p` is computed number by number on a CPU.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        """KL(Bernoulli(sigmoid(teacher)) || Bernoulli(sigmoid(student))) of float32 logits of any one shape."""
-        # KL stays the same when both logits change sign. With the teacher's made >= 0 no large terms cancel.
-        sign = torch.ones_like(student).copysign_(teacher)
-        student, teacher = student * sign, teacher.abs()
-        doubt = (-teacher).sigmoid_()
-        ctx.save_for_backward((doubt - (-student).sigmoid_()).mul_(sign))
-        return softplus(-student).sub_(softplus(-teacher)).add_(student.sub_(teacher).mul_(doubt))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient for the student's logits."""
-        (slope,) = ctx.saved_tensors
-        return gradient * slope, None
-
-
-def softplus(values: Tensor) -> Tensor:
-    """`log(1 + exp(x))` to the last digits, in operations that a CPU does for many numbers at once."""
-    power = values.abs().neg_().exp_()
-    one_more = power + 1
-    lost = (one_more - 1).sub_(power).div_(one_more)  # what rounding took from 1 + power
-    return one_more.log_().sub_(lost).add_(values.clamp(min=0))
 
 
 def channel_kl(
@@ -226,6 +189,40 @@ def distillation(
     check_maps("student logits", student_logits)
     choice = bernoulli_kl if student_logits.shape[1] == 1 else pixel_kl
     return choice(student_logits, teacher_logits, temperature, valid)
+
+
+def pseudo_labels(student_logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Cross-entropy with the class that the teacher finds most likely (Lee 2013), over valid pixels.
+
+    Of one logit that class is the second where it is above 0. A student of (log 3, 0) whose teacher prefers the first class costs
+    `log 4/3 = 0.2877`, however little the teacher prefers it.
+
+    Shape:
+        (N, C, H, W), (N, C, h, w), valid (N, H, W) bool -> scalar.
+
+    Raises:
+        SettingsError: shapes that do not belong together.
+    """
+    check_pair("student logits", student_logits, "teacher logits", teacher_logits)
+    teacher = resize_logits(teacher_logits.detach().float(), (student_logits.shape[2], student_logits.shape[3]))
+    if teacher.shape[1] == 1:
+        return binary_cross_entropy(student_logits, (teacher[:, 0] > 0).to(torch.uint8), valid)
+    return cross_entropy(student_logits, teacher.argmax(1), valid)
+
+
+def confident(teacher_logits: Tensor, least: float, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels for which the teacher's highest probability is `least` or more (FixMatch, Sohn et al. 2020), and their share.
+
+    A mean over them, times the share, is a mean over all valid pixels in which the others count 0. Teacher logits of (log 3, 0) and (0, 0)
+    have highest probabilities of 3/4 and 1/2: with 0.7 the first counts, and the share is 1/2.
+
+    Shape:
+        (N, C, h, w), valid (N, H, W) bool -> (N, H, W) bool and a scalar; one logit stands for (0, z).
+    """
+    logits = resize_logits(teacher_logits.detach().float(), (valid.shape[1], valid.shape[2]))
+    highest = logits.abs().sigmoid()[:, 0] if logits.shape[1] == 1 else logits.softmax(1).amax(1)
+    counted = valid & (highest >= least)
+    return counted, counted.sum() / valid.sum().clamp(min=1)
 
 
 def combine(task: Tensor, distilled: Tensor, alpha: float) -> Tensor:

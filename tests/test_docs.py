@@ -341,13 +341,14 @@ def test_the_teacher_of_the_page_can_teach(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (python,) = blocks(TEACHERS, "python")
     settings, started, described, *others = blocks(TEACHERS, "yaml")
+    assert any("csmask" in text for text in others)
     exec(python, {})
     Path("buildings.yaml").write_text(described, encoding="utf-8")
     teacher = Teacher.load([Path("buildings.onnx")], ("background", "building"), 4, band_numbers=(4, 1, 2, 3))
     assert teacher.parameters_count == 3 * 9 * 16 + 16 + 16 * 2 + 2
     assert teacher(torch.rand(2, 4, 128, 300) * 255).shape == (2, 1, 128, 300)
     assert described == EXAMPLE
-    assert len(others) == 2
+    assert len(others) == 3
     for text in others:
         validate(ForeignNetwork, yaml.safe_load(text), "docs/teachers.md")
     assert validate(StudySettings, yaml.safe_load(settings), "docs/teachers.md").teacher.network.encoder == "buildings"

@@ -23,6 +23,7 @@ ROOMS = [
     "jobs",
     "data",
     "models",
+    "divergences",
     "losses",
     "evaluation",
     "teacher",

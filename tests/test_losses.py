@@ -569,3 +569,49 @@ def test_feature_positions_take_the_nearest_value_of_a_finer_mask():
     valid = torch.ones(1, 8, 8, dtype=torch.bool)
     valid[:, :, 4:] = False
     assert losses.feature_mse(student, teacher, valid).item() == 1
+
+
+class TestPseudoLabels:
+    def test_are_the_cross_entropy_with_the_teacher_s_class(self):
+        """Three pixels of a student of (log 3, 0): the teacher names class 0, 1, 0, the last of them nodata: (log 4/3 + log 4) / 2."""
+        student = torch.tensor([math.log(3), 0.0]).reshape(1, 2, 1, 1).repeat(1, 1, 1, 3)
+        teacher = torch.tensor([[9.0, 0.1, math.nan], [0.0, 0.2, 0.0]]).reshape(1, 2, 1, 3)
+        valid = torch.tensor([[[True, True, False]]])
+        expected = (math.log(4 / 3) + math.log(4)) / 2
+        assert float(losses.pseudo_labels(student, teacher, valid)) == pytest.approx(expected)
+
+    def test_of_one_logit(self):
+        """A student of log 3, that is 3/4; the teacher says yes, then no."""
+        student = torch.full((1, 1, 1, 2), math.log(3))
+        teacher = torch.tensor([0.1, -0.1]).reshape(1, 1, 1, 2)
+        assert float(losses.pseudo_labels(student, teacher)) == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
+
+    def test_send_no_gradient_into_the_teacher(self):
+        student, teacher = (torch.randn(1, 3, 2, 2, requires_grad=True) for _ in range(2))
+        losses.pseudo_labels(student, teacher).backward()
+        assert teacher.grad is None
+        assert student.grad.abs().sum() > 0
+
+    def test_need_the_same_classes(self):
+        with pytest.raises(SettingsError, match="do not fit"):
+            losses.pseudo_labels(torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, 2))
+
+
+class TestConfidence:
+    def test_is_the_highest_probability(self):
+        """3/4, 1/2 and, of the other class, 3/4 on nodata: at 0.7 one of two valid pixels."""
+        logits = torch.tensor([[math.log(3), 0.0, 0.0], [0.0, 0.0, math.log(3)]]).reshape(1, 2, 1, 3)
+        counted, share = losses.confident(logits, 0.7, torch.tensor([[[True, True, False]]]))
+        assert counted.flatten().tolist() == [True, False, False]
+        assert float(share) == 0.5
+
+    def test_of_one_logit_counts_both_answers(self):
+        """log 3 is 3/4 yes, -log 3 is 3/4 no, 0 is neither."""
+        logits = torch.tensor([math.log(3), -math.log(3), 0.0]).reshape(1, 1, 1, 3)
+        counted, share = losses.confident(logits, 0.7, torch.ones(1, 1, 3, dtype=torch.bool))
+        assert counted.flatten().tolist() == [True, True, False]
+        assert float(share) == pytest.approx(2 / 3)
+
+    def test_of_nothing_valid_is_no_share(self):
+        counted, share = losses.confident(torch.zeros(1, 1, 1, 1), 0.5, torch.zeros(1, 1, 1, dtype=torch.bool))
+        assert (counted.any(), float(share)) == (False, 0)

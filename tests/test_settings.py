@@ -1,5 +1,7 @@
 """Settings: YAML in and out unchanged, and wrong values named with their mend."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +63,7 @@ def test_every_temperature_and_alpha_in_range_is_accepted(temperature, alpha):
         ({"student": "huge"}, "choose a preset"),
         ({"recipe": {"alpha": 0, "unlabelled": 1}}, "no teacher either"),
         ({"recipe": {"distillation": "dkd"}}, "recipe.distillation: dkd is not offered.*one class is always 1"),
-        ({"recipe": {"distillation": ["dkd"]}}, "'pixel' or 'channel'"),
+        ({"recipe": {"distillation": ["dkd"]}}, "'pixel', 'channel' or 'hard'"),
         ({"recipe": {"mix": "blur"}}, "recipe.mix"),
         (
             {"recipe": {"features": 1}, "teacher": {"seeds": [0, 1]}},
@@ -198,6 +200,9 @@ class TestLosses:
     def test_that_are_added_stand_in_the_formula(self):
         plain = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
         assert Recipe().formula == plain
+        assert Recipe(distillation="hard", channels=2).formula == (
+            "loss = (1 - alpha) * task + alpha * (hard + 2 * channels)"
+        )
         assert Recipe(channels=3, hint=0.5).formula == (
             "loss = (1 - alpha) * task + alpha * (T^2 * KL(teacher_T || student_T) + 3 * channels + 0.5 * hint)"
         )
@@ -293,3 +298,28 @@ def test_a_teacher_is_started_from_one_file_a_seed_or_given():
         validate(
             StudySettings, {"teacher": {"start": ["a.safetensors"], "checkpoints": ["b.safetensors"]}}, "study.yaml"
         )
+
+
+class TestATeacherOfItsOwn:
+    """What a mean teacher and a lowest confidence need."""
+
+    def test_a_mean_teacher_is_asked_at_every_step(self):
+        assert Recipe(mean_teacher=0.99).teacher_sees == "crop"
+        with pytest.raises(SettingsError, match="set teacher_sees: crop, or mean_teacher: 0"):
+            validate(Recipe, {"mean_teacher": 0.9, "teacher_sees": "scene"}, "recipe")
+
+    @pytest.mark.parametrize("name", ["mean_teacher", "confidence"])
+    def test_without_the_teacher_s_term_there_is_nothing_for_it(self, name):
+        with pytest.raises(SettingsError, match=f"raise alpha or set {name}: 0"):
+            validate(Recipe, {"alpha": 0, name: 0.5, "teacher_sees": "crop"}, "recipe")
+        assert getattr(Recipe.model_validate({name: 0.5}).alone, name) == 0
+
+    def test_the_student_alone_keeps_a_strong_augmentation_of_labelled_crops(self):
+        assert Recipe(augment="all", unlabelled=1.0).alone.augment == "all"
+
+
+def test_other_places_are_named_by_whole_paths(tmp_path, monkeypatch):
+    """A study that goes on in another folder still finds them."""
+    monkeypatch.chdir(tmp_path)
+    settings = validate(StudySettings, {"test_on": ["other", "~/third"]}, "study")
+    assert settings.test_on == (tmp_path / "other", Path("~/third").expanduser())

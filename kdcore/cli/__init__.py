@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kdcore.cli import area, data, export, predict, profile, runs, study, sweep
+from kdcore.cli import area, data, export, predict, profile, runs, study, sweep, teachers
 
 app = typer.Typer(
     help="Shrink a satellite-image segmentation network by knowledge distillation, and see honestly what the small one kept.",
@@ -24,6 +24,7 @@ app.command()(profile.profile)
 app.add_typer(data.app, name="data")
 app.add_typer(area.app, name="area")
 app.add_typer(runs.app, name="runs")
+app.add_typer(teachers.app, name="teachers")
 
 
 def main() -> None:

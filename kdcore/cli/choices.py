@@ -8,6 +8,7 @@ import typer
 
 from kdcore.cli.output import errors
 from kdcore.errors import SettingsError
+from kdcore.jobs.shelf import resolved
 from kdcore.recipes import EVIDENCE, current_name, name_of, recommended
 from kdcore.settings import (
     ADDED,
@@ -52,8 +53,22 @@ AddOption = Annotated[
         help=f"Another loss beside the main one, for example channels=3; may be repeated. Losses: {', '.join(ADDED)}.",
     ),
 ]
+TestOnOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--test-on", help="Another collection to test all arms on as well, with the same classes; may be repeated."
+    ),
+]
 StepsOption = Annotated[int | None, typer.Option(help="Steps of each student's training.", min=1)]
 LabelsOption = Annotated[float | None, typer.Option(help=sentence(StudySettings, "labels"))]
+SharesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help=f"{sentence(StudySettings, 'labels')} Several with commas, for example 0.05,0.1,0.25,0.5,1, give the learning curve: one study for each, "
+        "with one teacher.",
+    ),
+]
 UpperBoundOption = Annotated[
     bool | None, typer.Option("--upper-bound/--no-upper-bound", help=sentence(StudySettings, "upper_bound"))
 ]
@@ -62,8 +77,8 @@ TeacherOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--teacher",
-        help="A network that teaches as it is, instead of one trained here: .safetensors, or .onnx of any framework with a "
-        ".yaml beside it (docs/teachers.md). Several are averaged.",
+        help="A network that teaches as it is, instead of one trained here: its name on the shelf (`kdcore teachers list`), .safetensors, or .onnx "
+        "of any framework with a .yaml beside it (docs/teachers.md). Several are averaged.",
     ),
 ]
 DeviceOption = Annotated[str | None, typer.Option(help=f"auto, cpu or cuda. {sentence(Hardware, 'device')}")]
@@ -100,6 +115,8 @@ def study_settings(preset: str, file: Path | None, flags: dict[str, Any], unlabe
         usual = RECIPES.get(recommended(preset, unlabelled), usual)
     values["recipe"] = usual.to_change()
     replace(values, given, str(file))
+    named = values["teacher"].get("checkpoints") or []
+    values["teacher"]["checkpoints"] = [str(resolved(Path(str(name)))) for name in named]
     put_flags(values, flags)
     if flags.get("recipe.alpha") == 0:  # nobody asks the teacher then, whatever the recipe is
         values["recipe"] |= FROM_THE_TEACHER
@@ -190,6 +207,20 @@ def weights_of(added: list[str]) -> dict[str, float]:
     return found
 
 
+def parse_shares(text: str | None) -> list[float]:
+    """'0.1' or '0.05,0.1,1' as numbers; none of None.
+
+    Raises:
+        SettingsError: something else than numbers.
+    """
+    try:
+        return [] if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--labels {text}: write a share from 0 to 1, or several with commas, for example 0.05,0.1,1."
+        ) from error
+
+
 def parse_seeds(text: str) -> list[int]:
     """'0,1,2' as numbers."""
     try:
@@ -206,6 +237,7 @@ def teacher_flags(files: list[Path] | None) -> dict[str, Any]:
     """
     if not files:
         return {}
+    files = [resolved(file) for file in files]
     for file in files:
         if file.suffix.lower() not in (".onnx", ".safetensors"):
             raise SettingsError(f"--teacher {file}: must be a .safetensors file written by kdcore, or an .onnx file.")

@@ -16,19 +16,21 @@ from kdcore.cli.choices import (
     AlphaOption,
     DeviceOption,
     DevicesOption,
-    LabelsOption,
     NodesOption,
     PresetOption,
     RecipeOption,
     SeedsOption,
     SettingsOption,
+    SharesOption,
     StepsOption,
     TeacherOption,
     TeacherStepsOption,
     TemperatureOption,
+    TestOnOption,
     UpperBoundOption,
     check_teacher,
     flags_of,
+    parse_shares,
     study_settings,
     tell_recipe,
 )
@@ -95,11 +97,12 @@ def study(
     temperature: TemperatureOption = None,
     alpha: AlphaOption = None,
     add: AddOption = None,
-    labels: LabelsOption = None,
+    labels: SharesOption = None,
     upper_bound: UpperBoundOption = None,
     steps: StepsOption = None,
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
+    test_on: TestOnOption = None,
     device: DeviceOption = None,
     devices: DevicesOption = None,
     nodes: NodesOption = None,
@@ -107,7 +110,8 @@ def study(
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
 
-    With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out.
+    With --labels below 1 it also trains the student with all labels and no teacher; --no-upper-bound leaves it out. With several shares, for example
+    --labels 0.05,0.1,0.25,0.5,1, it draws the learning curve and says how many labels the teacher is worth.
 
     loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --add gives the teacher's share further terms.
 
@@ -116,13 +120,19 @@ def study(
     from kdcore.data.collection import Collection
 
     collection = Collection.open(folder)  # a wrong folder is told before anything is written
-    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, labels, recipe, upper_bound, add)
+    shares = parse_shares(labels)
+    share = shares[0] if len(shares) == 1 else None
+    flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, share, recipe, upper_bound, add)
+    flags["test_on"] = [str(place) for place in test_on] if test_on else None
     flags |= {"hardware.devices": devices, "hardware.nodes": nodes}
     chosen = in_processes(study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled)))
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
+    if len(shares) > 1:
+        label_curve_in_terminal(out.absolute(), chosen, shares, about, bool(collection.unlabelled), as_json)
+        return
     work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
 
 
@@ -136,6 +146,32 @@ def in_processes(settings: StudySettings) -> StudySettings:
     if wants_start(hardware):
         raise typer.Exit(start(hardware, ["-m", "kdcore", *sys.argv[1:]]))
     return settings.model_copy(update={"hardware": hardware})
+
+
+def label_curve_in_terminal(
+    out: Path, chosen: StudySettings, shares: list[float], about: About, unlabelled: bool, as_json: bool
+) -> None:
+    """Train with each share of the labels, with bars, and show the learning curve."""
+    from kdcore.training.label_curve import run_label_curve
+    from kdcore.views.label_curve import label_curve_rows
+
+    with Bars() as bars:
+        values = run_label_curve(out, chosen, shares, about, unlabelled, bars)
+    if as_json:
+        print_json(values)
+        return
+    rows = label_curve_rows(values)
+    table = Table(title="Mean AP on the test split", title_justify="left")
+    names = [name for name in rows[0] if name != "Worth"]
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
+    console.print(table)
+    for row in rows:
+        console.print(f"[bold]{escape(row['Worth'])}[/]", soft_wrap=True, highlight=False)
+    console.print(escape(values["basis"]), soft_wrap=True, highlight=False)
+    console.print(f"Page: {escape(str(out / 'labels.html'))}", soft_wrap=True, highlight=False)
 
 
 def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
@@ -205,7 +241,34 @@ def show_study(study: StudyFolder, values: dict[str, Any], as_json: bool) -> Non
     advantage = values["teacher_advantage"]
     if advantage is not None and not advantage["clear"]:
         console.print(f"[yellow]{escape(advantage['sentence'])}[/]", soft_wrap=True, highlight=False)
+    show_places(values)
     console.print(f"Page: {escape(str(study.page))}", soft_wrap=True, highlight=False)
+
+
+def show_places(values: dict[str, Any]) -> None:
+    """Print mean AP by scene, where there are several, and in the other places that the study was tested on."""
+    scenes = [("", scene) for scene in values["scenes"]] if len(values["scenes"]) > 1 else []
+    scenes += [(place["name"], scene) for place in values["places"] for scene in place["scenes"]]
+    if not scenes:
+        return
+    arms = list(values["arms"])
+    table = Table(title="Mean AP by scene", title_justify="left")
+    for name in ("Place", "Scene", "Tiles", *(arm.replace("_", " ") for arm in arms)):
+        table.add_column(name, justify="left" if name in ("Place", "Scene") else "right")
+    for place, scene in scenes:
+        table.add_row(
+            escape(place or values["data"]["name"]),
+            escape(scene["scene"]),
+            str(scene["tiles"]),
+            *(percent(scene["mean_ap"].get(arm)) for arm in arms),
+        )
+    console.print(table)
+    for place in values["places"]:
+        console.print(
+            f"[bold]In {escape(place['name'])}: {escape(place['comparison']['sentence'])}[/]",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 @explained

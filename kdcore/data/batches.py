@@ -48,6 +48,7 @@ class Batch:
         teacher: (N, networks, channels, height, width) float16, a teacher's soft labels of these very views; see
             `kdcore.teacher.views.pack`. None where there are none.
         complete: whether every pixel is known to be valid, so that nothing has to be masked.
+        weak: `image` as a teacher sees it, where the student's is augmented strongly; None where both see the same.
     """
 
     image: Tensor
@@ -55,11 +56,12 @@ class Batch:
     valid: Tensor
     teacher: Tensor | None = None
     complete: bool = False
+    weak: Tensor | None = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The same batch with each tensor changed, for example moved to a device."""
-        teacher = None if self.teacher is None else change(self.teacher)
-        return Batch(change(self.image), change(self.labels), change(self.valid), teacher, self.complete)
+        teacher, weak = (None if part is None else change(part) for part in (self.teacher, self.weak))
+        return Batch(change(self.image), change(self.labels), change(self.valid), teacher, self.complete, weak)
 
 
 class Batches:

@@ -105,7 +105,18 @@ def training_section(facts: CardFacts) -> str:
             ("Distillation", recipe.distillation),
             *((ADDED[name].label, f"{weight:g}") for name, weight in recipe.weights.items()),
             ("Unlabelled crops for each labelled one", f"{recipe.unlabelled:g}"),
+            *([("Lowest probability that counts", f"{recipe.confidence:g}")] if recipe.confidence else []),
+            *(
+                [("Mean teacher instead of a teacher, decay", f"{recipe.mean_teacher:g}")]
+                if recipe.mean_teacher
+                else []
+            ),
         ]
+    rows += [
+        (name, kind)
+        for name, kind in (("Mixed crops", recipe.mix), ("Strong augmentation", recipe.augment))
+        if kind != "none"
+    ]
     if run.get("members"):
         rows += [("Networks that are averaged", str(run["members"]))]
     elif run["steps"]:

@@ -26,7 +26,11 @@ def gap_sentence(report: Mapping[str, Any]) -> str:
         said += f"; beside its size and its own budget, the teacher had {joined(extras)}"
     else:
         said += "; beside its size and its own budget, the teacher had nothing that the students did not have"
-    if upper is None and arms["distilled"].get("labels", 1.0) < 1 and not report["settings"]["teacher"]["checkpoints"]:
+    if (
+        upper is None
+        and arms["distilled"].get("labels", 1.0) < teacher.get("labels", 1.0)
+        and not report["settings"]["teacher"]["checkpoints"]
+    ):
         said += "; so the gap is partly that of the labels, because no student with all labels was trained"
     return f"{said}."
 
@@ -34,15 +38,18 @@ def gap_sentence(report: Mapping[str, Any]) -> str:
 def teacher_extras(report: Mapping[str, Any]) -> list[str]:
     """What the teacher had and the students did not: labels, weights to begin from, several networks, EMA, flips."""
     settings = report["settings"]
-    teacher, labels = settings["teacher"], report["arms"]["distilled"].get("labels", 1.0)
+    teacher = settings["teacher"]
+    labels, teachers = (report["arms"].get(arm, {}).get("labels", 1.0) for arm in ("distilled", "teacher"))
     networks = len(teacher["checkpoints"] or teacher["seeds"])
     extras = []
     if teacher["checkpoints"]:
         extras.append(
             f"labels that are not known here (it was not trained in this study; the students had {share(labels)})"
         )
-    elif labels < 1:
-        extras.append(f"all labels (the students {share(labels)})")
+    elif labels < teachers:
+        extras.append(
+            f"{'all labels' if teachers >= 1 else f'{100 * teachers:.1f} % of the labels'} (the students {share(labels)})"
+        )
     if teacher.get("start"):
         extras.append("a longer training (it was trained on from earlier weights)")
     if teacher["network"].get("weights") and not settings["student"].get("weights"):

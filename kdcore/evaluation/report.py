@@ -16,6 +16,7 @@ from kdcore.errors import DataError, RunError
 from kdcore.evaluation.advantage import teacher_advantage
 from kdcore.evaluation.compare import compare
 from kdcore.evaluation.levels import NODATA, decide
+from kdcore.evaluation.places import by_scene, places_report
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.teacher_parts import teacher_parts
 from kdcore.jobs.plan import asks_teacher, run_name, teacher_run
@@ -58,8 +59,8 @@ def study_report(study: Path) -> dict[str, Any]:
 
     Returns:
         `arms` (teacher, alone, distilled and, with few labels, all_labels: parameters, steps, seconds, mean_ap, mean_iou, classes, seeds ...), `comparison`
-        (points with intervals, share of the gap closed, verdict), `teacher_advantage` (on validation; None where no teacher is
-        asked), `settings`, `data` and `formula`; plain JSON values.
+        (points with intervals, share of the gap closed, verdict), `scenes` and `places` (see
+        `kdcore.evaluation.places`), `teacher_advantage` (on validation; None where no teacher is asked), `settings`, `data` and `formula`; plain JSON values.
 
     Raises:
         RunError: the study is not finished.
@@ -101,6 +102,8 @@ def study_report(study: Path) -> dict[str, Any]:
         "arms": arms,
         "comparison": comparison.to_dict(),
         "teacher_advantage": advantage(settings, runs["teacher"][0], runs["alone"]),
+        "scenes": by_scene(scores),
+        "places": places_report(study, runs),
         "formula": settings.recipe.formula,
         "settings": settings.model_dump(mode="json"),
         "data": data,

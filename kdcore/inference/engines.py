@@ -83,7 +83,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
         self.path = path
-        self.session = open_session(path, threads)
+        self.session = open_session(path, threads, info.optimise)
         self.onnx, self.tile = info, info.tile
         self.info: Facts = info
         self.fill = np.asarray(info.fill, dtype=np.float32)

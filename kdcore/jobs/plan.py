@@ -80,8 +80,8 @@ def asks_teacher(settings: StudySettings) -> bool:
 
 
 def members(settings: StudySettings) -> int:
-    """How often a teacher's networks are asked at each step: not at all where their answers about the scenes are kept."""
-    if settings.recipe.teacher_sees == "scene":
+    """How often a teacher's networks are asked at each step: not at all where soft labels are cached, or the teacher is a mean teacher."""
+    if settings.recipe.teacher_sees == "scene" or settings.recipe.mean_teacher:
         return 0
     return len(settings.teacher.checkpoints or settings.teacher.seeds) * (8 if settings.teacher.flips else 1)
 

@@ -65,7 +65,8 @@ class StudyFolder(Job):
     def begin(cls, path: Path, settings: StudySettings, about: About | None = None) -> "StudyFolder":
         """Make the folder, or find the one that was made with the same settings.
 
-        Hardware may differ, and so may whether the student with all labels is trained: it changes no other run.
+        Hardware may differ, and so may whether the student with all labels is trained, and where else networks are tested: that
+        changes no other run.
 
         Raises:
             RunError: the folder holds something else; it is left alone.
@@ -73,7 +74,7 @@ class StudyFolder(Job):
         study, before = cls(path), None
         if study.settings_file.exists() and study.holds_work():
             before = study.settings
-            free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound}
+            free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
             if before.model_copy(update=free) != settings:
                 raise RunError(
                     f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."

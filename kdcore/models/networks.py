@@ -9,6 +9,7 @@ import timm
 import torch
 from numpy.typing import NDArray
 from segmentation_models_pytorch.base import SegmentationModel
+from segmentation_models_pytorch.base.initialization import initialize_head as initialise_head
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
@@ -185,11 +186,16 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
     if settings.architecture == LRASPP.architecture:
         return LiteReducedAspp(bands, logits)
     file = weights_file(settings)
+    left_out = settings.stride.bit_length() - 1  # stages of the decoder
+    if left_out and settings.architecture != "unet":
+        raise SettingsError(
+            f"network {settings.architecture!r}: only the decoder of a 'unet' can end at stride {settings.stride}. Set stride: 1, or architecture: unet."
+        )
     options: dict[str, object] = {}
     if settings.depth != 5:
         options["encoder_depth"] = settings.depth
     if settings.decoder_channels is not None:
-        options["decoder_channels"] = settings.decoder_channels
+        options["decoder_channels"] = settings.decoder_channels + settings.decoder_channels[-1:] * left_out
     elif settings.depth != 5 and settings.architecture in ("unet", "unetplusplus", "manet", "linknet"):
         options["decoder_channels"] = (256, 128, 64, 32, 16)[-settings.depth :]
     try:
@@ -214,7 +220,20 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
         ) from error
     if file is not None:
         put_encoder_weights(network.encoder, file)
+    if left_out:
+        end_early(network, left_out, logits)
     return cast(nn.Module, network)
+
+
+def end_early(network: Any, stages: int, logits: int) -> None:
+    """Leave out the last stages of a U-Net's decoder; its logits are enlarged as the losses enlarge a teacher's."""
+    blocks = network.decoder.blocks
+    network.decoder.blocks = blocks[:-stages]
+    channels = network.decoder.blocks[-1].conv2[0].out_channels
+    convolution = nn.Conv2d(channels, logits, kernel_size=3, padding=1)
+    enlarge = nn.Upsample(scale_factor=float(2**stages), mode="bilinear", align_corners=False)
+    network.segmentation_head = nn.Sequential(convolution, enlarge, nn.Identity())
+    initialise_head(network.segmentation_head)
 
 
 def is_download_problem(error: BaseException | None) -> bool:

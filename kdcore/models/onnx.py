@@ -114,12 +114,13 @@ def whole(info: OnnxInfo, images: NDArray[Any], run: Callable[[NDArray[Any]], ND
     return maps[:, :, wide:-wide, wide:-wide], 0
 
 
-def open_session(path: Path, threads: int | None = None) -> Any:
+def open_session(path: Path, threads: int | None = None, optimise: bool = True) -> Any:
     """Open a file in ONNX Runtime, on a GPU where its CUDA provider is at hand.
 
     Args:
         path: the file.
         threads: of the processor; None for as many as this process may use.
+        optimise: whether the graph may be rewritten first: faster, and for a few files with other numbers.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -133,6 +134,8 @@ def open_session(path: Path, threads: int | None = None) -> Any:
     options.intra_op_num_threads = threads or thread_count()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     at_hand = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in at_hand]
     try:
@@ -160,7 +163,7 @@ class OnnxNetwork(nn.Module):
         self.info = info or read_info(path)
         self.bands, self.logits = self.info.bands, self.info.logits
         self.foreign_parameters = self.info.parameters
-        self.session = open_session(path, threads or torch.get_num_threads())
+        self.session = open_session(path, threads or torch.get_num_threads(), self.info.optimise)
         self.input_name = self.session.get_inputs()[0].name
         self.output_name = self.session.get_outputs()[self.info.output_index].name
         self.margin: int | None = None  # pixels at each side that it gives no answer for; known after the first batch

@@ -45,6 +45,7 @@ class OnnxInfo(Frozen):
         margin: pixels at each side of a tile that it gives no answer for.
         input_type: of the numbers that go in.
         outputs: output channels; None where the graph does not say.
+        optimise: whether ONNX Runtime may rewrite the graph before it runs it.
         metres_per_pixel: ground resolution of its imagery, None where unknown.
         dtype: of the source imagery.
         fill: (bands,) values that stand for nodata, in the imagery's units.
@@ -69,6 +70,7 @@ class OnnxInfo(Frozen):
     margin: int = 0
     input_type: str = "float32"
     outputs: int | None = None
+    optimise: bool = True
     metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
     dtype: str = "uint8"
     fill: tuple[float, ...]
@@ -173,6 +175,9 @@ class ForeignNetwork(Frozen):
     divide_by: float = Field(default=1.0, gt=0)
     metres_per_pixel: float | None = Field(default=None, ge=0.001, le=1_000_000)
     dtype: str = "uint8"
+    optimise: bool = True
+    licence: str = Field(default="", max_length=200)
+    source: str = Field(default="", max_length=500)
 
     @field_validator("bands")
     @classmethod
@@ -276,6 +281,7 @@ def describe(graph: Graph, foreign: ForeignNetwork, path: Path) -> OnnxInfo:
         output=foreign.output,
         metres_per_pixel=foreign.metres_per_pixel,
         dtype=foreign.dtype,
+        optimise=foreign.optimise,
         fill=tuple(fill[number] for number in numbers),
         **known,
     )

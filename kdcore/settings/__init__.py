@@ -27,6 +27,7 @@ from kdcore.settings.recipe import (
     NOT_OFFERED,
     OF_FEATURES,
     WITHOUT_FEATURES,
+    Augment,
     Method,
     Mix,
     Recipe,

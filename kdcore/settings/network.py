@@ -22,7 +22,10 @@ class NetworkSettings(Described):
     decoder_channels: tuple[Annotated[int, Field(ge=1, le=MOST_CHANNELS)], ...] | None = Field(
         default=None, max_length=5
     )
-    """channels of the decoder's stages, from the coarsest to the finest; as many as `depth`"""
+    """channels of the decoder's stages, from the coarsest to the finest; as many as `depth`, with `stride` 2 one less and with 4 two"""
+    stride: Literal[1, 2, 4] = 1
+    """where a U-Net's decoder ends: at every pixel, every second or every fourth; logits are then enlarged bilinearly. The last
+    stages have the most pixels: parameters hardly change, operations do"""
     weights: Literal["imagenet"] | Path | None = None
     """what the encoder starts from: a file of weights (safetensors, or a torch state dict), or `imagenet`, which comes from the extra
     `pretrained` for the encoder `tu-tf_efficientnet_lite0` and is downloaded once for others; otherwise weights are random"""

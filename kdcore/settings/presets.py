@@ -13,6 +13,22 @@ RECIPES: dict[str, Recipe] = {
     "unlabelled": Recipe(temperature=2.0, alpha=0.9, unlabelled=1.0),
     # Shu et al. 2021: the channel-wise loss beside the pixel-wise one, with the paper's weight for logits (temperature 1 to 4).
     "channel-wise": Recipe.model_validate({"temperature": 2.0, "alpha": 0.5, "channels": 3.0}),
+    # UniMatch's views (Yang et al. 2023) with a teacher that is there: it sees two crops without labels as they are, the student distorted.
+    "augmented": Recipe(temperature=2.0, alpha=0.9, unlabelled=2.0, mix="cutmix", augment="unlabelled"),
+    # Baselines. FixMatch (Sohn et al. 2020) with the study's teacher: what it is sure of is a label.
+    "pseudo-labels": Recipe(
+        distillation="hard", confidence=0.95, alpha=0.5, unlabelled=1.0, mix="cutmix", augment="unlabelled"
+    ),
+    # Tarvainen & Valpola 2017, without any teacher: the average of the student's own weights.
+    "mean-teacher": Recipe(
+        temperature=1.0,
+        mean_teacher=0.99,
+        alpha=0.5,
+        unlabelled=1.0,
+        mix="cutmix",
+        augment="unlabelled",
+        teacher_sees="crop",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from kdcore.settings.fields import Described, Frozen
 
 FORMULA = "loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)"
 Mix = Literal["none", "cutmix", "mixup"]
+Augment = Literal["none", "unlabelled", "all"]
 Task = Literal["cross_entropy", "cross_entropy+dice"]
 Kind = TypeVar("Kind", bound=Frozen)
 
@@ -23,13 +24,14 @@ class Method:
     """A distillation loss: one way to compare a student with its teacher.
 
     Attributes:
-        loss: name of its function in `kdcore.losses`. Of logits it takes `(student, teacher, temperature, valid)`, of features
-            `(projected student's, teacher's, valid)`.
+        loss: name of its function in `kdcore.losses`. Of logits it takes `(student, teacher, temperature, valid)`, of classes
+            `(student, teacher, valid)`, of features `(projected student's, teacher's, valid)`.
         label: its name on a page.
         description: what it compares.
         formula, source: for docs/mathematics.md.
         most: highest weight of a term that is added to the main one; None for a main one, which `distillation:` names.
-        compares: 'logits', which every teacher has, asked now or in advance; or 'features' of the last decoder layer, which one
+        compares: 'logits', which every teacher has, asked now or in advance; 'classes', which come from them without a temperature; or
+            'features' of the last decoder layer, which one
             trained network has, without flips and asked at each step, but no average and no ONNX file.
     """
 
@@ -39,7 +41,7 @@ class Method:
     formula: str
     source: str
     most: float | None = None
-    compares: Literal["logits", "features"] = "logits"
+    compares: Literal["logits", "classes", "features"] = "logits"
 
 
 DISTILLATIONS: dict[str, Method] = {
@@ -56,6 +58,14 @@ DISTILLATIONS: dict[str, Method] = {
         description="where in the crop each class is",
         formula="softmax over the *positions* of each class's map; `T^2 / (N * C) * sum of KL`",
         source="Shu et al. 2021",
+    ),
+    "hard": Method(
+        loss="pseudo_labels",
+        label="Pseudo-labels",
+        description="the class that the teacher finds most likely is a label, however sure it is (`confidence` leaves out the unsure)",
+        formula="mean over V of `-log q` of the class whose p is largest, both at T = 1",
+        source="Lee 2013",
+        compares="classes",
     ),
     "channels": Method(
         loss="channel_kl",
@@ -104,7 +114,7 @@ NOT_OFFERED = {
 }
 
 # The parts of a recipe that only a teacher gives, as they are where nobody asks one.
-FROM_THE_TEACHER = dict.fromkeys(("unlabelled", *ADDED), 0.0)
+FROM_THE_TEACHER = dict.fromkeys(("unlabelled", "confidence", "mean_teacher", *ADDED), 0.0)
 
 if TYPE_CHECKING:
     Choice = str
@@ -150,18 +160,28 @@ class Recipe(Described):
     mix: Mix = "none"
     """`cutmix` pastes a rectangle of another crop, `mixup` blends two crops; labels and soft labels follow, in every
     arm"""
+    augment: Augment = "none"
+    """strong augmentation (colour, blur, enlarged parts) of what the student sees, while the teacher predicts the view
+    without colour and blur: `unlabelled` of the crops without labels, `all` of every crop, in every arm"""
+    confidence: float = Field(default=0.0, ge=0, le=1)
+    """pixels for which the teacher's highest probability is lower count 0 in the main term; 0 counts all alike"""
+    mean_teacher: float = Field(default=0.0, ge=0, lt=1)
+    """decay of averaged weights of the student itself, which predict instead of the study's teacher, for example 0.99,
+    and are validated and kept (in place of `budget.ema`); a baseline that needs no teacher. 0 asks the teacher"""
     teacher_sees: Literal["scene", "crop"] = Field(
         default="scene",
         description="`scene`: the teacher predicts the scene, with a crop's surroundings and without its jitter, and its soft labels are "
         "cached ([why](mathematics.md#what-the-teacher-sees)); `crop`: it predicts the student's very input, at every step, which is the default "
-        f"with {', '.join(f'`{name}`' for name in OF_FEATURES)} or `mixup`",
+        f"with {', '.join(f'`{name}`' for name in OF_FEATURES)}, `mixup` or `mean_teacher`. With `augment` it is the input before colour and blur",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _sees(cls, values: Any) -> Any:
         """Where nothing is said, a recipe that needs the teacher at every step has it."""
-        if isinstance(values, Mapping) and (values.get("mix") == "mixup" or any(map(values.get, OF_FEATURES))):
+        if isinstance(values, Mapping) and (
+            values.get("mix") == "mixup" or any(map(values.get, (*OF_FEATURES, "mean_teacher")))
+        ):
             return {"teacher_sees": "crop", **values}
         return values
 
@@ -183,6 +203,15 @@ class Recipe(Described):
             raise ValueError(
                 f"the term {', '.join(f'`{name}`' for name in weights)} comes from the teacher, which alpha = 0 never asks; "
                 "raise alpha or set its weight to 0"
+            )
+        for name in ("confidence", "mean_teacher"):
+            if getattr(self, name) and not self.alpha:
+                raise ValueError(
+                    f"`{name}` is of the teacher's term, which alpha = 0 leaves out; raise alpha or set {name}: 0"
+                )
+        if self.teacher_sees == "scene" and self.mean_teacher:
+            raise ValueError(
+                "a mean teacher changes at every step, so nothing of it can be cached: set teacher_sees: crop, or mean_teacher: 0"
             )
         for name in weights:
             if ADDED[name].loss == main.loss:
@@ -208,10 +237,11 @@ class Recipe(Described):
 
     @property
     def formula(self) -> str:
-        """The loss with its added terms."""
+        """The loss with its main and its added terms; a main one that is not pixel by pixel stands by its name in `CHOICES`."""
         added = "".join(f" + {weight:g} * {name}" for name, weight in self.weights.items())
-        main = FORMULA.rpartition("alpha * ")[2]
-        return FORMULA.replace(main, f"({main}{added})") if added else FORMULA
+        usual = FORMULA.rpartition("alpha * ")[2]
+        main = usual if self.distillation == "pixel" else self.distillation
+        return FORMULA.replace(usual, f"({main}{added})" if added else main)
 
     @property
     def compares_features(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from kdcore.settings.fields import Described, validate
+from kdcore.settings.fields import Described, own_path, validate
 from kdcore.settings.files import read_yaml
 from kdcore.settings.network import PRESETS, Network
 from kdcore.settings.recipe import WITHOUT_FEATURES, Recipe
@@ -176,7 +176,7 @@ class RunSettings(Described):
 
     @model_validator(mode="after")
     def _teacher(self) -> Self:
-        if self.recipe.alpha > 0 and not self.teacher:
+        if self.recipe.alpha > 0 and not self.teacher and not self.recipe.mean_teacher:
             raise ValueError("alpha > 0 needs a teacher; name its checkpoint or set alpha: 0")
         if self.recipe.compares_features:
             check_features(len(self.teacher), self.teacher_flips, self.teacher)
@@ -205,6 +205,9 @@ class TeacherSettings(Described):
     slow"""
     start: tuple[Path, ...] = ()
     """`.safetensors` files of the same network that its trainings begin from, one for each seed"""
+    labels: float = Field(default=1.0, gt=0, le=1)
+    """share of the train part's labels that it is trained with. With the students' share and crop it has the very same
+    labels: what imagery without labels is worth where few exist"""
 
     @model_validator(mode="after")
     def _started(self) -> Self:
@@ -238,13 +241,16 @@ class StudySettings(Described):
     labels: float = Field(default=1.0, gt=0, le=1)
     """share of the train part's labels that the students may use, taken in blocks of two crops' width, the same for
     all; the teacher has all labels, and the rest is unlabelled imagery. It shows what a teacher is worth whose labels
-    one does not have"""
+    one does not have; or set `teacher.labels`, too"""
     match: Literal["steps", "seconds"] = "steps"
     """`steps`: both students take the same steps; `seconds`: the student alone takes as many more as the soft labels
     and the unlabelled crops cost time"""
     upper_bound: bool = True
     """with `labels` below 1: also train the student with all labels and no teacher, for each seed, with the steps of
     the student alone; the share of the gap is measured with it. `false` leaves it out; it may be changed afterwards"""
+    test_on: tuple[Path, ...] = Field(default=(), max_length=20)
+    """other collections with the same classes, bands and resolution, whose test parts all arms are scored on as well:
+    other places, dates or sensors. They choose nothing, and may be added afterwards"""
     evaluation: EvaluationSettings = EvaluationSettings()
     """see `evaluation:`"""
     hardware: Hardware = Hardware()
@@ -254,6 +260,11 @@ class StudySettings(Described):
     def trains_all_labels(self) -> bool:
         """Whether the student with all labels is one of the arms: where the students have fewer, and nobody left it out."""
         return self.upper_bound and self.labels < 1
+
+    @field_validator("test_on")
+    @classmethod
+    def _whole_paths(cls, places: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(own_path(place).absolute() for place in places)
 
     @field_validator("seeds")
     @classmethod

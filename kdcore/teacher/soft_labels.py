@@ -25,11 +25,12 @@ from kdcore.data.turning import VIEWS, turn_back
 from kdcore.errors import Stopped
 from kdcore.files import is_full, sha256
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
+from kdcore.models.onnx_info import described_by
 from kdcore.settings import Hardware, fingerprint
 from kdcore.teacher import views as seen
 from kdcore.teacher.cost import find, outermost
 from kdcore.teacher.store import NoRoomError, Store, Stored, in_words, make_room
-from kdcore.teacher.teacher import Teacher, combine
+from kdcore.teacher.teacher import Teacher, combine, is_onnx
 from kdcore.teacher.views import Member, SoftLabel, tiles_of, unpack
 
 FOLDER = ".soft-labels"
@@ -231,10 +232,12 @@ def open_soft_labels(
 
 
 def keys(checkpoints: Sequence[Path], collection: Collection, views: int, device: torch.device | str) -> Iterator[str]:
-    """Names of the networks' folders: they change with the file, the data, and how the network is asked."""
+    """Names of the networks' folders: they change with the file and what describes it, the data, and how the network is asked."""
     asked = (seen.WINDOW, seen.HALO, views, torch.device(device).type, FORMAT)
     for checkpoint in checkpoints:
-        yield fingerprint(sha256(checkpoint), collection.content_hash, *asked)
+        beside = described_by(checkpoint)
+        described = (sha256(beside),) if is_onnx(checkpoint) and beside.is_file() else ()
+        yield fingerprint(sha256(checkpoint), *described, collection.content_hash, *asked)
 
 
 def former(folder: Path) -> str:

@@ -22,11 +22,12 @@ from kdcore.models.networks import SegmentationNetwork
 from kdcore.settings import Budget, RunSettings
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
+from kdcore.training.augmentation import student_batch
 from kdcore.training.fabric import align_buffers, mean_over_ranks, with_common_statistics
 from kdcore.training.features import FeatureStudent, FeatureTeacher
-from kdcore.training.mixing import check_crops, mix
+from kdcore.training.mixing import check_crops
 from kdcore.training.objective import compute_loss
-from kdcore.training.state import Progress, Training, check_loss
+from kdcore.training.state import Progress, Training, averaged, check_loss
 
 LOG_EVERY = 10  # steps between lines of metrics
 
@@ -60,7 +61,8 @@ def train(
         network: initial weights; it holds the last weights afterwards.
         info: what to write into checkpoints.
         batches: gives the batch of every step.
-        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its soft labels.
+        teacher: of a distilled student; not used with alpha = 0, nor where the batches bring its soft labels, nor
+            with a mean teacher, which is the student's own average.
         fabric: device, precision and processes; already launched.
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.
@@ -81,7 +83,7 @@ def train(
         run.forget_metrics_after(progress.step)
 
     def make(number: int) -> Batch:
-        batch = mix(batches.batch(number), settings.recipe.mix, labelled, settings.seed, number, batches.rank)
+        batch = student_batch(batches, settings.recipe, number)
         return batch.map(Tensor.pin_memory) if fabric.device.type == "cuda" else batch
 
     validations = frozenset(budget.validation_steps)
@@ -142,9 +144,13 @@ class Step:
         labelled: int,
     ) -> None:
         self.fabric, self.settings, self.labelled = fabric, settings, labelled
-        hardware, device = self.settings.hardware, fabric.device
-        teacher, asked, learner = who_learns(self.settings, network, teacher)
-        self.training = Training.begin(network, learner, self.settings.budget)
+        hardware, device = settings.hardware, fabric.device
+        decay = settings.recipe.mean_teacher or settings.budget.ema
+        average = averaged(network, decay) if decay else None
+        if settings.recipe.mean_teacher and average is not None:
+            teacher = Teacher([cast(SegmentationNetwork, average.module)])
+        teacher, asked, learner = who_learns(settings, network, teacher)
+        self.training = Training.begin(network, learner, settings.budget, average)
         if state.exists():
             self.training.load(state)
         if hardware.sync_batch_norm and fabric.world_size > 1:
@@ -176,7 +182,8 @@ class Step:
             teacher_logits = kept_logits(batch.teacher, recipe.temperature)
         elif self.ask_teacher is not None:
             with self.fabric.autocast():
-                teacher_logits = self.ask_teacher(image, recipe.temperature)
+                seen = image if batch.weak is None else batch.weak.contiguous(memory_format=self.layout)
+                teacher_logits = self.ask_teacher(seen, recipe.temperature)
         with enough_values(budget, self.labelled):
             logits = self.model(image)
         if recipe.compares_features and teacher_logits is not None:

@@ -117,6 +117,8 @@ def paste(batch: Batch, partners: list[int], rectangles: list[Rectangle], labell
         pairs = [(mixed.image, batch.image), (mixed.labels, batch.labels), (mixed.valid, batch.valid)]
         if mixed.teacher is not None and batch.teacher is not None:
             pairs.append((mixed.teacher, batch.teacher))
+        if mixed.weak is not None and batch.weak is not None:
+            pairs.append((mixed.weak, batch.weak))
         for target, source in pairs:
             target[index, ..., rows, columns] = source[partner, ..., rows, columns]
     mixed.labels[labelled:] = IGNORE
@@ -136,6 +138,7 @@ def blend(batch: Batch, partners: list[int], share: float, labelled: int) -> Ble
     other_labels[labelled:] = IGNORE
     return Blend(
         image=share * batch.image + (1 - share) * batch.image[chosen],
+        weak=None if batch.weak is None else share * batch.weak + (1 - share) * batch.weak[chosen],
         labels=batch.labels,
         valid=batch.valid & batch.valid[chosen],
         complete=batch.complete,

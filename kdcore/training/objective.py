@@ -42,11 +42,20 @@ def compute_loss(
     if teacher_logits is None:
         return {"loss": task, "task": task}
     named = {"distillation": CHOICES[recipe.distillation]} | {name: ADDED[name] for name in recipe.weights}
-    pairs = {"logits": (logits, teacher_logits, recipe.temperature), "features": features or ()}
-    terms: dict[str, Tensor] = {
-        name: getattr(losses, method.loss)(*pairs[method.compares], valid) for name, method in named.items()
+    pairs = {
+        "logits": (logits, teacher_logits, recipe.temperature),
+        "classes": (logits, teacher_logits),
+        "features": features or (),
     }
-    distilled = terms["distillation"]
+    counted: dict[str, Tensor] = {}
+    share: Tensor | float = 1.0
+    if recipe.confidence:
+        counted["distillation"], share = losses.confident(teacher_logits, recipe.confidence, batch.valid)
+    terms: dict[str, Tensor] = {
+        name: getattr(losses, method.loss)(*pairs[method.compares], counted.get(name, valid))
+        for name, method in named.items()
+    }
+    terms["distillation"] = distilled = share * terms["distillation"]
     for name, weight in recipe.weights.items():
         distilled = distilled + weight * terms[name]
     return {"loss": losses.combine(task, distilled, recipe.alpha), "task": task, **terms}

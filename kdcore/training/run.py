@@ -166,7 +166,7 @@ def train_and_evaluate(
             run.set_state("stopped", "stopped on request; resume to go on")
         return
     last = {}
-    if settings.budget.ema:
+    if settings.budget.ema or settings.recipe.mean_teacher:
         averaged = [line["validation_mean_ap"] for line in run.read_metrics() if "validation_mean_ap" in line][-1]
         last = {"last_weights": {"as_they_are": work.quality(work.network), "averaged": averaged}}
     best, _ = load_network(run.best)

@@ -35,7 +35,7 @@ class Training:
         network: what is trained.
         learner: the network, or it and the projection of its features where these are compared.
         optimiser: of the learner's weights.
-        average: the averaged weights, where the budget wants them.
+        average: the averaged weights, where the budget or the recipe wants them.
         progress: where it stands.
     """
 
@@ -47,12 +47,16 @@ class Training:
 
     @classmethod
     def begin(
-        cls, network: SegmentationNetwork, learner: SegmentationNetwork | FeatureStudent, budget: Budget
+        cls,
+        network: SegmentationNetwork,
+        learner: SegmentationNetwork | FeatureStudent,
+        budget: Budget,
+        average: AveragedModel | None,
     ) -> "Training":
         """One at its first step."""
         # The optimiser's state is small beside the activations, and one implementation everywhere keeps resumes exact.
         optimiser = torch.optim.AdamW(learner.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
-        return cls(network, learner, optimiser, averaged(network, budget.ema) if budget.ema else None, Progress())
+        return cls(network, learner, optimiser, average, Progress())
 
     @property
     def candidate(self) -> SegmentationNetwork:

@@ -24,6 +24,7 @@ from kdcore.models.memory import check_room
 from kdcore.ownership import write_own_json
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
+from kdcore.training.places import open_places, score_places
 from kdcore.training.run import evaluate_ensemble, execute
 from kdcore.training.timing import measure_alone_steps
 from kdcore.training.work import prepare
@@ -58,6 +59,7 @@ def run_study(
     report(Progress("", Stage.READING, 0, 1))
     collection = Collection.open(collection_path)
     check_memory(settings, collection)
+    places = open_places(settings, collection)
     begin(out, settings, collection)
     assert collection.path is not None
     _, found = prepare(collection.path, settings.budget.crop, settings.labels)
@@ -87,6 +89,7 @@ def run_study(
         elif planned.arm == "alone" and planned.seed == settings.seeds[0]:
             note_advantage(out, settings)
     write_layers(out, collection, counting(report, Stage.LAYERS))
+    score_places(out, settings, places, report)
     values = study_report(out)
     write_own_json(out / "report.json", values, overwrite=True)  # of this study, whoever wrote it
     return values
@@ -161,6 +164,8 @@ def settings_of(
     elif planned.arm != "distilled" or study.control == "same recipe":
         recipe, teacher = recipe.alone, ()
         seed += OTHER_SEEDS if planned.arm == "distilled" else 0
+    elif recipe.mean_teacher:
+        teacher = ()
     budget = planned.budget or Budget(steps=1)
     largest = max(study.budget.crop, 0 if study.teacher.checkpoints else study.teacher.budget.crop)
     return RunSettings(
@@ -174,7 +179,7 @@ def settings_of(
         hardware=study.hardware,
         teacher=teacher,
         teacher_flips=bool(teacher) and study.teacher.flips,
-        labels=1.0 if planned.arm in ("teacher", "all_labels") else study.labels,
+        labels={"teacher": study.teacher.labels, "all_labels": 1.0}.get(planned.arm, study.labels),
         buffer=None if largest == budget.crop else largest,  # all arms are scored on the same ground
         start=start,
     )
@@ -260,5 +265,6 @@ def teacher_fingerprint(settings: RunSettings, data_hash: str) -> str:
         settings.seed,
         settings.hardware.precision,
         str(settings.start),
+        settings.labels,
         data_hash,
     )

@@ -77,7 +77,7 @@ class Work:
             if fabric.is_global_zero:
                 run.log(f"begins from the weights of {settings.start} (SHA-256 {sha256(settings.start)})")
         teacher = None
-        if settings.recipe.alpha > 0:
+        if settings.teacher:
             numbers = collection.scenes[0].bands
             teacher = Teacher.load(settings.teacher, names, bands, numbers, flips=settings.teacher_flips)
         return cls(fabric, run, settings, collection, found, network, info, teacher, report)

@@ -10,6 +10,7 @@ from kdcore.data.pairing import find
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.errors import KdcoreError
 from kdcore.jobs.library import Known
+from kdcore.jobs.shelf import Shelf
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.recipes import OWN, name_of
 from kdcore.settings import (
@@ -32,7 +33,13 @@ AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
 SEEDS = (1, 2, 3, 5)
-OWN_PARTS = ("unlabelled", "mix", *ADDED)  # of a recipe, beside temperature, alpha and the two losses
+OWN_PARTS = (
+    "unlabelled",
+    "confidence",
+    "mix",
+    "augment",
+    *ADDED,
+)  # of a recipe, beside temperature, alpha and the two losses
 
 # Parameters with three bands and five classes; a test counts them.
 PARAMETERS = {
@@ -129,13 +136,14 @@ class Choices:
 
 @dataclass(frozen=True)
 class EarlierTeacher:
-    """A finished teacher of an earlier study on the same data."""
+    """A finished teacher of an earlier study on the same data, or a network on the shelf (`shelf` is its name there)."""
 
     study: str
     checkpoint: Path
     network: NetworkSettings
     seed: int
     mean_ap: float | None
+    shelf: str = ""
 
     def settings(self) -> dict[str, Any]:
         """What `TeacherSettings` say where it teaches, as plain values."""
@@ -168,6 +176,25 @@ def earlier_teachers(studies: list[StudyFolder], data: str) -> list[EarlierTeach
         except KdcoreError:
             continue  # a broken study has nothing to give
     return found
+
+
+def shelved_teachers(shelf: Shelf, data: str) -> list[EarlierTeacher]:
+    """Networks on the shelf that know the classes of data; none for the demo area, and for data that cannot be read.
+
+    Args:
+        shelf: where to look.
+        data: 'demo' or the path of a collection.
+    """
+    path = Path(data)
+    try:
+        settings = load(CollectionSettings, path / FILE_NAME if path.is_dir() else path)
+    except (KdcoreError, OSError):
+        return []
+    return [
+        EarlierTeacher("", shelf.path / entry.name / entry.file, entry.network, 0, None, shelf=entry.name)
+        for entry in shelf.list()
+        if set(entry.classes) == set(settings.class_names)
+    ]
 
 
 def data_of(study: StudyFolder) -> str:

@@ -137,6 +137,14 @@ def select(place: DeltaGenerator, label: str, key: str, names: Mapping[str, str]
 def own_recipe(usual: dict[str, Any]) -> dict[str, Any]:
     """The parts of a recipe beside temperature, alpha and the two losses."""
     places = cycle(st.columns(3))
-    labels = {"unlabelled": "Unlabelled crops per labelled crop"} | {name: loss.label for name, loss in ADDED.items()}
-    numbers = {name: number(next(places), label, Recipe, name, usual[name], step=0.5) for name, label in labels.items()}
-    return numbers | {"mix": select(next(places), "Mix crops", "mix", words.MIXES, sentence(Recipe, "mix"))}
+    labels = {"unlabelled": "Unlabelled crops per labelled crop", "confidence": "Lowest probability that counts"}
+    labels |= {name: loss.label for name, loss in ADDED.items()}
+    steps = {"confidence": 0.05}
+    numbers = {
+        name: number(next(places), label, Recipe, name, usual[name], step=steps.get(name, 0.5))
+        for name, label in labels.items()
+    }
+    return numbers | {
+        "mix": select(next(places), "Mix crops", "mix", words.MIXES, sentence(Recipe, "mix")),
+        "augment": select(next(places), "Strong augmentation", "augment", words.AUGMENTED, sentence(Recipe, "augment")),
+    }

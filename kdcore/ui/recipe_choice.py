@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from kdcore.recipes import EVIDENCE, OWN, UNLABELLED, current_name, recommended
+from kdcore.recipes import EVIDENCE, OWN, current_name, recommended
 from kdcore.settings import RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import has_unlabelled, recipe_values
@@ -29,7 +29,7 @@ def choose_recipe(data: str) -> str:
         data: 'demo' or a collection's path: without imagery that has no labels, a recipe that needs it is not offered.
     """
     spare = has_spare(data)
-    offered = [name for name in (*RECIPES, OWN) if spare or name != UNLABELLED]
+    offered = [name for name in (*RECIPES, OWN) if spare or name == OWN or not RECIPES[name].unlabelled]
     usual = recommended(st.session_state["preset"], has_unlabelled(data))
     chosen, followed = st.session_state["recipe"], st.session_state.get(FOLLOWED, usual)
     if chosen not in offered or (chosen == followed and chosen != usual):

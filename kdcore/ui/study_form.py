@@ -8,6 +8,7 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.jobs.library import Library
+from kdcore.jobs.shelf import Shelf
 from kdcore.recipes import recommended
 from kdcore.settings import PRESET_MEANINGS, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
@@ -26,6 +27,7 @@ from kdcore.ui.choices import (
     known_data,
     preset_values,
     recipe_values,
+    shelved_teachers,
 )
 from kdcore.ui.earlier_students import warn_before
 from kdcore.ui.formatting import parameters, plain
@@ -53,13 +55,14 @@ def show_form() -> None:
         temperature = temperature_knob(example_study(studies), usual["temperature"])
     with right.container(border=True, height="stretch"):
         alpha = alpha_knob(temperature, usual["alpha"])
-    choices = choose_networks_and_budget(recipe, temperature, alpha, earlier_teachers(studies, data), usual)
+    teachers = earlier_teachers(studies, data) + shelved_teachers(Shelf(workspace()), data)
+    choices = choose_networks_and_budget(recipe, temperature, alpha, teachers, usual)
     try:
         settings = choices.settings()
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
-    if choices.reused is not None:
+    if choices.reused is not None and not choices.reused.shelf:
         warn_before(choices.reused, settings, studies, data)
     told, buttons = st.bottom.columns((3, 1), vertical_alignment="center")
     with told:
@@ -94,7 +97,7 @@ def remember_defaults(data: str) -> None:
     st.session_state.setdefault("labels", in_address or preset_values(st.session_state["preset"])["labels"])
     if "recipe" not in st.session_state:
         st.session_state["recipe"] = recipe_of_address(recommended(st.session_state["preset"], has_unlabelled(data)))
-    for key in ("teacher", "task", "distillation", "match", "mix", "views"):
+    for key in ("teacher", "task", "distillation", "match", "mix", "augment", "views"):
         take_once(key)
     for key, value in usual_values().items():
         st.session_state.setdefault(key, value)
@@ -220,5 +223,7 @@ def teacher_label(name: str, earlier: Mapping[str, EarlierTeacher]) -> str:
     if name not in earlier:
         return f"Train one: {network_label(name)}"
     teacher = earlier[name]
+    if teacher.shelf:
+        return f"From the shelf: {teacher.shelf}"
     quality = "" if teacher.mean_ap is None else f" (mean AP {100 * teacher.mean_ap:.1f})"
     return f"Reuse that of “{teacher.study}”, seed {teacher.seed}{quality}"

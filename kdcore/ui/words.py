@@ -117,12 +117,16 @@ RECIPES = {
     "patient": "The teacher alone, asked about crops that are pasted into each other. Meant for long trainings.",
     "unlabelled": "As many crops without labels as with: the teacher says what is there, and has most of the say.",
     "channel-wise": "Adds a loss on *where* in a crop each class is, not only on what each pixel is.",
+    "augmented": "Two crops without labels for each labelled one, and the student sees them pasted, recoloured and blurred.",
+    "pseudo-labels": "The classes that the teacher is sure of are labels of imagery without any: a baseline.",
+    "mean-teacher": "No teacher: the student's own averaged weights say what is in imagery without labels. A baseline.",
     "own": "Every part is set by you: temperature and alpha here, the rest under **More settings**.",
 }
 NO_UNLABELLED = (
-    "The recipe *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data."
+    "A recipe like *unlabelled* needs imagery without labels: put some into the folder `unlabelled/` of these data."
 )
 MIXES = {"none": "None", "cutmix": "Paste a rectangle of another crop", "mixup": "Blend two crops"}
+AUGMENTED = {"none": "None", "unlabelled": "Of crops without labels", "all": "Of all crops"}
 VIEWS = {"eight": "for eight views", "one": "for one view, turned to fit"}
 MATCHES = {"steps": "as many steps as the distilled one", "seconds": "as much time as the distilled one"}
 TASKS = {"cross_entropy": "Cross entropy", "cross_entropy+dice": "Cross entropy and Dice"}

@@ -1,6 +1,7 @@
 """`kdcore study`, `report` and `evaluate`: the main job, and a sentence with exit code 2 for everything a user can get wrong."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
-from kdcore.settings import ADDED, RECIPES, ClassSettings, save
+from kdcore.settings import ADDED, RECIPES, ClassSettings, Recipe, save
 from tests.conftest import paint, write_collection, write_raster
 from tests.disks import mounted, small_disk
 from tests.onnx_files import write_pixelwise
@@ -106,6 +107,47 @@ class TestAStudy:
             assert "holds a study with other settings; a study is never overwritten" in refused(*arguments[:-1], *other)
         assert contents(tmp_path / "out/runs") == runs
 
+    def test_with_several_shares_is_a_learning_curve(self, tmp_path):
+        """Two shares at first and a third one afterwards: the teacher is trained once, and what is finished is never trained again."""
+        path, out = write_collection(tmp_path / "collection"), tmp_path / "curve"
+        save(study_settings(recipe=Recipe(alpha=0.5, unlabelled=1.0)), tmp_path / "settings.yaml")
+        arguments = ("study", path, "--out", out, "--settings", tmp_path / "settings.yaml", "--json", "--labels")
+        code, printed, _ = run(*arguments, "0.3,1")
+        assert code == 0
+        report = json.loads(printed)
+        assert [point["wanted"] for point in report["points"]] == [0.3, 1.0]
+        assert report["points"][0]["labels"] == pytest.approx(0.3, abs=0.15)
+        assert (report["points"][1]["labels"], report["seeds"]) == (1.0, 2)
+        assert json.loads((out / "labels.json").read_text()) == report
+        page = (out / "labels.html").read_text()
+        assert all(point["worth"]["sentence"] in page for point in report["points"])
+        assert "https://cdn" not in page
+
+        logs = {share: (out / f"labels-{share}/runs/teacher-s0/log.txt").read_text() for share in ("0.3", "1")}
+        assert ["reused from" in logs[share] for share in ("0.3", "1")] == [False, True]
+        before = contents(out)
+        code, printed, _ = run(*arguments, "0.3,0.6,1")
+        assert [point["wanted"] for point in json.loads(printed)["points"]] == [0.3, 0.6, 1.0]
+        after = contents(out)
+        trained = [name for name in before if name.startswith("labels-") and "/runs/" in name]
+        assert len(trained) > 20
+        assert all(after[name] == before[name] for name in trained)
+
+    def test_is_tested_on_other_places_and_says_what_came_out_there(self, tmp_path, settings):
+        path = write_collection(tmp_path / "collection")
+        place = write_collection(tmp_path / "elsewhere", name="elsewhere")
+        arguments = ("study", path, "--out", tmp_path / "out", "--settings", settings, "--test-on", place)
+        code, out, err = run(*arguments)
+        assert code == 0, err
+        assert StudyFolder(tmp_path / "out").settings.test_on == (place,)
+        assert "In elsewhere: " in out
+        assert re.search(r"elsewhere\s+│ d\s+│\s+16 │", out)
+
+    def test_refuses_shares_of_which_there_is_no_curve(self, study, tmp_path):
+        path = write_collection(tmp_path / "collection")
+        assert "write a share from 0 to 1, or several with commas" in study(path, "--labels", "ten")
+        assert "give one share of the labels, or two or more different ones" in study(path, "--labels", "0.5,2")
+
     def test_takes_flags_before_the_file_and_the_file_before_the_preset(self, tmp_path):
         file = tmp_path / "settings.yaml"
         file.write_text("recipe: {temperature: 3}\nbudget: {steps: 11}\n")
@@ -175,7 +217,8 @@ class TestAStudy:
     def test_knows_its_recipes(self, study, tmp_path):
         path = write_collection(tmp_path / "collection")
         assert study(path, "--recipe", "best") == (
-            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, channel-wise."
+            "--recipe best: there is no such recipe; choose one of classic, patient, unlabelled, channel-wise, "
+            "augmented, pseudo-labels, mean-teacher."
         )
 
     def test_knows_the_former_name_of_a_recipe_and_says_the_present_one(self, capsys):

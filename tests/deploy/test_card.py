@@ -142,3 +142,17 @@ def test_every_table_is_whole_whatever_people_write():
 )
 def test_markup_is_taken_out(text, expected):
     assert safe(text) == expected
+
+
+def test_the_card_names_views_and_baselines_that_were_used():
+    recipe = Recipe(alpha=0.5, confidence=0.9, mean_teacher=0.99, unlabelled=2, mix="cutmix", augment="unlabelled")
+    settings = facts().settings.model_copy(update={"recipe": recipe})
+    card = model_card(facts(settings=settings))
+    for line in (
+        "| Lowest probability that counts | 0.9 |",
+        "| Mean teacher instead of a teacher, decay | 0.99 |",
+        "| Mixed crops | cutmix |",
+        "| Strong augmentation | unlabelled |",
+    ):
+        assert line in card
+    assert "Mixed crops" not in model_card(facts())

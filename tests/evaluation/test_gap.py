@@ -69,6 +69,15 @@ def test_only_what_the_students_do_not_have_is_named(change, said):
     assert all(word in extra for word, extra in zip(said, extras, strict=True))
 
 
+def test_a_teacher_with_the_students_few_labels_has_no_more_of_them():
+    values = report(StudySettings(labels=0.1333, teacher=TeacherSettings(labels=0.1333)))
+    values["arms"]["teacher"]["labels"] = 0.1333
+    assert teacher_extras(values) == []
+    assert "partly that of the labels" not in gap_sentence(values)
+    values["arms"]["teacher"]["labels"] = 0.25
+    assert teacher_extras(values) == ["25.0 % of the labels (the students 13.3 % of them)"]
+
+
 def test_numbers_that_are_not_known_are_not_made_up():
     said = gap_sentence(report(teacher=None))
     assert "the teacher (mean AP not known);" in said

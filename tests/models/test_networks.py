@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdcore.errors import SettingsError
+from kdcore.losses import resize_logits
 from kdcore.models.networks import SegmentationNetwork, build_network, count_parameters
 from kdcore.settings import PRESETS, NetworkSettings
 from tests.conftest import TINY
@@ -107,3 +109,51 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr(smp, "create_model", offline)
     with pytest.raises(SettingsError, match=r"could not be downloaded.*weights: null"):
         build_network(NetworkSettings(encoder="resnet18", weights="imagenet"), 3, 2)
+
+
+class TestADecoderThatEndsEarly:
+    """A U-Net of depth 3 without its last stages: features at stride 2 or 4, logits of the imagery's size."""
+
+    @pytest.mark.parametrize(("stride", "channels"), [(2, (64, 32)), (4, (64,))])
+    @pytest.mark.parametrize("size", [(64, 64), (37, 50)])
+    def test_gives_logits_of_the_size_of_the_imagery(self, stride, channels, size):
+        settings = TINY.model_copy(update={"decoder_channels": channels, "stride": stride})
+        network = build_network(settings, 3, 4, seed=0).eval()
+        assert network(torch.randn(2, 3, *size)).shape == (2, 4, *size)
+
+    def test_enlarges_its_logits_bilinearly(self):
+        """What the convolution gives at stride 2 is what every loss enlarges a teacher's logits with."""
+        settings = TINY.model_copy(update={"decoder_channels": (24, 16), "stride": 2})
+        network = build_network(settings, 3, 4, seed=0).eval()
+        features, logits = network.features_and_logits(torch.randn(1, 3, 64, 64))
+        assert features.shape == (1, network.feature_channels, 32, 32) == (1, 16, 32, 32)
+        small = network.inner.segmentation_head[0](features)
+        torch.testing.assert_close(logits, resize_logits(small, (64, 64)))
+
+    def test_has_the_same_first_stages(self):
+        """Stages before the cut have the shapes, so also the number of weights, of the whole network's."""
+        whole = build_network(TINY.model_copy(update={"decoder_channels": (24, 16, 8)}), 3, 4, seed=0)
+        short = build_network(TINY.model_copy(update={"decoder_channels": (24, 16), "stride": 2}), 3, 4, seed=0)
+        ours, theirs = (
+            {name: value.shape for name, value in network.state_dict().items() if "decoder.blocks" in name}
+            for network in (short, whole)
+        )
+        assert ours == {name: shape for name, shape in theirs.items() if "blocks.2" not in name}
+        assert ours
+
+    def test_costs_fewer_operations(self):
+        counts = []
+        for stride, channels in ((1, (64, 32, 16)), (2, (64, 32)), (4, (64,))):
+            network = build_network(
+                PRESETS["tiny"].model_copy(update={"decoder_channels": channels, "stride": stride}), 3, 5
+            )
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                network(torch.zeros(1, 3, 64, 64))
+            counts.append(counter.get_total_flops())
+        assert counts[0] > counts[1] > counts[2]
+
+    def test_is_of_a_unet(self):
+        with pytest.raises(SettingsError, match="only the decoder of a 'unet' can end at stride 2"):
+            build_network(NetworkSettings(architecture="fpn", encoder="resnet18", stride=2), 3, 4)
+        with pytest.raises(SettingsError):  # too many channels
+            build_network(TINY.model_copy(update={"decoder_channels": (24, 16, 8), "stride": 2}), 3, 4)

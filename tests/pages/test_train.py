@@ -130,8 +130,9 @@ class TestRecipe:
         at = open_page("train", data=town)
         assert "Unlabelled" not in at.segmented_control(key="recipe").options
         assert "needs imagery without labels" in words_of(at)
+        assert "Mean-teacher" not in at.segmented_control(key="recipe").options
         at.number_input(key="labels").set_value(25).run()
-        assert "Unlabelled" in at.segmented_control(key="recipe").options
+        assert {"Unlabelled", "Augmented"} <= set(at.segmented_control(key="recipe").options)
         assert "needs imagery without labels" not in words_of(at)
 
     def test_that_is_recommended_follows_the_data_until_another_is_chosen(self, workspace, open_page):
@@ -186,9 +187,12 @@ class TestRecipe:
         at.segmented_control(key="recipe").set_value("own").run()
         at.number_input(key="channels").set_value(2.5)
         at.selectbox(key="mix").set_value("cutmix")
+        at.selectbox(key="augment").set_value("all")
+        at.number_input(key="confidence").set_value(0.9)
         button(at, "Launch").click().run()
         recipe = Workspace().study(started[0]).settings.recipe
         assert (recipe.channels, recipe.mix, recipe.alpha) == (2.5, "cutmix", 0.5)
+        assert (recipe.augment, recipe.confidence) == ("all", 0.9)
 
     def test_of_one_s_own_has_a_knob_for_each_added_loss(self, workspace, open_page, started):
         """One that compares features has the teacher asked at each step, without a word about it."""

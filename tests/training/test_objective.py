@@ -128,3 +128,20 @@ def test_a_rare_class_weighs_as_much_as_a_common_one_between_channels():
 
     assert channel(1) == pytest.approx(50, rel=1e-3)
     assert channel(50) == pytest.approx(50, rel=1e-3)
+
+
+def test_pseudo_labels_below_the_confidence_count_nothing():
+    """Probabilities 3/4 and 1/2: with 0.7 only the first position counts, which costs the student -log 1/2, in a mean over both."""
+    recipe = Recipe(alpha=0.5, distillation="hard", confidence=0.7)
+    terms = compute_loss(torch.zeros(1, 1, 1, 2), TEACHER, BATCH, recipe)
+    assert float(terms["distillation"]) == pytest.approx(math.log(2) / 2)
+    assert float(terms["loss"]) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2) / 2)
+
+
+def test_confidence_leaves_out_soft_labels_as_well():
+    """The second position's KL is 0 anyway. With 0.8 neither counts, and nothing is learnt from the teacher."""
+    for confidence, expected in ((0.0, KL / 2), (0.7, KL / 2), (0.8, 0.0)):
+        recipe = Recipe(alpha=0.5, temperature=1, confidence=confidence, channels=1)
+        terms = compute_loss(torch.zeros(1, 1, 1, 2), TEACHER, BATCH, recipe)
+        assert float(terms["distillation"]) == pytest.approx(expected)
+        assert float(terms["channels"]) == pytest.approx(KL)  # the main term only

@@ -22,12 +22,18 @@ OTHERS = {
     "hint": Recipe(hint=1.0),
     "hint of a mixture": Recipe(hint=0.5, features=0.1, channels=1.0, mix="mixup", unlabelled=1.0),
     "mixup": Recipe(alpha=0.5, mix="mixup", unlabelled=1.0, task="cross_entropy+dice"),
+    "strong augmentation, asked at each step": Recipe(
+        alpha=0.7, augment="all", mix="mixup", unlabelled=1.5, hint=0.5, task="cross_entropy+dice"
+    ),
+    "mean teacher of features": Recipe(alpha=0.3, mean_teacher=0.9, features=0.1, unlabelled=1.0, augment="unlabelled"),
     "channels alone": Recipe(distillation="channel", temperature=4, mix="cutmix"),
 }
 TERMS = {
     "channel-wise": {"channels"},
     "decoder features": {"features"},
     "hint": {"hint"},
+    "strong augmentation, asked at each step": {"hint"},
+    "mean teacher of features": {"features"},
     "hint of a mixture": {"hint", "features", "channels"},
 }
 
@@ -98,6 +104,48 @@ def test_a_weight_of_zero_adds_nothing(collection, tmp_path, name):
         states.append(snapshot(training.network))
     assert same(states[0], states[1])
     assert not same(states[0], states[2])
+
+
+def test_a_mean_teacher_is_the_average_of_the_student_s_weights(collection, tmp_path):
+    """Decay 0.75 by hand, from the weights after each step; nobody asks the study's teacher, and the average is what is kept."""
+    budget = BUDGET.model_copy(update={"steps": 3, "validate_every": 3})
+    recipe = Recipe(alpha=0.5, mean_teacher=0.75, unlabelled=1.0)
+    teacher = make_teacher(collection)
+    teacher.register_forward_pre_hook(lambda module, inputs: pytest.fail("asked"))
+    training = Training(collection, tmp_path, teacher=teacher, recipe=recipe, budget=budget)
+    after = []
+    training.go(on_step=lambda step, steps: after.append(snapshot(training.network)))
+    best = load_network(training.run.best)[0].state_dict()
+    for name, value in best.items():
+        if value.is_floating_point():
+            first, second, third = (weights[name] for weights in after)
+            expected = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
+            torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_mean_teacher_needs_no_teacher(collection, tmp_path):
+    """A run from its settings alone: no file teaches."""
+    settings = run_settings(
+        collection, "distilled", recipe=Recipe(alpha=0.5, mean_teacher=0.9, unlabelled=1.0), budget=BUDGET, teacher=()
+    )
+    run = RunDirectory.create(tmp_path / "mean-teacher", settings)
+    execute(run)
+    assert run.status.state == "finished"
+    assert run.read_report()["last_weights"].keys() == {"as_they_are", "averaged"}
+
+
+@pytest.mark.parametrize("augment", ["unlabelled", "all"])
+def test_the_teacher_sees_weak_views_and_the_student_strong_ones(collection, tmp_path, augment):
+    teacher = make_teacher(collection)
+    recipe = Recipe(teacher_sees="crop", unlabelled=1.0, augment=augment)
+    training = Training(collection, tmp_path, teacher=teacher, recipe=recipe, budget=BUDGET)
+    seen = {"student": [], "teacher": []}
+    teacher.register_forward_pre_hook(lambda module, inputs: seen["teacher"].append(inputs[0].clone()))
+    training.network.register_forward_pre_hook(lambda module, inputs: seen["student"].append(inputs[0].clone()))
+    training.go()
+    alike = [torch.equal(a[:2], b[:2]) for a, b in zip(seen["student"], seen["teacher"], strict=True)]
+    assert all(alike) == (augment == "unlabelled")
+    assert not any(torch.equal(a[2:], b[2:]) for a, b in zip(seen["student"], seen["teacher"], strict=True))
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup"])

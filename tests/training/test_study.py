@@ -130,6 +130,21 @@ class TestAStudyWithAShareOfTheLabels:
         run_study(collection, study_settings(seeds=(0,)), tmp_path / "all")
         assert same(weights(runs["all-labels-s0"]), weights(runs_of(tmp_path / "all")["alone-s0"]))
 
+    def test_may_have_a_teacher_with_the_same_few(self, tmp_path):
+        """It is no teacher for a study whose teacher has all labels, though nothing else differs."""
+        collection = write_collection(tmp_path / "collection", size=256)
+        few = study_settings(seeds=(0,), labels=0.25, upper_bound=False)
+        teacher = few.teacher.model_copy(update={"labels": 0.25})
+        report = run_study(collection, few.model_copy(update={"teacher": teacher}), tmp_path / "few")
+        assert {arm: values["labels"] for arm, values in report["arms"].items()} == {
+            "teacher": 0.25,
+            "alone": 0.25,
+            "distilled": 0.25,
+        }
+        other = run_study(collection, few, tmp_path / "all")
+        assert other["arms"]["teacher"]["labels"] == 1
+        assert "reused from" not in (tmp_path / "all/runs/teacher-s0/log.txt").read_text()
+
     def test_that_cannot_be_had_is_refused_before_anything_is_trained(self, tmp_path):
         collection = write_collection(tmp_path / "collection", size=256)
         with pytest.raises(DataError, match=r"0\.01 of the labels is too little .* Set labels to"):
