@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from kdcore.cli import launching
 from kdcore.cli.choices import (
     AddOption,
     AlphaOption,
@@ -27,9 +28,13 @@ from kdcore.cli.choices import (
     study_settings,
     tell_recipe,
 )
+from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
+from kdcore.errors import RunError
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.jobs.record import record
+from kdcore.jobs.slurm import launched
+from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, staging, write_own_json
@@ -80,6 +85,9 @@ def study(
     teacher_steps: TeacherStepsOption = None,
     teacher: TeacherOption = None,
     device: DeviceOption = None,
+    launch: LaunchOption = None,
+    tasks: TasksOption = 1,
+    slurm: SlurmOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
@@ -89,6 +97,7 @@ def study(
     loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --add gives the teacher's share further terms.
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
+    Given again while it runs, in another terminal or on another machine that sees the folder, it takes runs that are free.
     """
     from kdcore.data.collection import Collection
 
@@ -99,7 +108,35 @@ def study(
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
-    work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
+    begun = StudyFolder.begin(out.absolute(), chosen, about)
+    if launch:
+        queue_up(begun)
+        return launching.launch(launch, "study", out, tasks, slurm)
+    work_in_terminal(begun, as_json)
+
+
+def queue_up(study: StudyFolder) -> None:
+    """Let a study wait for processes of a scheduler.
+
+    Raises:
+        RunError: it is still stopping.
+    """
+    if study.alive:
+        if study.cancel_file.exists():
+            raise RunError(f"{study.path}: is still saving its state. Start it again when it has stopped.")
+        return  # the new ones join in
+    study.forget_stop()
+    now = time.time()
+    changes = {
+        "state": "queued",
+        "queued": now,
+        "launched": None,
+        "started": None,
+        "ended": None,
+        "host": "",
+        "message": "",
+    }
+    study.write_status((study.said() or Status()).model_copy(update=changes | study.as_queued()))
 
 
 def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
@@ -108,7 +145,7 @@ def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
 
     in_workspace = study.path.parent == Workspace().path
     with Bars() as bars:
-        values = work(study, bars, in_queue=in_workspace, forget_stop=True)
+        values = work(study, bars, in_queue=in_workspace, forget_stop=launched() is None)
     show_study(study, values, as_json)
 
 
@@ -180,9 +217,14 @@ def evaluate(
     maps: Annotated[Path | None, typer.Option(help="Folder for one GeoTIFF of probabilities a scene.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     overwrite: OverwriteOption = False,
+    launch: LaunchOption = None,
+    slurm: SlurmOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Score a network on one part of a collection's split."""
+    if launch:
+        check_overwrite(overwrite)
+        return launching.launch(launch, "evaluate", maps or Path(), 1, slurm)
     from kdcore.training.run import evaluate_checkpoint
 
     if maps is not None:

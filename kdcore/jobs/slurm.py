@@ -1,0 +1,229 @@
+"""One command many times, as an array of Slurm: locks in the folder decide who does what. Never imports torch.
+
+In the folder that the command works on lies `.slurm/`: `script.sh`, `job.json` (the array's number), a log for each process, and,
+while whoever submitted it waits for the first process, `submitter.lock`. What the processes have done is in their folder as ever;
+Slurm is asked only what still waits or runs (`squeue`), so no accounting is needed.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kdcore.errors import KdcoreError, RunError, SettingsError
+from kdcore.files import explain_write_error, write_json, write_text
+from kdcore.jobs.lock_check import FIRST, no_locks
+from kdcore.jobs.small_files import read_dict
+
+FOLDER = ".slurm"
+VARIABLE = "KDCORE_LAUNCHED"  # set by the script: the path of that folder
+AGAIN = 75  # exit code of a process that was told to end and has more to do: EX_TEMPFAIL of sysexits.h
+NOTICE = 120  # seconds before its time is over at which Slurm tells a process
+MOST_TASKS = 10_000
+ASK_SECONDS = 60  # that a command of Slurm's may take
+LOOK_EVERY = 0.5  # seconds between looks for the first process
+ENDED = "its processes ended before one of them could say anything"
+
+
+def launched() -> Path | None:
+    """The `.slurm` folder of the array that this process belongs to; None where it was started in another way."""
+    value = os.environ.get(VARIABLE)
+    return Path(value) if value else None
+
+
+def script(command: Sequence[str], name: str, folder: Path, tasks: int, options: str) -> str:
+    """What `sbatch` is given; a plain bash script for any other scheduler.
+
+    Args:
+        command: what each process does.
+        name: of the job.
+        folder: `.slurm`; logs go there.
+        tasks: how many processes.
+        options: of sbatch, as a person types them.
+
+    Raises:
+        SettingsError: options or a path that do not stand on one line.
+    """
+    for what, text in (("--slurm", options), ("--out", str(folder)), ("the name", name)):
+        if not text.isprintable():
+            raise SettingsError(f"{what} {text!r}: must stand on one line, without control characters.")
+    log = re.sub(r"([\\\"])", r"\\\1", str(folder)).replace("%", "%%")
+    return f"""#!/bin/bash
+#SBATCH --job-name="{name}"
+#SBATCH --array=1-{tasks}
+#SBATCH --output="{log}/%A_%a.log"
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@{NOTICE}
+#SBATCH {options}
+# Every process runs the same command: it takes what is free, and whoever ends last puts the results together. SIGTERM
+# saves the state; exit code {AGAIN} then asks for a new start, which may be on another machine.
+export {VARIABLE}={shlex.quote(str(folder))}
+cd {shlex.quote(os.getcwd())} || exit 1
+exec {shlex.join(command)}
+"""
+
+
+def submit(text: str, folder: Path) -> str:
+    """Give a script to Slurm.
+
+    Returns:
+        The array's number.
+
+    Raises:
+        SettingsError: Slurm is not here, or refuses it.
+        KdcoreError: the folder cannot be written to.
+    """
+    if shutil.which("sbatch") is None:
+        raise SettingsError(
+            "--launch slurm: there is no sbatch on this machine. Use it where Slurm's commands are, or --launch print for another scheduler."
+        )
+    write_text(folder / "script.sh", text)
+    with suppress(FileNotFoundError):
+        (folder / FIRST).unlink()
+    number = ask("sbatch", "--parsable", str(folder / "script.sh")).strip().partition(";")[0]
+    write_json(folder / "job.json", {"job": number, "submitted": time.time()})
+    return number
+
+
+def ask(*command: str) -> str:
+    """Run a command of Slurm's.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        SettingsError: it failed; with its own words.
+    """
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SettingsError(f"{command[0]}: cannot be asked ({error}).") from error
+    if done.returncode:
+        words = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise SettingsError(f"{command[0]}: refuses it ({words}).")
+    return done.stdout
+
+
+def number_of(path: Path) -> str | None:
+    """The array that was submitted for a study, sweep or prediction; None where there was none."""
+    try:
+        values: Any = read_dict(path / FOLDER / "job.json")
+    except KdcoreError:
+        return None
+    number = (values or {}).get("job")
+    return number if isinstance(number, str) and number.isdigit() else None
+
+
+def states(number: str) -> list[str]:
+    """What the processes of an array are doing that have not ended, for example ['RUNNING', 'PENDING'].
+
+    Empty once Slurm has forgotten them, and where it cannot be asked.
+    """
+    return _states(number, int(time.monotonic() / 2))
+
+
+@lru_cache(maxsize=64)
+def _states(number: str, moment: int) -> list[str]:
+    """As `states`; pages ask often, Slurm is asked every two seconds."""
+    try:
+        return ask("squeue", "--noheader", "--array", "--format=%T", f"--jobs={number}").split()
+    except SettingsError:
+        return []
+
+
+def queued(path: Path) -> bool:
+    """Whether processes for this folder wait in Slurm's queue, or run."""
+    number = number_of(path)
+    return number is not None and bool(states(number))
+
+
+def cancel_waiting(path: Path) -> bool:
+    """Take what has not begun out of Slurm's queue; what runs sees the cancel file.
+
+    Returns:
+        Whether anything waited.
+    """
+    number = number_of(path)
+    if number is None or "PENDING" not in states(number):
+        return False
+    ask("scancel", "--state=PENDING", number)
+    return True
+
+
+def start_again() -> None:
+    """Put this process's job back into the queue, unless Slurm is ending it anyway: cancelled, or preempted."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if number and shutil.which("scontrol"):
+        with suppress(SettingsError):
+            if ask("squeue", "--noheader", "--format=%T", f"--jobs={number}").split() == ["RUNNING"]:
+                ask("scontrol", "requeue", number)
+
+
+def wait_for_first(folder: Path, number: str, tell: Callable[[str], None]) -> str:
+    """Wait until the first process runs and sees the submitter's lock.
+
+    Args:
+        folder: `.slurm`.
+        number: of the array.
+        tell: is told what the array's processes do, whenever that changes.
+
+    Returns:
+        The machine it runs on.
+
+    Raises:
+        RunError: it does not see the lock (the array is then cancelled), or ended without a word.
+    """
+    last: list[str] | None = None
+    while True:
+        now = sorted(states(number))
+        first = read_dict(folder / FIRST)
+        if first is not None:
+            if not first["locks"]:
+                ask("scancel", number)
+                raise RunError(no_locks(folder.parent, str(first["host"])))
+            return str(first["host"])
+        if not now and last is not None:
+            raise RunError(f"{folder.parent}: {ENDED}. See {folder}/{number}_1.log.")
+        if now != last:
+            last = now
+            tell(", ".join(f"{now.count(state)} {state.lower()}" for state in dict.fromkeys(now)))
+        time.sleep(LOOK_EVERY)
+
+
+def command_of(arguments: Sequence[str]) -> list[str]:
+    """The command that a process of the array runs: this one without what says how to launch it."""
+    kept: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        name, equals, _ = argument.partition("=")
+        if name in ("--launch", "--tasks", "--slurm"):
+            if not equals:
+                next(left, None)
+            continue
+        kept.append(argument)
+    return [sys.executable, "-m", "kdcore", *kept]
+
+
+def make_folder(path: Path) -> Path:
+    """The `.slurm` folder of what is worked on.
+
+    Raises:
+        KdcoreError: it cannot be made.
+    """
+    folder = path.absolute() / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
+    return folder
