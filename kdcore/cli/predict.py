@@ -104,6 +104,7 @@ def predict(
     read = {"bands": parse_bands(bands), "nodata": nodata, "resample": resample}
     if launch:
         check_overwrite(overwrite)
+        check_there(model, *rasters)
         return launching.launch(launch, "predict", out, tasks, slurm)
     if incomplete:
         made, failed = until_mapped(rasters, lambda raster, _: put_together(out, raster, overwrite, incomplete=True))
@@ -254,6 +255,17 @@ def check_names(rasters: list[Path]) -> None:
             raise SettingsError(
                 f"{' and '.join(others[:2])}: their maps would have one name. Predict them into different folders."
             )
+
+
+def check_there(*files: Path) -> None:
+    """Refuse files that are missing before they are waited for in a queue.
+
+    Raises:
+        SettingsError: names the first.
+    """
+    missing = next((file for file in files if not file.exists()), None)
+    if missing is not None:
+        raise SettingsError(f"{missing}: there is no such file.")
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:

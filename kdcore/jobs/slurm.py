@@ -67,6 +67,7 @@ def script(command: Sequence[str], name: str, folder: Path, tasks: int, options:
 # Every process runs the same command: it takes what is free, and whoever ends last puts the results together. SIGTERM
 # saves the state; exit code {AGAIN} then asks for a new start, which may be on another machine.
 export {VARIABLE}={shlex.quote(str(folder))}
+[ -z "$SLURM_CPUS_ON_NODE" ] || export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$SLURM_CPUS_ON_NODE}}"
 cd {shlex.quote(os.getcwd())} || exit 1
 exec {shlex.join(command)}
 """

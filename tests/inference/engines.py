@@ -42,6 +42,19 @@ def first_band(images):
     return images[:, :1] / 254
 
 
+def stopping_after(tiles):
+    """An engine that is interrupted after so many tiles."""
+
+    def look(images):
+        nonlocal tiles
+        tiles -= 1
+        if tiles < 0:
+            raise KeyboardInterrupt
+        return first_band(images)
+
+    return Known(look)
+
+
 def predict(
     raster: Path,
     out: Path,

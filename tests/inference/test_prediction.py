@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
 
 import geopandas
 import numpy as np
@@ -18,13 +17,11 @@ from rio_cogeo.cogeo import cog_validate
 from kdcore.cli.speed import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.inference.merging import merge
-from kdcore.inference.parts import something_to_do
 from kdcore.inference.prediction import Prediction
-from kdcore.jobs.locks import TakenError, holding
 from kdcore.ownership import RECORD
 from tests.conftest import UTM, write_raster
 from tests.disks import mounted, small_disk
-from tests.inference.engines import Known, first_band, predict
+from tests.inference.engines import Known, first_band, predict, stopping_after
 
 
 @pytest.fixture(autouse=True)
@@ -105,17 +102,6 @@ def test_the_same_again_does_nothing_and_another_is_refused(tmp_path):
     assert again.shapes
 
 
-def stopping_after(tiles):
-    def look(images):
-        nonlocal tiles
-        tiles -= 1
-        if tiles < 0:
-            raise KeyboardInterrupt
-        return first_band(images)
-
-    return Known(look)
-
-
 @pytest.mark.parametrize("blend", ["crop", "hann"])
 def test_what_was_interrupted_goes_on_where_it_was(tmp_path, blend):
     values = noise(1, 500, 200)
@@ -165,7 +151,7 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path):
     raster = write_raster(tmp_path / "in.tif", noise(1, 700, 200))
     code = (
         "import itertools, os, pathlib, signal, sys, kdcore.inference.parts as p; p.PART_PIXELS = 1\n"
-        "from tests.inference.engines import Known, first_band, predict\n"
+        "from tests.inference.engines import Known, first_band, predict, stopping_after\n"
         "windows = itertools.count()\n"
         "dies = lambda images: os.kill(os.getpid(), signal.SIGKILL) if next(windows) == 19 else first_band(images)\n"
         "predict(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), Known(dies), tile=128)"
@@ -180,79 +166,6 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path):
     predict(raster, tmp_path / "out", engine, tile=128)
     assert len(engine.shapes) == (10 - len(before)) * 3
     assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
-
-
-@contextmanager
-def made_elsewhere(raster, prediction, *parts):
-    """Hold the locks of parts as another process that makes them does."""
-    with pytest.raises(KeyboardInterrupt):
-        predict(raster, prediction.folder, stopping_after(0), tile=128)
-    with ExitStack() as locks:
-        for index in parts:
-            locks.enter_context(holding(prediction.part_lock(index), "taken"))
-        yield
-
-
-def test_parts_that_another_process_makes_are_left_to_it(tmp_path):
-    values = noise(1, 500, 200)
-    raster = write_raster(tmp_path / "in.tif", values)
-    prediction = Prediction(tmp_path / "out", "in")
-    told = []
-    with made_elsewhere(raster, prediction, 1, 3):
-        predict(raster, tmp_path / "out", Known(first_band), tile=128, progress=lambda *now: told.append(now))
-        assert prediction.finished_parts() == [0, 2, 4, 5, 6]
-        assert told[-1] == (
-            (500 - 2 * 64) * 200,
-            500 * 200,
-        )  # two rows of tiles within the raster answer for 64 rows each
-        assert not something_to_do(prediction, prediction.plan)
-        with pytest.raises(RunError, match=r"2 of 7 parts are missing, the first of rows 96 to 159"):
-            merge(prediction)
-    assert something_to_do(prediction, prediction.plan)  # the other process was killed
-    engine = Known(first_band)
-    predict(raster, tmp_path / "out", engine, tile=128)
-    assert len(engine.shapes) == 2 * 3
-    with rasterio.open(prediction.map("probabilities")) as dataset:
-        assert (dataset.read() == values).all()
-    assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
-
-
-def test_one_process_puts_it_together_and_the_others_find_it(tmp_path):
-    raster = write_raster(tmp_path / "in.tif", noise(1, 300, 200))
-    prediction = Prediction(tmp_path / "out", "in")
-    with prediction.turn(), pytest.raises(TakenError, match="another process is putting it together"):
-        predict(raster, tmp_path / "out", Known(first_band), tile=128)
-    predict(raster, tmp_path / "out", Known(first_band), tile=128)
-    made = prediction.manifest.read_bytes()
-    assert merge(prediction) == json.loads(made)  # whoever comes a moment too late
-    assert prediction.manifest.read_bytes() == made
-    assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
-
-
-def test_a_process_that_still_looks_for_parts_leaves_no_folder_behind(tmp_path):
-    """Another one may put all together between its looks."""
-    raster = write_raster(tmp_path / "in.tif", noise(1, 300, 200))
-    prediction = Prediction(tmp_path / "out", "in")
-
-    def meanwhile(done, total):
-        if not prediction.manifest.exists() and not done:
-            predict(raster, tmp_path / "out", Known(first_band), tile=128)
-
-    engine = Known(first_band)
-    predict(raster, tmp_path / "out", engine, tile=128, progress=meanwhile)
-    assert not engine.shapes
-    assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
-
-
-def test_parts_of_another_prediction_that_are_being_made_are_not_removed(tmp_path):
-    raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
-    prediction = Prediction(tmp_path / "out", "in")
-    with made_elsewhere(raster, prediction, 2):
-        predict(raster, tmp_path / "out", Known(first_band), tile=128)
-        with pytest.raises(RunError, match="another process is making part 2 of another prediction"):
-            predict(raster, tmp_path / "out", Known(first_band), tile=160, overwrite=True)
-    predict(raster, tmp_path / "out", Known(first_band), tile=160, overwrite=True)
-    assert prediction.manifest.exists()
 
 
 def test_a_truncated_raster_keeps_what_is_finished_and_says_where_it_breaks(tmp_path):

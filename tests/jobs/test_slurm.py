@@ -166,6 +166,8 @@ def test_the_script_is_printed_for_other_schedulers(tmp_path):
         "3",
     ]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    for name in ("net.onnx", "a.tif"):
+        (tmp_path / name).touch()
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert "#SBATCH --array=1-3\n" in done.stdout
     assert done.stdout.endswith(f"exec {sys.executable} -m kdcore predict net.onnx a.tif --out maps\n")
