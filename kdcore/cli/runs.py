@@ -27,7 +27,7 @@ from kdcore.cli.choices import (
     study_settings,
     tell_recipe,
 )
-from kdcore.cli.output import JsonOption, console, duration, escape, explained, print_json, say
+from kdcore.cli.output import Bars, JsonOption, console, duration, escape, explained, print_json, say
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
 from kdcore.jobs.status import Status
@@ -159,6 +159,19 @@ def start(
         print_json(describe(study))
         return
     say(f"Started {study.id}. Watch it: kdcore runs show {study.id}")
+
+
+@app.command("work")
+@explained
+def work_on(id: IdArgument, workspace: WorkspaceOption = None) -> None:
+    """Work on a study in this process until it is finished, beside others that do; for schedulers."""
+    from kdcore.training.worker import work
+
+    study = Workspace(workspace).study(id)
+    study.check_usable()
+    with Bars() as bars:
+        work(study, bars)
+    say(f"{study.id} is finished.")
 
 
 @app.command("stop")

@@ -30,11 +30,10 @@ from kdcore.cli.choices import (
 )
 from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
-from kdcore.errors import RunError
 from kdcore.evaluation.gap import gap_sentence
+from kdcore.jobs.launch import wait_for_slurm
 from kdcore.jobs.record import record
 from kdcore.jobs.slurm import launched
-from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, staging, write_own_json
@@ -110,33 +109,9 @@ def study(
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
     begun = StudyFolder.begin(out.absolute(), chosen, about)
     if launch:
-        queue_up(begun)
+        wait_for_slurm(begun)
         return launching.launch(launch, "study", out, tasks, slurm)
     work_in_terminal(begun, as_json)
-
-
-def queue_up(study: StudyFolder) -> None:
-    """Let a study wait for processes of a scheduler.
-
-    Raises:
-        RunError: it is still stopping.
-    """
-    if study.alive:
-        if study.cancel_file.exists():
-            raise RunError(f"{study.path}: is still saving its state. Start it again when it has stopped.")
-        return  # the new ones join in
-    study.forget_stop()
-    now = time.time()
-    changes = {
-        "state": "queued",
-        "queued": now,
-        "launched": None,
-        "started": None,
-        "ended": None,
-        "host": "",
-        "message": "",
-    }
-    study.write_status((study.said() or Status()).model_copy(update=changes | study.as_queued()))
 
 
 def work_in_terminal(study: StudyFolder, as_json: bool) -> None:

@@ -11,8 +11,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -20,15 +22,17 @@ from typing import Any
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import explain_write_error, write_json, write_text
-from kdcore.jobs.lock_check import FIRST, no_locks
+from kdcore.jobs.lock_check import FIRST, no_locks, submitting
 from kdcore.jobs.small_files import read_dict
 
 FOLDER = ".slurm"
 VARIABLE = "KDCORE_LAUNCHED"  # set by the script: the path of that folder
+OPTIONS = "KDCORE_SLURM_OPTIONS"  # set by whoever runs the dashboard: options of sbatch for what is started there
 AGAIN = 75  # exit code of a process that was told to end and has more to do: EX_TEMPFAIL of sysexits.h
 NOTICE = 120  # seconds before its time is over at which Slurm tells a process
 MOST_TASKS = 10_000
 ASK_SECONDS = 60  # that a command of Slurm's may take
+FRESH_SECONDS = 5  # for which an answer of squeue is kept
 LOOK_EVERY = 0.5  # seconds between looks for the first process
 ENDED = "its processes ended before one of them could say anything"
 
@@ -37,6 +41,11 @@ def launched() -> Path | None:
     """The `.slurm` folder of the array that this process belongs to; None where it was started in another way."""
     value = os.environ.get(VARIABLE)
     return Path(value) if value else None
+
+
+def offered() -> str | None:
+    """The options of sbatch for what is started on a page; None where Slurm is not here, or was not switched on."""
+    return os.environ.get(OPTIONS) if shutil.which("sbatch") else None
 
 
 def script(command: Sequence[str], name: str, folder: Path, tasks: int, options: str) -> str:
@@ -131,12 +140,12 @@ def states(number: str) -> list[str]:
 
     Empty once Slurm has forgotten them, and where it cannot be asked.
     """
-    return _states(number, int(time.monotonic() / 2))
+    return _states(number, int(time.monotonic() / FRESH_SECONDS))
 
 
 @lru_cache(maxsize=64)
 def _states(number: str, moment: int) -> list[str]:
-    """As `states`; pages ask often, Slurm is asked every two seconds."""
+    """As `states`; pages ask often, Slurm is asked every few seconds."""
     try:
         return ask("squeue", "--noheader", "--array", "--format=%T", f"--jobs={number}").split()
     except SettingsError:
@@ -214,6 +223,42 @@ def command_of(arguments: Sequence[str]) -> list[str]:
             continue
         kept.append(argument)
     return [sys.executable, "-m", "kdcore", *kept]
+
+
+def start_array(path: Path, arguments: Sequence[str], tasks: int, refused: Callable[[str], None]) -> None:
+    """Submit a command from a process that goes on with something else, such as the dashboard.
+
+    Args:
+        path: the folder that it works on.
+        arguments: of `kdcore`.
+        tasks: how many processes.
+        refused: is told, later and from another thread, why the first process did not begin to work.
+
+    Raises:
+        SettingsError: it is not switched on, or Slurm refuses it.
+        RunError: it is being submitted by somebody else.
+    """
+    options = offered()
+    if options is None:
+        raise SettingsError(f"Slurm is not offered here: {OPTIONS} is not set, or there is no sbatch.")
+    folder = make_folder(path)
+    text = script([sys.executable, "-m", "kdcore", *arguments], f"kdcore-{path.name}", folder, tasks, options)
+    submitted: Future[str] = Future()
+
+    def wait() -> None:
+        try:
+            with submitting(folder):
+                number = submit(text, folder)
+                submitted.set_result(number)
+                wait_for_first(folder, number, lambda states: None)
+        except KdcoreError as error:
+            if submitted.done():
+                refused(str(error))
+            else:
+                submitted.set_exception(error)
+
+    threading.Thread(target=wait, name="first process", daemon=True).start()
+    submitted.result()
 
 
 def make_folder(path: Path) -> Path:

@@ -108,6 +108,23 @@ def start(sweep: SweepFolder, workers: int) -> list[int]:
         return [index for index in free_workers(sweep, workers - len(here)) if sweep.worker(index).start()]
 
 
+def start_in_slurm(sweep: SweepFolder, tasks: int) -> None:
+    """Submit as many workers; does nothing while some wait or run.
+
+    Raises:
+        SettingsError: Slurm is not offered, or refuses it.
+        RunError: the sweep is still stopping.
+        KdcoreError: the storage cannot be used.
+    """
+    sweep.study()
+    about = sweep.about
+    data = ["demo", "--demo-seed", str(about.demo)] if about.demo is not None else [str(sweep.collection)]
+    with holding(sweep.path / "launch.lock", f"{sweep.id}: is being started by somebody else."):
+        forget_stop(sweep)
+        if not sweep.alive and not slurm.queued(sweep.path):
+            slurm.start_array(sweep.path, ["sweep", *data, "--out", str(sweep.path)], tasks, sweep.log)
+
+
 def forget_stop(sweep: SweepFolder) -> None:
     """An earlier wish to stop is not for the workers that come next.
 

@@ -296,5 +296,5 @@ def test_no_command_is_forgotten_here():
     } - {"data", "runs"}
     assert names == {
         *("demo", "study", "report", "evaluate", "sweep", "predict", "export", "profile", "data inspect"),
-        *(f"runs {name}" for name in ("list", "show", "start", "stop", "resume", "delete")),
+        *(f"runs {name}" for name in ("list", "show", "start", "work", "stop", "resume", "delete")),
     }, "a new command: add what it must not lose above"

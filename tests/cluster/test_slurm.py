@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kdcore.inference.prediction import Prediction
+from kdcore.jobs import launch
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.models.checkpoint import CheckpointInfo, save_network
@@ -140,6 +141,20 @@ def test_a_study_is_preempted_loses_its_machine_is_cancelled_and_resumed(nodes, 
     run_study(collection, settings, alone)
     for run in study.runs():
         assert run.best.read_bytes() == (alone / "runs" / run.path.name / "checkpoints/best.safetensors").read_bytes()
+
+
+def test_a_study_from_a_page_is_submitted_once_and_runs(nodes, tmp_path, monkeypatch):
+    for name, value in (nodes.environment | {"KDCORE_SLURM_OPTIONS": "--exclusive"}).items():
+        monkeypatch.setenv(name, value)
+    workspace = Workspace(tmp_path / "studies")
+    study = launch.create(workspace, "One", write_collection(tmp_path / "collection"), tiny_study(), "token")
+    for _ in range(2):  # a double click
+        launch.start_in_slurm(study, 2)
+    assert study.state == "queued"
+    assert len({element.partition("_")[0] for element, *_ in nodes.queue()}) == 1
+    wait_for(lambda: study.state == "finished", 200)
+    wait_for(lambda: not nodes.queue())
+    assert not list((study.path / ".slurm").glob("*.lock"))
 
 
 def test_what_waits_is_taken_out_of_the_queue_by_a_stop(nodes, tmp_path):
