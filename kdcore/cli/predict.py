@@ -203,13 +203,13 @@ class Mapping:
             KdcoreError: it cannot be mapped.
         """
         from kdcore.inference.parts import make_parts, plan_prediction, something_to_do
-        from kdcore.inference.prediction import Prediction, begin, finished_plan
+        from kdcore.inference.prediction import Prediction, begin, begun_plan
         from kdcore.inference.source import open_source
         from kdcore.inference.uploads import ANY_SIZE
 
         prediction = Prediction(self.out.absolute(), raster.stem)
         if again:  # a look must be cheap: many processes may wait for one
-            begun = prediction.plan if prediction.plan_file.exists() else finished_plan(prediction)
+            begun = begun_plan(prediction)
             if begun is not None and not something_to_do(prediction, begun):
                 return None
         source = open_source(raster, self.engine.info, **self.read, max_declared_gb=ANY_SIZE)

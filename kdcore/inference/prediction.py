@@ -214,6 +214,14 @@ def finished_plan(prediction: Prediction) -> Plan | None:
         return None
 
 
+def begun_plan(prediction: Prediction) -> Plan | None:
+    """What was begun or is finished; None where neither can be read."""
+    try:
+        return prediction.plan
+    except RunError:
+        return finished_plan(prediction)
+
+
 def own_parts(prediction: Prediction) -> list[Path]:
     """The files in the parts' folder that a prediction wrote; a person may keep others there."""
     if not prediction.parts.is_dir():

@@ -57,7 +57,12 @@ def check_locks(folder: Path) -> None:
         RunError: the submitter lives, but holds no lock that is seen here.
     """
     file = folder / LOCK
-    works = held(file) or not lives(file) or held(file)
+    works = held(file)
+    if not works and lives(file):
+        works = held(file)
+    elif not works:
+        file.unlink(missing_ok=True)  # of a submitter that was killed
+        works = True
     with suppress(KdcoreError):
         write_json(folder / FIRST, {"host": host(), "locks": works})
     if not works:

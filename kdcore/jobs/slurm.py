@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -173,6 +174,7 @@ def cancel_waiting(path: Path) -> bool:
 
 def start_again() -> None:
     """Put this process's job back into the queue, unless Slurm is ending it anyway: cancelled, or preempted."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm ends a job that it starts again
     number = os.environ.get("SLURM_JOB_ID")
     if number and shutil.which("scontrol"):
         with suppress(SettingsError):

@@ -1,6 +1,7 @@
 """What an array is told, and what its processes tell; a real Slurm is in `tests/cluster`."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -137,10 +138,12 @@ def test_a_study_whose_process_is_gone_waits_only_while_slurm_says_so(tmp_path, 
 
 @pytest.mark.parametrize(("answer", "again"), [("RUNNING\n", True), ("COMPLETING\n", False), ("", False)])
 def test_a_process_that_slurm_ends_for_good_does_not_ask_for_a_new_start(monkeypatch, answer, again):
+    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
     asked = pretend(monkeypatch, answer)
     slurm.start_again()
+    signal.signal(signal.SIGTERM, before)
     assert (("scontrol", "requeue", "7") in asked) is again
 
 
