@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,10 +119,14 @@ COMMAND = (
 )
 
 
-def beside(*arguments):
+def beside(*arguments, **variables):
     """The command in a process of its own, with many small parts."""
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", COMMAND, *map(str, arguments)],
+        env=os.environ | {name: str(value) for name, value in variables.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -144,6 +149,28 @@ def test_two_identical_commands_share_the_work_and_one_may_be_killed(tmp_path, m
         assert [values["complete"] for values in json.loads(said)] == [True] * 3
     assert all(same_maps(tmp_path / "alone", out, raster.stem) for raster in rasters)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "alone").iterdir())
+
+
+def test_a_process_of_a_scheduler_that_is_told_to_end_asks_for_a_new_start(tmp_path, model):
+    values = np.random.default_rng(1).integers(1, 254, (3, 20_000, 200), dtype=np.uint8)
+    prediction = Prediction(tmp_path / "maps", "large")
+    command = (
+        "predict",
+        model,
+        write_raster(tmp_path / "large.tif", values),
+        "--out",
+        tmp_path / "maps",
+        "--tile",
+        128,
+    )
+    process = beside(*command, KDCORE_LAUNCHED=tmp_path / ".slurm")
+    wait_for(prediction.finished_parts)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 75, errors
+    assert "A new start goes on there" in " ".join(errors.split())
+    assert prediction.finished_parts()
+    assert not prediction.manifest.exists()
 
 
 def test_a_raster_that_another_process_has_comes_later(tmp_path, model, rasters, monkeypatch):

@@ -144,6 +144,16 @@ def test_a_study_is_preempted_loses_its_machine_is_cancelled_and_resumed(nodes, 
         assert same_weights(run.best, alone / "runs" / run.path.name / "checkpoints/best.safetensors")
 
 
+def test_scores_of_an_evaluation_stand_in_its_log(nodes, tmp_path):
+    collection = write_collection(tmp_path / "collection", classes=2)
+    info = CheckpointInfo(network=TINY, bands=3, band_numbers=(1, 2, 3), classes=("land", "building"))
+    save_network(tmp_path / "model.safetensors", build_network(TINY, 3, 1, [128.0] * 3, [70.0] * 3, seed=0), info)
+    finish(nodes.kdcore("evaluate", "model.safetensors", collection, "--launch", "slurm", cwd=tmp_path))
+    wait_for(lambda: not nodes.queue(), 120)
+    (log,) = (tmp_path / ".slurm").glob("*_1.log")
+    assert "Boundary IoU" in log.read_text()
+
+
 def test_a_study_from_a_page_is_submitted_once_and_runs(nodes, tmp_path, monkeypatch):
     for name, value in (nodes.environment | {"KDCORE_SLURM_OPTIONS": "--exclusive"}).items():
         monkeypatch.setenv(name, value)
