@@ -176,9 +176,10 @@ def unfinished_parts(prediction: Prediction, plan: Plan) -> list[int]:
 
 
 def something_to_do(prediction: Prediction, plan: Plan) -> bool:
-    """Whether some part is neither finished nor being made, or all are finished: then it may have to be put together."""
+    """Whether some part is neither finished nor being made, or all are finished and nobody puts them together."""
     missing = unfinished_parts(prediction, plan)
-    return not missing or not all(held(prediction.part_lock(index)) for index in missing)
+    locks = [prediction.part_lock(index) for index in missing] or [prediction.lock]
+    return not all(held(lock) for lock in locks)
 
 
 def give_back_memory() -> None:

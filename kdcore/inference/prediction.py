@@ -130,14 +130,18 @@ class Prediction:
         """Held while a process makes a part."""
         return self.parts / f"{index:05}.lock"
 
+    @property
+    def lock(self) -> Path:
+        """Held while the prediction is begun or put together."""
+        return self.folder / f".kdcore-{self.name}.lock"
+
     def turn(self) -> AbstractContextManager[None]:
         """Hold the prediction as a whole: to begin it, or to put it together.
 
         Raises:
             TakenError: another process does so at this moment.
         """
-        lock = self.folder / f".kdcore-{self.name}.lock"
-        return turn(lock, f"{self.folder / self.name}: another process is putting it together.", patience=0)
+        return turn(self.lock, f"{self.folder / self.name}: another process is putting it together.", patience=0)
 
     @property
     def plan(self) -> Plan:

@@ -73,7 +73,7 @@ def script(command: Sequence[str], name: str, folder: Path, tasks: int, options:
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@{NOTICE}
-#SBATCH {options}
+{f"#SBATCH {options}" if options else "#"}
 # Every process runs the same command: it takes what is free, and whoever ends last puts the results together. SIGTERM
 # saves the state; exit code {AGAIN} then asks for a new start, which may be on another machine.
 export {VARIABLE}={shlex.quote(str(folder))}

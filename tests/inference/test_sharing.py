@@ -59,8 +59,17 @@ def test_parts_that_another_process_makes_are_left_to_it(tmp_path):
 def test_one_process_puts_it_together_and_the_others_find_it(tmp_path):
     raster = write_raster(tmp_path / "in.tif", noise(1, 300, 200))
     prediction = Prediction(tmp_path / "out", "in")
-    with prediction.turn(), pytest.raises(TakenError, match="another process is putting it together"):
-        predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    with made_elsewhere(raster, prediction):
+        pass
+    with prediction.turn():
+        with pytest.raises(TakenError, match="another process is putting it together"):
+            predict(raster, tmp_path / "out", Known(first_band), tile=128)
+        for part in range(len(prediction.plan.parts)):
+            prediction.part_manifest(part).touch()
+        assert not something_to_do(prediction, prediction.plan)
+    assert something_to_do(prediction, prediction.plan)
+    for part in range(len(prediction.plan.parts)):
+        prediction.part_manifest(part).unlink()
     predict(raster, tmp_path / "out", Known(first_band), tile=128)
     made = prediction.manifest.read_bytes()
     assert merge(prediction) == json.loads(made)  # whoever comes a moment too late
