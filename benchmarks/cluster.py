@@ -169,7 +169,7 @@ def main() -> None:
     body += (
         f"\n\nOne process mapped {median(mapping['speed']):.2f} MPx/s. From submitting to a running process {runs:.1f} s, to the first "
         f"part {part:.1f} s, of which most is Python and torch (a Slurm of two idle nodes on this machine).\n\n"
-        f"The maps took {probabilities:.2f} bytes a pixel (probabilities of two classes) and {classes:.2f} (classes), overviews included."
+        f"The maps took {probabilities:.2f} bytes a pixel (probabilities of the five classes) and {classes:.2f} (classes), overviews included."
     )
     publish("cluster", "Several processes that are given one command", body, chosen.save)
 
