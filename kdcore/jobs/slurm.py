@@ -32,7 +32,7 @@ OPTIONS = "KDCORE_SLURM_OPTIONS"  # set by whoever runs the dashboard: options o
 AGAIN = 75  # exit code of a process that was told to end and has more to do: EX_TEMPFAIL of sysexits.h
 NOTICE = 120  # seconds before its time is over at which Slurm tells a process
 MOST_TASKS = 10_000
-ASK_SECONDS = 60  # that a command of Slurm's may take
+ASK_SECONDS, LOOK_SECONDS = 60, 10  # that a command of Slurm's may take, and one that a page waits for
 FRESH_SECONDS = 5  # for which an answer of squeue is kept
 LOOK_EVERY = 0.5  # seconds between looks for the first process
 ENDED = "its processes ended before one of them could say anything"
@@ -105,8 +105,8 @@ def submit(text: str, folder: Path) -> str:
     return number
 
 
-def ask(*command: str) -> str:
-    """Run a command of Slurm's.
+def ask(*command: str, seconds: float = ASK_SECONDS) -> str:
+    """Run a command of Slurm's, for so many seconds at most.
 
     Returns:
         What it printed.
@@ -116,7 +116,7 @@ def ask(*command: str) -> str:
     """
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SettingsError(f"{command[0]}: cannot be asked ({error}).") from error
@@ -136,21 +136,18 @@ def number_of(path: Path) -> str | None:
     return number if isinstance(number, str) and number.isdigit() else None
 
 
-def states(number: str) -> list[str]:
-    """What the processes of an array are doing that have not ended, for example ['RUNNING', 'PENDING'].
-
-    Empty once Slurm has forgotten them, and where it cannot be asked.
-    """
+def states(number: str) -> list[str] | None:
+    """What the processes of an array are doing that have not ended, for example ['RUNNING', 'PENDING']; None if Slurm does not answer."""
     return _states(number, int(time.monotonic() / FRESH_SECONDS))
 
 
 @lru_cache(maxsize=64)
-def _states(number: str, moment: int) -> list[str]:
+def _states(number: str, moment: int) -> list[str] | None:
     """As `states`; pages ask often, Slurm is asked every few seconds."""
     try:
-        return ask("squeue", "--noheader", "--array", "--format=%T", f"--jobs={number}").split()
-    except SettingsError:
-        return []
+        return ask("squeue", "--noheader", "--array", "--format=%T", f"--jobs={number}", seconds=LOOK_SECONDS).split()
+    except SettingsError as error:
+        return [] if "Invalid job id" in str(error) else None  # it has forgotten an array that ended long ago
 
 
 def queued(path: Path) -> bool:
@@ -166,7 +163,7 @@ def cancel_waiting(path: Path) -> bool:
         Whether anything waited.
     """
     number = number_of(path)
-    if number is None or "PENDING" not in states(number):
+    if number is None or "PENDING" not in (states(number) or []):
         return False
     ask("scancel", "--state=PENDING", number)
     return True
@@ -198,17 +195,17 @@ def wait_for_first(folder: Path, number: str, tell: Callable[[str], None]) -> st
     """
     last: list[str] | None = None
     while True:
-        now = sorted(states(number))
+        now = states(number)
         first = read_dict(folder / FIRST)
         if first is not None:
             if not first["locks"]:
                 ask("scancel", number)
                 raise RunError(no_locks(folder.parent, str(first["host"])))
             return str(first["host"])
-        if not now and last is not None:
+        if now == []:
             raise RunError(f"{folder.parent}: {ENDED}. See {folder}/{number}_1.log.")
-        if now != last:
-            last = now
+        if now and sorted(now) != last:
+            last = sorted(now)
             tell(", ".join(f"{now.count(state)} {state.lower()}" for state in dict.fromkeys(now)))
         time.sleep(LOOK_EVERY)
 

@@ -108,11 +108,24 @@ class TestLocks:
         assert ("scancel", "12") in asked
 
 
+@pytest.mark.parametrize("said", ["", "squeue: error: Invalid job id specified"])
+def test_an_array_that_ends_before_it_says_anything_is_told(tmp_path, monkeypatch, said):
+    def ask(*command, seconds=60):
+        if said:
+            raise SettingsError(said)
+        return ""
+
+    monkeypatch.setattr(slurm, "ask", ask)
+    slurm._states.cache_clear()
+    with pytest.raises(RunError, match=r"its processes ended before one of them could say anything\. See .*12_1\.log"):
+        slurm.wait_for_first(tmp_path, "12", lambda text: None)
+
+
 def pretend(monkeypatch, answer):
     """Slurm's commands that answer so; what they were asked."""
     asked = []
 
-    def ask(*command):
+    def ask(*command, seconds=60):
         asked.append(command)
         return answer
 
