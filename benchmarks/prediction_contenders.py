@@ -24,7 +24,8 @@ from torch import nn
 from kdcore.inference.engines import TorchEngine, open_engine
 from kdcore.inference.mapping import MappingOptions
 from kdcore.inference.merging import merge
-from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_mapper, make_parts, plan_prediction
+from kdcore.inference.parts import make_mapper, make_parts, plan_prediction
+from kdcore.inference.prediction import PolygonOptions, Prediction, begin
 from kdcore.inference.source import open_source
 from kdcore.models.checkpoint import load_network
 

@@ -83,6 +83,8 @@ VARIABLES = {
     "KDCORE_JOBS_PER_DEVICE": "studies that may train on one device at the same time; else 1, and the others wait",
     "KDCORE_REMOTE_HOSTS": "hosts, with commas between them, from which `kdcore predict` and `kdcore data inspect` may fetch rasters; else none "
     "([security](security.md))",
+    "KDCORE_SLURM_OPTIONS": "of the dashboard: where it is set, the Train and Sweep pages offer Slurm, with these options of sbatch ([cluster](cluster.md))",
+    "KDCORE_LAUNCHED": "set by the script of `--launch`: this is one of several processes of a scheduler ([cluster](cluster.md))",
     "KDCORE_REAL_DATA": "for the tests only: folder of the real imagery that some of them read",
 }
 

@@ -52,3 +52,7 @@ class TrainingDiverged(RunError):
 
 class Stopped(RunError):
     """Someone asked for the stop; what was saved is kept, and resuming goes on exactly there."""
+
+
+class Preempted(Stopped):
+    """The machine's scheduler asked for the stop, and is to start the same again."""

@@ -3,10 +3,11 @@
 import functools
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import rich.progress
 import typer
@@ -14,7 +15,9 @@ from rich import markup
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kdcore.errors import KdcoreError, Stopped, visible
+from kdcore.errors import KdcoreError, Preempted, Stopped, visible
+from kdcore.jobs import slurm
+from kdcore.jobs.lock_check import check_locks
 from kdcore.jobs.progress import SCORING, Progress
 from kdcore.ui.stages import stage_in_words
 
@@ -41,7 +44,12 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # names that are no UTF-8
         try:
+            join_array()
             return command(*args, **kwargs)
+        except Preempted as error:
+            errors.print("Stopped by the scheduler; the state is saved. A new start goes on there.")
+            slurm.start_again()
+            raise typer.Exit(slurm.AGAIN) from error
         except (Stopped, KeyboardInterrupt) as error:
             errors.print("Stopped. Start the same command again to go on.")
             raise typer.Exit(130) from error
@@ -60,6 +68,23 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(2) from error
 
     return wrapper
+
+
+def join_array() -> None:
+    """Where this is one of several processes of a scheduler: answer whoever submitted it, and take SIGTERM for a stop.
+
+    Raises:
+        RunError: locks do not reach from machine to machine here.
+    """
+    folder = slurm.launched()
+    if folder is not None:
+        signal.signal(signal.SIGTERM, preempt)
+        check_locks(folder)
+
+
+def preempt(number: int, frame: object) -> NoReturn:
+    """End at a signal of the scheduler's, for what has no state of its own to save."""
+    raise Preempted("stopped by the scheduler")
 
 
 class Bars:

@@ -1,30 +1,72 @@
-"""`kdcore predict` and `merge`: maps of any raster with a trained network."""
+"""`kdcore predict`: maps of any raster with a trained network, by any number of processes that are given the same command."""
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import rich.progress
 import typer
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+from kdcore.cli import launching
+from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import JsonOption, errors, escape, explained, print_json, say
+from kdcore.cli.speed import Speed, tell_stages
 from kdcore.errors import KdcoreError, SettingsError, Stopped
-from kdcore.jobs.progress import Progress, Report
+from kdcore.jobs.locks import TakenError
 from kdcore.reading import read_json
 from kdcore.settings import validate
-from kdcore.ui.stages import stage_in_words
 
 if TYPE_CHECKING:
     from kdcore.inference.engines import Engine
-    from kdcore.inference.prediction import Prediction
+    from kdcore.inference.mapping import MappingOptions
+    from kdcore.inference.prediction import PolygonOptions
 
 WHOLE = re.compile("[0-9]{1,9}")
-EngineChoice = Literal["auto", "torch", "onnxruntime", "openvino"]
+LOOK_EVERY = 1.0  # seconds between looks whether other processes have left something
+Made = dict[str, Any]
+"""What a finished prediction's manifest holds."""
+
 OutOption = Annotated[
     Path, typer.Option("--out", help="Folder for the maps. An unfinished prediction goes on where it was.")
+]
+EngineOption = Annotated[
+    Literal["auto", "torch", "onnxruntime", "openvino"],
+    typer.Option(help="auto: torch for a checkpoint; for an ONNX file what is faster here."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TileOption = Annotated[int | None, typer.Option(help="Side of a tile, pixels. Default: 512, on a GPU 1024.", min=32)]
+HaloOption = Annotated[int, typer.Option(help="Imagery seen around what is kept of a tile, pixels.", min=0)]
+BlendOption = Annotated[
+    Literal["crop", "hann"], typer.Option(help="At the seams: cut the halo away, or blend over it.")
+]
+FlipsOption = Annotated[bool, typer.Option("--flips", help="Average over four mirrored views; four times the work.")]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Probability from which a network of two classes says yes. Default: the run's own, from validation, or 0.5."
+    ),
+]
+PolygonsOption = Annotated[
+    Literal["gpkg", "geojson", "none"], typer.Option(help="Objects as GeoPackage, GeoJSON, or not at all.")
+]
+MinAreaOption = Annotated[float, typer.Option(help="Smallest object among the polygons, square metres.", min=0)]
+SimplifyOption = Annotated[float | None, typer.Option(help="How far a polygon's line may move, metres.")]
+BandsOption = Annotated[
+    str | None, typer.Option(help="Numbers of the bands to give to the network, for example 4,3,2.")
+]
+NodataOption = Annotated[float | None, typer.Option(help="Value of no data, where the file does not say so.")]
+ResampleOption = Annotated[
+    bool, typer.Option("--resample", help="Read a raster of another resolution at the network's own.")
+]
+IncompleteOption = Annotated[
+    bool,
+    typer.Option("--incomplete", help="Map nothing more: write maps of what is finished, named NAME.incomplete."),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace whatever has the name of a result, a prediction or your own file."),
 ]
 
 
@@ -38,144 +80,172 @@ def predict(
         ),
     ],
     out: OutOption,
-    engine: Annotated[
-        EngineChoice, typer.Option(help="auto: torch for a checkpoint; for an ONNX file what is faster here.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    tile: Annotated[
-        int | None, typer.Option(help="Side of a tile, pixels. Default: 512, on a GPU 1024.", min=32)
-    ] = None,
-    halo: Annotated[int, typer.Option(help="Imagery seen around what is kept of a tile, pixels.", min=0)] = 32,
-    blend: Annotated[
-        Literal["crop", "hann"], typer.Option(help="At the seams: cut the halo away, or blend over it.")
-    ] = "crop",
-    flips: Annotated[
-        bool, typer.Option("--flips", help="Average over four mirrored views; four times the work.")
-    ] = False,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Probability from which a network of two classes says yes. Default: the run's own, from validation, or 0.5."
-        ),
-    ] = None,
-    polygons: Annotated[
-        Literal["gpkg", "geojson", "none"], typer.Option(help="Objects as GeoPackage, GeoJSON, or not at all.")
-    ] = "gpkg",
-    min_area: Annotated[float, typer.Option(help="Smallest object among the polygons, square metres.", min=0)] = 0.0,
-    simplify: Annotated[float | None, typer.Option(help="How far a polygon's line may move, metres.")] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Numbers of the bands to give to the network, for example 4,3,2.")
-    ] = None,
-    nodata: Annotated[float | None, typer.Option(help="Value of no data, where the file does not say so.")] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Read a raster of another resolution at the network's own.")
-    ] = False,
-    shard: Annotated[
-        str, typer.Option(help="Do share i of n only, for example 2/8; `kdcore merge` puts the shares together.")
-    ] = "1/1",
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace whatever has the name of a result, a prediction or your own file."),
-    ] = False,
+    engine: EngineOption = "auto",
+    device: DeviceOption = "auto",
+    tile: TileOption = None,
+    halo: HaloOption = 32,
+    blend: BlendOption = "crop",
+    flips: FlipsOption = False,
+    threshold: ThresholdOption = None,
+    polygons: PolygonsOption = "gpkg",
+    min_area: MinAreaOption = 0.0,
+    simplify: SimplifyOption = None,
+    bands: BandsOption = None,
+    nodata: NodataOption = None,
+    resample: ResampleOption = False,
+    incomplete: IncompleteOption = False,
+    overwrite: OverwriteOption = False,
+    launch: LaunchOption = None,
+    tasks: TasksOption = 1,
+    slurm: SlurmOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Map rasters of any size: probabilities and classes as Cloud-Optimized GeoTIFFs, and polygons.
 
-    Whatever happens on the way, the same command goes on where it was; what bears its name is finished.
+    Whatever happens on the way, the same command goes on where it was; what bears its name is finished. Given again while it
+    runs, in another terminal or on another machine that sees the folder, it shares the work.
     """
     files = local(rasters, out)
     check_names(files)
-    part = parse_shard(shard)
-    numbers = parse_bands(bands)
+    read = {"bands": parse_bands(bands), "nodata": nodata, "resample": resample}
+    if launch:
+        check_overwrite(overwrite)
+        check_there(model, *files)
+        return launching.launch(launch, "predict", out, tasks, slurm)
+    if incomplete:
+        made, failed = until_mapped(files, lambda raster, _: put_together(out, raster, overwrite, incomplete=True))
+        return tell(made, failed, files, out, as_json)
     from kdcore.inference.engines import open_engine
     from kdcore.inference.mapping import MappingOptions
-    from kdcore.inference.merging import merge as put_together
-    from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, plan_prediction
-    from kdcore.inference.source import open_source
-    from kdcore.inference.uploads import ANY_SIZE
+    from kdcore.inference.prediction import PolygonOptions
 
     runner = open_engine(model, engine, device)
-    side = tile or (1024 if runner.batch > 1 else 512)
-    options = validate(
-        MappingOptions,
-        {
-            "tile": side,
-            "halo": halo,
-            "blend": blend,
-            "flips": flips,
-            "threshold": threshold_of(model, runner.info.classes) if threshold is None else threshold,
-        },
-        "options",
-    )
+    values = {
+        "tile": tile or (1024 if runner.batch > 1 else 512),
+        "halo": halo,
+        "blend": blend,
+        "flips": flips,
+        "threshold": threshold_of(model, runner.info.classes) if threshold is None else threshold,
+    }
+    options = validate(MappingOptions, values, "options")
     objects = validate(PolygonOptions, {"format": polygons, "min_area": min_area, "simplify": simplify}, "options")
-    made: list[dict[str, Any]] = []
-    failed = 0
-    for raster in files:
-        prediction = Prediction(out.absolute(), raster.stem)
-        try:
-            source = open_source(
-                raster, runner.info, bands=numbers, nodata=nodata, resample=resample, max_declared_gb=ANY_SIZE
-            )
-            plan = plan_prediction(raster, source, [model], runner, options, objects)
-            if begin(prediction, plan, overwrite):
-                errors.print(f"{escape(str(raster))}: is mapped already", soft_wrap=True, highlight=False)
-                made.append(read_manifest(prediction))
-                continue
-            if source.note:
-                errors.print(f"{escape(str(raster))}: {escape(source.note)}", soft_wrap=True, highlight=False)
-            with Speed(raster.name, runner) as speed:
-                make_parts(prediction, plan, source, runner, part, speed)
-            del source  # with its cache
-            if part == (1, 1):
-                values = put_together(prediction, report=tell_stages(raster.name), overwrite=overwrite)
-                made.append(values | speed.facts)
-            else:
-                errors.print(
-                    f"{escape(str(raster))}: share {shard} is done. When all are: kdcore merge {escape(str(out))}"
-                )
-        except Stopped:
-            raise
-        except KdcoreError as error:
-            if len(files) == 1:
+    made, failed = until_mapped(files, Mapping(model, runner, out, options, objects, read, overwrite))
+    tell(made, failed, files, out, as_json)
+
+
+def until_mapped(rasters: list[Path], map_one: Callable[[Path, bool], Made | None]) -> tuple[list[Made], int]:
+    """Go through the rasters until each is mapped, here or by other processes, or cannot be.
+
+    Args:
+        rasters: what is to be mapped.
+        map_one: does what is free of a raster, and gives its manifest, or None while other processes work on it; is told
+            whether it was asked before.
+
+    Returns:
+        The manifests in the order of the rasters, and how many rasters could not be mapped.
+    """
+    made: dict[Path, Made] = {}
+    left, failed, again = rasters, 0, False
+    while left:
+        later = []
+        for raster in left:
+            try:
+                values = map_one(raster, again)
+            except TakenError:
+                values = None
+            except Stopped:
                 raise
-            failed += 1
-            errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-    show(made, out, as_json)
-    if failed:
-        errors.print(f"{failed} of {len(files)} rasters could not be mapped; the others are.")
-        raise typer.Exit(2)
+            except KdcoreError as error:
+                if len(rasters) == 1:
+                    raise
+                failed += 1
+                errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+                continue
+            if values is None:
+                later.append(raster)
+            else:
+                made[raster] = values
+        if later and not again:
+            errors.print(f"{len(later)} of {len(rasters)} rasters are with other processes; waiting for them.")
+        left, again = later, True
+        if left:
+            time.sleep(LOOK_EVERY)
+    return [made[raster] for raster in rasters if raster in made], failed
 
 
-@explained
-def merge(
-    out: Annotated[Path, typer.Argument(help="The folder that was --out of `kdcore predict --shard`.")],
-    incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Make maps of what is finished, named NAME.incomplete.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace whatever has the name of a result, even your own file.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Put together what several `kdcore predict --shard i/n` made."""
-    from kdcore.inference.merging import merge as put_together
+@dataclass(frozen=True)
+class Mapping:
+    """What is done with each raster of a command.
+
+    Attributes:
+        model: the network's file.
+        engine: runs it.
+        out: folder for the maps.
+        options, objects: how a raster is looked at, and what becomes of the classes.
+        read: of `open_source`.
+        overwrite: replace what was there before.
+    """
+
+    model: Path
+    engine: "Engine"
+    out: Path
+    options: "MappingOptions"
+    objects: "PolygonOptions"
+    read: dict[str, Any]
+    overwrite: bool
+
+    def __call__(self, raster: Path, again: bool) -> Made | None:
+        """Do what is free of one raster.
+
+        Args:
+            raster: its file.
+            again: whether other processes worked on it the last time.
+
+        Returns:
+            What its manifest holds, with the speed where something was mapped here; None while other processes work on it.
+
+        Raises:
+            TakenError: another process begins it at this moment, or puts it together.
+            KdcoreError: it cannot be mapped.
+        """
+        from kdcore.inference.parts import make_parts, plan_prediction, something_to_do
+        from kdcore.inference.prediction import Prediction, begin, begun_plan
+        from kdcore.inference.source import open_source
+        from kdcore.inference.uploads import ANY_SIZE
+
+        prediction = Prediction(self.out.absolute(), raster.stem)
+        if again:  # a look must be cheap: many processes may wait for one
+            begun = begun_plan(prediction)
+            if begun is not None and not something_to_do(prediction, begun):
+                return None
+        source = open_source(raster, self.engine.info, **self.read, max_declared_gb=ANY_SIZE)
+        plan = plan_prediction(raster, source, [self.model], self.engine, self.options, self.objects)
+        finished = begin(prediction, plan, self.overwrite and not again)
+        note = "is mapped already" if finished else source.note
+        if note and not again:
+            errors.print(f"{escape(str(raster))}: {escape(note)}", soft_wrap=True, highlight=False)
+        if finished:
+            return read_manifest(prediction.manifest)
+        with Speed(raster.name, self.engine) as speed:
+            finished = make_parts(prediction, plan, source, self.engine, speed)
+        del source  # with its cache
+        return put_together(self.out, raster, self.overwrite) | speed.facts if finished else None
+
+
+def put_together(out: Path, raster: Path, overwrite: bool, incomplete: bool = False) -> Made:
+    """Write a raster's maps from its parts.
+
+    Raises:
+        TakenError: another process does so.
+        KdcoreError: see `kdcore.inference.merging.merge`.
+    """
+    from kdcore.inference.merging import merge
     from kdcore.inference.prediction import Prediction
 
-    folders = [folder for folder in sorted(out.absolute().glob("*.parts")) if (folder / "plan.json").is_file()]
-    if not folders:
-        raise SettingsError(
-            f"{out}: holds no parts of a prediction. Name the folder that was --out of `kdcore predict`."
-        )
-    made = [
-        put_together(
-            Prediction(folder.parent, folder.name.removesuffix(".parts")),
-            incomplete,
-            tell_stages(folder.stem),
-            overwrite,
-        )
-        for folder in folders
-    ]
-    show(made, out, as_json)
+    prediction = Prediction(out.absolute(), raster.stem)
+    if not prediction.plan_file.exists() and not prediction.manifest.exists():
+        raise SettingsError(f"{out}: holds no parts of a prediction of {raster.name}. Leave out --incomplete.")
+    return merge(prediction, incomplete, tell_stages(raster.name), overwrite)
 
 
 def local(rasters: Sequence[str], out: Path) -> list[Path]:
@@ -205,16 +275,15 @@ def check_names(rasters: list[Path]) -> None:
             )
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """'2/8' -> (2, 8).
+def check_there(*files: Path) -> None:
+    """Refuse files that are missing before they are waited for in a queue.
 
     Raises:
-        SettingsError: it is something else.
+        SettingsError: names the first.
     """
-    index, _, count = text.partition("/")
-    if WHOLE.fullmatch(index) and WHOLE.fullmatch(count) and 1 <= int(index) <= int(count):
-        return int(index), int(count)
-    raise SettingsError(f"--shard {text}: should be i/n with i from 1 to n, for example 2/8.")
+    missing = next((file for file in files if not file.exists()), None)
+    if missing is not None:
+        raise SettingsError(f"{missing}: there is no such file.")
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
@@ -233,20 +302,28 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 def threshold_of(model: Path, classes: Sequence[str]) -> float:
     """The threshold of the run that a checkpoint belongs to, or 0.5."""
-    from kdcore.inference.prediction import own_threshold
+    from kdcore.inference.parts import own_threshold
     from kdcore.jobs.store import RunDirectory
 
     of_run = model.parent.name == "checkpoints"
     return own_threshold(RunDirectory(model.absolute().parents[1]), classes) if of_run else 0.5
 
 
-def read_manifest(prediction: "Prediction") -> dict[str, Any]:
+def read_manifest(manifest: Path) -> Made:
     """What a finished prediction's manifest holds."""
-    values: dict[str, Any] = read_json(prediction.manifest)
+    values: Made = read_json(manifest)
     return values
 
 
-def show(made: list[dict[str, Any]], out: Path, as_json: bool) -> None:
+def tell(made: list[Made], failed: int, rasters: list[Path], out: Path, as_json: bool) -> None:
+    """Show what was made, and end with 2 where a raster could not be mapped."""
+    show(made, out, as_json)
+    if failed:
+        errors.print(f"{failed} of {len(rasters)} rasters could not be mapped; the others are.")
+        raise typer.Exit(2)
+
+
+def show(made: list[Made], out: Path, as_json: bool) -> None:
     """Tell what was made."""
     if as_json:
         print_json(made)
@@ -261,64 +338,3 @@ def show(made: list[dict[str, Any]], out: Path, as_json: bool) -> None:
             say("  The raster holds no data at all: its maps are nodata everywhere.")
         if not values["complete"]:
             say(f"  INCOMPLETE: {len(values['missing_rows'])} parts are missing and nodata in these maps.")
-
-
-class Speed:
-    """A bar with MPx/s and the time left; one line every ten seconds where there is no terminal."""
-
-    def __init__(self, name: str, engine: "Engine") -> None:
-        self.name, self.engine = name, engine
-        self.progress = rich.progress.Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:.0f} %  {task.fields[speed]:.2f} MPx/s"),
-            TimeRemainingColumn(),
-            console=errors,
-        )
-        self.task = self.progress.add_task(f"{escape(name)} ({engine.name})", total=None, speed=0.0)
-        self.first: tuple[float, int] | None = None
-        self.told = 0.0
-        self.facts: dict[str, Any] = {}
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show how far it is; speed leaves out what was finished before."""
-        now = time.monotonic()
-        if self.first is None:
-            self.first = now, done
-        seconds, pixels = now - self.first[0], done - self.first[1]
-        speed = pixels / 1e6 / seconds if seconds > 0 else 0.0
-        self.progress.update(self.task, completed=done, total=total, speed=speed)
-        if not errors.is_terminal and now - self.told > 10:
-            self.told = now
-            left = f", {(total - done) / 1e6 / speed:.0f} s left" if speed else ""
-            errors.print(f"{escape(self.name)}: {100 * done / total:.0f} %, {speed:.2f} MPx/s{left}", highlight=False)
-
-    def __enter__(self) -> "Speed":
-        self.started = time.monotonic()
-        if errors.is_terminal:
-            self.progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if errors.is_terminal:
-            self.progress.stop()
-        seconds = time.monotonic() - self.started
-        pixels = self.progress.tasks[0].completed - (self.first[1] if self.first else 0)
-        self.facts = {
-            "seconds": round(seconds, 2),
-            "megapixels_per_second": round(pixels / 1e6 / max(seconds, 1e-9), 3),
-            "device": self.engine.device,
-        }
-
-
-def tell_stages(name: str) -> Report:
-    """Names each stage that begins after the network has ended, once."""
-    told: list[str] = []
-
-    def tell(progress: Progress) -> None:
-        words = stage_in_words(progress)
-        if told[-1:] != [words]:
-            told.append(words)
-            errors.print(f"{escape(name)}: {escape(words)}", highlight=False)
-
-    return tell

@@ -161,6 +161,19 @@ def start(
     say(f"Started {study.id}. Watch it: kdcore runs show {study.id}")
 
 
+@app.command("work")
+@explained
+def work_on(id: IdArgument, workspace: WorkspaceOption = None) -> None:
+    """Work on a study in this process until it is finished, beside others that do; for schedulers."""
+    from kdcore.training.worker import work
+
+    study = Workspace(workspace).study(id)
+    study.check_usable()
+    with Bars() as bars:
+        work(study, bars)
+    say(f"{study.id} is finished.")
+
+
 @app.command("stop")
 @explained
 def stop(id: IdArgument, workspace: WorkspaceOption = None) -> None:

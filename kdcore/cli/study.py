@@ -11,6 +11,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.table import Table
 
+from kdcore.cli import launching
 from kdcore.cli.choices import (
     AddOption,
     AlphaOption,
@@ -34,9 +35,13 @@ from kdcore.cli.choices import (
     study_settings,
     tell_recipe,
 )
+from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
+from kdcore.errors import SettingsError
 from kdcore.evaluation.gap import gap_sentence
+from kdcore.jobs.launch import wait_for_slurm
 from kdcore.jobs.record import record
+from kdcore.jobs.slurm import launched
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, staging, write_own_json
@@ -106,6 +111,9 @@ def study(
     device: DeviceOption = None,
     devices: DevicesOption = None,
     nodes: NodesOption = None,
+    launch: LaunchOption = None,
+    tasks: TasksOption = 1,
+    slurm: SlurmOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Train teacher, student alone and distilled student under one budget, for each seed, and compare them.
@@ -116,6 +124,7 @@ def study(
     loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T); --add gives the teacher's share further terms.
 
     Ctrl-C saves the state; the same command goes on exactly there. A study in the workspace waits until its device is free.
+    Given again while it runs, in another terminal or on another machine that sees the folder, it takes runs that are free.
     """
     from kdcore.data.collection import Collection
 
@@ -125,15 +134,24 @@ def study(
     flags = flags_of(seeds, temperature, alpha, steps, teacher_steps, device, teacher, share, recipe, upper_bound, add)
     flags["test_on"] = [str(place) for place in test_on] if test_on else None
     flags |= {"hardware.devices": devices, "hardware.nodes": nodes}
-    chosen = in_processes(study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled)))
+    chosen = study_settings(preset, settings, flags, unlabelled=bool(collection.unlabelled))
+    chosen = chosen if launch else in_processes(chosen)
     tell_recipe(chosen.recipe)
     if not out.exists():  # a begun study goes on, or is shown, without its teacher's file
         check_teacher(chosen, collection)
     about = About(title=out.name[:200] or "study", collection=collection.path, created=time.time())
     if len(shares) > 1:
+        if launch:
+            raise SettingsError(
+                "--launch: works with one share of the labels. Give the shares one at a time, or leave out --launch."
+            )
         label_curve_in_terminal(out.absolute(), chosen, shares, about, bool(collection.unlabelled), as_json)
-        return
-    work_in_terminal(StudyFolder.begin(out.absolute(), chosen, about), as_json)
+        return None
+    begun = StudyFolder.begin(out.absolute(), chosen, about)
+    if launch:
+        wait_for_slurm(begun)
+        return launching.launch(launch, "study", out, tasks, slurm)
+    work_in_terminal(begun, as_json)
 
 
 def in_processes(settings: StudySettings) -> StudySettings:
@@ -180,7 +198,7 @@ def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
 
     in_workspace = study.path.parent == Workspace().path
     with Bars() as bars:
-        values = work(study, bars, in_queue=in_workspace, forget_stop=True)
+        values = work(study, bars, in_queue=in_workspace, forget_stop=launched() is None)
     show_study(study, values, as_json)
 
 
@@ -279,9 +297,14 @@ def evaluate(
     maps: Annotated[Path | None, typer.Option(help="Folder for one GeoTIFF of probabilities a scene.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     overwrite: OverwriteOption = False,
+    launch: LaunchOption = None,
+    slurm: SlurmOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Score a network on one part of a collection's split."""
+    if launch:
+        check_overwrite(overwrite)
+        return launching.launch(launch, "evaluate", maps or Path(), 1, slurm)
     from kdcore.training.run import evaluate_checkpoint
 
     if maps is not None:

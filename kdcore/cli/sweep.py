@@ -8,11 +8,15 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from kdcore.cli import launching
 from kdcore.cli.choices import DeviceOption, TeacherStepsOption, put_flags, replace
+from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json, say
 from kdcore.errors import KdcoreError, RunError, SettingsError, Stopped
 from kdcore.jobs import sweep_library
+from kdcore.jobs.locks import TakenError
 from kdcore.jobs.progress import Progress, Stage
+from kdcore.jobs.slurm import launched
 from kdcore.jobs.study_folder import About
 from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.jobs.sweep_trials import TrialRecord
@@ -42,6 +46,9 @@ def sweep(
     confirm: Annotated[int | None, typer.Option(help=sentence(SweepSettings, "confirm"), min=0)] = None,
     device: DeviceOption = None,
     demo_seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
+    launch: LaunchOption = None,
+    tasks: TasksOption = 1,
+    slurm: SlurmOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Search temperature, alpha and more on the validation split, and report whether they matter beside the seed variance.
@@ -49,6 +56,7 @@ def sweep(
     loss = (1 - alpha) * task + alpha * T^2 * KL(teacher_T || student_T)
 
     The workers run on if this terminal is closed. Ctrl-C stops them; the same command goes on, and more --trials extend it.
+    Given again on another machine that sees the folder, its workers share the trials. With --launch each process is one worker.
     """
     begun = SweepFolder(out.absolute())
     chosen = sweep_settings(
@@ -71,7 +79,12 @@ def sweep(
 
         open_database(chosen.storage)  # a mistyped URL is told before anything is written
     place = SweepFolder.begin(out.absolute(), chosen, about)
-    if place.progress().state != "finished":
+    if launch:
+        sweep_library.forget_stop(place)
+        return launching.launch(launch, "sweep", out, tasks, slurm)
+    if launched():
+        work_here(place)
+    elif place.progress().state != "finished":
         watch(place, workers)
     from kdcore.evaluation.sweep_report import sweep_report
 
@@ -80,6 +93,19 @@ def sweep(
         print_json(report)
     else:
         show(place, report)
+
+
+def work_here(place: SweepFolder) -> None:
+    """Be one of the sweep's workers, under the first number that is free."""
+    from kdcore.jobs.worker import do, named
+
+    while True:
+        worker = place.worker(sweep_library.free_workers(place, 1)[0])
+        try:
+            with Bars() as bars:
+                return do(worker, named(worker.WORK), bars)
+        except TakenError:
+            continue  # another process was faster
 
 
 def sweep_settings(start: SweepSettings, file: Path | None, flags: Mapping[str, Any]) -> SweepSettings:

@@ -117,6 +117,7 @@ class Mapper:
             for write_done in writes:
                 write_done.result()
         if isinstance(put_together, Blended):
+            self._carried.clear()  # another process made the rows that it was kept for
             self._carried[end] = put_together
         return {
             "class_pixels": counts[: len(self.engine.info.classes)].tolist(),

@@ -13,7 +13,8 @@ from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.inference.layers import measure_stretch, place, write_scene
 from kdcore.inference.mapping import MappingOptions
 from kdcore.inference.merging import merge
-from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, own_threshold, plan_prediction
+from kdcore.inference.parts import make_parts, own_threshold, plan_prediction
+from kdcore.inference.prediction import PolygonOptions, Prediction, begin
 from kdcore.inference.source import Source, open_source
 from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload, in_time
 from kdcore.jobs.devices import Devices, kind_of, take

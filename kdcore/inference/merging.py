@@ -21,8 +21,8 @@ from rasterio.windows import Window
 from kdcore.data.writing import without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.levels import LEVELS, NODATA
-from kdcore.files import HALF_WRITTEN, replacing, write_json
-from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, remove_parts
+from kdcore.files import HALF_WRITTEN, remove_half_written, replacing, write_json
+from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, finished_plan, remove_parts
 from kdcore.jobs.progress import Report, Stage, counting, ignore
 from kdcore.ownership import check_replaceable, is_ours, publish
 from kdcore.reading import read_json
@@ -37,7 +37,7 @@ def merge(
     report: Report = ignore,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Put the parts together.
+    """Put the parts together, unless another process has done it.
 
     Args:
         prediction: the raster's; all parts must be finished.
@@ -50,9 +50,19 @@ def merge(
 
     Raises:
         RunError: parts are missing; says how many.
+        TakenError: another process is putting it together.
         NotOursError: a file of somebody else has the name of one of the results. The parts are kept.
         KdcoreError: the disk is full. The parts are kept.
     """
+    with prediction.turn():
+        if not prediction.plan_file.exists() and finished_plan(prediction) is not None:
+            values: dict[str, Any] = read_json(prediction.manifest)
+            return values
+        return merge_in_turn(prediction, incomplete, report, overwrite)
+
+
+def merge_in_turn(prediction: Prediction, incomplete: bool, report: Report, overwrite: bool) -> dict[str, Any]:
+    """As `merge`, while nobody else does."""
     plan = prediction.plan
     there = prediction.finished_parts()
     missing = sorted(set(range(len(plan.parts))) - set(there))
@@ -62,6 +72,8 @@ def merge(
             f"{plan.rows[missing[0]][0]} to {plan.rows[missing[0]][1] - 1}. Start the same prediction again to make them, "
             "or make a map of what is there with --incomplete."
         )
+    if not missing:
+        remove_half_written(prediction.parts)  # nobody writes there any more
     target = Prediction(prediction.folder, f"{prediction.name}.incomplete") if missing else prediction
     results = target.results(plan)
     check_replaceable(results, overwrite, inputs=[Path(plan.raster)])

@@ -20,11 +20,17 @@ from kdcore.files import explain_write_error
 from kdcore.settings import Hardware
 
 Kind = Literal["cpu", "cuda"]
+ALLOCATIONS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID")  # of Slurm, LSF and PBS
 
 
 def host() -> str:
-    """This machine's name, as part of a file's name: a workspace may be shared by several machines."""
-    return re.sub(r"[^A-Za-z0-9.-]", "-", platform.node()) or "here"
+    """This machine's name, as part of a file's name: a workspace may be shared by several machines.
+
+    Inside a scheduler's allocation its number belongs to it, for that has devices of its own: each may call its GPU number 0.
+    """
+    allocation = next((os.environ[name] for name in ALLOCATIONS if os.environ.get(name)), None)
+    name = platform.node() if allocation is None else f"{platform.node()}-job-{allocation}"
+    return re.sub(r"[^A-Za-z0-9.-]", "-", name) or "here"
 
 
 def gpus() -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import explain_write_error, write_json
+from kdcore.jobs import slurm
 from kdcore.jobs.detached import start_detached
 from kdcore.jobs.devices import host
 from kdcore.jobs.locks import TakenError, held, holding
@@ -141,6 +142,8 @@ class Job(Folder):
             return self.without_status()
         if found.needs_process and not self.alive:
             found = self.said() or found  # it may have ended between the two looks
+            if found.needs_process and slurm.queued(self.path):
+                return found.model_copy(update={"state": "queued"})
             if found.needs_process:
                 return found.model_copy(update={"state": "interrupted", "message": self.DIED})
         return found
@@ -278,6 +281,7 @@ class Job(Folder):
         """
         self.check_usable()
         status = self.status
+        slurm.cancel_waiting(self.path)
         if status.state not in ACTIVE:
             raise RunError(f"{self.id}: is not running (its state is {status.state!r}), so there is nothing to stop.")
         try:

@@ -1,10 +1,13 @@
 """Make studies, once for each launch, and say when it is their turn. Never imports torch."""
 
+import time
 from pathlib import Path
 from typing import Literal
 
 from kdcore.errors import RunError
+from kdcore.jobs import slurm
 from kdcore.jobs.devices import host, kind_of
+from kdcore.jobs.locks import holding
 from kdcore.jobs.naming import appear, new_about, once
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
@@ -44,6 +47,49 @@ def create(
         return appear(workspace.path, about.title, "study", RESERVED, fill).name
 
     return workspace.study(once(workspace, token, make))
+
+
+def wait_for_slurm(study: StudyFolder) -> None:
+    """Let a study wait for processes of Slurm's.
+
+    Raises:
+        RunError: it is still stopping.
+    """
+    if study.alive:
+        if study.cancel_file.exists():
+            raise RunError(f"{study.path}: is still saving its state. Start it again when it has stopped.")
+        return  # the new ones join in
+    study.forget_stop()
+    changes = {
+        "state": "queued",
+        "message": "",
+        "queued": time.time(),
+        "launched": None,
+        "started": None,
+        "ended": None,
+    }
+    status = study.said() or Status()
+    study.write_status(status.model_copy(update=changes | {"host": "", "stage": None} | study.as_queued()))
+
+
+def start_in_slurm(study: StudyFolder, tasks: int) -> None:
+    """Submit as many processes as are to share a study; does nothing while some wait or run.
+
+    Raises:
+        SettingsError: Slurm is not offered, or refuses it.
+        RunError: the study cannot be used, or is still stopping.
+    """
+
+    def refused(reason: str) -> None:
+        study.write_status(study.status.model_copy(update={"state": "failed", "message": reason}))
+
+    study.check_usable()
+    with holding(study.launch_lock, f"{study.id}: is being started by somebody else."):
+        if not study.alive and not slurm.queued(study.path):
+            wait_for_slurm(study)
+            slurm.start_array(
+                study.path, ["runs", "work", study.id, "--workspace", str(study.path.parent)], tasks, refused
+            )
 
 
 def queue_position(study: StudyFolder) -> int | None:

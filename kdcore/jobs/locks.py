@@ -53,8 +53,35 @@ def _can_take(file: Path) -> bool:
 
 
 @contextmanager
-def holding(file: Path, taken: str) -> Iterator[None]:
+def trying(file: Path) -> Iterator[bool]:
+    """Hold the lock `file` during the block if it is free at this moment; gives whether it is ours.
+
+    Where its folder is gone there is nothing left to lock, so it is not ours either.
+
+    Raises:
+        KdcoreError: the folder cannot be written to.
+    """
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, FileNotFoundError):
+        pass
+    except OSError as error:
+        raise explain_write_error(file, error) from error
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
+@contextmanager
+def holding(file: Path, taken: str, patience: float | None = None) -> Iterator[None]:
     """Hold the lock `file` during the block.
+
+    Args:
+        file: of the lock; its folder is made.
+        taken: what is said where another process holds it.
+        patience: seconds that it is waited for; `PATIENCE` if not given.
 
     Raises:
         TakenError: another process holds it; the message is `taken`.
@@ -63,7 +90,7 @@ def holding(file: Path, taken: str) -> Iterator[None]:
     lock = FileLock(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=PATIENCE, poll_interval=0.02)
+        lock.acquire(timeout=PATIENCE if patience is None else patience, poll_interval=0.02)
     except Timeout as error:
         raise TakenError(taken) from error
     except OSError as error:
@@ -72,3 +99,13 @@ def holding(file: Path, taken: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def turn(file: Path, taken: str, patience: float | None = None) -> Iterator[None]:
+    """As `holding`, for a short piece of work; the lock's file goes with the block, and whoever waits then takes a new one."""
+    with holding(file, taken, patience):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ class Stage(Enum):
     WAITING = "waiting"
     WAITING_FOR_TEACHER = "waiting for the teacher"
     WAITING_FOR_TRIALS = "waiting for the last trials"
+    WAITING_FOR_RUNS = "waiting for runs of other processes"
     DEMO_AREA = "demo area"
     READING = "reading"
     TIMING_STEPS = "timing steps"

@@ -6,6 +6,7 @@ Files: `study.yaml` (settings), `about.json` (title, data, archived or not), `jo
 `match: seconds`), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from kdcore.errors import KdcoreError, RunError
 from kdcore.files import write_json
 from kdcore.jobs.devices import kind_of
 from kdcore.jobs.job import Job
-from kdcore.jobs.locks import held
+from kdcore.jobs.locks import held, turn
 from kdcore.jobs.plan import read_alone_steps, teacher_run
 from kdcore.jobs.small_files import load_settings, modified, read_dict, read_json, stamp
 from kdcore.jobs.status import State, Status
@@ -71,6 +72,11 @@ class StudyFolder(Job):
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
+        with beginning(path):
+            return cls._begin(path, settings, about)
+
+    @classmethod
+    def _begin(cls, path: Path, settings: StudySettings, about: About | None) -> "StudyFolder":
         study, before = cls(path), None
         if study.settings_file.exists() and study.holds_work():
             before = study.settings
@@ -340,6 +346,15 @@ class StudyFolder(Job):
         if report is None:
             raise RunError(f"{self.path}: is not finished, so it has no report. Its state is {self.state!r}.")
         return report
+
+
+def beginning(path: Path) -> AbstractContextManager[None]:
+    """Hold what is being made under a name, for several processes may begin it at one moment.
+
+    Raises:
+        TakenError: another process has been doing so for seconds.
+    """
+    return turn(path.with_name(f".kdcore-{path.name}.lock"), f"{path}: is being begun by another process.")
 
 
 def read_report(file: Path) -> dict[str, Any] | None:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import write_json
+from kdcore.jobs import slurm
 from kdcore.jobs.job import Folder, Job
 from kdcore.jobs.small_files import load_settings, modified, read_json
 from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
-from kdcore.jobs.study_folder import About
+from kdcore.jobs.study_folder import About, beginning
 from kdcore.jobs.sweep_trials import TrialRecord, read_trial, seconds_left
 from kdcore.settings import Frozen, SweepSettings, save
 
@@ -99,6 +100,11 @@ class SweepFolder(Folder):
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
+        with beginning(path):
+            return cls._begin(path, settings, about)
+
+    @classmethod
+    def _begin(cls, path: Path, settings: SweepSettings, about: About) -> "SweepFolder":
         sweep, before = cls(path), None
         if sweep.settings_file.exists() and sweep.about_file.exists():
             before = sweep.settings
@@ -248,9 +254,11 @@ class SweepFolder(Folder):
         unconfirmed = settings.confirm and "finished" in states and not (self.path / "confirm" / "report.json").exists()
         failures = [status.message for status in workers.values() if status.state == "failed"]
         state: SweepState = "stopped" if trials or workers else "new"
-        if alive or (state == "new" and lately(about.created)):  # its workers are on their way
+        over_all = over >= settings.trials and not unconfirmed
+        on_their_way = (state == "new" and lately(about.created)) or (not over_all and slurm.queued(self.path))
+        if alive or on_their_way:
             state = "running"
-        elif over >= settings.trials and not unconfirmed:
+        elif over_all:
             state = "finished"
         elif failures:
             state = "failed"

@@ -1,11 +1,14 @@
 """The sweeps of a workspace: make, find, extend, confirm and delete them. Never imports torch."""
 
 from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.files import explain_write_error
+from kdcore.jobs import slurm
+from kdcore.jobs.devices import host
 from kdcore.jobs.job import hide, remove_hidden
 from kdcore.jobs.locks import TakenError, holding
 from kdcore.jobs.naming import appear, new_about, once
@@ -82,11 +85,11 @@ def change(sweep: SweepFolder, **changes: int) -> None:
 
 
 def start(sweep: SweepFolder, workers: int) -> list[int]:
-    """Start as many workers as are missing; also resumes a sweep that was stopped or killed.
+    """Start as many workers as are missing on this machine; also resumes a sweep that was stopped or killed.
 
     Args:
         sweep: made by `create` or `SweepFolder.begin`.
-        workers: how many there are to be.
+        workers: how many there are to be here; those of other machines go on beside them.
 
     Returns:
         The indices of those that were started.
@@ -100,21 +103,56 @@ def start(sweep: SweepFolder, workers: int) -> list[int]:
         raise SettingsError(f"{workers} workers: give a number from 1 to {MOST_WORKERS}.")
     sweep.study()  # a storage that does not answer is told here, not by each worker
     with holding(sweep.path / "launch.lock", f"{sweep.id}: is being started by somebody else."):
-        if sweep.cancel_file.exists():
-            if sweep.alive:
-                raise RunError(f"{sweep.id}: is still saving its state. Start it again when it has stopped.")
-            sweep.cancel_file.unlink(missing_ok=True)
-        return [index for index in range(workers) if sweep.worker(index).start()]
+        forget_stop(sweep)
+        here = [index for index in sweep.alive if sweep.worker(index).status.host == host()]
+        return [index for index in free_workers(sweep, workers - len(here)) if sweep.worker(index).start()]
+
+
+def start_in_slurm(sweep: SweepFolder, tasks: int) -> None:
+    """Submit as many workers; does nothing while some wait or run.
+
+    Raises:
+        SettingsError: Slurm is not offered, or refuses it.
+        RunError: the sweep is still stopping.
+        KdcoreError: the storage cannot be used.
+    """
+    sweep.study()
+    about = sweep.about
+    data = ["demo", "--demo-seed", str(about.demo)] if about.demo is not None else [str(sweep.collection)]
+    with holding(sweep.path / "launch.lock", f"{sweep.id}: is being started by somebody else."):
+        forget_stop(sweep)
+        if not sweep.alive and not slurm.queued(sweep.path):
+            slurm.start_array(sweep.path, ["sweep", *data, "--out", str(sweep.path)], tasks, sweep.log)
+
+
+def forget_stop(sweep: SweepFolder) -> None:
+    """An earlier wish to stop is not for the workers that come next.
+
+    Raises:
+        RunError: the sweep is still stopping.
+    """
+    if sweep.cancel_file.exists():
+        if sweep.alive:
+            raise RunError(f"{sweep.id}: is still saving its state. Start it again when it has stopped.")
+        sweep.cancel_file.unlink(missing_ok=True)
+
+
+def free_workers(sweep: SweepFolder, count: int) -> list[int]:
+    """The first indices that no process has."""
+    alive = set(sweep.alive)
+    return list(islice((index for index in range(len(alive) + count) if index not in alive), max(0, count)))
 
 
 def stop(sweep: SweepFolder) -> None:
     """Ask all workers to save their state and end; `start` goes on exactly there.
 
     Raises:
-        RunError: none is running.
+        RunError: none is running, or waits in a scheduler's queue.
     """
-    alive = sweep.alive
+    waited, alive = slurm.cancel_waiting(sweep.path), sweep.alive
     if not alive:
+        if waited:
+            return
         raise RunError(f"{sweep.id}: no worker is running, so there is nothing to stop.")
     for index in alive:
         with suppress(RunError):  # it has just ended

@@ -16,12 +16,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kdcore.errors import KdcoreError, Stopped
+from kdcore.errors import KdcoreError, Preempted, Stopped
 from kdcore.jobs.detached import go_last
 from kdcore.jobs.devices import host
 from kdcore.jobs.job import ALREADY_WORKED_ON, Job
 from kdcore.jobs.locks import TakenError
 from kdcore.jobs.progress import Progress, Report, Stage, ignore, told
+from kdcore.jobs.slurm import launched
 from kdcore.jobs.status import State, Status
 
 WRITE_EVERY = 0.5  # seconds between versions of the status
@@ -29,6 +30,7 @@ LOOK_EVERY = 0.2  # seconds between looks for the cancel file
 VALIDATION_PATIENCE = 10.0  # seconds that a stop waits for a validation to end, so that no step is lost
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 STOPPED = "stopped on request; resuming goes on exactly there"
+PREEMPTED = "stopped by the scheduler, which starts it again; it goes on exactly there"
 
 
 class StopNow(KeyboardInterrupt):
@@ -96,11 +98,17 @@ class Journal:
 
 
 class StopWish:
-    """Whether someone wants the job to stop: by its cancel file, by Ctrl-C, or because the machine shuts down."""
+    """Whether someone wants the job to stop: by its cancel file, by Ctrl-C, or because the machine shuts down.
+
+    Attributes:
+        since: when that was first seen, None while nobody does.
+        preempted: whether it is a scheduler's signal to one of its processes, which is then started again.
+    """
 
     def __init__(self, job: Job) -> None:
         self.file = job.cancel_file
         self.since: float | None = None
+        self.preempted = False
         self.looked = -LOOK_EVERY
 
     def __call__(self) -> bool:
@@ -129,6 +137,7 @@ class StopWish:
         if self.since is not None:
             raise KeyboardInterrupt
         self.since = time.monotonic()
+        self.preempted = number == signal.SIGTERM and launched() is not None
         os.write(2, b"Stopping: the state is being saved. Once more to stop at once.\n")
 
 
@@ -175,7 +184,7 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
 
     Raises:
         TakenError: another process works on it.
-        Stopped: someone asked for it.
+        Stopped: someone asked for it; Preempted where that was a scheduler.
         KdcoreError: anything the user can mend; the status then says so, too.
     """
     stop = StopWish(job)
@@ -190,6 +199,9 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
             session(Progress("", Stage.STARTING))
             message = work(job, session)
         except (Stopped, KeyboardInterrupt) as error:
+            if stop.preempted:
+                journal.close("queued", PREEMPTED)
+                raise Preempted(f"{job.path}: {PREEMPTED}.") from error
             journal.close("stopped", STOPPED)
             end_stop(job)
             raise Stopped(f"{job.path}: {STOPPED}.") from error

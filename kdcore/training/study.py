@@ -5,6 +5,7 @@ where it was when it is started again with the same settings.
 """
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kdcore.evaluation.report import advantage, study_report
 from kdcore.files import write_json
 from kdcore.inference.engines import choose_device
 from kdcore.inference.layers import write_layers
+from kdcore.jobs.locks import TakenError, turn
 from kdcore.jobs.plan import PlannedRun, asks_teacher, planned_runs, read_alone_steps, run_name, with_steps
 from kdcore.jobs.progress import Progress, Report, Stage, counting, ignore
 from kdcore.jobs.store import RunDirectory, list_runs
@@ -30,6 +32,7 @@ from kdcore.training.timing import measure_alone_steps
 from kdcore.training.work import prepare
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled")
+ASK_EVERY = 1.0  # seconds between looks whether another process has left a run
 OTHER_SEEDS = 100_000  # added to a seed for the second arm of an A/A study
 
 
@@ -67,32 +70,99 @@ def run_study(
         check_unlabelled(collection, found)  # told before hours of training
     report(Progress("", Stage.READING, 1, 1))
 
-    checkpoints = list(settings.teacher.checkpoints)
-    measured = read_alone_steps(out)
-    for planned in planned_runs(settings, measured):
-        if planned.arm != "teacher" and settings.match == "seconds" and measured is None and asks_teacher(settings):
-            measured = match_seconds(out, settings, collection.path, checkpoints, report, should_stop)
-        if planned.arm in ("alone", "all_labels") and measured is not None:
-            planned = planned.model_copy(update={"budget": with_steps(settings.budget, measured)})
-        run_settings = settings_of(planned, settings, collection.path, checkpoints)
-        if planned.arm == "teacher" and planned.budget is not None:
-            reuse_teacher(out, planned.name, run_settings, collection.content_hash)
-        run = RunDirectory.create(out / "runs" / planned.name, run_settings)
-        if planned.budget is None:
-            evaluate_ensemble(run, checkpoints, collection, report)
-            continue
-        execute(run, report, should_stop, answers=out.parent / FOLDER)
-        if not run.report.exists():
-            raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
-        if planned.arm == "teacher":
-            checkpoints.append(run.best)
-        elif planned.arm == "alone" and planned.seed == settings.seeds[0]:
-            note_advantage(out, settings)
+    while not work_on_runs(out, settings, collection, report, should_stop):
+        report(Progress("", Stage.WAITING_FOR_RUNS, 0, 1))
+        if should_stop():
+            raise Stopped(f"{out}: was stopped. Start the study again with the same settings to go on.")
+        time.sleep(ASK_EVERY)
     write_layers(out, collection, counting(report, Stage.LAYERS))
     score_places(out, settings, places, report)
     values = study_report(out)
     write_own_json(out / "report.json", values, overwrite=True)  # of this study, whoever wrote it
     return values
+
+
+def work_on_runs(
+    out: Path, settings: StudySettings, collection: Collection, report: Report, should_stop: Callable[[], bool]
+) -> bool:
+    """Do every run that nobody else works on and that needs nothing of a run that somebody else works on.
+
+    Args:
+        out: a study's folder that was begun.
+        settings: of the study.
+        collection: its data.
+        report: is told what happens.
+        should_stop: asked after every step.
+
+    Returns:
+        Whether every run is finished.
+
+    Raises:
+        Stopped: `should_stop` said so.
+        KdcoreError: what ends the study.
+    """
+    assert collection.path is not None
+    checkpoints, complete = list(settings.teacher.checkpoints), True
+    measured = read_alone_steps(out)
+    for planned in planned_runs(settings, measured):
+        taught = planned.arm == "distilled" or planned.budget is None
+        measures = (
+            planned.arm != "teacher" and settings.match == "seconds" and measured is None and asks_teacher(settings)
+        )
+        trained = bool(settings.teacher.checkpoints) or len(checkpoints) == len(settings.teacher.seeds)
+        if (taught or measures) and not trained:  # another process trains the teacher
+            complete = False
+            continue
+        try:
+            if measures:
+                with turn(out / ".timing.lock", f"{out}: another process measures steps."):
+                    measured = read_alone_steps(out)
+                    if measured is None:
+                        measured = match_seconds(out, settings, collection.path, checkpoints, report, should_stop)
+            if planned.arm in ("alone", "all_labels") and measured is not None:
+                planned = planned.model_copy(update={"budget": with_steps(settings.budget, measured)})
+            run = do_run(out, planned, settings, collection, checkpoints, report, should_stop)
+        except TakenError:
+            complete = False
+            continue
+        if planned.arm == "teacher" and planned.budget is not None:
+            checkpoints.append(run.best)
+        elif planned.arm == "alone" and planned.seed == settings.seeds[0] and complete:
+            note_advantage(out, settings)
+    return complete
+
+
+def do_run(
+    out: Path,
+    planned: PlannedRun,
+    settings: StudySettings,
+    collection: Collection,
+    checkpoints: Sequence[Path],
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> RunDirectory:
+    """Do one run of a study, from wherever it stands.
+
+    Raises:
+        TakenError: another process works on it.
+        Stopped: `should_stop` said so.
+        KdcoreError: what ends the study.
+    """
+    assert collection.path is not None
+    run_settings = settings_of(planned, settings, collection.path, checkpoints)
+    with turn(out / ".begin.lock", f"{out}: another process begins a run."):
+        if planned.arm == "teacher" and planned.budget is not None:
+            reuse_teacher(out, planned.name, run_settings, collection.content_hash)
+        run = RunDirectory.create(out / "runs" / planned.name, run_settings)
+    if run.alive:  # not waited for: it may be finished then, and would be scored once more
+        raise TakenError(f"{run.path}: another process works on it.")
+    if planned.budget is None:
+        evaluate_ensemble(run, list(checkpoints), collection, report)
+        return run
+    execute(run, report, should_stop, answers=out.parent / FOLDER)
+    if not run.report.exists():
+        raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
+    return run
 
 
 def check_memory(settings: StudySettings, collection: Collection) -> None:

@@ -312,7 +312,7 @@ def confirm(
 ) -> None:
     """Train the best setting and the default from fresh seeds, and compare them on the test split, once.
 
-    Workers share the trainings; whoever finishes the last one writes the result.
+    Workers share the trainings, and wait for each other's: one that is given up is taken by another.
     """
     folder = sweep.path / "confirm"
     if (folder / "report.json").exists():
@@ -328,15 +328,23 @@ def confirm(
         for seed in plan.seeds
         for name, params in (("default", plan.default), ("best", plan.best))
     }
-    for run in runs.values():
-        try:
-            execute(run, report, should_stop, answers=sweep.path.parent / FOLDER)
-        except TakenError:
-            continue  # another worker does it
-        if not run.report.exists():
-            raise Stopped(f"{run.path}: was stopped. Start the sweep again to go on.")
-    if all(run.report.exists() for run in runs.values()):
-        write_json(folder / "report.json", confirmation(sweep, plan))
+    while left := [run for run in runs.values() if not run.report.exists()]:
+        for run in left:
+            if run.alive:
+                continue  # another worker does it; it is ours if that one is killed
+            try:
+                execute(run, report, should_stop, answers=sweep.path.parent / FOLDER)
+            except TakenError:
+                continue
+            if not run.report.exists():
+                raise Stopped(f"{run.path}: was stopped. Start the sweep again to go on.")
+        if all(run.report.exists() for run in left):
+            break
+        report(Progress("", Stage.WAITING_FOR_TRIALS, 0, 1))
+        if should_stop():
+            raise Stopped(f"{sweep.path}: was stopped. Start it again to go on.")
+        time.sleep(ASK_EVERY)
+    write_json(folder / "report.json", confirmation(sweep, plan))
 
 
 def read_steps(sweep: SweepFolder) -> dict[str, int]:

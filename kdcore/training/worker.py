@@ -4,25 +4,28 @@ Torch is imported only when a device is free: a waiting process is small.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from kdcore.errors import RunError, Stopped
+from kdcore.errors import Preempted, RunError, Stopped
 from kdcore.jobs.devices import Devices, take
 from kdcore.jobs.launch import queue_position
+from kdcore.jobs.locks import TakenError
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.jobs.worker import Session, do
+from kdcore.jobs.worker import Session, StopWish, do
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import RECORD, NotOursError
 from kdcore.training.processes import threads
 
 ASK_EVERY = 0.3  # seconds between looks at the queue
+LOOK_EVERY = 1.0  # seconds between looks whether another process has left a run
 
 
 def work(
     study: StudyFolder, report: Report = ignore, in_queue: bool = True, forget_stop: bool = False
 ) -> dict[str, Any]:
-    """Do whatever of a study is not done yet, in this process.
+    """Do whatever of a study is not done yet, in this process; where another process leads, take runs that it has not begun.
 
     Args:
         study: made by `kdcore.jobs.launch.create` or `StudyFolder.begin`.
@@ -34,13 +37,67 @@ def work(
         The study's report.
 
     Raises:
-        TakenError: another process works on it.
         Stopped: someone asked for it.
         KdcoreError: anything the user can mend.
     """
     found: list[dict[str, Any]] = []
-    do(study, lambda job, session: found.append(in_turn(study, session, in_queue)), report, forget_stop)
+    while not found:
+        try:
+            do(study, lambda job, session: found.append(in_turn(study, session, in_queue)), report, forget_stop)
+        except TakenError:
+            help_out(study, report, in_queue)
+            if study.finished:
+                return study.report()
     return found[0]
+
+
+def help_out(study: StudyFolder, report: Report, in_queue: bool) -> None:
+    """Take runs of a study that another process leads, until that one has ended; its status and log are the leader's.
+
+    Raises:
+        Stopped: someone asked for it, here or of the leader.
+        KdcoreError: what ends the study.
+    """
+    stop = StopWish(study)
+
+    def should_stop() -> bool:
+        return stop() or (not study.alive and study.status.state == "stopped")
+
+    devices: Devices | None = None
+    try:
+        with stop.listening():
+            report(Progress("", Stage.WAITING_FOR_RUNS, 0, 1))
+            while study.alive and not should_stop() and not (study.data and (devices or not in_queue)):
+                time.sleep(ASK_EVERY)  # the leader reads the data first
+                devices = take(Workspace(study.path.parent).devices, study.settings.hardware) if in_queue else None
+            if study.alive and not should_stop():
+                help_with_runs(study, devices, report, should_stop)
+            while study.alive and not should_stop():
+                time.sleep(ASK_EVERY)
+            if should_stop():
+                raise (Preempted if stop.preempted else Stopped)(f"{study.path}: was stopped.")
+    finally:
+        if devices is not None:
+            devices.release()
+
+
+def help_with_runs(
+    study: StudyFolder, devices: Devices | None, report: Report, should_stop: Callable[[], bool]
+) -> None:
+    """Do every run that is free, also one that is given up, until all are finished or the leader has ended."""
+    if devices is not None:
+        devices.show_only_these()
+    import torch
+
+    torch.set_num_threads(threads())
+    from kdcore.data.collection import Collection
+    from kdcore.training.study import work_on_runs
+
+    collection = Collection.open(study.collection)
+    while study.alive and not should_stop():
+        if work_on_runs(study.path, study.settings, collection, report, should_stop):
+            break
+        time.sleep(LOOK_EVERY)
 
 
 def work_on_study(study: StudyFolder, session: Session) -> None:

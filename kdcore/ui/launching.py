@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import streamlit as st
 
-from kdcore.jobs import launch
+from kdcore.jobs import launch, slurm
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
 from kdcore.ui.people import locked, permit
@@ -35,8 +35,33 @@ def launch_button(label: str, form: str, **options: Any) -> str | None:
     return token
 
 
+def choose_place(form: str, most: int) -> int | None:
+    """This machine or Slurm, where whoever runs the dashboard offers that; its options never come from a page.
+
+    Args:
+        form: tells several forms of the dashboard apart.
+        most: processes that find something to do.
+
+    Returns:
+        How many processes are to share the work in Slurm; None for this machine.
+    """
+    if slurm.offered() is None:
+        return None
+    here, there = "This machine", "Slurm"
+    left, right = st.columns((1, 1))
+    place = left.segmented_control("Where", [here, there], default=here, required=True, key=f"place of {form}")
+    if place != there:
+        return None
+    return int(right.number_input("Processes that share it", 1, most, min(4, most), key=f"processes of {form}"))
+
+
 def start_study(
-    token: str, title: str, collection: Path | Literal["demo"], settings: StudySettings, demo_seed: int = 0
+    token: str,
+    title: str,
+    collection: Path | Literal["demo"],
+    settings: StudySettings,
+    demo_seed: int = 0,
+    in_slurm: int | None = None,
 ) -> StudyFolder:
     """Make a study of a token, or find the one that was made of it, and start its worker.
 
@@ -46,11 +71,15 @@ def start_study(
         collection: a collection, or 'demo'.
         settings: of the study.
         demo_seed: of the demo area.
+        in_slurm: how many processes are to share it there; None for this machine.
 
     Raises:
         KdcoreError: it cannot be made or started; says why.
     """
     permit("started", title)
     study = launch.create(workspace(), title, collection, settings, token, demo_seed)
-    study.start()
+    if in_slurm is None:
+        study.start()
+    else:
+        launch.start_in_slurm(study, in_slurm)
     return study

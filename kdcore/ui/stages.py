@@ -11,6 +11,7 @@ STAGES = {
     Stage.WAITING: "waiting",
     Stage.WAITING_FOR_TEACHER: "waiting for the teacher",
     Stage.WAITING_FOR_TRIALS: "waiting for the last trials",
+    Stage.WAITING_FOR_RUNS: "waiting for runs of other processes",
     Stage.DEMO_AREA: "making the demo area",
     Stage.READING: "reading the data",
     Stage.TIMING_STEPS: "measuring how long steps take",

@@ -8,6 +8,7 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.jobs.library import Library
+from kdcore.jobs.plan import planned_runs
 from kdcore.jobs.shelf import Shelf
 from kdcore.recipes import recommended
 from kdcore.settings import PRESET_MEANINGS, PRESETS, RECIPES, STUDY_PRESETS
@@ -32,7 +33,7 @@ from kdcore.ui.choices import (
 from kdcore.ui.earlier_students import warn_before
 from kdcore.ui.formatting import parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
-from kdcore.ui.launching import launch_button, start_study
+from kdcore.ui.launching import choose_place, launch_button, start_study
 from kdcore.ui.more_settings import more_settings
 from kdcore.ui.recipe_choice import choose_recipe, recipe_of_address, take_recipe
 from kdcore.ui.study_picker import PARAMETER, example_study, recent_studies, workspace
@@ -64,6 +65,7 @@ def show_form() -> None:
         return
     if choices.reused is not None and not choices.reused.shelf:
         warn_before(choices.reused, settings, studies, data)
+    in_slurm = choose_place("train", len(planned_runs(settings)))
     told, buttons = st.bottom.columns((3, 1), vertical_alignment="center")
     with told:
         tell_time(settings, data)
@@ -73,7 +75,7 @@ def show_form() -> None:
     if token is None:
         return
     try:
-        study = start_study(token, title, DEMO if data == DEMO else Path(data), settings)
+        study = start_study(token, title, DEMO if data == DEMO else Path(data), settings, in_slurm=in_slurm)
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return

@@ -17,7 +17,7 @@ from kdcore.ui import words
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import ALPHAS, DEMO, STUDENTS, TEACHERS, earlier_teachers, known_data
 from kdcore.ui.formatting import count, duration, plain
-from kdcore.ui.launching import launch_button
+from kdcore.ui.launching import choose_place, launch_button
 from kdcore.ui.more_settings import number
 from kdcore.ui.people import locked, permit
 from kdcore.ui.study_form import teacher_label
@@ -61,13 +61,14 @@ def show_form() -> None:
         st.error(plain(str(error)), icon=":material/error:")
         return
     say_neighbours(studies)
+    in_slurm = choose_place("sweep", min(settings.trials, sweep_library.MOST_WORKERS))
     with st.bottom.container(horizontal=True, vertical_alignment="center"):
-        tell_time(settings, workers)
+        tell_time(settings, in_slurm or workers)
         token = launch_button("Start the sweep", "sweep", icon=":material/rocket_launch:")
     if token is None:
         return
     try:
-        sweep = start_sweep(token, title.strip() or usual, data, settings, workers)
+        sweep = start_sweep(token, title.strip() or usual, data, settings, workers, in_slurm)
     except KdcoreError as error:
         st.error(shown_error(error), icon=":material/error:")
         return
@@ -75,15 +76,20 @@ def show_form() -> None:
     st.rerun()
 
 
-def start_sweep(token: str, title: str, data: str, settings: SweepSettings, workers: int) -> SweepFolder:
-    """Make a sweep of a token, or find the one that was made of it, and start its workers.
+def start_sweep(
+    token: str, title: str, data: str, settings: SweepSettings, workers: int, in_slurm: int | None = None
+) -> SweepFolder:
+    """Make a sweep of a token, or find the one that was made of it, and start its workers here, or so many in Slurm.
 
     Raises:
         KdcoreError: it cannot be made or started; says why.
     """
     permit("started", title)
     sweep = sweep_library.create(workspace(), title, "demo" if data == DEMO else Path(data), settings, token)
-    sweep_library.start(sweep, workers)
+    if in_slurm is None:
+        sweep_library.start(sweep, workers)
+    else:
+        sweep_library.start_in_slurm(sweep, in_slurm)
     return sweep
 
 

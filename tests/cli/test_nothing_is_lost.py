@@ -32,6 +32,10 @@ def run(*arguments, code: int | None = None, input: str | None = None):
     return result
 
 
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
 def said(result) -> str:
     return " ".join(result.stderr.split())
 
@@ -133,20 +137,23 @@ class TestPredict:
 
 
 class TestMerge:
-    def test_keeps_what_a_person_put_there_meanwhile(self, model, mine, tmp_path):
-        out = tmp_path / "maps"
-        for shard in ("1/2", "2/2"):
-            run("predict", model, mine / "scene.tif", "--out", out, "--shard", shard, code=0)
-        (out / "scene.gpkg").write_bytes((mine / "scene.gpkg").read_bytes())
-        before = contents(out)
-        assert "scene.gpkg: exists already" in said(run("merge", out, code=2))
-        assert before.items() <= contents(out).items()
-        run("merge", out, "--overwrite", code=0)
-        assert (out / "scene.gpkg").read_bytes() != before[out / "scene.gpkg"]
+    def test_keeps_what_a_person_put_there_meanwhile(self, model, mine, tmp_path, monkeypatch):
+        command = ("predict", model, mine / "scene.tif", "--out", tmp_path / "maps")
+        with monkeypatch.context() as patch:
+            patch.setattr("kdcore.inference.merging.merge_in_turn", interrupt)
+            run(*command, code=130)
+        drawn = tmp_path / "maps/scene.gpkg"
+        drawn.write_bytes((mine / "scene.gpkg").read_bytes())
+        before = contents(tmp_path / "maps")
+        assert "scene.gpkg: exists already" in said(run(*command, code=2))
+        assert before.items() <= contents(tmp_path / "maps").items()
+        run(*command, "--overwrite", code=0)
+        assert drawn.read_bytes() != before[drawn]
 
-    def test_a_folder_of_that_name_is_no_prediction(self, mine):
+    def test_a_folder_of_that_name_is_no_prediction(self, model, mine):
         before = contents(mine)
-        assert "holds no parts" in said(run("merge", mine, code=2))
+        command = ("predict", model, mine / "other.tif", "--out", mine, "--incomplete")
+        assert "holds no parts" in said(run(*command, code=2))
         assert contents(mine) == before
 
 
@@ -288,6 +295,6 @@ def test_no_command_is_forgotten_here():
         for name in commands
     } - {"data", "runs"}
     assert names == {
-        *("demo", "study", "report", "evaluate", "sweep", "predict", "merge", "export", "profile", "data inspect"),
-        *(f"runs {name}" for name in ("list", "show", "start", "stop", "resume", "delete")),
+        *("demo", "study", "report", "evaluate", "sweep", "predict", "export", "profile", "data inspect"),
+        *(f"runs {name}" for name in ("list", "show", "start", "work", "stop", "resume", "delete")),
     }, "a new command: add what it must not lose above"

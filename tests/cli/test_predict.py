@@ -1,6 +1,10 @@
-"""`kdcore predict` and `merge`, as a person types them."""
+"""`kdcore predict`, as a person types it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import geopandas
@@ -13,12 +17,16 @@ import kdcore
 from kdcore.cli import app
 from kdcore.cli.predict import threshold_of
 from kdcore.data.collection import Collection
+from kdcore.inference.prediction import Prediction
+from kdcore.jobs.locks import held, holding
 from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network
 from kdcore.models.networks import build_network
 from kdcore.ownership import RECORD
 from kdcore.settings import ClassSettings, CollectionSettings, load, save
 from kdcore.training.work import checkpoint_info
 from tests.conftest import TINY, run_settings, write_collection, write_raster
+from tests.inference.engines import same_maps
+from tests.jobs.studies import wait_for
 
 EXAMPLE = Path(kdcore.__file__).parent / "example"
 IMAGERY = EXAMPLE / "layers/outskirts/imagery.tif"
@@ -27,6 +35,10 @@ STUDENT = EXAMPLE / "runs/distilled-s0/checkpoints/best.safetensors"
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -101,21 +113,88 @@ def test_several_rasters_and_one_that_does_not_fit(tmp_path, model, rasters):
     } | {RECORD}
 
 
-def test_shares_of_two_processes_are_merged(tmp_path, model, rasters):
-    for shard in ("1/2", "2/2"):
-        result = run("predict", model, *rasters, "--out", tmp_path / "maps", "--shard", shard, "--tile", 128)
-        assert result.exit_code == 0, result.output
-    assert "kdcore merge" in result.stderr
-    result = run("merge", tmp_path / "maps", "--json")
+COMMAND = (
+    "import kdcore.inference.parts as p; p.PART_PIXELS = 1\n"  # a part for each row of tiles
+    "from kdcore.cli import app; app(prog_name='kdcore')"
+)
+
+
+def beside(*arguments, **variables):
+    """The command in a process of its own, with many small parts."""
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *map(str, arguments)],
+        env=os.environ | {name: str(value) for name, value in variables.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow  # 20 s: three processes that each import torch
+def test_two_identical_commands_share_the_work_and_one_may_be_killed(tmp_path, model, rasters):
+    large = write_raster(
+        tmp_path / "large.tif", np.random.default_rng(1).integers(1, 254, (3, 3000, 300), dtype=np.uint8)
+    )
+    rasters = [*rasters, large]
+    assert run("predict", model, *rasters, "--out", tmp_path / "alone", "--tile", 128).exit_code == 0
+    out, command = tmp_path / "maps", ("predict", model, *rasters, "--out", tmp_path / "maps", "--tile", 128, "--json")
+    first = beside(*command)
+    wait_for(lambda: len(Prediction(out, "large").finished_parts()) > 2)
+    first.kill()
+    first.wait()
+    processes = [beside(*command), beside(*command)]
+    answers = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    for said, _ in answers:
+        assert [values["complete"] for values in json.loads(said)] == [True] * 3
+    assert all(same_maps(tmp_path / "alone", out, raster.stem) for raster in rasters)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "alone").iterdir())
+
+
+def test_a_process_of_a_scheduler_that_is_told_to_end_asks_for_a_new_start(tmp_path, model):
+    values = np.random.default_rng(1).integers(1, 254, (3, 20_000, 200), dtype=np.uint8)
+    prediction = Prediction(tmp_path / "maps", "large")
+    command = (
+        "predict",
+        model,
+        write_raster(tmp_path / "large.tif", values),
+        "--out",
+        tmp_path / "maps",
+        "--tile",
+        128,
+    )
+    process = beside(*command, KDCORE_LAUNCHED=tmp_path / ".slurm")
+    wait_for(prediction.finished_parts)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 75, errors
+    assert "A new start goes on there" in " ".join(errors.split())
+    assert prediction.finished_parts()
+    assert not prediction.manifest.exists()
+
+
+def test_a_raster_that_another_process_has_comes_later(tmp_path, model, rasters, monkeypatch):
+    monkeypatch.setattr("kdcore.cli.predict.LOOK_EVERY", 0.01)
+    first, second = Prediction(tmp_path / "maps", "a"), Prediction(tmp_path / "maps", "b")
+    with monkeypatch.context() as patch:
+        patch.setattr("kdcore.inference.parts.make_part", interrupt)
+        assert run("predict", model, rasters[0], "--out", tmp_path / "maps").exit_code == 130
+    taken = holding(first.part_lock(0), "")
+    taken.__enter__()
+
+    def look(path):  # the other process is killed once the second raster is mapped
+        if path == first.part_lock(0) and second.manifest.exists():
+            taken.__exit__(None, None, None)
+        return held(path)
+
+    monkeypatch.setattr("kdcore.inference.parts.held", look)
+    result = run("predict", model, *rasters, "--out", tmp_path / "maps", "--json")
     assert result.exit_code == 0, result.output
-    assert [values["complete"] for values in json.loads(result.stdout)] == [True, True]
-    whole = run("predict", model, rasters[0], "--out", tmp_path / "whole", "--tile", 128)
-    assert whole.exit_code == 0
-    with (
-        rasterio.open(tmp_path / "maps/a.classes.tif") as one,
-        rasterio.open(tmp_path / "whole/a.classes.tif") as other,
-    ):
-        assert (one.read() == other.read()).all()
+    assert "1 of 2 rasters are with other processes" in result.stderr
+    assert [values["files"][0] for values in json.loads(result.stdout)] == [
+        "a.probabilities.tif",
+        "b.probabilities.tif",
+    ]
 
 
 def test_a_second_start_says_that_all_is_done(tmp_path, model, rasters):
@@ -128,7 +207,6 @@ def test_a_second_start_says_that_all_is_done(tmp_path, model, rasters):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--shard", "3/2"], "--shard 3/2: should be i/n"),
         (["--bands", "1,x"], "--bands 1,x: should be numbers from 1"),
         (["--bands", "1,2"], "takes 3 bands, but --bands names 2"),
         (["--halo", "256"], "--halo 256: is too wide"),
@@ -151,10 +229,23 @@ def test_two_rasters_of_one_name_are_refused(tmp_path, model, rasters):
     assert "their maps would have one name" in " ".join(result.stderr.split())
 
 
-def test_merging_a_folder_without_parts_says_so(tmp_path):
-    result = run("merge", tmp_path)
+def test_maps_of_what_is_finished_are_made_on_request(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.parts.PART_PIXELS", 1)
+    values = np.random.default_rng(0).integers(1, 254, (3, 1000, 200), dtype=np.uint8)
+    raster = write_raster(tmp_path / "a.tif", values, tiled=True, blockxsize=256, blockysize=256)
+    os.truncate(raster, raster.stat().st_size // 2 + 1000)
+    command = ("predict", model, raster, "--out", tmp_path / "maps", "--tile", 128)
+    result = run(*command, "--incomplete")
     assert result.exit_code == 2
-    assert "holds no parts" in " ".join(result.stderr.split())
+    assert "holds no parts of a prediction of a.tif" in " ".join(result.stderr.split())
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "the same command with --incomplete makes a map of them" in " ".join(result.stderr.split())
+    result = run(*command, "--incomplete")
+    assert result.exit_code == 0, result.output
+    assert "INCOMPLETE" in result.stdout
+    assert (tmp_path / "maps/a.incomplete.classes.tif").exists()
+    assert (tmp_path / "maps/a.parts/plan.json").exists()
 
 
 def test_a_runs_own_threshold_is_used(tmp_path):

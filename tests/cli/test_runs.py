@@ -247,13 +247,6 @@ class TestAStudyInTheTerminal:
         assert study.collection == tmp_path / "studies/.areas/demo-2"
         assert "began with other data" in kdcore("demo", "--seed", "3", code=2)
 
-    def test_that_somebody_else_works_on_is_a_sentence(self, workspace, make_collection, monkeypatch):
-        monkeypatch.setattr("kdcore.jobs.locks.PATIENCE", 0.05)
-        collection, out = str(make_collection()), workspace.path / "one"
-        study = put_study(out, STUDY_PRESETS["quick"], collection=Path(collection))
-        with study.working():
-            assert "another process is working on this study" in kdcore("study", collection, "--out", str(out), code=2)
-
 
 def test_the_command_starts_without_heavy_libraries():
     heavy = ("torch", "scipy", "geopandas", "plotly", "rasterio", "streamlit", "pandas")

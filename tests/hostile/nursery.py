@@ -98,7 +98,7 @@ def preload() -> None:
     import kdcore.cli
     import kdcore.data.inspect
     import kdcore.deploy.export
-    import kdcore.inference.prediction
+    import kdcore.inference.parts
     import kdcore.server.routes
     import kdcore.training.worker  # noqa: F401
 

@@ -189,7 +189,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         "options",
-        [["--bands", "9" * 6_000], ["--bands", "\u00b2"], ["--shard", f"1/{'9' * 6_000}"], ["--threshold", "nan"], ["--simplify", "-1"]],
+        [["--bands", "9" * 6_000], ["--bands", "\u00b2"], ["--threshold", "nan"], ["--simplify", "-1"]],
     )  # fmt: skip
     def test_options_of_predict(self, tmp_path, options):
         model = EXAMPLE / "runs/distilled-s0/checkpoints/best.safetensors"

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import geopandas
 import numpy as np
 
 from kdcore.inference.mapping import MappingOptions
 from kdcore.inference.merging import merge
-from kdcore.inference.prediction import PolygonOptions, Prediction, begin, make_parts, plan_prediction
+from kdcore.inference.parts import make_parts, plan_prediction
+from kdcore.inference.prediction import PolygonOptions, Prediction, begin
 from kdcore.inference.source import open_source
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.settings import NetworkSettings
@@ -40,11 +42,23 @@ def first_band(images):
     return images[:, :1] / 254
 
 
+def stopping_after(tiles):
+    """An engine that is interrupted after so many tiles."""
+
+    def look(images):
+        nonlocal tiles
+        tiles -= 1
+        if tiles < 0:
+            raise KeyboardInterrupt
+        return first_band(images)
+
+    return Known(look)
+
+
 def predict(
     raster: Path,
     out: Path,
     engine,
-    shard=(1, 1),
     overwrite=False,
     polygons="none",
     source=None,
@@ -58,8 +72,15 @@ def predict(
     opened = open_source(raster, engine.info, **source_options)
     prediction = Prediction(out, raster.stem)
     plan = plan_prediction(raster, opened, [model], engine, MappingOptions(**options), PolygonOptions(format=polygons))
-    if not begin(prediction, plan, overwrite):
-        make_parts(prediction, plan, opened, engine, shard, progress)
-        if shard == (1, 1):
-            merge(prediction)
+    if not begin(prediction, plan, overwrite) and make_parts(prediction, plan, opened, engine, progress):
+        merge(prediction)
     return prediction
+
+
+def same_maps(one, other, name):
+    """Whether two folders hold the same maps of a raster, byte for byte, and the same objects."""
+    for kind in ("probabilities", "classes"):
+        assert (one / f"{name}.{kind}.tif").read_bytes() == (other / f"{name}.{kind}.tif").read_bytes()
+    objects = [geopandas.read_file(folder / f"{name}.gpkg") for folder in (one, other)]
+    assert objects[0].equals(objects[1])
+    return True

@@ -13,6 +13,8 @@ from torch import nn
 import kdcore
 from kdcore.inference.engines import Flipped, TorchEngine, open_engine
 from kdcore.inference.mapping import MappingOptions
+from kdcore.inference.prediction import Prediction
+from kdcore.jobs.locks import holding
 from kdcore.models.networks import build_network
 from tests.conftest import TINY, write_raster
 from tests.inference.engines import Known, first_band, predict
@@ -155,16 +157,22 @@ def test_the_most_probable_of_several_classes_is_written(tmp_path):
 @pytest.mark.parametrize("blend", BLENDS)
 def test_parts_made_alone_are_those_made_one_after_another(tmp_path, blend, monkeypatch):
     """Blending needs what the row above a part says, whoever made it."""
-    monkeypatch.setattr("kdcore.inference.prediction.PART_PIXELS", 1)
+    monkeypatch.setattr("kdcore.inference.parts.PART_PIXELS", 1)
     network = build_network(TINY, 1, 1, [128.0], [70.0], seed=0)
     engine = TorchEngine(network, Known(first_band).info, np.zeros(1, np.float32), "cpu")
     raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
     whole = predict(raster, tmp_path / "whole", engine, tile=128, blend=blend)
-    from kdcore.inference.merging import merge
+    shared = Prediction(tmp_path / "shared", "in")
 
-    for index in (3, 1, 2):
-        shared = predict(raster, tmp_path / "shared", engine, shard=(index, 3), tile=128, blend=blend)
-    merge(shared)
+    def begun(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(raster, tmp_path / "shared", engine, tile=128, blend=blend, progress=begun)
+    with holding(shared.part_lock(1), ""), holding(shared.part_lock(4), ""):  # by another process, which is then killed
+        predict(raster, tmp_path / "shared", engine, tile=128, blend=blend)
+    assert not shared.manifest.exists()
+    predict(raster, tmp_path / "shared", engine, tile=128, blend=blend)
     assert (read(whole) == read(shared)).all()
 
 

@@ -14,19 +14,19 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rio_cogeo.cogeo import cog_validate
 
-from kdcore.cli.predict import Speed
+from kdcore.cli.speed import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.inference.merging import merge
-from kdcore.inference.prediction import Prediction, share
+from kdcore.inference.prediction import Prediction
 from kdcore.ownership import RECORD
 from tests.conftest import UTM, write_raster
 from tests.disks import mounted, small_disk
-from tests.inference.engines import Known, first_band, predict
+from tests.inference.engines import Known, first_band, predict, stopping_after
 
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
-    monkeypatch.setattr("kdcore.inference.prediction.PART_PIXELS", 1)  # a part for each row of tiles
+    monkeypatch.setattr("kdcore.inference.parts.PART_PIXELS", 1)  # a part for each row of tiles
 
 
 def noise(*shape):
@@ -102,17 +102,6 @@ def test_the_same_again_does_nothing_and_another_is_refused(tmp_path):
     assert again.shapes
 
 
-def stopping_after(tiles):
-    def look(images):
-        nonlocal tiles
-        tiles -= 1
-        if tiles < 0:
-            raise KeyboardInterrupt
-        return first_band(images)
-
-    return Known(look)
-
-
 @pytest.mark.parametrize("blend", ["crop", "hann"])
 def test_what_was_interrupted_goes_on_where_it_was(tmp_path, blend):
     values = noise(1, 500, 200)
@@ -161,8 +150,8 @@ def test_a_raster_that_changed_meanwhile_is_not_mixed(tmp_path):
 def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path):
     raster = write_raster(tmp_path / "in.tif", noise(1, 700, 200))
     code = (
-        "import itertools, os, pathlib, signal, sys, kdcore.inference.prediction as p; p.PART_PIXELS = 1\n"
-        "from tests.inference.engines import Known, first_band, predict\n"
+        "import itertools, os, pathlib, signal, sys, kdcore.inference.parts as p; p.PART_PIXELS = 1\n"
+        "from tests.inference.engines import Known, first_band, predict, stopping_after\n"
         "windows = itertools.count()\n"
         "dies = lambda images: os.kill(os.getpid(), signal.SIGKILL) if next(windows) == 19 else first_band(images)\n"
         "predict(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), Known(dies), tile=128)"
@@ -177,24 +166,6 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path):
     predict(raster, tmp_path / "out", engine, tile=128)
     assert len(engine.shapes) == (10 - len(before)) * 3
     assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
-
-
-def test_shares_are_merged_when_all_are_there(tmp_path):
-    values = noise(1, 500, 200)
-    raster = write_raster(tmp_path / "in.tif", values)
-    prediction = predict(raster, tmp_path / "out", Known(first_band), shard=(1, 2), tile=128)
-    with pytest.raises(RunError, match=r"4 of 7 parts are missing, the first of rows 224 to"):
-        merge(prediction)
-    predict(raster, tmp_path / "out", Known(first_band), shard=(2, 2), tile=128)
-    merge(prediction)
-    with rasterio.open(prediction.map("probabilities")) as dataset:
-        assert (dataset.read() == values).all()
-
-
-@pytest.mark.parametrize(("count", "shards"), [(7, 2), (3, 5), (100, 7), (1, 1)])
-def test_shares_are_all_parts_each_once(count, shards):
-    parts = [part for index in range(shards) for part in share(count, index + 1, shards)]
-    assert parts == list(range(count))
 
 
 def test_a_truncated_raster_keeps_what_is_finished_and_says_where_it_breaks(tmp_path):

@@ -1,11 +1,16 @@
 import os
+import re
+import time
 
 import pytest
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.jobs import devices
-from kdcore.jobs.devices import gpus, kind_of, take
+from kdcore.jobs.devices import gpus, host, kind_of, take
+from kdcore.jobs.launch import queue_position
+from kdcore.jobs.status import Status
 from kdcore.settings import Hardware
+from tests.jobs.studies import put_study
 
 
 @pytest.fixture
@@ -21,6 +26,35 @@ def test_one_job_at_a_time_has_the_processor(tmp_path):
     second = take(tmp_path, Hardware(device="cpu"))
     assert second is not None
     second.release()
+
+
+def test_allocations_have_devices_of_their_own(tmp_path, two_gpus, monkeypatch):
+    """Two jobs of a scheduler on one machine, each of which sees its own GPU as number 0."""
+    taken = []
+    for number in ("41", "42"):
+        monkeypatch.setenv("SLURM_JOB_ID", number)
+        for hardware in (Hardware(device="cpu"), Hardware(device="cuda", devices=2)):
+            taken.append(take(tmp_path, hardware))
+            assert take(tmp_path, hardware) is None
+    assert [found.name for found in taken] == ["cpu", "cuda:0, cuda:1"] * 2
+    for found in taken:
+        found.release()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SLURM_JOB_ID", "7"), ("PBS_JOBID", "7.server/x"), ("LSB_JOBID", "7")]
+)
+def test_a_study_does_not_wait_behind_one_of_another_allocation(tmp_path, monkeypatch, variable, value):
+    studies = [put_study(tmp_path / name) for name in ("first", "second")]
+    monkeypatch.setattr(devices.platform, "node", lambda: "node 1")
+    queued = {"state": "queued", "launched": time.time(), "device": "cpu"}
+    studies[0].write_status(Status(queued=1.0, host=host(), **queued))
+    studies[1].write_status(Status(queued=2.0, host=host(), **queued))
+    assert queue_position(studies[1]) == 1
+    monkeypatch.setenv(variable, value)
+    assert re.fullmatch(r"node-1-job-7[A-Za-z0-9.-]*", host())
+    studies[1].write_status(Status(queued=2.0, host=host(), **queued))
+    assert queue_position(studies[1]) == 0
 
 
 def test_several_jobs_share_a_device_where_that_is_asked_for(tmp_path, monkeypatch):

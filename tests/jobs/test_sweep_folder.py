@@ -14,6 +14,7 @@ import pytest
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.jobs import sweep_library
+from kdcore.jobs.devices import host
 from kdcore.jobs.locks import holding
 from kdcore.jobs.status import Status
 from kdcore.jobs.sweep_claims import Claims
@@ -446,11 +447,18 @@ class TestLaunching:
             return SimpleNamespace(wait=lambda: 0)
 
         monkeypatch.setattr("kdcore.jobs.job.start_detached", start)
-        sweep.worker(0).write_status(Status(state="running"))
+        sweep.worker(0).write_status(Status(state="running", host=host()))
         with holding(sweep.worker(0).lock, "taken"):
             assert sweep_library.start(sweep, 3) == [1, 2]
         assert started == [1, 2]
-        assert sweep_library.start(sweep, 1) == [0]  # it said running, but it was killed
+        assert sweep_library.start(sweep, 3) == [0]  # it said running, but it was killed
+
+    def test_starts_workers_beside_those_of_another_machine(self, sweep, monkeypatch):
+        monkeypatch.setattr("kdcore.jobs.job.start_detached", lambda *arguments: SimpleNamespace(wait=lambda: 0))
+        sweep.worker(1).write_status(Status(state="running", host="another"))
+        with holding(sweep.worker(1).lock, "taken"):
+            assert sweep_library.start(sweep, 2) == [0, 2]
+            assert sweep_library.start(sweep, 2) == []  # they are on their way
 
     def test_waits_for_workers_that_are_stopping(self, sweep):
         sweep.worker(0).write_status(Status(state="running"))

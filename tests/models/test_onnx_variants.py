@@ -126,7 +126,8 @@ class TestConvolutionsWithoutPadding:
 
     def test_a_prediction_needs_a_halo_as_wide(self, tmp_path):
         from kdcore.inference.mapping import MappingOptions
-        from kdcore.inference.prediction import PolygonOptions, plan_prediction
+        from kdcore.inference.parts import plan_prediction
+        from kdcore.inference.prediction import PolygonOptions
         from kdcore.inference.source import open_source
         from tests.conftest import write_raster
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from safetensors.numpy import load_file
+
 from kdcore.settings import (
     Budget,
     EvaluationSettings,
@@ -30,6 +32,12 @@ def study_settings(**values) -> StudySettings:
         "hardware": Hardware(device="cpu"),
     }
     return StudySettings(**(base | values))
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same bits; what else their headers say has no order."""
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,200 @@
+"""The same command by several processes of a real Slurm: nothing is lost, nothing is done twice, however they end."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdcore.inference.prediction import Prediction
+from kdcore.jobs import launch
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.workspace import Workspace
+from kdcore.models.checkpoint import CheckpointInfo, save_network
+from kdcore.models.networks import build_network
+from kdcore.settings import Budget, TeacherSettings, save
+from kdcore.training.study import run_study
+from tests.conftest import TINY, write_collection, write_raster
+from tests.inference.engines import same_maps
+from tests.jobs.studies import tiny_study, wait_for
+from tests.training.studies import same_weights
+from tests.training.sweeps import BUDGET, sweep_settings
+
+pytestmark = (
+    pytest.mark.slow
+)  # 30 to 90 s each: six to ten processes, each of which imports torch, on two simulated machines
+
+
+def process_of(job: str) -> int:
+    """The kdcore process of a job."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            if f"SLURM_JOB_ID={job}".encode() in variables and b"kdcore" in (entry / "cmdline").read_bytes().split(
+                b"\0"
+            ):
+                return int(entry.name)
+    raise AssertionError(f"job {job} has no process")
+
+
+def finish(process, code=0):
+    """What a command printed, once it has ended."""
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == code, out + errors
+    return out, " ".join(errors.split())
+
+
+def test_an_array_maps_everything_though_one_process_is_killed(nodes, tmp_path):
+    info = CheckpointInfo(network=TINY, bands=3, band_numbers=(1, 2, 3), classes=("land", "building"))
+    save_network(tmp_path / "model.safetensors", build_network(TINY, 3, 1, [128.0] * 3, [70.0] * 3, seed=0), info)
+    rng = np.random.default_rng(0)
+    for index in range(10):
+        write_raster(tmp_path / f"small{index}.tif", rng.integers(1, 254, (3, 100 + index, 120), dtype=np.uint8))
+    write_raster(tmp_path / "large.tif", rng.integers(1, 254, (3, 5000, 5000), dtype=np.uint8), tiled=True)
+    rasters = sorted(file.name for file in tmp_path.glob("*.tif"))
+    command = ("predict", "model.safetensors", *rasters, "--threshold", 0.01, "--min-area", 20)
+    out, _ = finish(
+        nodes.kdcore(
+            *command, "--out", "maps", "--launch", "slurm", "--tasks", 2, "--slurm", "--exclusive", cwd=tmp_path
+        )
+    )
+    assert "Submitted: job" in out
+    assert "and sees this one's lock" in out
+    wait_for(lambda: [state for _, state, _, _ in nodes.queue()] == ["RUNNING"] * 2)
+    large = Prediction(tmp_path / "maps", "large")
+    wait_for(large.finished_parts)
+    victim = nodes.queue()[0][3]
+    os.kill(process_of(victim), signal.SIGKILL)
+    wait_for(lambda: not nodes.queue(), 200)
+    finish(nodes.kdcore(*command, "--out", "alone", cwd=tmp_path))
+    for raster in rasters:
+        assert same_maps(tmp_path / "alone", tmp_path / "maps", raster.removesuffix(".tif"))
+    kept = {".slurm"} | {path.name for path in (tmp_path / "alone").iterdir()}
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == kept
+
+
+def test_a_local_worker_and_an_array_share_a_sweep_though_one_is_killed(nodes, tmp_path):
+    collection = write_collection(tmp_path / "data")
+    budget = BUDGET.model_copy(update={"steps": 150, "validate_every": 50, "save_every": 50})
+    save(sweep_settings(budget=budget, pruning=False), tmp_path / "sweep.yaml")
+    command = ("sweep", collection, "--out", "sweep", "--settings", "sweep.yaml")
+    out, _ = finish(nodes.kdcore(*command, "--launch", "slurm", "--tasks", 2, "--slurm", "--exclusive", cwd=tmp_path))
+    assert "2 processes" in out
+    local = nodes.kdcore(*command, "--workers", 1, cwd=tmp_path)
+    sweep = SweepFolder(tmp_path / "sweep")
+
+    def at_work():
+        """A worker of the array that is in a trial."""
+        for status in sweep.workers().values():
+            if "-job-" in status.host and status.trial is not None and status.done:
+                return status
+        return None
+
+    status = wait_for(at_work, 120)
+    job = status.host.rpartition("-")[2]
+    os.kill(process_of(job), signal.SIGKILL)
+    finish(local)
+    wait_for(lambda: not nodes.queue(), 120)
+    counted = [trial for trial in sweep.trials() if trial.retried_as is None]
+    assert [trial.state for trial in counted] == ["finished"] * 6
+    assert sorted(trial.role for trial in counted) == ["baseline", "repeat", "repeat", "search", "search", "search"]
+    machines = {status.host for status in sweep.workers().values()}
+    assert len(machines) == 3  # this one and two allocations
+    assert sweep.progress().state == "finished"
+
+
+def test_a_study_is_preempted_loses_its_machine_is_cancelled_and_resumed(nodes, tmp_path):
+    collection = write_collection(tmp_path / "collection")
+    budget = Budget(steps=250, batch_size=2, crop=64, validate_every=50, save_every=20)
+    settings = tiny_study(budget, teacher=TeacherSettings(network=TINY, budget=budget))
+    save(settings, tmp_path / "settings.yaml")
+    command = ("study", collection, "--out", "studies/one", "--settings", "settings.yaml", "--launch", "slurm")
+    finish(nodes.kdcore(*command, cwd=tmp_path))
+    study = Workspace(tmp_path / "studies").study("one")
+
+    def step(run):
+        return study.run(run).status.step if (study.path / "runs" / run / "settings.yaml").exists() else 0
+
+    wait_for(lambda: step("teacher-s0") >= 20)
+    nodes.ask("scancel", "--batch", "--signal=TERM", nodes.queue()[0][3])  # as before the end of its time
+    wait_for(lambda: not study.alive)
+    assert step("teacher-s0") < 250
+    assert study.state == "queued"
+    wait_for(lambda: study.state == "running")
+    before = step("teacher-s0")
+    assert before >= 20
+    wait_for(lambda: step("teacher-s0") > before)
+    node = nodes.queue()[0][2]
+    nodes.kill_node(node)
+    wait_for(lambda: not study.alive)
+    wait_for(lambda: study.alive, 120)  # Slurm has noticed, and has started it on the other one
+    assert [entry[2] for entry in nodes.queue()] == [{"n1": "n2", "n2": "n1"}[node]]
+    wait_for(lambda: step("alone-s0") >= 20)
+    finish(nodes.kdcore("runs", "stop", "one", cwd=tmp_path))
+    wait_for(lambda: study.state == "stopped")
+    wait_for(lambda: not nodes.queue())
+    assert step("distilled-s0") == 0
+    finish(nodes.kdcore(*command, cwd=tmp_path))
+    wait_for(lambda: study.state == "finished", 200)
+    alone = tmp_path / "alone/one"
+    run_study(collection, settings, alone)
+    for run in study.runs():
+        assert same_weights(run.best, alone / "runs" / run.path.name / "checkpoints/best.safetensors")
+
+
+def test_scores_of_an_evaluation_stand_in_its_log(nodes, tmp_path):
+    collection = write_collection(tmp_path / "collection", classes=2)
+    info = CheckpointInfo(network=TINY, bands=3, band_numbers=(1, 2, 3), classes=("land", "building"))
+    save_network(tmp_path / "model.safetensors", build_network(TINY, 3, 1, [128.0] * 3, [70.0] * 3, seed=0), info)
+    finish(nodes.kdcore("evaluate", "model.safetensors", collection, "--launch", "slurm", cwd=tmp_path))
+    wait_for(lambda: not nodes.queue(), 120)
+    (log,) = (tmp_path / ".slurm").glob("*_1.log")
+    assert "Boundary IoU" in log.read_text()
+
+
+def test_a_study_from_a_page_is_submitted_once_and_runs(nodes, tmp_path, monkeypatch):
+    for name, value in (nodes.environment | {"KDCORE_SLURM_OPTIONS": "--exclusive"}).items():
+        monkeypatch.setenv(name, value)
+    workspace = Workspace(tmp_path / "studies")
+    study = launch.create(workspace, "One", write_collection(tmp_path / "collection"), tiny_study(), "token")
+    for _ in range(2):  # a double click
+        launch.start_in_slurm(study, 2)
+    assert study.state == "queued"
+    assert len({element.partition("_")[0] for element, *_ in nodes.queue()}) == 1
+    wait_for(lambda: study.state == "finished", 200)
+    wait_for(lambda: not nodes.queue())
+    assert not list((study.path / ".slurm").glob("*.lock"))
+
+
+def test_what_waits_is_taken_out_of_the_queue_by_a_stop(nodes, tmp_path):
+    collection = write_collection(tmp_path / "collection")
+    save(tiny_study(), tmp_path / "settings.yaml")
+    command = ("study", collection, "--out", "studies/one", "--settings", "settings.yaml", "--launch", "slurm")
+    waiting = nodes.kdcore(*command, "--slurm", "--hold", cwd=tmp_path)
+    wait_for(lambda: [entry[1] for entry in nodes.queue()] == ["PENDING"])
+    waiting.send_signal(signal.SIGINT)
+    assert "It stays in the queue" in finish(waiting)[1]
+    study = Workspace(tmp_path / "studies").study("one")
+    assert study.state == "queued"
+    finish(nodes.kdcore("runs", "stop", "one", cwd=tmp_path))
+    assert not nodes.queue()
+    assert study.state == "stopped"
+
+
+def test_options_that_slurm_refuses_are_told_in_its_words(nodes, tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    command = (
+        "predict",
+        "model.safetensors",
+        "a.tif",
+        "--out",
+        "maps",
+        "--launch",
+        "slurm",
+        "--slurm",
+        "--partition=none",
+    )
+    _, errors = finish(nodes.kdcore(*command, cwd=tmp_path), 2)
+    assert "sbatch: refuses it (sbatch: error: invalid partition specified: none" in errors
