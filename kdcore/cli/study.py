@@ -29,10 +29,11 @@ from kdcore.cli.choices import (
 )
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
 from kdcore.evaluation.gap import gap_sentence
+from kdcore.files import unfinished
 from kdcore.jobs.record import record
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
-from kdcore.ownership import check_replaceable, publish, staging, write_own_json
+from kdcore.ownership import check_replaceable, publish, write_own_json
 from kdcore.settings import STUDY_PRESETS
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]
@@ -190,10 +191,10 @@ def evaluate(
 
         scenes = Collection.open(folder).scenes
         check_replaceable((maps / f"{scene.id}.tif" for scene in scenes), overwrite, [scene.image for scene in scenes])
-    with Bars() as bars, staging(maps) if maps else nullcontext() as unfinished:
-        values = evaluate_checkpoint(checkpoint, folder, split, device, unfinished, bars)
-        if maps is not None and unfinished is not None:
-            publish(((file, maps / file.name) for file in sorted(unfinished.iterdir())), overwrite)
+    with Bars() as bars, unfinished(maps) if maps else nullcontext() as place:
+        values = evaluate_checkpoint(checkpoint, folder, split, device, place, bars)
+        if maps is not None and place is not None:
+            publish(((file, maps / file.name) for file in sorted(place.glob("*.tif"))), overwrite)
     if as_json:
         print_json(values)
         return

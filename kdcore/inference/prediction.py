@@ -30,7 +30,7 @@ from kdcore.files import HALF_WRITTEN, remove_half_written, sha256, write_json, 
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.source import Source
-from kdcore.jobs.locks import holding
+from kdcore.jobs.locks import held, holding
 from kdcore.jobs.store import RunDirectory
 from kdcore.models.tiled import make_grid
 from kdcore.ownership import check_replaceable
@@ -41,7 +41,7 @@ PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
 BLOCK = 256  # pixels: of the parts' files
 CACHE_MB = "128"  # of GDAL's, instead of a twentieth of the machine's memory
 OWN_PART = re.compile(
-    rf"plan\.json|shard-\d+-of-\d+\.lock|\d{{5,}}\.((probabilities|classes)\.tif|json)|(probabilities|classes)\.tif|{re.escape(HALF_WRITTEN)}.*"
+    rf"plan\.json|(merge|shard-\d+-of-\d+)\.lock|\d{{5,}}\.((probabilities|classes)\.tif|json)|(probabilities|classes)\.tif|{re.escape(HALF_WRITTEN)}.*"
 )
 """What a prediction calls its files in the folder of parts."""
 Progress = Callable[[int, int], None]
@@ -120,6 +120,11 @@ class Prediction:
     def plan_file(self) -> Path:
         """What is to be done."""
         return self.parts / "plan.json"
+
+    @property
+    def merge_lock(self) -> Path:
+        """Held by whoever puts the parts together."""
+        return self.parts / "merge.lock"
 
     @property
     def manifest(self) -> Path:
@@ -257,6 +262,8 @@ def begin(prediction: Prediction, plan: Plan, overwrite: bool = False) -> bool:
     """
     before = None if overwrite else finished_plan(prediction)
     if before == plan:
+        if not prediction.plan_file.exists() or prediction.plan == plan:
+            remove_parts(prediction)  # where a process was killed between its results and this
         return True
     if before is not None:
         raise RunError(
@@ -276,6 +283,8 @@ def begin(prediction: Prediction, plan: Plan, overwrite: bool = False) -> bool:
             )
     elif not overwrite:
         check_parts(prediction)
+    if any(held(lock) for lock in prediction.parts.glob("*.lock")):
+        raise RunError(f"{prediction.parts}: another process works on these parts. Wait for it, or choose another --out.")
     remove_parts(prediction)  # parts without a plan are of nothing that is known
     write_text(prediction.plan_file, plan.model_dump_json(indent=1))
     return False
@@ -303,7 +312,8 @@ def check_parts(prediction: Prediction) -> None:
         RunError: it holds something else.
     """
     own = {file.name for file in own_parts(prediction)}
-    others = sorted({file.name for file in prediction.parts.iterdir()} - own) if prediction.parts.is_dir() else []
+    found = prediction.parts.iterdir() if prediction.parts.is_dir() else ()
+    others = sorted({file.name for file in found if not file.name.startswith(HALF_WRITTEN)} - own)
     if others:
         raise RunError(
             f"{prediction.parts}: holds {others[0]!r}, which is no part of a prediction, so nothing is written there. "
@@ -314,6 +324,7 @@ def check_parts(prediction: Prediction) -> None:
 def remove_parts(prediction: Prediction) -> None:
     """Delete the parts, the plan first: without it the rest is nothing. What somebody else put among them stays, with the folder."""
     prediction.plan_file.unlink(missing_ok=True)
+    remove_half_written(prediction.parts)
     for file in own_parts(prediction):
         file.unlink(missing_ok=True)
     with suppress(OSError):  # it is not there, or not empty
@@ -350,8 +361,11 @@ def make_parts(
     total = sum(sizes.values())
     lock = prediction.parts / f"shard-{shard[0]}-of-{shard[1]}.lock"
     with holding(lock, f"{prediction.parts}: another process makes this share. Wait for it."):
-        if shard == (1, 1):
-            remove_half_written(prediction.parts)
+        if not prediction.plan_file.exists() or prediction.plan != plan:
+            raise RunError(
+                f"{prediction.parts}: another process has finished or replaced this prediction meanwhile. Start it again to see."
+            )
+        remove_half_written(prediction.parts)
         unfinished = [index for index in mine if not prediction.part_manifest(index).exists()]
         done = total - sum(sizes[index] for index in unfinished)
         if total:  # a shard of more shards than parts may have nothing to do

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from kdcore.errors import KdcoreError, Stopped
+from kdcore.files import remove_half_written
 from kdcore.jobs.detached import go_last
 from kdcore.jobs.devices import host
 from kdcore.jobs.job import ALREADY_WORKED_ON, Job
@@ -181,6 +182,7 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
     stop = StopWish(job)
     with job.working(), stop.listening():
         before = job.said() or job.STATUS()
+        remove_half_written(job.path)
         if forget_stop:
             job.forget_stop()
         journal = Journal(job, begun(job, before))
