@@ -243,6 +243,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m kdcore.jobs.worker MODULE:CLASS FOLDER", file=sys.stderr)  # noqa: T201
         return 2
     job: Job = named(arguments[0])(Path(arguments[1]), *map(int, arguments[2:]))
+    job.on_start()
     last = ""
 
     def note(progress: Progress) -> None:
