@@ -156,12 +156,17 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def is_read_only(error: OSError) -> bool:
+    """Whether a place cannot be written to."""
+    return error.errno in (errno.EACCES, errno.EROFS, errno.EPERM)
+
+
 def explain_write_error(path: Path, error: OSError) -> KdcoreError:
     """Say in a sentence why `path` could not be written and what to do."""
     if is_full(error):
         return KdcoreError(
             f"{path}: the disk is full or the size limit is reached ({error.strerror}). Free space, then resume."
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if is_read_only(error):
         return KdcoreError(f"{path}: this folder cannot be written to. Choose another one with --out.")
     return KdcoreError(f"{path}: could not be written ({error.strerror or error}).")

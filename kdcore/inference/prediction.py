@@ -284,7 +284,9 @@ def begin(prediction: Prediction, plan: Plan, overwrite: bool = False) -> bool:
     elif not overwrite:
         check_parts(prediction)
     if any(held(lock) for lock in prediction.parts.glob("*.lock")):
-        raise RunError(f"{prediction.parts}: another process works on these parts. Wait for it, or choose another --out.")
+        raise RunError(
+            f"{prediction.parts}: another process works on these parts. Wait for it, or choose another --out."
+        )
     remove_parts(prediction)  # parts without a plan are of nothing that is known
     write_text(prediction.plan_file, plan.model_dump_json(indent=1))
     return False

@@ -43,6 +43,7 @@ class Journal:
         self.job = job
         self.status = status
         self.seconds_before = status.seconds
+        self.since = time.monotonic() if status.started is not None else None  # a clock may be set meanwhile
         self.written: Status | None = None
         self.guard = threading.Lock()
         self.ended = threading.Event()
@@ -61,6 +62,8 @@ class Journal:
     def update(self, **changes: Any) -> None:
         """Change some of the status; it is written soon."""
         with self.guard:
+            if changes.get("started") is not None:
+                self.since = time.monotonic()
             self.status = self.status.model_copy(update=changes)
 
     def close(self, state: State, message: str) -> None:
@@ -74,14 +77,13 @@ class Journal:
             self.job.write_status(self.status)
         except KdcoreError:
             final = self.status.model_copy(update={"updated": time.time()})
-            with self.job.status_file.open("r+", encoding="utf-8") as file:
+            with suppress(OSError), self.job.status_file.open("r+", encoding="utf-8") as file:
                 file.write(final.model_dump_json())
                 file.truncate()
 
     def _seconds(self) -> float:
         """Time spent working, not waiting, over all resumptions."""
-        started = self.status.started
-        return round(self.seconds_before + (0.0 if started is None else time.time() - started), 3)
+        return round(self.seconds_before + (0.0 if self.since is None else time.monotonic() - self.since), 3)
 
     def _keep_writing(self) -> None:
         while not self.ended.wait(WRITE_EVERY):
@@ -200,7 +202,7 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
             raise
         except Exception as error:
             journal.close("failed", f"{type(error).__name__}: {error}")
-            job.log(traceback.format_exc())
+            log_last(job, traceback.format_exc())
             raise
         finally:
             journal.ended.set()
@@ -229,6 +231,14 @@ def end_stop(job: Job) -> None:
     """Remove the wish to stop that was followed, or came too late, unless it is for others, too."""
     if not job.SHARES_CANCEL:
         job.forget_stop()
+
+
+def log_last(job: Job, text: str) -> None:
+    """The last words of a process, which a full disk does not turn into a failure of its own."""
+    try:
+        job.log(text)
+    except KdcoreError:
+        print(text, file=sys.stderr)  # noqa: T201 - for whoever started it
 
 
 def named(name: str) -> Any:
@@ -263,14 +273,14 @@ def main(arguments: list[str]) -> int:
     except TakenError:
         return ALREADY_WORKED_ON
     except Stopped:
-        job.log("stopped on request")
+        log_last(job, "stopped on request")
     except KdcoreError as error:
-        job.log(f"failed: {error}")
+        log_last(job, f"failed: {error}")
         return 2
     except Exception:  # its traceback is in the log
         return 1
     else:
-        job.log("finished")
+        log_last(job, "finished")
     return 0
 
 

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ OF_THE_CLOCK = {
     "seconds", "elapsed", "megapixels_per_second", "build_seconds", "finished", "made", "measured", "updated", "latency",
 }  # fmt: skip
 TILE = 64
-MANY_TRIALS = 7
+MANY_TRIALS = 6
 Facts = dict[str, Any]
 
 
@@ -103,6 +104,10 @@ class Kind:
         """What is told of it and its parts."""
         return []
 
+    def messages(self, place: Path) -> list[str]:
+        """What it says of its failure beside the log."""
+        return []
+
     def alive(self, place: Path) -> bool:
         """Whether some process is taken to work on it."""
         return any(held(lock) for lock in place.rglob("*.lock"))
@@ -151,12 +156,19 @@ class Study(Kind):
     def work(self, place: Path) -> int | None:
         return worker.main([StudyFolder.KIND, str(place / "town")])
 
+    def study(self, place: Path) -> StudyFolder:
+        """Its folder."""
+        return StudyFolder(place / "town")
+
     def look(self, place: Path) -> None:
         look_at_studies(place)
 
     def states(self, place: Path) -> list[str]:
-        study = StudyFolder(place / "town")
+        study = self.study(place)
         return [study.state, *(run.state for run in study.progress().runs)]
+
+    def messages(self, place: Path) -> list[str]:
+        return [self.study(place).job.message]
 
     def result(self, place: Path) -> Facts:
         study = StudyFolder(place / "town")
@@ -239,11 +251,16 @@ class SoftLabels(Kind):
         from kdcore.teacher.soft_labels import FOLDER, open_soft_labels, regions_of
         from kdcore.teacher.teacher import Teacher
 
-        collection, checkpoint = Collection.open(self.base.collection), RunDirectory(self.base.study / "runs/teacher-s0").best
+        collection, checkpoint = (
+            Collection.open(self.base.collection),
+            RunDirectory(self.base.study / "runs/teacher-s0").best,
+        )
         teacher = Teacher.load([checkpoint], collection.settings.class_names, 3, (1, 2, 3))
         regions = regions_of(survey(collection, 64), False)
         hardware = Hardware(device="cpu", cache_views="eight")
-        with open_soft_labels(place / FOLDER, collection, regions, teacher, [checkpoint], hardware) as served:
+        with open_soft_labels(
+            place / FOLDER, collection, regions, teacher, [checkpoint], hardware, log=partial(print, flush=True)
+        ) as served:
             return int(served.served != "cache")
 
     def look(self, place: Path) -> None:
@@ -265,7 +282,9 @@ class Sweep(Kind):
     def prepare(self, place: Path) -> None:
         space = SearchSpace(student=STUDENT, temperature=(1.0, 4.0), alpha=(0.5,))
         teacher = TeacherSettings(network=TINY, budget=BUDGET)
-        settings = sweep_settings(space=space, trials=self.trials, confirm=1, budget=BUDGET, teacher=teacher, pruning=False)
+        settings = sweep_settings(
+            space=space, trials=self.trials, confirm=1, budget=BUDGET, teacher=teacher, pruning=False
+        )
         about = About(title="sweep", collection=self.base.collection, created=1000.0)
         SweepFolder.begin(place / "sweeps/search", settings, about)
 
@@ -284,6 +303,9 @@ class Sweep(Kind):
         sweep = SweepFolder(place / "sweeps/search")
         return [sweep.worker(0).status.state, sweep.progress().state, *(trial.state for trial in sweep.trials())]
 
+    def messages(self, place: Path) -> list[str]:
+        return [SweepFolder(place / "sweeps/search").worker(0).status.message]
+
     def result(self, place: Path) -> Facts:
         """Every trial by what was asked for: a killed one is done once more, and counts once."""
         sweep = SweepFolder(place / "sweeps/search")
@@ -299,7 +321,6 @@ class Sweep(Kind):
         assert read_json(sweep.report_file)
         assert read_json(sweep.path / "confirm/report.json")
         return found
-
 
     def differences(self, found: Facts, calm: Facts) -> list[str]:
         """The sampler's choice depends on when it was asked; each trial is what the same trial was in the longer sweep."""
@@ -348,7 +369,7 @@ class Predict(Kind):
         return {
             "files": sorted(file.name for file in place.iterdir()),
             "maps": {file.name: digest(file) for file in sorted(place.glob("*.tif"))},
-            "objects": objects.to_wkb().to_dict("list"),
+            "objects": hashlib.sha256(repr(objects.to_wkb().to_dict("list")).encode()).hexdigest(),
             "manifest": timeless(read_json(place / "raster.json"), place),
         }
 
@@ -387,15 +408,22 @@ class Deploy(Kind):
     def states(self, place: Path) -> list[str]:
         return [self.folder(place).status.state]
 
+    def messages(self, place: Path) -> list[str]:
+        return [self.folder(place).status.message]
+
     def result(self, place: Path) -> Facts:
         folder = self.folder(place)
         assert folder.status.state == "finished", folder.status
         files = [file for file in sorted(folder.path.iterdir()) if file.suffix == ".onnx"]
         record = Deployment.load(folder.path).model_dump(mode="json")
-        names = sorted(file.name for file in folder.path.iterdir() if file.name not in ("alive.lock", "log.txt", RECORD))
-        return {"record": timeless(record, place), "networks": {file.name: digest(file) for file in files}, "files": names}
+        names = sorted(
+            file.name for file in folder.path.iterdir() if file.name not in ("alive.lock", "log.txt", RECORD)
+        )
+        return {
+            "record": timeless(record, place),
+            "networks": {file.name: digest(file) for file in files},
+            "files": names,
+        }
 
 
-KINDS: dict[str, Callable[[Base], Kind]] = {
-    kind.name: kind for kind in (Study, SoftLabels, Sweep, Predict, Deploy)
-}
+KINDS: dict[str, Callable[[Base], Kind]] = {kind.name: kind for kind in (Study, SoftLabels, Sweep, Predict, Deploy)}

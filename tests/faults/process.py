@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kdcore.teacher import store
+
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 OPERATIONS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 PATIENCE = 240.0  # seconds; only what hangs is ended
@@ -29,13 +31,17 @@ class Fault:
 
     Attributes:
         before: the number of the operation, from 1, before which it happens; None for one without a fault.
-        what: 'kill' it, 'stop' it before this and each later operation, or turn its 'clock'.
+        what: 'kill' it, 'stop' it before this and later operations, 'pause' it once, or turn its 'clock'.
         seconds: by which the clock is turned.
+        clock_before: the operation before which it is turned where something else happens, too.
+        every: of how many operations it is stopped before one.
     """
 
     before: int | None = None
-    what: Literal["kill", "stop", "clock"] = "kill"
+    what: Literal["kill", "stop", "pause", "clock"] = "kill"
     seconds: float = 0.0
+    clock_before: int | None = None
+    every: int = 1
 
 
 def processes() -> Any:
@@ -45,19 +51,25 @@ def processes() -> Any:
     return context
 
 
-def begin(work: Callable[[Path], int | None], place: Path, fault: Fault = Fault()) -> Any:
+NO_FAULT = Fault()
+
+
+def begin(work: Callable[[Path], int | None], place: Path, fault: Fault = NO_FAULT, log: Path | None = None) -> Any:
     """A process, with a group of its own, that does the work in a folder; what it prints goes to `place.log` beside it."""
-    process = processes().Process(target=_child, args=(work, place, fault))
+    log = log or place.with_name(f"{place.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = processes().Process(target=_child, args=(work, place, fault, log))
     process.start()
     return process
 
 
-def _child(work: Callable[[Path], int | None], place: Path, fault: Fault) -> None:
+def _child(work: Callable[[Path], int | None], place: Path, fault: Fault, log: Path) -> None:
     os.setsid()
-    log = os.open(place.with_name(f"{place.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
-        os.dup2(log, number)
+        os.dup2(output, number)
     os.fsync = lambda file: None  # processes are killed here, machines are not
+    store.SPARE_BYTES = 0  # else every small disk is too full for soft labels
     watch(place, fault)
     code: int | None = 1
     try:
@@ -88,14 +100,16 @@ def watch(place: Path, fault: Fault) -> None:
         if not isinstance(arguments[0], str | bytes | os.PathLike) or not os.fsdecode(arguments[0]).startswith(inside):
             return
         numbers["last"] = number = next(count)
+        if number == (fault.before if fault.what == "clock" else fault.clock_before):
+            turn_clock(fault.seconds)
         if fault.before is None or number < fault.before:
             return
-        if fault.what == "stop":
+        if (fault.what == "stop" and (number - fault.before) % fault.every == 0) or (
+            fault.what == "pause" and number == fault.before
+        ):
             os.kill(os.getpid(), signal.SIGSTOP)
         elif fault.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif number == fault.before:
-            turn_clock(fault.seconds)
 
     sys.addaudithook(note)
 
