@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kdcore.errors import KdcoreError, Stopped
+from kdcore.errors import KdcoreError, Stopped, unexpected
 from kdcore.files import remove_half_written
 from kdcore.jobs.detached import go_last
 from kdcore.jobs.devices import host
@@ -201,7 +201,7 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
             journal.close("failed", job.in_words(error))
             raise
         except Exception as error:
-            journal.close("failed", f"{type(error).__name__}: {error}")
+            journal.close("failed", unexpected(error))
             log_last(job, traceback.format_exc())
             raise
         finally:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from kdcore.data.collection import Collection
 from kdcore.data.demo import write_demo
-from kdcore.errors import KdcoreError, RunError, Stopped
+from kdcore.errors import KdcoreError, RunError, Stopped, unexpected
 from kdcore.evaluation.sweep_report import confirmation, sweep_report
 from kdcore.files import write_json
 from kdcore.jobs.locks import TakenError
@@ -281,7 +281,7 @@ def work_on_trial(
         claims.interrupt(claim)
         raise
     except Exception as error:
-        claims.fail(claim, f"{type(error).__name__}: {error}")
+        claims.fail(claim, unexpected(error))
         raise
     if run.report.exists():
         claims.finish(claim, measured(run))

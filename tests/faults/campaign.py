@@ -247,7 +247,9 @@ def on_a_bad_disk(calm: Calm, place: Path, share: float | None) -> Outcome:
         code = ended(process)
         said = (place.parents[1] / f"{place.parent.name}.log").read_text() + " ".join(kind.messages(place))
         outcome.injected = code != 0
-        if code and not any(words in said for words in ("the disk is full", "cannot be written to", "are free on the disk")):
+        if code and not any(
+            words in said for words in ("the disk is full", "cannot be written to", "are free on the disk")
+        ):
             outcome.problems.append(f"no sentence: ...{said[-600:]}")
         if "Traceback" in said:
             outcome.problems.append(f"a traceback: ...{said[-900:]}")

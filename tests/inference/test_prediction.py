@@ -16,8 +16,11 @@ from rio_cogeo.cogeo import cog_validate
 
 from kdcore.cli.predict import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
+from kdcore.files import HALF_WRITTEN, unfinished
 from kdcore.inference.merging import merge
-from kdcore.inference.prediction import Prediction, share
+from kdcore.inference.prediction import Prediction, make_parts, share
+from kdcore.inference.source import open_source
+from kdcore.jobs.locks import holding
 from kdcore.ownership import RECORD
 from tests.conftest import UTM, write_raster
 from tests.disks import mounted, small_disk
@@ -177,6 +180,78 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path):
     predict(raster, tmp_path / "out", engine, tile=128)
     assert len(engine.shapes) == (10 - len(before)) * 3
     assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
+    with pytest.raises(KeyboardInterrupt):
+        predict(raster, tmp_path / "out", stopping_after(8), tile=128)
+    parts = Prediction(tmp_path / "out", "in").parts
+    (parts / f"{HALF_WRITTEN}of-a-dead-one").mkdir()
+    (parts / f"{HALF_WRITTEN}of-a-dead-one/in.gpkg").write_text("half")
+    with unfinished(parts) as living:
+        (living / "in.classes.tif").write_text("half")
+        predict(raster, tmp_path / "out", Known(first_band), tile=128)
+        assert [path.name for path in parts.iterdir()] == [living.name]
+        assert names(living) == ["alive.lock", "in.classes.tif"]
+    predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
+
+
+def test_parts_that_are_left_beside_results_are_removed_by_the_next_command(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 300, 200))
+    prediction = predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    before = prediction.manifest.read_bytes()
+    for name in ("00000.json", "00001.classes.tif", "shard-1-of-1.lock", "merge.lock"):
+        prediction.parts.mkdir(exist_ok=True)
+        (prediction.parts / name).touch()  # as of a process that was killed after the results had their names
+    predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    assert not prediction.parts.exists()
+    assert prediction.manifest.read_bytes() == before
+
+
+class TestTwoCommandsForOneOutput:
+    @pytest.fixture
+    def begun(self, tmp_path):
+        raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
+        with pytest.raises(KeyboardInterrupt):
+            predict(raster, tmp_path / "out", stopping_after(8), tile=128)
+        return raster, Prediction(tmp_path / "out", "in")
+
+    def test_only_one_puts_parts_together(self, begun):
+        raster, prediction = begun
+        with holding(prediction.merge_lock, ""), pytest.raises(RunError, match="another process puts them together"):
+            predict(raster, prediction.folder, Known(first_band), tile=128)
+        assert not prediction.manifest.exists()
+        predict(raster, prediction.folder, Known(first_band), tile=128)
+        assert prediction.manifest.exists()
+
+    def test_another_one_is_not_begun_over_one_at_work(self, begun):
+        raster, prediction = begun
+        before = names(prediction.parts)
+        with (
+            holding(prediction.parts / "shard-1-of-1.lock", ""),
+            pytest.raises(RunError, match="another process works on these parts"),
+        ):
+            predict(raster, prediction.folder, Known(first_band), tile=192, overwrite=True)
+        assert names(prediction.parts) == before
+
+    @pytest.mark.parametrize("other", [True, False])
+    def test_parts_whose_plan_was_replaced_meanwhile_are_not_made(self, begun, other):
+        raster, prediction = begun
+
+        def replaced(engine, plan=prediction.plan):
+            source = open_source(raster, engine.info)
+            prediction.plan_file.unlink()
+            if other:
+                options = plan.options.model_copy(update={"tile": 192})
+                prediction.plan_file.write_text(plan.model_copy(update={"options": options}).model_dump_json())
+            make_parts(prediction, plan, source, engine)
+
+        done = prediction.finished_parts()
+        with pytest.raises(RunError, match="has finished or replaced this prediction"):
+            replaced(Known(first_band))
+        assert prediction.finished_parts() == done
 
 
 def test_shares_are_merged_when_all_are_there(tmp_path):
