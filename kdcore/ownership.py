@@ -4,6 +4,7 @@ Beside the files that it writes, kdcore keeps their SHA-256 in `kdcore.sha256`, 
 is not listed there with its present contents is a person's, and is replaced only on request (`--overwrite`).
 """
 
+import errno
 import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -79,10 +80,14 @@ def note(path: Path, digest: str) -> None:
     line = f"{digest}  ".encode() + os.fsencode(path.name) + b"\n"
     record = path.parent / RECORD
     try:
-        if record.exists() and line in record.read_bytes().splitlines(keepends=True):
+        before = record.read_bytes() if record.exists() else b""
+        if line in before.splitlines(keepends=True):
             return
+        if before and not before.endswith(b"\n"):  # the disk was full, or the process was killed
+            line = b"\n" + line
         with record.open("ab", buffering=0) as file:
-            file.write(line)
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise explain_write_error(record, error) from error
 

@@ -10,7 +10,7 @@ import pytest
 
 from kdcore.errors import KdcoreError
 from kdcore.files import HALF_WRITTEN, LOCK, remove_half_written, replacing, unfinished
-from kdcore.ownership import write_own_text
+from kdcore.ownership import RECORD, is_ours, write_own_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,3 +113,12 @@ def test_a_folder_that_is_taken_for_a_dead_ones_is_made_anew(tmp_path, monkeypat
         remove_half_written(tmp_path)
         assert folder.exists()
     assert hidden(tmp_path) == []
+
+
+def test_a_half_line_in_the_record_takes_no_other_line_with_it(tmp_path):
+    write_own_text(tmp_path / "a.txt", "mine")
+    with (tmp_path / RECORD).open("a") as record:
+        record.write("0123456789abcdef")  # there the disk was full
+    write_own_text(tmp_path / "b.txt", "mine, too")
+    assert is_ours(tmp_path / "a.txt")
+    assert is_ours(tmp_path / "b.txt")

@@ -126,7 +126,9 @@ def check_done(calm: Calm, place: Path, problems: list[str]) -> None:
         problems.append(f"not shown finished: {calm.kind.states(place)}")
 
 
-def kill_again_and_again(calm: Calm, place: Path, chance: random.Random, most: int) -> list[Outcome]:
+def kill_again_and_again(
+    calm: Calm, place: Path, chance: random.Random, most: int, begun: bool = False
+) -> list[Outcome]:
     """Kill a piece of work at random moments until it is done: before an operation on a file, or at any time.
 
     Args:
@@ -134,9 +136,11 @@ def kill_again_and_again(calm: Calm, place: Path, chance: random.Random, most: i
         place: a new folder.
         chance: draws the moments.
         most: kills; then it may end.
+        begun: the folder is one in which the work was begun before.
     """
     kind, outcomes = calm.kind, list[Outcome]()
-    kind.prepare(place)
+    if not begun:
+        kind.prepare(place)
     for _ in range(MOST_ROUNDS):
         kills = len(outcomes) < most and kind.bears_a_kill(place)
         moment = chance.randint(1, max(1, calm.operations // (1 + len(outcomes))))
@@ -153,7 +157,9 @@ def kill_again_and_again(calm: Calm, place: Path, chance: random.Random, most: i
         words = f"before operation {moment}" if by_operation else f"after {seconds:.2f} s"
         outcomes.append(Outcome(kind.name, "SIGKILL of the worker", words))
         check_dead(kind, place, outcomes[-1].problems)
-    last = outcomes[-1].problems if outcomes else list[str]()
+    if not outcomes:
+        outcomes.append(Outcome(kind.name, "SIGKILL of the worker", "after its end", injected=False))
+    last = outcomes[-1].problems
     if code:
         last.append(f"ended with code {code}: ...{log_of(place)[-600:]}")
     check_done(calm, place, last)

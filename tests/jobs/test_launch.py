@@ -117,6 +117,25 @@ class TestMakingAStudy:
             assert make(workspace).state == "queued"  # the token was given back
 
 
+    def test_by_a_process_that_is_killed_leaves_no_half_of_one(self, workspace):
+        code = textwrap.dedent(f"""
+            import os, signal
+            from pathlib import Path
+            from kdcore.jobs.naming import appear
+
+            def fill(folder):
+                folder.mkdir()
+                (folder / "study.yaml").write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            appear(Path({str(workspace.path)!r}), "one", "study", (), fill)
+        """)
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+        assert workspace.studies()[:-1] == workspace.folders() == []
+        make(workspace)
+        assert [path.name for path in workspace.path.iterdir() if path.name != ".tokens"] == ["one"]
+
+
 class TestTokens:
     def test_the_second_call_gives_the_same_study(self, workspace):
         assert make(workspace, "one", "token") == make(workspace, "two", "token")
