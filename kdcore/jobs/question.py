@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kdcore.errors import RunError
+from kdcore.errors import KdcoreError, RunError
 from kdcore.files import write_json, write_text
 from kdcore.jobs.job import Job
 from kdcore.jobs.locks import held, holding
@@ -71,7 +71,7 @@ class Question(Job):
                 question._wait(report)
                 return read_dict(question.path / "answer.json") or {}
         finally:
-            with suppress(RunError):
+            with suppress(KdcoreError):
                 question.stop()
             threading.Thread(target=question._clean, daemon=True).start()
 
