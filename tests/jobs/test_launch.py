@@ -116,7 +116,6 @@ class TestMakingAStudy:
             ballast.unlink()
             assert make(workspace).state == "queued"  # the token was given back
 
-
     def test_by_a_process_that_is_killed_leaves_no_half_of_one(self, workspace):
         code = textwrap.dedent(f"""
             import os, signal
