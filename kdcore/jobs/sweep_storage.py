@@ -131,10 +131,11 @@ def check_last_line(file: Path) -> None:
     """Optuna takes a broken last line for one that is being written, and trips over it later.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON object.
     """
     for line in file.read_bytes().splitlines()[-1:]:
-        json.loads(line)
+        if not isinstance(json.loads(line), dict):
+            raise ValueError("no record of a trial")
 
 
 def open_database(url: str) -> BaseStorage:
