@@ -177,10 +177,10 @@ def read_at_every_moment(calm: Calm, place: Path, every: int = 1) -> list[Outcom
         problems = outcomes[-1].problems
         reader = threading.Thread(target=read_living, args=(kind, place, problems))
         reader.start()
-        reader.join(PATIENCE)
+        reader.join(PATIENCE / 5)
         while reader.is_alive() and process.exitcode is None:  # it waits for a lock that the stopped process holds
             os.kill(process.pid, signal.SIGCONT)
-            reader.join(PATIENCE)
+            reader.join(PATIENCE / 5)
         reader.join()
         os.kill(process.pid, signal.SIGCONT)
     if ended(process):

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from kdcore.jobs.launch import create, queue_position
 from kdcore.jobs.locks import holding
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.worker import Journal
 from kdcore.jobs.workspace import Workspace
 from tests.disks import small_disk
 from tests.jobs.studies import processes_of, put_study, tiny_study, wait_for, workspace_at
@@ -211,6 +213,16 @@ class TestAWorker:
         wait_for_state(study, "running")
         assert subprocess.run([sys.executable, "-m", PRETEND, study.KIND, str(study.path)], check=False).returncode == 3
         assert study.state == "running"
+
+    def test_counts_its_seconds_whatever_the_clock_does(self, workspace, monkeypatch):
+        study = put_study(workspace.path / "one")
+        clock = SimpleNamespace(time=lambda: 1e9, monotonic=lambda: 100.0)
+        monkeypatch.setattr("kdcore.jobs.worker.time", clock)
+        journal = Journal(study, Status(state="queued", seconds=20.0))
+        assert journal._seconds() == 20  # it waits
+        journal.update(state="running", started=1e9)
+        clock.time, clock.monotonic = lambda: 1e9 - 86_400, lambda: 107.5
+        assert journal._seconds() == 27.5
 
     @pytest.mark.parametrize("ahead", [-3600.0, 3600.0, 4e9])
     def test_is_started_whatever_the_clock_said_at_the_launch(self, workspace, pretend, ahead):
