@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from kdcore.errors import KdcoreError, RunError
-from kdcore.files import write_json
+from kdcore.files import remove_half_written, write_json
 from kdcore.jobs.devices import kind_of
 from kdcore.jobs.job import Job
 from kdcore.jobs.locks import held
@@ -70,6 +70,7 @@ class StudyFolder(Job):
             RunError: the folder holds something else; it is left alone.
         """
         study, before = cls(path), None
+        remove_half_written(path)
         if study.settings_file.exists() and study.holds_work():
             before = study.settings
             free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound}
@@ -79,7 +80,7 @@ class StudyFolder(Job):
                 )
         elif path.exists() and not path.is_dir():
             raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # it is written first
             raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
         if about is not None:
             study.write_about(study.same_data(about))

@@ -4,6 +4,7 @@ Python tells of each operation on a file before it is done (audit events), so th
 libraries in C write (GDAL, safetensors, SQLite) lies between these moments; a kill from outside meets that, too.
 """
 
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -16,8 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-from kdcore.teacher import store
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 OPERATIONS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
@@ -69,7 +68,7 @@ def _child(work: Callable[[Path], int | None], place: Path, fault: Fault, log: P
     for number in (1, 2):
         os.dup2(output, number)
     os.fsync = lambda file: None  # processes are killed here, machines are not
-    store.SPARE_BYTES = 0  # else every small disk is too full for soft labels
+    importlib.import_module("kdcore.teacher.store").SPARE_BYTES = 0  # type: ignore[attr-defined] # else every small disk is too full for soft labels
     watch(place, fault)
     code: int | None = 1
     try:
