@@ -16,7 +16,8 @@ from typing import Any
 from unittest import mock
 
 from kdcore.jobs.job import ALREADY_WORKED_ON
-from tests.faults.kinds import KINDS, Base, Facts, Kind, put_study
+from tests.faults.facts import Facts
+from tests.faults.kinds import KINDS, Base, Kind, put_study
 from tests.faults.process import Fault, begin, ended, log_of, operations, stopped
 
 ROOM = 4_000_000  # kilobytes of a disk that is not full; memory that is taken only where it is used

@@ -55,8 +55,10 @@ def test_a_reader_during_writes(calm, tmp_path, name, every):
     survived(campaign.read_at_every_moment(calm(name), tmp_path / "place", every))
 
 
-@pytest.mark.parametrize("share", [None, 0.1, 0.6])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("study", None), ("study", 0.6), ("prediction", None), ("prediction", 0.3), ("soft-label cache", 0.6)],
+)
 def test_a_bad_disk(calm, tmp_path, name, share):
     try:
         survived([campaign.on_a_bad_disk(calm(name), tmp_path / "disk/place", share)])
@@ -64,8 +66,7 @@ def test_a_bad_disk(calm, tmp_path, name, share):
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("days", [10, -10])
-@pytest.mark.parametrize("name", ["study", "prediction"])
+@pytest.mark.parametrize(("name", "days"), [("study", -10), ("prediction", 10)])
 def test_a_jump_of_the_clock(calm, tmp_path, name, days):
     whole = calm(name)
     outcome = campaign.with_another_clock(
@@ -74,8 +75,9 @@ def test_a_jump_of_the_clock(calm, tmp_path, name, days):
     survived([outcome])
 
 
-@pytest.mark.parametrize("kill", [True, False])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    ("name", "kill"), [("study", True), ("soft-label cache", False), ("prediction", True), ("prediction", False)]
+)
 def test_two_commands_for_one_output(calm, tmp_path, name, kill):
     whole = calm(name)
     outcome = campaign.two_at_once(whole, tmp_path / "place", whole.operations // 2, kill)
