@@ -70,9 +70,7 @@ class Campaign:
         for name, (pieces, most) in KILLS.items():
             for number in range(pieces):
                 yield f"{slug(name)}-kill-{number}", partial(self.kill, name, number, most)
-        for number in range(2 * SERVERS):
-            yield f"server-{number}", partial(self.server, number)
-        for name in KINDS:
+        for name in KILLS:
             for share in (None, *SHARES):
                 yield f"{slug(name)}-disk-{share}", partial(self.disk, name, share)
             for days in (DAYS, -DAYS):
@@ -81,6 +79,8 @@ class Campaign:
                 for kill in (True, False):
                     yield f"{slug(name)}-two-{moment}-{kill}", partial(self.two, name, moment, kill)
             yield f"{slug(name)}-read", partial(self.read, name)
+        for number in range(2 * SERVERS):
+            yield f"server-{number}", partial(self.server, number)
 
     def kill(self, name: str, number: int, most: int, place: Path) -> list[Outcome]:
         """Of a worker, again and again."""
