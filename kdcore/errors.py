@@ -13,6 +13,14 @@ def visible(text: str) -> str:
     return "".join(ascii(one)[1:-1] if category(one) in hidden and one not in "\n\t" else one for one in text)
 
 
+def shortened(text: str) -> str:
+    """A message of at most `LONGEST` letters: one that echoes more of what was found is cut in the middle."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2 - 30
+    return f"{text[:half]} ... [{len(text) - 2 * half:,} letters left out] ... {text[-half:]}"
+
+
 class KdcoreError(Exception):
     """What was found, where, and what to do about it, in one sentence or two.
 
@@ -23,11 +31,12 @@ class KdcoreError(Exception):
 
     def __str__(self) -> str:
         """The message, at most `LONGEST` letters."""
-        text = visible(super().__str__())
-        if len(text) <= LONGEST:
-            return text
-        half = LONGEST // 2 - 30
-        return f"{text[:half]} ... [{len(text) - 2 * half:,} letters left out] ... {text[-half:]}"
+        return shortened(visible(super().__str__()))
+
+
+def unexpected(error: BaseException) -> str:
+    """An error that nobody foresaw as a message: its kind, and what it says."""
+    return shortened(visible(f"{type(error).__name__}: {error}"))
 
 
 class SettingsError(KdcoreError):

@@ -4,17 +4,21 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from kdcore.errors import KdcoreError
 
 WHOLE_HASH_BYTES = 1 << 30  # larger files are hashed at 64 places
 HALF_WRITTEN = ".kdcore-tmp-"
-"""How the names of files begin that are not whole yet; nothing of a person's is called so."""
+"""How the names of the hidden folders begin in which files lie that are not whole yet; nothing of a person's is called so."""
+LOCK = "alive.lock"  # in such a folder, held while its process lives
 
 
 def expanded(path: Path | str) -> Path:
@@ -30,35 +34,73 @@ def expanded(path: Path | str) -> Path:
 
 
 @contextmanager
+def unfinished(parent: Path, what: Path | None = None) -> Iterator[Path]:
+    """A new hidden folder inside `parent` for files that are not whole yet; gone at the end, with what is still in it.
+
+    The lock in it tells it from what a killed process left, which `remove_half_written` removes.
+
+    Raises:
+        KdcoreError: the disk is full or the folder cannot be written to; it names `what`.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, lock = _locked_folder(parent)
+    except OSError as error:
+        raise explain_write_error(what or parent, error) from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(parent: Path) -> tuple[Path, FileLock]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=HALF_WRITTEN, dir=parent))
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, FileNotFoundError):
+            continue  # in the moment before its lock was taken it was removed as that of a killed process
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if (folder / LOCK).exists():
+            return folder, lock
+        lock.release()
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it to `path` when the block ends well, remove it when not.
+    """Give a name that is not taken for a file; rename it to `path` when the block ends well, remove it when not.
 
     Raises:
         KdcoreError: the disk is full or the folder cannot be written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{HALF_WRITTEN}{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise explain_write_error(path, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise explain_write_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with unfinished(path.parent, path) as folder:
+        temporary = folder / path.name
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise explain_write_error(path, error) from error
 
 
-def remove_half_written(folder: Path) -> None:
-    """Remove what `replacing` left in a folder and below when its process was killed; only while no process writes there."""
-    # The second kind is what safetensors writes first, beside the file that it was told to write.
-    for file in (*folder.rglob(f"{HALF_WRITTEN}*"), *folder.rglob("checkpoints/.tmp??????")):
-        if file.is_file():
-            file.unlink(missing_ok=True)
+def remove_half_written(folder: Path, below: bool = True) -> None:
+    """Remove what killed processes left unfinished in a folder and, unless told otherwise, below; what a living one writes stays."""
+    found = folder.rglob if below else folder.glob
+    # Earlier versions wrote plain files of such names, and safetensors one beside the file that it was told to write.
+    for left in (*found(f"{HALF_WRITTEN}*"), *found("checkpoints/.tmp??????")):
+        try:
+            if not left.is_dir():
+                left.unlink(missing_ok=True)
+                continue
+            with FileLock(left / LOCK).acquire(timeout=0):
+                pass
+        except (Timeout, OSError):
+            continue  # it lives, or is not ours to remove
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -114,12 +156,17 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def is_read_only(error: OSError) -> bool:
+    """Whether a place cannot be written to."""
+    return error.errno in (errno.EACCES, errno.EROFS, errno.EPERM)
+
+
 def explain_write_error(path: Path, error: OSError) -> KdcoreError:
     """Say in a sentence why `path` could not be written and what to do."""
     if is_full(error):
         return KdcoreError(
             f"{path}: the disk is full or the size limit is reached ({error.strerror}). Free space, then resume."
         )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    if is_read_only(error):
         return KdcoreError(f"{path}: this folder cannot be written to. Choose another one with --out.")
     return KdcoreError(f"{path}: could not be written ({error.strerror or error}).")

@@ -4,16 +4,15 @@ Beside the files that it writes, kdcore keeps their SHA-256 in `kdcore.sha256`, 
 is not listed there with its present contents is a person's, and is replaced only on request (`--overwrite`).
 """
 
+import errno
 import os
-import secrets
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kdcore.errors import KdcoreError
-from kdcore.files import explain_write_error, json_text, replacing, sha256
+from kdcore.files import explain_write_error, json_text, remove_half_written, replacing, sha256
 
 RECORD = "kdcore.sha256"
 
@@ -81,10 +80,14 @@ def note(path: Path, digest: str) -> None:
     line = f"{digest}  ".encode() + os.fsencode(path.name) + b"\n"
     record = path.parent / RECORD
     try:
-        if record.exists() and line in record.read_bytes().splitlines(keepends=True):
+        before = record.read_bytes() if record.exists() else b""
+        if line in before.splitlines(keepends=True):
             return
+        if before and not before.endswith(b"\n"):  # the disk was full, or the process was killed
+            line = b"\n" + line
         with record.open("ab", buffering=0) as file:
-            file.write(line)
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise explain_write_error(record, error) from error
 
@@ -98,6 +101,7 @@ def replacing_own(path: Path, overwrite: bool = False) -> Iterator[Path]:
         KdcoreError: the disk is full or the folder cannot be written to.
     """
     check_replaceable([path], overwrite)
+    remove_half_written(path.parent, below=False)
     with replacing(path) as temporary:
         yield temporary
         check_replaceable([path], overwrite)  # it may have come meanwhile
@@ -123,20 +127,6 @@ def publish(files: Iterable[tuple[Path, Path]], overwrite: bool = False) -> None
             os.replace(source, target)
         except OSError as error:
             raise explain_write_error(target, error) from error
-
-
-@contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """A new hidden folder inside `folder` for files that are not finished; gone at the end, with what is still in it."""
-    place = folder / f".kdcore-{secrets.token_hex(4)}"
-    try:
-        place.mkdir(parents=True)
-    except OSError as error:
-        raise explain_write_error(folder, error) from error
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def write_own_text(path: Path, text: str, overwrite: bool = False) -> None:

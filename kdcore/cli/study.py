@@ -39,12 +39,13 @@ from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_o
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
 from kdcore.errors import SettingsError
 from kdcore.evaluation.gap import gap_sentence
+from kdcore.files import unfinished
 from kdcore.jobs.launch import wait_for_slurm
 from kdcore.jobs.record import record
 from kdcore.jobs.slurm import launched
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
-from kdcore.ownership import check_replaceable, publish, staging, write_own_json
+from kdcore.ownership import check_replaceable, publish, write_own_json
 from kdcore.settings import STUDY_PRESETS, StudySettings
 from kdcore.training.processes import as_started, led_by_rank_zero, start, wants_start
 
@@ -312,10 +313,10 @@ def evaluate(
 
         scenes = Collection.open(folder).scenes
         check_replaceable((maps / f"{scene.id}.tif" for scene in scenes), overwrite, [scene.image for scene in scenes])
-    with Bars() as bars, staging(maps) if maps else nullcontext() as unfinished:
-        values = evaluate_checkpoint(checkpoint, folder, split, device, unfinished, bars)
-        if maps is not None and unfinished is not None:
-            publish(((file, maps / file.name) for file in sorted(unfinished.iterdir())), overwrite)
+    with Bars() as bars, unfinished(maps) if maps else nullcontext() as place:
+        values = evaluate_checkpoint(checkpoint, folder, split, device, place, bars)
+        if maps is not None and place is not None:
+            publish(((file, maps / file.name) for file in sorted(place.glob("*.tif"))), overwrite)
     if as_json:
         print_json(values)
         return

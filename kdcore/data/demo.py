@@ -26,7 +26,7 @@ from kdcore.data.procedural.light import expose
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS, Difficulty, District, Part
 from kdcore.data.procedural.surfaces import paint_blocks, paint_slabs, paint_streets, paint_water
 from kdcore.errors import DataError
-from kdcore.files import expanded, explain_write_error, replacing, write_json
+from kdcore.files import expanded, explain_write_error, remove_half_written, replacing, write_json
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.reading import read_json
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, fingerprint, save
@@ -98,6 +98,7 @@ def write_area(
     report: Report,
 ) -> None:
     """Write every district, then the settings, then the marker that says that all is there."""
+    remove_half_written(folder)
     strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in (MARKER, ".lock"))
     if strangers and not (folder / MARKER).exists():
         raise DataError(

@@ -6,7 +6,6 @@ imagery) and from the last one on (the logits and their sigmoid or softmax) stay
 """
 
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.errors import CheckpointError, DataError, KdcoreError
-from kdcore.files import replacing
+from kdcore.files import replacing, unfinished
 
 CALIBRATION_TILES = 200  # at most; ranges hardly move after a hundred
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -56,8 +55,8 @@ def quantise_onnx(model: Path, out: Path, calibration: Iterable[NDArray[Any]]) -
     metadata = onnx.load(str(model), load_external_data=False)
     name = metadata.graph.input[0].name
     tiles = Tiles()
-    with quiet(), tempfile.TemporaryDirectory() as folder:
-        plain, quantised = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+    with quiet(), unfinished(out.parent) as folder:
+        plain, quantised = folder / "plain.onnx", folder / "int8.onnx"
         try:
             quant_pre_process(str(model), str(plain))
             quantize_static(

@@ -1,7 +1,6 @@
 """From finished parts to the maps of a raster: Cloud-Optimized GeoTIFFs, polygons, and the manifest that says all is there."""
 
 import errno
-import glob
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from rasterio.windows import Window
 from kdcore.data.writing import without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.levels import LEVELS, NODATA
-from kdcore.files import HALF_WRITTEN, remove_half_written, replacing, write_json
+from kdcore.files import remove_half_written, replacing, unfinished, write_json
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, finished_plan, remove_parts
 from kdcore.jobs.progress import Report, Stage, counting, ignore
 from kdcore.ownership import check_replaceable, is_ours, publish
@@ -72,15 +71,26 @@ def merge_in_turn(prediction: Prediction, incomplete: bool, report: Report, over
             f"{plan.rows[missing[0]][0]} to {plan.rows[missing[0]][1] - 1}. Start the same prediction again to make them, "
             "or make a map of what is there with --incomplete."
         )
-    if not missing:
-        remove_half_written(prediction.parts)  # nobody writes there any more
+    remove_half_written(prediction.parts)
     target = Prediction(prediction.folder, f"{prediction.name}.incomplete") if missing else prediction
-    results = target.results(plan)
-    check_replaceable(results, overwrite, inputs=[Path(plan.raster)])
-    made = Prediction(prediction.parts, f"{HALF_WRITTEN}{target.name}")  # moved to where people look at the very end
+    check_replaceable(target.results(plan), overwrite, inputs=[Path(plan.raster)])
+    with unfinished(prediction.parts) as folder:
+        made = Prediction(folder, target.name)  # moved to where people look at the very end
+        values = make_results(prediction, made, plan, there, report)
+        put_in_place(made, target, plan, overwrite)
+    if not missing:
+        remove_parts(prediction)
+    return values
+
+
+def make_results(
+    prediction: Prediction, made: Prediction, plan: Plan, there: list[int], report: Report
+) -> dict[str, Any]:
+    """Write all that a finished prediction consists of from the parts that are there; gives what its manifest holds."""
     for kind in MAPS:
         write_map(prediction, plan, kind, there, made.map(kind), counting(report, Stage.WRITING_MAP, subject=kind))
     found = [read_part(prediction, index) for index in there]
+    missing = sorted(set(range(len(plan.parts))) - set(there))
     objects = None
     if plan.polygons.format != "none":
         from kdcore.inference.polygons import write_polygons  # its libraries take 100 MB, which maps need not carry
@@ -88,7 +98,7 @@ def merge_in_turn(prediction: Prediction, incomplete: bool, report: Report, over
         objects = write_polygons(
             made.map("classes"),
             made.folder / f"{made.name}.{plan.polygons.format}",
-            layer=target.name,
+            layer=made.name,
             names=plan.classes,
             colours=plan.colours,
             background=0 if len(plan.classes) == 2 else None,
@@ -100,7 +110,7 @@ def merge_in_turn(prediction: Prediction, incomplete: bool, report: Report, over
     pixels = [sum(part["class_pixels"][index] for part in found) for index in range(len(plan.classes))]
     metres = plan.metres_per_pixel
     values = {
-        "files": [path.name for path in results[:-1]],
+        "files": [path.name for path in made.results(plan)[:-1]],
         "complete": not missing,
         "missing_rows": [list(plan.rows[index]) for index in missing],
         "classes": {
@@ -115,9 +125,6 @@ def merge_in_turn(prediction: Prediction, incomplete: bool, report: Report, over
         "plan": plan.model_dump(mode="json"),
     }
     write_json(made.manifest, values)
-    put_in_place(made, target, plan, overwrite)
-    if not missing:
-        remove_parts(prediction)
     return values
 
 
@@ -165,7 +172,7 @@ def write_map(
         "sparse_ok": True,
         "num_threads": 2,
     }
-    gathered = prediction.parts / f"{kind}.tif"
+    gathered = out.with_name(f"gathered-{out.name}")
     with replacing(out) as temporary, without_place_warning():
         try:
             gather(prediction, plan, kind, there, gathered)
@@ -175,8 +182,6 @@ def write_map(
             raise OSError(errno.ENOSPC, "what was written cannot be read back") from error
         finally:
             gathered.unlink(missing_ok=True)
-            for left in out.parent.glob(f"{glob.escape(temporary.name)}*.tmp*"):  # GDAL's own overviews, after an error
-                left.unlink(missing_ok=True)
 
 
 def gather(prediction: Prediction, plan: Plan, kind: MapKind, there: list[int], out: Path) -> None:

@@ -14,7 +14,7 @@ from kdcore.data.scene import Scene
 from kdcore.data.writing import writing_raster
 from kdcore.errors import DataError, SettingsError
 from kdcore.evaluation.levels import NODATA
-from kdcore.files import HALF_WRITTEN, sha256, write_json
+from kdcore.files import remove_half_written, sha256, write_json
 from kdcore.inference.engines import Engine, Flipped
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.prediction import Plan, PolygonOptions, Prediction, finished_plan, remove_parts
@@ -138,6 +138,7 @@ def make_parts(
     """
     os.environ.setdefault("GDAL_CACHEMAX", CACHE_MB)  # GDAL asks once, when it first reads or writes pixels
     mapper = make_mapper(source, engine, plan.options)
+    remove_half_written(prediction.parts)
     sizes = [(end - top) * plan.width for top, end in plan.rows]
     done = sum(sizes[index] for index in prediction.finished_parts())
     progress(done, sum(sizes))
@@ -192,8 +193,6 @@ def give_back_memory() -> None:
 
 def make_part(prediction: Prediction, plan: Plan, index: int, mapper: Mapper, report: Callable[[int], None]) -> None:
     """Make one part, whose lock is ours; it is finished when its manifest is there."""
-    for left in prediction.parts.glob(f"{HALF_WRITTEN}{index:05}*"):  # by a process that was killed
-        left.unlink(missing_ok=True)
     top, end = plan.rows[index]
     profile = part_profile(mapper.scene, top, end)
     with (

@@ -5,7 +5,6 @@ they touch along a side, not only at a corner.
 """
 
 import errno
-import glob
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -233,7 +232,6 @@ def _write(table: Table, objects: Iterator[Object], path: Path, driver: str, lay
             stopped.append(error)  # on the way through GDAL only its text would survive
             raise
 
-    path.unlink()  # GDAL takes an empty file for a broken one
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided")
@@ -251,6 +249,3 @@ def _write(table: Table, objects: Iterator[Object], path: Path, driver: str, lay
         if stopped:
             raise stopped[0] from None
         raise OSError(errno.ENOSPC, "GDAL could not write") from error  # it names no reason; this one is the most usual
-    finally:
-        for left in path.parent.glob(f"{glob.escape(path.name)}-*"):  # journals of SQLite
-            left.unlink()

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from kdcore.errors import RunError
-from kdcore.files import HALF_WRITTEN, write_text
+from kdcore.files import HALF_WRITTEN, remove_half_written, write_text
 from kdcore.inference.mapping import MappingOptions
 from kdcore.jobs.locks import held, turn
 from kdcore.ownership import check_replaceable
@@ -105,6 +105,11 @@ class Prediction:
         return self.parts / "plan.json"
 
     @property
+    def merge_lock(self) -> Path:
+        """Held by whoever puts the parts together."""
+        return self.parts / "merge.lock"
+
+    @property
     def manifest(self) -> Path:
         """Says that everything is there, and what it is."""
         return self.folder / f"{self.name}.json"
@@ -181,6 +186,8 @@ def begin_in_turn(prediction: Prediction, plan: Plan, overwrite: bool) -> bool:
     """As `begin`, while nobody else does."""
     before = None if overwrite else finished_plan(prediction)
     if before == plan:
+        if not prediction.plan_file.exists() or prediction.plan == plan:
+            remove_parts(prediction)  # where a process was killed between its results and this
         return True
     if before is not None:
         raise RunError(
@@ -240,7 +247,8 @@ def check_parts(prediction: Prediction) -> None:
         RunError: it holds something else.
     """
     own = {file.name for file in own_parts(prediction)}
-    others = sorted({file.name for file in prediction.parts.iterdir()} - own) if prediction.parts.is_dir() else []
+    found = prediction.parts.iterdir() if prediction.parts.is_dir() else ()
+    others = sorted({file.name for file in found if not file.name.startswith(HALF_WRITTEN)} - own)
     if others:
         raise RunError(
             f"{prediction.parts}: holds {others[0]!r}, which is no part of a prediction, so nothing is written there. "
@@ -251,6 +259,7 @@ def check_parts(prediction: Prediction) -> None:
 def remove_parts(prediction: Prediction) -> None:
     """Delete the parts, the plan first: without it the rest is nothing. What somebody else put among them stays, with the folder."""
     prediction.plan_file.unlink(missing_ok=True)
+    remove_half_written(prediction.parts)
     for file in own_parts(prediction):
         file.unlink(missing_ok=True)
     with suppress(OSError):  # it is not there, or not empty

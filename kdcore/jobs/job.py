@@ -204,6 +204,9 @@ class Job(Folder):
         """Variables of its process beside those of this one."""
         return {}
 
+    def on_start(self) -> None:
+        """What its process does first."""
+
     def start(self) -> bool:
         """Start its process, detached from this one: it survives the end, however it comes, of the server or terminal.
 

@@ -1,7 +1,6 @@
 """Names of what is launched, and launching it once: a token for each launch, a free folder for each title. Never imports torch."""
 
 import re
-import secrets
 import shutil
 import time
 import unicodedata
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
-from kdcore.files import expanded, explain_write_error
+from kdcore.files import expanded, explain_write_error, remove_half_written, unfinished
 from kdcore.jobs.study_folder import About
 from kdcore.jobs.workspace import VARIABLE, Workspace
 from kdcore.settings import SLUG
@@ -89,8 +88,9 @@ def appear(parent: Path, title: str, fallback: str, reserved: Collection[str], f
         RunError: too many of that name.
         OSError: the folder cannot be written to.
     """
-    hidden = parent / f".new-{secrets.token_hex(8)}"
-    try:
+    remove_half_written(parent, below=False)
+    with unfinished(parent) as place:
+        hidden = place / "new"
         fill(hidden)
         slug = slug_of(title, fallback)
         for number in range(1, 10_000):
@@ -105,8 +105,6 @@ def appear(parent: Path, title: str, fallback: str, reserved: Collection[str], f
                     continue
                 raise
             return target
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
     raise RunError(f"{parent}: holds too many folders called {slug}. Choose another title.")
 
 

@@ -17,21 +17,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kdcore.errors import RunError
+from kdcore.errors import KdcoreError, RunError
 from kdcore.files import write_json, write_text
 from kdcore.jobs.job import Job
+from kdcore.jobs.locks import held, holding
 from kdcore.jobs.progress import Progress, Report, Stage
 from kdcore.jobs.small_files import read_dict
 
 LOOK_EVERY = 0.1  # seconds between looks how far it is
 HEARTBEAT = 0.5  # seconds after which progress is told again, so that a viewer who left is noticed
 PATIENCE = 5.0  # seconds that a process has to end by itself
+NOTICE_EVERY = 0.5  # seconds between looks whether somebody still waits for the answer
+PREFIX = "kdcore-question-"
+YOUNG = 60.0  # seconds in which a folder may not have its locks yet
 watched: "dict[Path, tuple[subprocess.Popen[bytes], threading.Thread]]" = {}  # by a question's folder
 
 
 @dataclass(frozen=True)
 class Question(Job):
     """Reads and writes one question's folder."""
+
+    @property
+    def asker_lock(self) -> Path:
+        """Held by whoever waits for the answer: the system releases it when that process is killed."""
+        return self.path / "asker.lock"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -53,16 +62,29 @@ class Question(Job):
         Raises:
             RunError: why there is no answer, in a sentence.
         """
-        question = cls(Path(tempfile.mkdtemp(prefix="kdcore-")))
+        forget_the_dead()
+        question = cls(Path(tempfile.mkdtemp(prefix=PREFIX)))
         try:
-            write_json(question.path / "question.json", settings)
-            question.start()
-            question._wait(report)
-            return read_dict(question.path / "answer.json") or {}
+            with holding(question.asker_lock, "this was asked before."):
+                write_json(question.path / "question.json", settings)
+                question.start()
+                question._wait(report)
+                return read_dict(question.path / "answer.json") or {}
         finally:
-            with suppress(RunError):
+            with suppress(KdcoreError):
                 question.stop()
             threading.Thread(target=question._clean, daemon=True).start()
+
+    def on_start(self) -> None:
+        """Look, as long as the process lives, whether somebody still waits for it."""
+        threading.Thread(target=self._end_with_asker, name="asker", daemon=True).start()
+
+    def _end_with_asker(self) -> None:
+        """Once nobody waits, end this process and all that it has started, and remove the folder."""
+        while held(self.asker_lock):
+            time.sleep(NOTICE_EVERY)
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(1)
 
     def _wait(self, report: Report) -> None:
         last, told = Progress("", Stage.STARTING), 0.0
@@ -92,6 +114,16 @@ class Question(Job):
                     os.killpg(worker.pid, signal.SIGKILL) if hasattr(os, "killpg") else worker.kill()
             watcher.join()  # neither writes into a folder that is being removed
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def forget_the_dead() -> None:
+    """Remove the folders of questions whose asker and process were both killed."""
+    for place in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        question = Question(place)
+        with suppress(OSError):  # it was just removed, or is another user's
+            young = time.time() - place.stat().st_mtime < YOUNG
+            if not young and not held(question.asker_lock) and not question.alive:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 @dataclass(frozen=True)

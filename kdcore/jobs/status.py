@@ -3,8 +3,9 @@
 import time
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from kdcore.errors import shortened
 from kdcore.jobs.progress import Told
 from kdcore.settings import Seconds
 
@@ -53,6 +54,11 @@ class Status(Told):
         values = {"queued" if name == "created" else name: value for name, value in values.items()}
         state = str(values.get("state"))
         return values | {"format": FORMAT} | ({"state": OLDER_STATES[state]} if state in OLDER_STATES else {})
+
+    @field_validator("message")
+    @classmethod
+    def _short(cls, message: str) -> str:
+        return shortened(message)
 
     @property
     def over(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from kdcore.errors import RunError
-from kdcore.files import explain_write_error, write_json, write_text
+from kdcore.files import explain_write_error, remove_half_written, write_json, write_text
 from kdcore.jobs.locks import held, holding
 from kdcore.jobs.small_files import append_log
 from kdcore.reading import ReadingError, read_bytes, read_json
@@ -73,6 +73,7 @@ class RunDirectory:
             RunError: there is a run with other settings; it is left alone.
         """
         run = cls(path)
+        remove_half_written(path)
         file = path / "settings.yaml"
         if file.exists():
             if without_place(run.settings) != without_place(settings):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from kdcore.errors import KdcoreError, RunError
-from kdcore.files import write_json
+from kdcore.files import remove_half_written, write_json
 from kdcore.jobs.devices import kind_of
 from kdcore.jobs.job import Job
 from kdcore.jobs.locks import held, turn
@@ -78,6 +78,7 @@ class StudyFolder(Job):
     @classmethod
     def _begin(cls, path: Path, settings: StudySettings, about: About | None) -> "StudyFolder":
         study, before = cls(path), None
+        remove_half_written(path)
         if study.settings_file.exists() and study.holds_work():
             before = study.settings
             free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
@@ -87,7 +88,7 @@ class StudyFolder(Job):
                 )
         elif path.exists() and not path.is_dir():
             raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # it is written first
             raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
         if about is not None:
             study.write_about(study.same_data(about))

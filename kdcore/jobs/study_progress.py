@@ -95,7 +95,9 @@ def read_run(plan: PlannedRun, directory: RunDirectory, working: bool) -> RunPro
     except RunError:
         return waiting
     state: RunState = status.state
-    if state == "running" and not working and not directory.alive:
+    if directory.report.exists():  # also where its process was killed before it could say so
+        state = "finished"
+    elif state == "running" and not working and not directory.alive:
         state = "interrupted"
     return waiting.model_copy(
         update={

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kdcore.errors import KdcoreError, RunError
-from kdcore.files import write_json
+from kdcore.files import remove_half_written, write_json
 from kdcore.jobs import slurm
 from kdcore.jobs.job import Folder, Job
 from kdcore.jobs.small_files import load_settings, modified, read_json
@@ -106,6 +106,7 @@ class SweepFolder(Folder):
     @classmethod
     def _begin(cls, path: Path, settings: SweepSettings, about: About) -> "SweepFolder":
         sweep, before = cls(path), None
+        remove_half_written(path)
         if sweep.settings_file.exists() and sweep.about_file.exists():
             before = sweep.settings
             changeable = {name: getattr(settings, name) for name in ("trials", "confirm", "hardware")}
@@ -117,8 +118,10 @@ class SweepFolder(Folder):
                 raise RunError(f"{path}: this sweep began with other data. Choose another --out.")
             moved = {} if about.demo is not None else {"collection": about.collection}
             about = sweep.about.model_copy(update=moved)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {sweep.about_file.name}):
             raise RunError(f"{path}: is not empty and holds no sweep. Choose another --out.")
+        elif sweep.about_file.exists():  # which is written first
+            _ = sweep.about  # a person's file of that name is left alone
         write_json(sweep.about_file, about.model_dump(mode="json"))
         if before != settings:
             save(settings, sweep.settings_file)

@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
 from kdcore.errors import RunError, SettingsError
-from kdcore.files import explain_write_error
+from kdcore.files import explain_write_error, is_read_only
 from kdcore.settings import Objective, SweepSettings
 
 ANSWER_SECONDS = 10.0  # that a database may take to answer
@@ -31,7 +31,10 @@ DIRECTIONS: dict[Objective, Literal["maximize", "minimize"]] = {
 
 
 class SystemLock:
-    """What Optuna wants of a lock, held by the operating system; who takes it finds whole lines only."""
+    """What Optuna wants of a lock, held by the operating system; who takes it finds whole lines only.
+
+    Where nothing can be written, nobody writes: it can be read without.
+    """
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
@@ -39,8 +42,13 @@ class SystemLock:
 
     def acquire(self) -> bool:
         """Wait until it is ours."""
-        self.lock.acquire()
-        cut_half_line(self.journal)
+        try:
+            self.lock.acquire()
+        except OSError as error:
+            if not is_read_only(error):
+                raise
+        else:
+            cut_half_line(self.journal)
         return True
 
     def release(self) -> None:
@@ -64,7 +72,10 @@ def open_study(journal: Path, name: str, settings: SweepSettings) -> optuna.Stud
     directions = [DIRECTIONS[objective] for objective in settings.objectives]
     where = str(journal) if settings.storage is None else without_password(settings.storage)
     storage = open_journal(journal, name) if settings.storage is None else open_database(settings.storage)
-    study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    if name in optuna.get_all_study_names(storage):  # a look must write nothing
+        study = optuna.load_study(study_name=name, storage=storage)
+    else:
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     found = [direction.name.lower() for direction in study.directions]
     if found != directions:
         raise RunError(
@@ -120,10 +131,11 @@ def check_last_line(file: Path) -> None:
     """Optuna takes a broken last line for one that is being written, and trips over it later.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON object.
     """
     for line in file.read_bytes().splitlines()[-1:]:
-        json.loads(line)
+        if not isinstance(json.loads(line), dict):
+            raise ValueError("no record of a trial")
 
 
 def open_database(url: str) -> BaseStorage:

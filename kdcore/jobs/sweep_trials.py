@@ -106,7 +106,7 @@ def as_used(value: Any, entry: object) -> Any:
 
 def seconds_left(trials: list[TrialRecord], planned: int, workers: int) -> float | None:
     """Seconds until all trials have ended, if they take as long as those that have."""
-    took = [trial.ended - trial.started for trial in trials if trial.over and trial.ended and trial.started]
+    took = [max(0.0, trial.ended - trial.started) for trial in trials if trial.over and trial.ended and trial.started]
     if not took:
         return None
     now = time.time()

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kdcore.errors import KdcoreError, Preempted, Stopped
+from kdcore.errors import KdcoreError, Preempted, Stopped, unexpected
+from kdcore.files import remove_half_written
 from kdcore.jobs.detached import go_last
 from kdcore.jobs.devices import host
 from kdcore.jobs.job import ALREADY_WORKED_ON, Job
@@ -44,6 +45,7 @@ class Journal:
         self.job = job
         self.status = status
         self.seconds_before = status.seconds
+        self.since = time.monotonic() if status.started is not None else None  # a clock may be set meanwhile
         self.written: Status | None = None
         self.guard = threading.Lock()
         self.ended = threading.Event()
@@ -62,6 +64,8 @@ class Journal:
     def update(self, **changes: Any) -> None:
         """Change some of the status; it is written soon."""
         with self.guard:
+            if changes.get("started") is not None:
+                self.since = time.monotonic()
             self.status = self.status.model_copy(update=changes)
 
     def close(self, state: State, message: str) -> None:
@@ -75,14 +79,13 @@ class Journal:
             self.job.write_status(self.status)
         except KdcoreError:
             final = self.status.model_copy(update={"updated": time.time()})
-            with self.job.status_file.open("r+", encoding="utf-8") as file:
+            with suppress(OSError), self.job.status_file.open("r+", encoding="utf-8") as file:
                 file.write(final.model_dump_json())
                 file.truncate()
 
     def _seconds(self) -> float:
         """Time spent working, not waiting, over all resumptions."""
-        started = self.status.started
-        return round(self.seconds_before + (0.0 if started is None else time.time() - started), 3)
+        return round(self.seconds_before + (0.0 if self.since is None else time.monotonic() - self.since), 3)
 
     def _keep_writing(self) -> None:
         while not self.ended.wait(WRITE_EVERY):
@@ -190,6 +193,7 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
     stop = StopWish(job)
     with job.working(), stop.listening():
         before = job.said() or job.STATUS()
+        remove_half_written(job.path)
         if forget_stop:
             job.forget_stop()
         journal = Journal(job, begun(job, before))
@@ -209,8 +213,8 @@ def do(job: Job, work: Work, listener: Report = ignore, forget_stop: bool = Fals
             journal.close("failed", job.in_words(error))
             raise
         except Exception as error:
-            journal.close("failed", f"{type(error).__name__}: {error}")
-            job.log(traceback.format_exc())
+            journal.close("failed", unexpected(error))
+            log_last(job, traceback.format_exc())
             raise
         finally:
             journal.ended.set()
@@ -241,6 +245,14 @@ def end_stop(job: Job) -> None:
         job.forget_stop()
 
 
+def log_last(job: Job, text: str) -> None:
+    """The last words of a process, which a full disk does not turn into a failure of its own."""
+    try:
+        job.log(text)
+    except KdcoreError:
+        print(text, file=sys.stderr)  # noqa: T201 - for whoever started it
+
+
 def named(name: str) -> Any:
     """What 'module:name' stands for."""
     module, _, attribute = name.partition(":")
@@ -253,6 +265,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m kdcore.jobs.worker MODULE:CLASS FOLDER", file=sys.stderr)  # noqa: T201
         return 2
     job: Job = named(arguments[0])(Path(arguments[1]), *map(int, arguments[2:]))
+    job.on_start()
     last = ""
 
     def note(progress: Progress) -> None:
@@ -272,14 +285,14 @@ def main(arguments: list[str]) -> int:
     except TakenError:
         return ALREADY_WORKED_ON
     except Stopped:
-        job.log("stopped on request")
+        log_last(job, "stopped on request")
     except KdcoreError as error:
-        job.log(f"failed: {error}")
+        log_last(job, f"failed: {error}")
         return 2
     except Exception:  # its traceback is in the log
         return 1
     else:
-        job.log("finished")
+        log_last(job, "finished")
     return 0
 
 

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 
 from kdcore.data.collection import Collection
 from kdcore.data.mixed import same_resolution
-from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError, Stopped
+from kdcore.errors import CheckpointError, KdcoreError, RunError, SettingsError, Stopped, unexpected
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.summary import summarise
 from kdcore.files import remove_half_written
@@ -80,8 +80,8 @@ def execute(
             run.set_state("failed", GPU_FULL)
             raise RunError(f"{run.path}: {GPU_FULL}") from error
         except Exception as error:
-            run.set_state("failed", f"{type(error).__name__}: {error}")
-            run.log(f"failed: {type(error).__name__}: {error}")
+            run.set_state("failed", unexpected(error))
+            run.log(f"failed: {unexpected(error)}")
             raise
 
 

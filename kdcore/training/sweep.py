@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 
 from kdcore.data.collection import Collection
 from kdcore.data.demo import write_demo
-from kdcore.errors import KdcoreError, RunError, Stopped
+from kdcore.errors import KdcoreError, RunError, Stopped, unexpected
 from kdcore.evaluation.sweep_report import confirmation, sweep_report
-from kdcore.files import write_json
+from kdcore.files import write_json, write_text
 from kdcore.jobs.locks import TakenError
 from kdcore.jobs.plan import run_name, with_steps
 from kdcore.jobs.progress import Progress, Report, Stage
@@ -146,7 +146,7 @@ def check_same_data(sweep: SweepFolder, collection: Collection) -> None:
     """
     file = sweep.path / "data.hash"
     if not file.exists():
-        file.write_text(collection.content_hash, encoding="utf-8")
+        write_text(file, collection.content_hash)
     elif file.read_text(encoding="utf-8") != collection.content_hash:
         raise RunError(
             f"{sweep.path}: this sweep began with other data (files or collection.yaml have changed since). Choose another --out."
@@ -282,7 +282,7 @@ def work_on_trial(
         claims.interrupt(claim)
         raise
     except Exception as error:
-        claims.fail(claim, f"{type(error).__name__}: {error}")
+        claims.fail(claim, unexpected(error))
         raise
     if run.report.exists():
         claims.finish(claim, measured(run))

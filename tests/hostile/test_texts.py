@@ -7,9 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from kdcore.cli import app
-from kdcore.errors import LONGEST, KdcoreError, RunError, SettingsError
+from kdcore.errors import LONGEST, KdcoreError, RunError, SettingsError, unexpected
 from kdcore.jobs.library import check_text
 from kdcore.jobs.small_files import read_dict, read_json
+from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.reading import MOST_DEPTH, MOST_YAML_BYTES, ReadingError, parse_json, parse_yaml, read_bytes
 from kdcore.settings import CollectionSettings, StudySettings, load, read_yaml
@@ -132,6 +133,35 @@ def test_an_echo_of_thousands_of_letters_is_cut_in_the_middle():
     assert text.endswith("Write less.")
     assert "letters left out" in text
     assert str(KdcoreError("short")) == "short"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["{}"],
+        ["runs", "{}"],
+        ["runs", "show", "a", "{}"],
+        ["--{}"],
+        ["study", "a", "--{}"],
+        ["study", "a", "--steps", "{}"],
+        ["predict", "a", "b", "--out", "c", "--engine", "{}"],
+        ["predict", "a", "b", "--out", "c", "--shard", "{}"],
+        ["runs", "start", "demo", "--recipe", "{}"],
+    ],
+    ids=" ".join,
+)
+def test_what_was_typed_is_echoed_in_part_only(typed):
+    result = CliRunner().invoke(app, [word.format("x" * 4_000) for word in typed])
+    assert result.exit_code == 2
+    assert result.output.count("x") <= LONGEST
+
+
+def test_a_message_in_a_file_and_an_unforeseen_error_are_cut_too():
+    assert len(Status(state="failed", message="x" * 4_000).message) <= LONGEST
+    text = unexpected(ValueError("x" * 4_000 + "\u202e is the end"))
+    assert text.startswith("ValueError: xxx")
+    assert text.endswith("xxx\\u202e is the end")
+    assert len(text) <= LONGEST
 
 
 def test_many_mistakes_are_counted(tmp_path):

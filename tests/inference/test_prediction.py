@@ -16,6 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from kdcore.cli.speed import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
+from kdcore.files import HALF_WRITTEN, unfinished
 from kdcore.inference.merging import merge
 from kdcore.inference.prediction import Prediction
 from kdcore.ownership import RECORD
@@ -166,6 +167,34 @@ def test_a_killed_process_leaves_nothing_that_looks_finished(tmp_path):
     predict(raster, tmp_path / "out", engine, tile=128)
     assert len(engine.shapes) == (10 - len(before)) * 3
     assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
+    with pytest.raises(KeyboardInterrupt):
+        predict(raster, tmp_path / "out", stopping_after(8), tile=128)
+    parts = Prediction(tmp_path / "out", "in").parts
+    (parts / f"{HALF_WRITTEN}of-a-dead-one").mkdir()
+    (parts / f"{HALF_WRITTEN}of-a-dead-one/in.gpkg").write_text("half")
+    with unfinished(parts) as living:
+        (living / "in.classes.tif").write_text("half")
+        predict(raster, tmp_path / "out", Known(first_band), tile=128)
+        assert [path.name for path in parts.iterdir()] == [living.name]
+        assert names(living) == ["alive.lock", "in.classes.tif"]
+    predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    assert names(tmp_path / "out") == ["in.classes.tif", "in.json", "in.probabilities.tif"]
+
+
+def test_parts_that_are_left_beside_results_are_removed_by_the_next_command(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 300, 200))
+    prediction = predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    before = prediction.manifest.read_bytes()
+    for name in ("00000.json", "00001.classes.tif", "00001.lock"):
+        prediction.parts.mkdir(exist_ok=True)
+        (prediction.parts / name).touch()  # as of a process that was killed after the results had their names
+    predict(raster, tmp_path / "out", Known(first_band), tile=128)
+    assert not prediction.parts.exists()
+    assert prediction.manifest.read_bytes() == before
 
 
 def test_a_truncated_raster_keeps_what_is_finished_and_says_where_it_breaks(tmp_path):

@@ -6,12 +6,19 @@ import os
 import pytest
 
 from kdcore.cli.runs import describe
+from kdcore.deploy import folder as deployments
+from kdcore.deploy.folder import deployment_folder
+from kdcore.deploy.record import Deployment
+from kdcore.errors import RunError
 from kdcore.jobs.forecast import measured_costs, read_probes
 from kdcore.jobs.status import Status
+from kdcore.jobs.sweep_claims import Claims
+from kdcore.jobs.sweep_folder import list_sweeps
 from kdcore.jobs.workspace import Workspace
 from kdcore.ui.runs_table import overview
 from kdcore.ui.study_picker import example_study
 from tests.jobs.studies import put_study
+from tests.training.sweeps import put_sweep
 
 DAMAGE = {
     "half": b'{"state": ',
@@ -86,6 +93,35 @@ def test_every_reader_of_all_studies_goes_on(workspace, monkeypatch, name, conte
         assert not bad.path.exists()
     else:
         assert name in PARTS or content == DAMAGE["nulls"] or "bad" not in told
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize(
+    "name", ["sweep.yaml", "about.json", "journal.log", "workers/0.json", "report.json", "data.hash"]
+)
+def test_a_damaged_sweep_disturbs_no_other(tmp_path, name, content):
+    good, bad = (put_sweep(tmp_path / name) for name in ("good", "bad"))
+    for sweep in (good, bad):
+        Claims(sweep).next().lock.release()
+    (bad.path / name).parent.mkdir(exist_ok=True)
+    damage(bad.path / name, content)
+    found = {sweep.id: sweep.progress() for sweep in list_sweeps(tmp_path)}
+    assert found["good"].state == "stopped"
+    if "bad" in found and found["bad"].state == "broken":
+        assert name in found["bad"].message
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("name", ["status.json", "deploy.json"])
+def test_a_damaged_deployment_is_told_as_one(workspace, name, content):
+    folder = deployment_folder(workspace, workspace.study("good"))
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    damage(folder / name, content)
+    found = deployments.status(folder)
+    assert found is None or found.state == "failed"
+    with pytest.raises(RunError, match=r"Nothing of this study|is broken"):
+        Deployment.load(folder)
+    assert workspace.study("good").finished
 
 
 def test_a_report_that_was_mended_is_read_again(workspace):

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from kdcore.jobs.launch import create, queue_position
 from kdcore.jobs.locks import holding
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.worker import Journal
 from kdcore.jobs.workspace import Workspace
 from tests.disks import small_disk
 from tests.jobs.studies import processes_of, put_study, tiny_study, wait_for, workspace_at
@@ -116,6 +118,24 @@ class TestMakingAStudy:
             ballast.unlink()
             assert make(workspace).state == "queued"  # the token was given back
 
+    def test_by_a_process_that_is_killed_leaves_no_half_of_one(self, workspace):
+        code = textwrap.dedent(f"""
+            import os, signal
+            from pathlib import Path
+            from kdcore.jobs.naming import appear
+
+            def fill(folder):
+                folder.mkdir()
+                (folder / "study.yaml").write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            appear(Path({str(workspace.path)!r}), "one", "study", (), fill)
+        """)
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+        assert workspace.studies()[:-1] == workspace.folders() == []
+        make(workspace)
+        assert [path.name for path in workspace.path.iterdir() if path.name != ".tokens"] == ["one"]
+
 
 class TestTokens:
     def test_the_second_call_gives_the_same_study(self, workspace):
@@ -193,6 +213,16 @@ class TestAWorker:
         wait_for_state(study, "running")
         assert subprocess.run([sys.executable, "-m", PRETEND, study.KIND, str(study.path)], check=False).returncode == 3
         assert study.state == "running"
+
+    def test_counts_its_seconds_whatever_the_clock_does(self, workspace, monkeypatch):
+        study = put_study(workspace.path / "one")
+        clock = SimpleNamespace(time=lambda: 1e9, monotonic=lambda: 100.0)
+        monkeypatch.setattr("kdcore.jobs.worker.time", clock)
+        journal = Journal(study, Status(state="queued", seconds=20.0))
+        assert journal._seconds() == 20  # it waits
+        journal.update(state="running", started=1e9)
+        clock.time, clock.monotonic = lambda: 1e9 - 86_400, lambda: 107.5
+        assert journal._seconds() == 27.5
 
     @pytest.mark.parametrize("ahead", [-3600.0, 3600.0, 4e9])
     def test_is_started_whatever_the_clock_said_at_the_launch(self, workspace, pretend, ahead):

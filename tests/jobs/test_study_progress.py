@@ -151,6 +151,14 @@ def test_a_run_whose_process_died_was_interrupted(measure):
     assert measure(teacher_s0=running, working=False).runs[0].state == "interrupted"
 
 
+def test_a_run_that_was_killed_after_its_report_is_finished(measure, tmp_path):
+    """Before it could say so itself; it is not worked on again."""
+    killed = RunStatus(state="running", step=100, steps=100, seconds=50.0)
+    assert measure(working=False, teacher_s0=killed).runs[0].state == "interrupted"
+    (tmp_path / "teacher-s0/report.json").write_text("{}")
+    assert measure(working=False, teacher_s0=killed).runs[0].state == "finished"
+
+
 def test_a_broken_status_counts_as_not_begun(measure, tmp_path):
     measure(teacher_s0=RunStatus(state="running", step=20, steps=100))
     (tmp_path / "teacher-s0/status.json").write_text('{"step": ')

@@ -1,5 +1,6 @@
 """A sweep's folder and its bookkeeping, without any training: who works on which trial, and what a reader makes of it."""
 
+import errno
 import os
 import signal
 import socket
@@ -432,6 +433,26 @@ class TestStorage:
         sweep.journal.mkdir()
         with pytest.raises(Exception, match=r"journal.log: could not be written"):
             sweep.study()
+
+    def test_is_not_written_to_by_a_look(self, sweep):
+        Claims(sweep).next()
+        before = sweep.journal.read_bytes()
+        for _ in range(3):
+            assert sweep.progress().state == "stopped"
+        assert sweep.journal.read_bytes() == before
+
+    @pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES])
+    def test_that_cannot_be_written_to_can_be_read(self, sweep, monkeypatch, error):
+        claim = Claims(sweep).next()
+        number = claim.number
+        claim.lock.release()
+
+        def refuse(*_, **__):
+            raise OSError(error, "not here", str(sweep.journal))
+
+        monkeypatch.setattr("kdcore.jobs.sweep_storage.FileLock.acquire", refuse)
+        assert [trial.number for trial in sweep.trials()][:1] == [number]
+        assert sweep.progress().state == "stopped"
 
 
 class TestLaunching:

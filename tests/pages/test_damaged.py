@@ -5,8 +5,10 @@ import shutil
 import pytest
 
 from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.sweep_claims import Claims
 from tests.jobs.test_damaged import DAMAGE, damage
 from tests.pages.conftest import words_of
+from tests.training.sweeps import put_sweep
 
 
 @pytest.fixture
@@ -44,3 +46,18 @@ def test_a_broken_one_that_an_address_names_says_what_is_wrong(damaged, open_pag
     at = open_page("train", study="bad-4")
     assert not at.exception
     assert "report.json" in words_of(at) + " ".join(error.value for error in at.error)
+
+
+@pytest.mark.parametrize("name", ["sweep.yaml", "about.json", "journal.log", "workers/0.json", "report.json"])
+def test_a_damaged_sweep_is_told_on_its_page_and_disturbs_no_other(workspace, open_page, name):
+    for number, content in enumerate(DAMAGE.values()):
+        bad = put_sweep(workspace / f"sweeps/bad-{number}")
+        (bad.path / name).parent.mkdir(exist_ok=True)
+        damage(bad.path / name, content)
+    good = put_sweep(workspace / "sweeps/good")
+    Claims(good).next().lock.release()
+    for address in ("good", "bad-0", "bad-3", "bad-7"):
+        at = open_page("sweep", sweep=address)
+        assert not at.exception
+        if address == "good":
+            assert not at.error

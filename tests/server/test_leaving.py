@@ -1,4 +1,4 @@
-"""Who closes the tab ends the work that was done for it: a running server, and a look at data that takes ten minutes."""
+"""Who closes the tab, or kills the server, ends the work that was done for it: a look at data that takes ten minutes."""
 
 import os
 import time
@@ -10,6 +10,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from kdcore.jobs.library import Library
 from kdcore.jobs.workspace import Workspace
 from tests.conftest import write_collection
+from tests.jobs.studies import wait_for
 from tests.server.conftest import ROOT, Served, Tab
 
 PATIENCE = 120.0  # seconds; a busy machine takes some
@@ -39,7 +40,9 @@ def served(serve, tmp_path_factory, pids) -> Served:
     (folder / "slow/sitecustomize.py").write_text(SLOW.format(file=str(pids)))
     data = write_collection(folder / "data")
     Library(Workspace(folder / "studies")).remember(data if data.is_dir() else data.parent)
-    return serve(folder / "studies", folder, PYTHONPATH=os.pathsep.join([str(folder / "slow"), str(ROOT)]))
+    (folder / "tmp").mkdir()
+    path = os.pathsep.join([str(folder / "slow"), str(ROOT)])
+    return serve(folder / "studies", folder, PYTHONPATH=path, TMPDIR=str(folder / "tmp"))
 
 
 def look(served: Served, pids: Path) -> tuple[Tab, int]:
@@ -76,3 +79,16 @@ def test_a_closed_tab_ends_the_look_at_its_data(served, pids):
     assert not ended(pid)
     tab.close()
     assert gone(pid)
+
+
+@pytest.mark.slow  # the same server, which ends here
+def test_a_killed_server_ends_the_look_at_its_data(served, pids):
+    tab, pid = look(served, pids)
+    assert not ended(pid)
+    temporary = served.workspace.parent / "tmp"
+    wait_for(lambda: len(list(temporary.glob("kdcore-question-*"))) == 1)  # that of the test above is gone
+    served.process.kill()
+    served.process.wait()
+    assert gone(pid)
+    assert list(temporary.glob("kdcore-question-*")) == []
+    tab.close()
