@@ -12,8 +12,6 @@ from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER, example_study, named_study, recent_studies
 from kdcore.ui.verdict import show_arms, show_gap, show_numbers, show_verdict
 
-MAP_HEIGHT = 470  # pixels: the page fits 1280 x 800
-
 
 def offer_live_run() -> None:
     """The button that starts the demo study for real and goes to watch it."""
@@ -38,7 +36,7 @@ def show_swipe(study: StudyFolder) -> None:
     except KdcoreError as error:
         st.info(plain(str(error)), icon=":material/map:")
         return
-    map_view.show_map(choice, "teacher", "distilled", height=MAP_HEIGHT, key="start")
+    map_view.show_map(choice, "teacher", "distilled", key="start")
     st.caption(words.SWIPE)
 
 

@@ -10,6 +10,7 @@ from kdcore.ui.watching import ACTIVE, watch
 
 study = named_study()
 if study is not None:
+    st.query_params[PARAMETER] = study.id  # a link to the page that is open leaves the browser's address as it was
     st.title(plain(study.title), icon=":material/school:")
     watch(study)
 else:

@@ -18,7 +18,7 @@ from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import duration, megabytes, plain
 from kdcore.ui.people import confined, locked, permit, permitted
 from kdcore.ui.stages import doing, run_in_words, stage_in_words
-from kdcore.ui.worst_tiles import SCENE
+from kdcore.ui.mistakes import SCENE
 
 ICONS = {
     "finished": ":material/check_circle:",

@@ -40,6 +40,12 @@ PAGES = (
         "Imagery with the masks of truth, teacher and students: where do they differ?",
     ),
     PageWords(
+        "mistakes.py",
+        "Mistakes",
+        ":material/compare:",
+        "The places where the student lost most against the teacher: photo, truth, teacher and student side by side.",
+    ),
+    PageWords(
         "curves.py",
         "Curves",
         ":material/show_chart:",
