@@ -7,7 +7,7 @@ from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload, uploads_of
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, mistakes, own_file, words
-from kdcore.ui.formatting import plain, visible
+from kdcore.ui.formatting import plain, told_apart, visible
 from kdcore.ui.study_picker import choose_study, workspace
 
 VIEWS = {"swipe": "Swipe", "side": "Side by side"}
@@ -17,7 +17,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     """What to look at, the map, and a file of one's own."""
     uploads = uploads_of(workspace(), study.id)
     own = own_file.finished_names(uploads)
-    names = {scene.id: visible(scene.name) for scene in layers.scenes} | own
+    names = told_apart({scene.id: visible(scene.name) for scene in layers.scenes}) | own
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         map_view.forget_unless(mistakes.SCENE, names)

@@ -63,7 +63,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             st.warning(plain(str(error)), icon=":material/broken_image:")
 
 
-chosen = choose_study("What did the student lose?", ":material/compare:")
+chosen = choose_study("What did the student lose?", ":material/troubleshoot:")
 if chosen is not None:
     try:
         found = map_view.load_layers(chosen)

@@ -1,6 +1,7 @@
 """From what a person chose on the Train page to the settings of a study. No streamlit here."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -156,6 +157,7 @@ def earlier_teachers(studies: list[StudyFolder], data: str) -> list[EarlierTeach
         data: 'demo' or the path of a collection, as `data_of` gives it.
     """
     found = []
+    titles = told_apart({study.id: study.title for study in studies})
     for study in studies:
         try:
             runs = [] if study.read_only or data_of(study) != data else study.runs()
@@ -163,10 +165,20 @@ def earlier_teachers(studies: list[StudyFolder], data: str) -> list[EarlierTeach
                 if run.settings.arm == "teacher" and run.best.exists() and run.report.exists():
                     mean_ap = run.read_report()["test"]["mean_ap"]
                     found.append(
-                        EarlierTeacher(study.title, run.best, run.settings.network, run.settings.seed, mean_ap)
+                        EarlierTeacher(titles[study.id], run.best, run.settings.network, run.settings.seed, mean_ap)
                     )
         except KdcoreError:
             continue  # a broken study has nothing to give
+    return found
+
+
+def studies_on(studies: list[StudyFolder], data: str) -> list[StudyFolder]:
+    """Those of the studies that are about some data ('demo' or the path of a collection); broken ones are about none."""
+    found = []
+    for study in studies:
+        with suppress(KdcoreError):
+            if data_of(study) == data:
+                found.append(study)
     return found
 
 

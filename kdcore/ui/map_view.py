@@ -17,7 +17,7 @@ from kdcore.views.arms import ARM_NAMES
 from kdcore.views.map_layers import MapLayer, StudyMapLayers, hidden_at_first
 
 Mode = Literal["swipe", "side"]
-HEIGHT = 440  # pixels at least; a map grows with the window
+HEIGHT = 320  # pixels at least; a map grows with the window
 ABOVE = 300  # pixels of a page that lie above and below its map
 
 COMPARISONS = {

@@ -26,6 +26,7 @@ from kdcore.ui.choices import (
     known_data,
     preset_values,
     recipe_values,
+    studies_on,
 )
 from kdcore.ui.earlier_students import warn_before
 from kdcore.ui.formatting import parameters, plain
@@ -50,7 +51,7 @@ def show_form() -> None:
     usual = usual_values()
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
-        temperature = temperature_knob(example_study(studies), usual["temperature"])
+        temperature = temperature_knob(example_study(studies_on(studies, data)), usual["temperature"])
     with right.container(border=True, height="stretch"):
         alpha = alpha_knob(temperature, usual["alpha"])
     choices = choose_networks_and_budget(recipe, temperature, alpha, earlier_teachers(studies, data), usual)
