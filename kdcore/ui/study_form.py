@@ -63,10 +63,11 @@ def show_form() -> None:
     if choices.reused is not None:
         warn_before(choices.reused, settings, studies, data)
     told, buttons = st.bottom.columns((3, 1), vertical_alignment="center")
-    with told:
+    place = told.empty()
+    with place.container():
         tell_time(settings, data)
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        offer_to_measure(settings)
+        offer_to_measure(settings, place)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
     if token is None:
         return

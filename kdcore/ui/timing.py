@@ -1,18 +1,22 @@
 """How long a study would take, on the Train page."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.data import demo
 from kdcore.data.collection import Collection, Extent
 from kdcore.errors import KdcoreError
 from kdcore.jobs.forecast import Costs, forecast, measured_costs, read_probes
+from kdcore.jobs.progress import Progress
 from kdcore.jobs.question import Measurement
 from kdcore.settings import StudySettings
 from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
 from kdcore.ui.choices import DEMO
-from kdcore.ui.formatting import count, duration, megabytes, plain
+from kdcore.ui.formatting import count, duration, megabytes, plain, sentence
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import recent_studies, workspace
@@ -33,15 +37,15 @@ def tell_time(settings: StudySettings, data: str) -> None:
     st.caption(" ".join(sentences))
 
 
-def offer_to_measure(settings: StudySettings) -> None:
-    """A button that measures networks of which no step was measured yet; none where all were."""
+def offer_to_measure(settings: StudySettings, place: DeltaGenerator) -> None:
+    """A button that measures networks of which no step was measured yet; none where all were. It is told in `place` how far that is."""
     if forecast(settings, costs_of(workspace().path)) is None and st.button(
         "Measure",
         icon=":material/timer:",
         help="Does five steps of each network on made-up crops: less than a minute.",
         disabled=locked(),
     ):
-        measure(settings)
+        measure(settings, place)
 
 
 @st.cache_data(ttl=60, max_entries=16, show_spinner=False)
@@ -86,16 +90,24 @@ def soft_labels_sentence(kept: SoftLabelCost, limit_gb: float) -> str:
     return f"The teacher's soft labels of {views} take {megabytes(kept.bytes)} on the disk{seconds}."
 
 
-def measure(settings: StudySettings) -> None:
-    """Measure in a process of its own, and draw the page anew."""
-    place = st.empty()
+def measure(settings: StudySettings, place: DeltaGenerator) -> None:
+    """Measure in a process of its own, and draw the page anew.
+
+    Args:
+        settings: of the study whose networks are measured.
+        place: where it is told how far that is, in place of what stood there: nothing on the page moves.
+    """
     asked = {"workspace": str(workspace().path), "study": settings.model_dump(mode="json")}
-    with place.status("Measuring …") as status:
-        try:
-            permit("measured", "speed of networks")
-            Measurement.ask(asked, lambda told: status.update(label=f"{plain(doing(told, 'Starting'))} …"))
-        except KdcoreError as error:
-            status.update(label=plain(str(error)), state="error")
-            return
+    try:
+        permit("measured", "speed of networks")
+        Measurement.ask(asked, lambda told: tell_measuring(told, place))
+    except KdcoreError as error:
+        place.error(plain(sentence(str(error).replace(f"{workspace().path}{os.sep}", ""))), icon=":material/error:")
+        return
     costs_of.clear()
     st.rerun()
+
+
+def tell_measuring(told: Progress, place: DeltaGenerator) -> None:
+    """Say which network is measured; files that a process looks at meanwhile are nothing to a person."""
+    place.caption(f"{plain(doing(replace(told, subject=''), 'Starting to measure'))} …")

@@ -3,12 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from kdcore.errors import RunError
 from kdcore.jobs.library import Library
 from kdcore.jobs.locks import holding
+from kdcore.jobs.progress import Progress, Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
@@ -16,6 +18,7 @@ from kdcore.recipes import EVIDENCE
 from kdcore.settings import ADDED, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import network_name
+from kdcore.ui.timing import tell_measuring
 from tests.pages.conftest import primary_buttons, text_of, words_of
 
 
@@ -53,14 +56,20 @@ class TestForm:
         assert "this is the student alone" in words_of(at)
 
     def test_a_real_pixel_shows_what_temperature_does(self, workspace, open_page):
-        at = open_page("train", temperature="20")
+        data = str(StudyFolder(workspace / "town").collection)
+        at = open_page("train", temperature="20", data=data)
+        assert at.selectbox(key="data").value == data
         sentence = next(c.value for c in at.caption if c.value.startswith("The teacher gives"))
         assert "At temperature 20 the student hears" in sentence
         before, after = (int(part.split("\u00a0%")[0].split()[-1]) for part in sentence.split("At temperature 20"))
         assert after < before  # softer
 
+    def test_the_pixel_is_one_of_the_chosen_data(self, workspace, open_page):
+        """The finished studies are on other data than the demo area, with other classes."""
+        assert "Once a study on these data is finished" in words_of(open_page("train", data="demo"))
+
     def test_without_a_finished_study_there_is_no_pixel_yet(self, empty_workspace, open_page):
-        assert "Once a study is finished" in words_of(open_page("train"))
+        assert "Once a study on these data is finished" in words_of(open_page("train"))
 
     def test_the_address_sets_the_form(self, workspace, open_page):
         at = open_page("train", preset="Standard", temperature="6", alpha="0.9", seeds="5")
@@ -90,13 +99,22 @@ class TestForm:
 
     def test_measuring_is_asked_for_and_what_goes_wrong_is_said(self, empty_workspace, open_page, monkeypatch):
         def fail(asked, progress):
-            raise RunError("A study uses the device now.")
+            progress(Progress("distilled", Stage.TIMING_STEPS, 1, 3, subject=f"{empty_workspace}/.areas/demo-0"))
+            raise RunError(f"{empty_workspace}/.devices: a study uses the device now.")
 
         monkeypatch.setattr("kdcore.jobs.question.Measurement.ask", fail)
         at = open_page("train")
         button(at, "Measure").click().run()
         assert not at.exception
-        assert at.status[0].label == "A study uses the device now\\."
+        assert at.error[0].value == "\\.devices\\: a study uses the device now\\."
+        assert str(empty_workspace) not in words_of(at)
+        assert {"Measure", "Launch"} <= {button.label for button in at.button}  # where they were
+
+    def test_which_network_is_measured_is_told_without_files(self):
+        place = MagicMock()
+        tell_measuring(Progress("distilled", Stage.TIMING_STEPS, subject="/secret/place"), place)
+        (said,), _ = place.caption.call_args
+        assert said == "Distilled student\\: measuring how long steps take …"
 
     def test_data_that_do_not_exist_are_not_chosen_from_the_address(self, workspace, open_page):
         at = open_page("train", data="/etc/passwd")
@@ -318,7 +336,7 @@ class TestWatch:
 
     def test_a_finished_study_shows_its_result_and_ticks_no_more(self, workspace, open_page):
         at = open_page("train", study="town")
-        assert [metric.label for metric in at.metric][:2] == ["Quality kept", "Size"]
+        assert [metric.label for metric in at.metric][:2] == ["Score of 100", "Size"]
         assert primary_buttons(at) == ["See the map"]
         assert len(at.get("vega_lite_chart")) == 2
 
