@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -278,6 +279,17 @@ class TestLaunch:
         assert teacher.checkpoints == (checkpoint,)
         assert teacher.network == StudyFolder(workspace / "town").settings.teacher.network
 
+    def test_teachers_of_studies_with_one_name_are_told_apart(self, workspace, open_page):
+        town, other = StudyFolder(workspace / "town"), StudyFolder(workspace / "hostile")
+        other.write_about(other.about.model_copy(update={"title": town.title, "collection": town.about.collection}))
+        for study in (town, other):
+            (study.path / "runs/teacher-s0/checkpoints").mkdir(parents=True)
+            (study.path / "runs/teacher-s0/checkpoints/best.safetensors").touch()
+        options = open_page("train", data=str(town.collection)).selectbox(key="teacher").options
+        reused = [option for option in options if option.startswith("Reuse")]
+        assert len(reused) == len(set(reused)) == 2
+        assert all(study.id in "".join(reused) for study in (town, other))
+
 
 class TestWatch:
     def test_a_running_study_tells_what_it_does(self, workspace, open_page):
@@ -287,17 +299,21 @@ class TestWatch:
         assert "Student alone, seed 1: training, 120 of 300" in at.progress[0].text.replace("\\", "")
         assert [button.label for button in at.button] == ["Stop training"]
 
-    def test_progress_counts_the_steps_of_all_runs(self, workspace, open_page):
-        study = begin_study(workspace, "running", stage="teacher-s0: training", done=150, total=300)
-        run = study.path / "runs/teacher-s0"
-        run.mkdir(parents=True)
-        (run / "status.json").write_text(json.dumps({"state": "running", "step": 210, "steps": 300, "seconds": 21}))
-        with holding(study.path / "alive.lock", "taken"):
-            at = open_page("train", study="begun")
-        quick = STUDY_PRESETS["quick"]
-        steps = quick.teacher.budget.steps + 2 * len(quick.seeds) * quick.budget.steps
-        assert at.progress[0].value == 100 * 210 // steps
-        assert at.table[0].value["Steps"].iloc[0] == f"210 of {quick.teacher.budget.steps:,}"
+    def test_the_bar_grows_with_every_step_and_nothing_is_said_to_be_over_while_it_is_scored(self, workspace, open_page):
+        run = workspace / "begun/runs/teacher-s0"
+        steps = STUDY_PRESETS["quick"].teacher.budget.steps
+        shown = []
+        for stage, step in (("training", 100), ("training", 200), ("scoring test", steps)):
+            shutil.rmtree(workspace / "begun", ignore_errors=True)
+            study = begin_study(workspace, "running", stage=stage, run="teacher-s0", done=1, total=4)
+            run.mkdir(parents=True)
+            values = {"state": "running", "step": step, "steps": steps, "seconds": step / 10, "elapsed": step / 10}
+            (run / "status.json").write_text(json.dumps(values | {"updated": time.time()}))
+            with holding(study.path / "alive.lock", "taken"):
+                at = open_page("train", study="begun")
+            shown.append(at.progress[0].value)
+            assert "Time left: roughly" in at.progress[0].text
+        assert 0 < shown[0] < shown[1] < shown[2] < 100
 
     def test_a_waiting_study_tells_its_place_in_the_queue(self, workspace, open_page):
         first = StudyFolder.begin(workspace / "first", STUDY_PRESETS["quick"], About(title="First", demo=0))

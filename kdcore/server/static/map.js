@@ -458,5 +458,5 @@ window.kdcoreMap = (() => {
     moveByItself();
   }
 
-  return { start, show, maps, sides: { left, right }, tools: () => tools };
+  return { start, show, maps, bounds: () => base.bounds, sides: { left, right }, tools: () => tools };
 })();
