@@ -42,7 +42,10 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
         ):
             st.button(label, icon=f":material/{icon}:", on_click=turn, args=(to,), disabled=off)
     if not ranked.tiles:
-        st.info("The student lost nothing here: no tile has more pixels wrong than with the teacher.", icon=":material/check:")
+        st.info(
+            "The student lost nothing here: no tile has more pixels wrong than with the teacher.",
+            icon=":material/check:",
+        )
         return
     st.html(mistakes.legend_html(layers, map_view.hidden_classes(study, layers)))
     whole, runs = mistakes.rank(study, layers), map_view.arms_of(study)

@@ -24,7 +24,5 @@ else:
     for other in active:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             st.markdown(f":blue-badge[{words.STATES[other.state][0]}] {plain(titles[other.id])}", width="stretch")
-            st.page_link(
-                "train.py", label="Watch", icon=":material/visibility:", query_params={PARAMETER: other.id}
-            )
+            st.page_link("train.py", label="Watch", icon=":material/visibility:", query_params={PARAMETER: other.id})
     show_form()

@@ -37,7 +37,9 @@ def lost_tiles(teacher: Scores, student: Scores, kind: int | None = None) -> lis
         DataError: they are not of the same tiles.
     """
     if teacher.tiles != student.tiles:
-        raise DataError("Teacher and student were not scored on the same tiles, so they cannot be compared tile by tile.")
+        raise DataError(
+            "Teacher and student were not scored on the same tiles, so they cannot be compared tile by tile."
+        )
     scored = student.confusion.sum(axis=(1, 2))
     ours, theirs = wrong_pixels(student.confusion, kind), wrong_pixels(teacher.confusion, kind)
     order = np.argsort(theirs - ours, kind="stable")

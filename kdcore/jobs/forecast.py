@@ -15,6 +15,7 @@ from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.study_progress import FORWARD_SHARE, RunProgress, pixels
+from kdcore.jobs.sweep_trials import TrialRecord, seconds_left
 from kdcore.jobs.workspace import Workspace
 from kdcore.reading import read_bytes
 from kdcore.settings import Frozen, NetworkSettings, StudySettings, SweepSettings, fingerprint, parse_network
@@ -188,12 +189,19 @@ def pieces(
         if plan.budget is None:
             continue
         cost, known = cost_of(settings, plan, device, costs)
-        if alone_steps is None and plan.arm in ("alone", "all_labels") and settings.match == "seconds" and asks_teacher(settings):
+        if (
+            alone_steps is None
+            and plan.arm in ("alone", "all_labels")
+            and settings.match == "seconds"
+            and asks_teacher(settings)
+        ):
             # They train for as long as the distilled student, with more steps.
             taught, known = cost_of(settings, plan.model_copy(update={"arm": "distilled"}), device, costs)
             cost = None if cost is None or taught is None else max(cost, taught)
         if cost is None and guess:
-            others = costs.alone.get((device, settings.teacher.network)) or [c for own in costs.alone.values() for c in own]
+            others = costs.alone.get((device, settings.teacher.network)) or [
+                c for own in costs.alone.values() for c in own
+            ]
             cost, known = (max(others), False) if others else (None, False)
         if cost is None:
             return None
@@ -201,7 +209,9 @@ def pieces(
         if soft_labels and plan.arm == "distilled" and not any(piece.stage is Stage.SOFT_LABELS for piece in found):
             found.append(Piece(plan.name, Stage.SOFT_LABELS, soft_labels, True))
         found.append(Piece(plan.name, Stage.TRAINING, training, known))
-        found.append(Piece(plan.name, Stage.SCORING_TEST, scoring_seconds(settings, plan, training, costs, scored), known))
+        found.append(
+            Piece(plan.name, Stage.SCORING_TEST, scoring_seconds(settings, plan, training, costs, scored), known)
+        )
     found.append(Piece("", Stage.LAYERS, median(costs.beside) if costs.beside else 0.0, bool(costs.beside)))
     return found
 
@@ -235,9 +245,7 @@ class Left:
     measured: bool
 
 
-def time_left(
-    study: StudyFolder, costs: Costs, scored: Scored | None, soft_labels: float, now: float
-) -> Left | None:
+def time_left(study: StudyFolder, costs: Costs, scored: Scored | None, soft_labels: float, now: float) -> Left | None:
     """What is left of a study at work, by the same pieces as before its launch and with what its own runs showed.
 
     Args:
@@ -273,7 +281,9 @@ def share_left(piece: Piece, runs: Mapping[str, RunProgress], status: Status, no
         return 0.0 if run.step else 1 - done if here and status.stage is Stage.SOFT_LABELS else 1.0
     trained = run.step / run.steps if run.steps else 0.0
     if piece.stage is Stage.TRAINING:
-        since = max(0.0, now - run.updated) if here and run.state == "running" and status.stage is Stage.TRAINING else 0.0
+        since = (
+            max(0.0, now - run.updated) if here and run.state == "running" and status.stage is Stage.TRAINING else 0.0
+        )
         return max(0.0, 1 - trained - (since / piece.seconds if piece.seconds else 0.0))
     if trained < 1 or not here:
         return 1.0
@@ -325,6 +335,12 @@ def sweep_seconds(settings: SweepSettings, costs: Costs, workers: int) -> float 
         costs: see `measured_costs`.
         workers: processes at work.
     """
+    parts = sweep_parts(settings, costs)
+    return None if parts is None else parts[0] + parts[1] * (settings.trials + 2 * settings.confirm) / workers
+
+
+def sweep_parts(settings: SweepSettings, costs: Costs) -> tuple[float, float] | None:
+    """Seconds of a sweep's teacher and of one trial; None where a network was not measured yet."""
     device = kind_of(settings.hardware)
     overhead = median(costs.overhead) if costs.overhead else 1.0
     trials: list[float] = []
@@ -343,5 +359,28 @@ def sweep_seconds(settings: SweepSettings, costs: Costs, workers: int) -> float 
             return None
         budget = settings.teacher.budget
         teacher = mean(found) * pixels(budget) * budget.steps * len(settings.teacher.seeds)
-    trainings = settings.trials + 2 * settings.confirm
-    return overhead * (teacher + mean(trials) * trainings / workers)
+    return overhead * teacher, overhead * mean(trials)
+
+
+def sweep_left(
+    settings: SweepSettings, costs: Costs, workers: int, trials: Sequence[TrialRecord], confirmed: bool
+) -> Left | None:
+    """What is left of a sweep at work: of its teacher, its trials and its confirmation; None before anything was measured.
+
+    Args:
+        settings, costs, workers: see `sweep_seconds`.
+        trials: so far; they tell better than `costs` how long one takes.
+        confirmed: whether the best setting was compared with the default already.
+    """
+    took = [trial.ended - trial.started for trial in trials if trial.over and trial.ended and trial.started]
+    parts = sweep_parts(settings, costs)
+    if parts is None and not took:
+        return None
+    teacher, one = parts or (0.0, 0.0)
+    one = mean(took) if took else one
+    at_work, confirming = max(1, workers), 2 * settings.confirm
+    rest = seconds_left(list(trials), settings.trials, at_work)
+    left = settings.trials * one / at_work if rest is None else rest
+    left += (0.0 if trials else teacher) + (0.0 if confirmed else confirming * one / at_work)
+    whole = teacher + (settings.trials + confirming) * one / at_work
+    return Left(max(0.0, 1 - left / whole) if whole else 0.0, left, bool(took))

@@ -9,7 +9,17 @@ from kdcore.deploy.record import Deployment
 from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import count, plain
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.deploy import Variant, Headline, better_teacher, factor, headline, inside, quality, variant_rows, where_lost
+from kdcore.views.deploy import (
+    Variant,
+    Headline,
+    better_teacher,
+    factor,
+    headline,
+    inside,
+    quality,
+    variant_rows,
+    where_lost,
+)
 from kdcore.views.layout import CONFIG
 from kdcore.views.pareto import AXES, Point, front, pareto_figure, points_of
 

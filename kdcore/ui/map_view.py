@@ -106,9 +106,7 @@ def makes_layers(study: StudyFolder, scene: SceneLayers, layers: StudyLayers, fi
     """What makes the addresses of a scene's layers; they change when one of the files does."""
     newest = max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
     version = f"{newest // 1_000_000:x}"
-    return StudyMapLayers(
-        study.id, scene.id, layers.classes, layers.colours, version, hidden_classes(study, layers)
-    )
+    return StudyMapLayers(study.id, scene.id, layers.classes, layers.colours, version, hidden_classes(study, layers))
 
 
 def hidden_classes(study: StudyFolder, layers: StudyLayers) -> tuple[int, ...]:

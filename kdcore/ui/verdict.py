@@ -62,7 +62,11 @@ def plain_verdict(report: dict[str, Any]) -> str:
     if None in (teacher["mean_ap"], student["mean_ap"], alone["mean_ap"]):
         return plain(comparison["sentence"])
     lost = round(100 * teacher["mean_ap"]) - round(100 * student["mean_ap"])
-    told = f"The apprentice loses {count(lost, 'point')} to the expert" if lost > 0 else "The apprentice is as good as the expert"
+    told = (
+        f"The apprentice loses {count(lost, 'point')} to the expert"
+        if lost > 0
+        else "The apprentice is as good as the expert"
+    )
     between = interval_in_words(comparison["mean_ap_points"])
     if between:
         between = f"(95 % confidence interval of the difference: {between} points)"

@@ -120,7 +120,12 @@ def in_same_engine(deployment: Deployment, arm: Arm, like: Variant) -> Variant |
     """An arm's offered variant of the same form in the same engine on the same device; None where that was not measured."""
     assert like.speed is not None
     for each in variants(deployment):
-        if each.form.arm == arm and each.form.kind == like.form.kind and not each.form.refused and each.speed is not None:
+        if (
+            each.form.arm == arm
+            and each.form.kind == like.form.kind
+            and not each.form.refused
+            and each.speed is not None
+        ):
             if (each.speed.engine, each.speed.device) == (like.speed.engine, like.speed.device):
                 return each
     return None
@@ -238,7 +243,9 @@ def variant_rows(deployment: Deployment) -> list[dict[str, Any]]:
                 "Runs in": f"{engine}, {speed.device}" if several and speed is not None else engine,
                 "Mean AP": None if form.mean_ap is None else round(100 * form.mean_ap, 2),
                 "Megapixels a second": None if speed is None else speed.megapixels_per_second,
-                "Rounds": None if speed is None or speed.slowest is None else f"{speed.slowest:.3g} to {speed.fastest:.3g}",
+                "Rounds": None
+                if speed is None or speed.slowest is None
+                else f"{speed.slowest:.3g} to {speed.fastest:.3g}",
                 "ms a tile": None if speed is None else speed.milliseconds,
                 "File, MB": form.megabytes,
                 "Memory, MB": None if speed is None else round(speed.peak_mb),

@@ -146,7 +146,9 @@ def test_mistakes_are_turned_filtered_and_lead_to_the_map(visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/train", "/map?study=town", "/mistakes?study=town", "/curves?study=town", "/sweep"])
+@pytest.mark.parametrize(
+    "path", ["/", "/train", "/map?study=town", "/mistakes?study=town", "/curves?study=town", "/sweep"]
+)
 def test_text_stands_out_from_its_ground_and_tabs_and_headings_are_in_order(chromium, dashboard, scheme, path):
     context = chromium.new_context(viewport={"width": 1280, "height": 1600}, color_scheme=scheme)
     page = context.new_page()

@@ -37,7 +37,11 @@ def test_tiles_come_by_what_the_student_lost(labels):
         labels,
     )
     teacher = scores([(slice(32, 40), slice(32, 64)), (slice(0, 1), slice(0, 2))], labels)  # 256 there, and the same 2
-    assert lost_tiles(teacher, student) == [("b", 0, 32, 320, 0, 1024), ("b", 32, 32, 400, 256, 784), ("b", 32, 0, 1, 0, 1024)]
+    assert lost_tiles(teacher, student) == [
+        ("b", 0, 32, 320, 0, 1024),
+        ("b", 32, 32, 400, 256, 784),
+        ("b", 32, 0, 1, 0, 1024),
+    ]
 
 
 def test_of_one_class_count_what_was_missed_and_what_was_marked_too_much():

@@ -13,14 +13,26 @@ from kdcore.jobs.forecast import (
     pieces,
     read_probes,
     save_probe,
+    sweep_left,
+    sweep_seconds,
     time_left,
 )
 from kdcore.jobs.locks import holding
 from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.jobs.workspace import Workspace
-from kdcore.settings import PRESETS, Budget, Hardware, Recipe, StudySettings, TeacherSettings
+from kdcore.settings import (
+    PRESETS,
+    Budget,
+    Hardware,
+    Recipe,
+    SearchSpace,
+    StudySettings,
+    SweepSettings,
+    TeacherSettings,
+)
 
 CPU = Hardware(device="cpu")
 SMALL = Budget(steps=100, batch_size=2, crop=64)  # 8192 pixels a step
@@ -107,8 +119,8 @@ def test_what_ran_elsewhere_or_is_broken_does_not_count(tmp_path):
 
 def a_probe(**values) -> Probe:
     """Costs for each step of 8192 pixels: teacher 0.3 s, alone 0.06 s, distilled 0.16 s."""
-    costs = {"teacher_cost": 0.3 / 8192, "alone_cost": 0.06 / 8192, "taught_cost": 0.16 / 8192}
-    return Probe(device="cpu", teacher=PRESETS["base"], student=PRESETS["tiny"], members=1, **(costs | values))
+    costs = {"teacher_cost": 0.3 / 8192, "alone_cost": 0.06 / 8192, "taught_cost": 0.16 / 8192, "members": 1}
+    return Probe(device="cpu", teacher=PRESETS["base"], student=PRESETS["tiny"], **(costs | values))
 
 
 def test_a_probe_tells_of_networks_that_no_study_trained():
@@ -159,7 +171,9 @@ class TestLeft:
 
     @pytest.fixture
     def costs(self, tmp_path):
-        before = measured(tmp_path / "a", {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16}, elapsed=1.5, seeds=(0,))
+        before = measured(
+            tmp_path / "a", {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16}, elapsed=1.5, seeds=(0,)
+        )
         before.write_status(Status(state="finished", device="cpu", seconds=100))
         return measured_costs([before])
 
@@ -193,11 +207,19 @@ class TestLeft:
     def test_scoring_still_takes_time(self, study, costs):
         self.put(study, "teacher-s0", 100, 30, "finished")
         self.put(study, "alone-s0", 100, 6)
-        left = [self.left(study, costs, stage, "alone-s0", 3, 4).seconds for stage in ("scoring validation", "scoring test")]
+        left = [
+            self.left(study, costs, stage, "alone-s0", 3, 4).seconds for stage in ("scoring validation", "scoring test")
+        ]
         assert left == pytest.approx([79 + 3 * (1 - 0.75 / 2), 79 + 3 * 0.25 / 2])
 
     def test_the_map_comes_last(self, study, costs):
-        for name, seconds in {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16, "alone-s1": 6, "distilled-s1": 16}.items():
+        for name, seconds in {
+            "teacher-s0": 30,
+            "alone-s0": 6,
+            "distilled-s0": 16,
+            "alone-s1": 6,
+            "distilled-s1": 16,
+        }.items():
             self.put(study, name, 100, seconds, "finished")
         assert self.left(study, costs, "map layers", "", 1, 2).seconds == pytest.approx(11)
 
@@ -211,3 +233,35 @@ class TestLeft:
         with holding(study.lock, "taken"):
             computed, none = (time_left(study, costs, None, seconds, now=1000.0).seconds for seconds in (40.0, 0.0))
         assert computed - none == pytest.approx(30)
+
+
+class TestSweepLeft:
+    """A teacher of 30 s and trials of 16 s on two workers; two seeds confirm, each with two trainings."""
+
+    @pytest.fixture
+    def sweep(self):
+        return SweepSettings(
+            space=SearchSpace(student="tiny"), trials=10, confirm=2, budget=SMALL, hardware=CPU, repeats=2,
+            teacher=TeacherSettings(network=PRESETS["base"], budget=SMALL),
+        )  # fmt: skip
+
+    def trial(self, number, started, ended=None):
+        state = "running" if ended is None else "finished"
+        return TrialRecord(number=number, state=state, started=started, ended=ended)
+
+    def test_before_the_first_trial_all_of_it_is_left(self, sweep):
+        costs = measured_costs([], [a_probe(members=0)])
+        left = sweep_left(sweep, costs, 2, [], confirmed=False)
+        assert left.seconds == pytest.approx(30 + (10 + 4) * 16 / 2) == sweep_seconds(sweep, costs, 2)
+        assert (left.share, left.measured) == (0, False)
+
+    def test_trials_that_have_ended_tell_how_long_the_rest_takes(self, sweep):
+        trials = [self.trial(number, 100.0, 120.0) for number in range(4)]
+        left = sweep_left(sweep, measured_costs([], [a_probe(members=0)]), 2, trials, confirmed=False)
+        assert left.seconds == pytest.approx((6 + 4) * 20 / 2)
+        assert left.share == pytest.approx(1 - 100 / (30 + 14 * 10))
+        assert left.measured
+        assert sweep_left(sweep, measured_costs([]), 2, trials, confirmed=True).seconds == pytest.approx(60)
+
+    def test_without_any_measurement_nothing_is_told(self, sweep):
+        assert sweep_left(sweep, measured_costs([]), 2, [], confirmed=False) is None

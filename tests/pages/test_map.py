@@ -45,7 +45,9 @@ def test_other_layers_change_what_is_shown_but_not_the_map(workspace, open_page)
 
 
 def test_the_next_worst_tile_is_the_next_worst_tile(workspace, open_page):
-    teacher, student = (Scores.load(workspace / f"town/runs/{run}/scores.npz") for run in ("teacher-s0", "distilled-s0"))
+    teacher, student = (
+        Scores.load(workspace / f"town/runs/{run}/scores.npz") for run in ("teacher-s0", "distilled-s0")
+    )
     ranked = lost_tiles(teacher, student)
     at = open_page("map", study="town")
     for number in (1, 2, 3):

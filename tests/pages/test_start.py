@@ -23,7 +23,11 @@ def test_the_three_numbers_and_the_verdict_are_those_of_the_report(workspace, op
     ("verdict", "means", "said"),
     [
         ("better", (0.79, 0.70, 0.722), "loses 7 points to the expert. **Listening to the expert helped**"),
-        ("no detectable difference", (0.79, 0.70, 0.702), "loses 9 points to the expert. **Listening to the expert made no"),
+        (
+            "no detectable difference",
+            (0.79, 0.70, 0.702),
+            "loses 9 points to the expert. **Listening to the expert made no",
+        ),
         ("worse", (0.79, 0.74, 0.70), "loses 9 points to the expert. **Listening to the expert did harm**"),
         ("too early to say", (0.79, 0.7, 0.79), "is as good as the expert. **Whether listening"),
     ],
@@ -46,7 +50,12 @@ def test_the_buttons_choose_what_is_right_of_the_line(workspace, open_page):
     at = open_page("start")
     buttons = at.segmented_control(key="picture")
     assert buttons.options == ["Photo", "Truth", "Expert", "Apprentice", "Mistakes"]
-    for option, layer in (("truth", "/truth/"), ("teacher", "/mask-teacher-s0/"), ("distilled", "/mask-distilled-s0/"), ("disagreement", "/disagreement-")):
+    for option, layer in (
+        ("truth", "/truth/"),
+        ("teacher", "/mask-teacher-s0/"),
+        ("distilled", "/mask-distilled-s0/"),
+        ("disagreement", "/disagreement-"),
+    ):
         at.segmented_control(key="picture").set_value(option).run()
         (component,) = at.get("component_instance")
         shown = json.loads(component.proto.json_args)["feature_group"]

@@ -299,7 +299,9 @@ class TestWatch:
         assert "Student alone, seed 1: training, 120 of 300" in at.progress[0].text.replace("\\", "")
         assert [button.label for button in at.button] == ["Stop training"]
 
-    def test_the_bar_grows_with_every_step_and_nothing_is_said_to_be_over_while_it_is_scored(self, workspace, open_page):
+    def test_the_bar_grows_with_every_step_and_nothing_is_said_to_be_over_while_it_is_scored(
+        self, workspace, open_page
+    ):
         run = workspace / "begun/runs/teacher-s0"
         steps = STUDY_PRESETS["quick"].teacher.budget.steps
         shown = []
