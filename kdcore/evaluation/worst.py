@@ -30,7 +30,8 @@ def lost_tiles(teacher: Scores, student: Scores, kind: int | None = None) -> lis
     """The tiles in which the student has more pixels wrong than the teacher, the largest difference first; equal ones stay in order.
 
     Args:
-        teacher, student: scores of the same tiles.
+        teacher: its scores.
+        student: its scores of the same tiles.
         kind: index of a class: only pixels that are of it, or that a network takes for it, count as wrong. None for all classes.
 
     Raises:
@@ -43,10 +44,11 @@ def lost_tiles(teacher: Scores, student: Scores, kind: int | None = None) -> lis
     scored = student.confusion.sum(axis=(1, 2))
     ours, theirs = wrong_pixels(student.confusion, kind), wrong_pixels(teacher.confusion, kind)
     order = np.argsort(theirs - ours, kind="stable")
-    return [
-        LostTile(*student.tiles[index], int(ours[index]), int(theirs[index]), int(scored[index]))
-        for index in order[: np.count_nonzero(ours > theirs)]
-    ]
+    found = []
+    for index in order[: np.count_nonzero(ours > theirs)]:
+        scene, row, column = student.tiles[index]
+        found.append(LostTile(scene, row, column, int(ours[index]), int(theirs[index]), int(scored[index])))
+    return found
 
 
 def wrong_pixels(confusion: Integers, kind: int | None) -> Integers:

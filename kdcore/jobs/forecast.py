@@ -179,7 +179,10 @@ def pieces(
     """Every piece of a study with its seconds; None where a network was not measured on this device.
 
     Args:
-        settings, costs, scored, soft_labels: see `forecast`.
+        settings: see `forecast`.
+        costs: likewise.
+        scored: likewise.
+        soft_labels: likewise.
         alone_steps: of the student alone, where they were measured already.
         guess: take a network that was not measured to cost what the teacher does, which is more than it will.
     """
@@ -251,7 +254,8 @@ def time_left(study: StudyFolder, costs: Costs, scored: Scored | None, soft_labe
     Args:
         study: whose job runs.
         costs: of this workspace.
-        scored, soft_labels: see `forecast`.
+        scored: see `forecast`.
+        soft_labels: likewise.
         now: seconds since 1970.
 
     Raises:
@@ -368,7 +372,9 @@ def sweep_left(
     """What is left of a sweep at work: of its teacher, its trials and its confirmation; None before anything was measured.
 
     Args:
-        settings, costs, workers: see `sweep_seconds`.
+        settings: see `sweep_seconds`.
+        costs: likewise.
+        workers: likewise.
         trials: so far; they tell better than `costs` how long one takes.
         confirmed: whether the best setting was compared with the default already.
     """

@@ -22,7 +22,8 @@ def crops_of(
     """Read a rectangle of a scene.
 
     Args:
-        study: its id; scene: likewise.
+        study: its id.
+        scene: its id.
         rectangle: row, column, height H and width W in pixels of the scene.
         runs: whose maps are read.
 

@@ -10,8 +10,8 @@ from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import count, plain
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.deploy import (
-    Variant,
     Headline,
+    Variant,
     better_teacher,
     factor,
     headline,

@@ -119,15 +119,11 @@ def headline(deployment: Deployment) -> Headline | None:
 def in_same_engine(deployment: Deployment, arm: Arm, like: Variant) -> Variant | None:
     """An arm's offered variant of the same form in the same engine on the same device; None where that was not measured."""
     assert like.speed is not None
+    way = (arm, like.form.kind, like.speed.engine, like.speed.device)
     for each in variants(deployment):
-        if (
-            each.form.arm == arm
-            and each.form.kind == like.form.kind
-            and not each.form.refused
-            and each.speed is not None
-        ):
-            if (each.speed.engine, each.speed.device) == (like.speed.engine, like.speed.device):
-                return each
+        form, speed = each
+        if speed is not None and not form.refused and (form.arm, form.kind, speed.engine, speed.device) == way:
+            return each
     return None
 
 
@@ -155,10 +151,10 @@ def better_teacher(deployment: Deployment, found: Headline) -> str:
             fitting.append((score.mean_ap, each))
     if not fitting:
         return ""
-    score, best = max(fitting, key=lambda one: one[0])
+    mean_ap, best = max(fitting, key=lambda one: one[0])
     return (
         f"Use the teacher in {best.name}: it is as fast as the distilled student in {found.student.name}, "
-        f"{points_in_words(100 * (score - after.mean_ap), but=False)}."
+        f"{points_in_words(100 * (mean_ap - after.mean_ap), but=False)}."
     )
 
 

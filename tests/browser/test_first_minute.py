@@ -1,5 +1,6 @@
 """What a person meets in the first minute: the picture on Start, the way back to a run, the map's frame, mistakes, and text that can be read."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_text_stands_out_from_its_ground_and_tabs_and_headings_are_in_order(chro
     assert page.title() == f"{title} · kdcore"
     levels = page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map(one => Number(one.tagName[1]))")
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     context.close()
 
 

@@ -7,10 +7,10 @@ import pytest
 from kdcore.deploy.record import Deployment
 from kdcore.views.area_map import DRAWING, drawn_km2
 from kdcore.views.deploy import (
+    better_teacher,
     difference_in_words,
     fastest,
     flips_in_words,
-    better_teacher,
     headline,
     quality,
     variant_rows,
