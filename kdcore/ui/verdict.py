@@ -1,4 +1,4 @@
-"""What a finished study came to: quality kept, size, speed, and the verdict."""
+"""What a finished study came to: score, size, speed, and the verdict."""
 
 from typing import Any
 

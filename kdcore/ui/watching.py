@@ -3,6 +3,7 @@
 The page only reads files that the study's own process writes, so closing it changes nothing.
 """
 
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from kdcore.jobs.store import SHOWN_METRICS, RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.study_progress import StudyProgress
 from kdcore.ui import words
+from kdcore.ui.deploy_files import data_of as data_folder
 from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.longer_teacher import offer_longer_teacher
 from kdcore.ui.people import locked, permit
@@ -64,6 +66,17 @@ def draw_study(study: StudyFolder, job: Status) -> None:
     draw_curves(study, progress)
     draw_runs(study, progress)
     draw_log(study, job)
+    draw_command(study)
+
+
+def draw_command(study: StudyFolder) -> None:
+    """All settings, and the command that runs the same study without the dashboard."""
+    with st.expander("All settings, and the same on the command line", icon=":material/terminal:"):
+        st.code(study.settings_file.read_text(encoding="utf-8"), language="yaml")
+        names = (
+            shlex.quote(str(path)) for path in (data_folder(study), study.settings_file, Path("studies", study.id))
+        )
+        st.code("kdcore study {} --settings {} --out {}".format(*names), language="bash", wrap_lines=True)
 
 
 def draw_settings(study: StudyFolder) -> None:

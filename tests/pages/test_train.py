@@ -1,6 +1,7 @@
 """Train: presets, knobs and their pictures, launching, watching."""
 
 import json
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from kdcore.cli.choices import study_settings
 from kdcore.errors import RunError
 from kdcore.jobs.library import Library
 from kdcore.jobs.locks import holding
@@ -292,6 +294,16 @@ class TestLaunch:
 
 
 class TestWatch:
+    def test_the_command_runs_the_same_study(self, workspace, open_page):
+        at = open_page("train", study="town")
+        settings, command = (block.value for block in at.code[-2:])
+        study = StudyFolder(workspace / "town")
+        assert settings == study.settings_file.read_text().strip()
+        words = shlex.split(command)
+        assert words[:2] == ["kdcore", "study"]
+        assert words[2] == str(study.collection)
+        assert study_settings("quick", Path(words[words.index("--settings") + 1]), {}) == study.settings
+
     def test_a_running_study_tells_what_it_does(self, workspace, open_page):
         study = begin_study(workspace, "running", stage="alone-s1: training", done=120, total=300)
         with holding(study.path / "alive.lock", "taken"):
