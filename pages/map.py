@@ -21,7 +21,9 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         map_view.forget_unless(mistakes.SCENE, names)
-        scene_id = st.selectbox("Scene", names, format_func=names.__getitem__, key=mistakes.SCENE, bind="query-params")
+        scene_id = st.selectbox(
+            "Scene", names, format_func=names.__getitem__, key=mistakes.SCENE, bind="query-params", width=200
+        )
         seeds = map_view.seeds_shown(study)
         seed = seeds[0]
         if len(seeds) > 1 and scene_id not in own:

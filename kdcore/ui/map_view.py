@@ -146,6 +146,7 @@ def choose_layer(side: str, choice: MapChoice, preferred: str) -> str:
         key=side.lower(),
         bind="query-params",
         format_func=lambda key: choice.layers[key].name,
+        width=230,
     )
     return chosen
 

@@ -188,9 +188,10 @@ def test_nothing_is_cut_on_small_screens(chromium: Browser, dashboard: Dashboard
     page.goto(dashboard.url + path)
     page.wait_for_selector(READY)
     cut = page.evaluate(
-        """() => [...document.querySelectorAll("[data-testid=stMetric] *, h1, [data-testid=stMarkdownContainer] p")]
-          .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === "hidden")
-          .map(e => e.textContent)"""
+        """() => [...document.querySelectorAll("[data-testid=stMetric] *, h1, [data-testid=stMarkdownContainer] p, [data-testid=stSelectbox] *")]
+          .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1)
+          .filter(e => e.tagName === "INPUT" || getComputedStyle(e).overflowX === "hidden")
+          .map(e => e.value || e.textContent)"""
     )
     assert cut == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
