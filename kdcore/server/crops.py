@@ -12,7 +12,7 @@ from kdcore.inference.layer_index import Rectangle
 from kdcore.server.drawing import Classes, classes_of
 from kdcore.server.layers import truth_of
 from kdcore.server.lookup import find_scene
-from kdcore.server.reading import NODATA, flat_place, opened
+from kdcore.server.reading import NODATA, opened
 from kdcore.views.pictures import show_imagery
 
 
@@ -38,7 +38,7 @@ def crops_of(
     window = Window(column, row, width, height)
     place = shown.scene.affine @ Affine.translation(column, row)
     with (
-        opened((shown.imagery,), flat=flat_place(shown.scene)) as dataset,
+        opened((shown.imagery,)) as dataset,
         WarpedVRT(dataset, crs=shown.scene.coordinates, transform=place, width=width, height=height) as warped,
     ):
         imagery, valid = warped.read(), warped.dataset_mask() > 0
