@@ -25,6 +25,9 @@ def show(study: StudyFolder) -> None:
 
     curves.show_quality(path, files, report["comparison"])
 
+    st.header("What is taken for what?")
+    curves.show_confusion(path, files)
+
     st.header("Can its probabilities be trusted?")
     curves.show_calibration(path, files, view)
 

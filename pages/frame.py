@@ -28,6 +28,8 @@ def show() -> None:
         ],
         position="top",
     )
+    st.set_page_config(page_title=f"{page.title} · kdcore")  # tabs can be told apart
+    st.html(HERE.parent / "kdcore/ui/style.css")
     try:
         people.show_person()
         page.run()

@@ -5,10 +5,9 @@ import streamlit as st
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload, uploads_of
-from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.ui import map_view, own_file, words, worst_tiles
-from kdcore.ui.formatting import plain, visible
+from kdcore.ui import map_view, mistakes, own_file, words
+from kdcore.ui.formatting import plain, told_apart, visible
 from kdcore.ui.study_picker import choose_study, workspace
 
 VIEWS = {"swipe": "Swipe", "side": "Side by side"}
@@ -18,12 +17,12 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     """What to look at, the map, and a file of one's own."""
     uploads = uploads_of(workspace(), study.id)
     own = own_file.finished_names(uploads)
-    names = {scene.id: visible(scene.name) for scene in layers.scenes} | own
+    names = told_apart({scene.id: visible(scene.name) for scene in layers.scenes}) | own
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        map_view.forget_unless(worst_tiles.SCENE, names)
+        map_view.forget_unless(mistakes.SCENE, names)
         scene_id = st.selectbox(
-            "Scene", names, format_func=names.__getitem__, key=worst_tiles.SCENE, bind="query-params"
+            "Scene", names, format_func=names.__getitem__, key=mistakes.SCENE, bind="query-params", width=200
         )
         seeds = map_view.seeds_shown(study)
         seed = seeds[0]
@@ -52,19 +51,19 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             bind="query-params",
             format_func=VIEWS.__getitem__,
         )
-        ranked = worst_tiles.rank(RunDirectory(study.path / "runs" / map_view.arms_of(study, seed)["distilled"]))
+        ranked = mistakes.rank(study, layers, seed)
         st.button(
             "Next worst tile",
             icon=":material/skip_next:",
-            on_click=worst_tiles.go_to_next,
+            on_click=mistakes.go_to_next,
             args=(ranked, layers),
             disabled=not ranked.tiles,
-            help="Goes through the tiles in which the distilled student has the most wrong pixels.",
+            help="Goes through the tiles in which the distilled student lost most against the teacher.",
         )
 
-    focus = worst_tiles.focus_on(ranked, layers, choice.scene.id)
+    focus = mistakes.focus_on(ranked, choice.scene)
     said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
-    st.markdown(plain(f"{said} {worst_tiles.describe(ranked, 'distilled student') if focus else ''}"))
+    st.markdown(plain(f"{said} {mistakes.describe(ranked) if focus else ''}"))
     place = st.container()  # the map stands above its switch
     with st.container(horizontal=True, vertical_alignment="top"):
         st.caption(words.MAP_HELP, width="stretch")

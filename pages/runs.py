@@ -4,7 +4,7 @@ import streamlit as st
 
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import plain, sentence
+from kdcore.ui.formatting import plain, sentence, told_apart
 from kdcore.ui.people import show_actions
 from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
 from kdcore.ui.runs_table import comparison, overview
@@ -62,11 +62,11 @@ def show_comparison(studies: list[StudyFolder]) -> None:
         st.caption("Studies are compared once two of the chosen ones are finished.")
         return
     st.subheader("Side by side")
-    table = comparison(finished)
+    table, titles = comparison(finished), told_apart({study.id: study.title for study in finished})
     st.dataframe(
         table.iloc[1:],
         height="content",
-        column_config={study.id: st.column_config.TextColumn(study.title) for study in finished},
+        column_config={study.id: st.column_config.TextColumn(titles[study.id]) for study in finished},
         alt="Settings and results of the chosen studies, one column a study",
     )
     if len({(study.data or {}).get("hash") for study in finished}) > 1:

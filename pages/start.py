@@ -1,5 +1,7 @@
 """What this is and whether it works: one finished study at once, and the same study run live at a click."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from kdcore.errors import KdcoreError
@@ -10,9 +12,14 @@ from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import plain
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER, example_study, named_study, recent_studies
-from kdcore.ui.verdict import show_arms, show_gap, show_numbers, show_verdict
+from kdcore.ui.verdict import plain_verdict, show_arms, show_gap, show_numbers, show_verdict
 
-MAP_HEIGHT = 470  # pixels: the page fits 1280 x 800
+AROUND_PICTURE = 440  # pixels of the page above and below it, so that everything fits a window of 1280 x 800
+LINKS = (
+    ("map.py", "Look closer on the map", ":material/map:"),
+    ("mistakes.py", "See what was lost", ":material/troubleshoot:"),
+    ("curves.py", "See the curves", ":material/show_chart:"),
+)
 
 
 def offer_live_run() -> None:
@@ -28,8 +35,8 @@ def offer_live_run() -> None:
     st.switch_page("train.py", query_params={PARAMETER: study.id})
 
 
-def show_swipe(study: StudyFolder) -> None:
-    """The teacher's mask on the left of a handle, the distilled student's on the right."""
+def show_picture(study: StudyFolder) -> None:
+    """The photo left of a handle, and right of it what the buttons choose."""
     from kdcore.ui import map_view  # reads rasters: loaded after the numbers are on screen
 
     try:
@@ -38,32 +45,44 @@ def show_swipe(study: StudyFolder) -> None:
     except KdcoreError as error:
         st.info(plain(str(error)), icon=":material/map:")
         return
-    map_view.show_map(choice, "teacher", "distilled", height=MAP_HEIGHT, key="start")
-    st.caption(words.SWIPE)
+    chosen = st.segmented_control(
+        "Right of the line",
+        list(words.PICTURES),
+        default="distilled",
+        required=True,
+        key="picture",
+        bind="query-params",
+        format_func=words.PICTURES.__getitem__,
+        label_visibility="collapsed",
+    )
+    named = {key: replace(choice.layers[key], name=name) for key, name in words.PICTURES.items()}
+    map_view.show_map(replace(choice, layers=named), "imagery", chosen, simple=True, above=AROUND_PICTURE, key="start")
 
 
 def show(study: StudyFolder) -> None:
-    """A finished study: its numbers, its masks under a handle, and where to go from here."""
+    """A finished study: its masks over the photo, its numbers, and where to go from here."""
     report = study.report()
+    picture = st.container()
     show_numbers(report)
-    left, right = st.columns((5, 3), gap="medium")
-    with right:
+    st.markdown(plain_verdict(report))
+    address = {PARAMETER: study.id}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        offer_live_run()
+        for page, label, icon in LINKS:
+            st.page_link(page, label=label, icon=icon, query_params=address)
+    with st.expander("How sure is that?", icon=":material/balance:"):
         show_verdict(report)
         show_arms(report)
         show_gap(report)
-        offer_live_run()
-        address = {PARAMETER: study.id}
-        st.page_link("map.py", label="Look closer on the map", icon=":material/map:", query_params=address)
-        st.page_link("curves.py", label="See the curves", icon=":material/show_chart:", query_params=address)
-        st.caption(words.EXAMPLE_NOTE if study.read_only else f"This is the study “{plain(study.title)}”.")
-    with left:
-        show_swipe(study)
+    st.caption(words.EXAMPLE_NOTE if study.read_only else f"This is the study “{plain(study.title)}”.")
+    with picture:
+        show_picture(study)
 
 
 st.title("What does a small network keep of a large one?", icon=":material/compare:")
-st.markdown(words.STORY)
 named = named_study()
 shown = named if named is not None and named.finished else example_study(recent_studies())
+st.markdown(words.STORY)
 if shown is not None:
     show(shown)
 else:

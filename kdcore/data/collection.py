@@ -39,24 +39,27 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True)
 class Extent:
-    """How much there is to ask a teacher about.
+    """How much there is to ask a teacher about and to score.
 
     Attributes:
         train: pixels of the train part.
         unlabelled: pixels of the scenes without labels.
         logits: maps of a network: one for two classes, else one a class.
+        validation, test: pixels of these parts.
     """
 
     train: int
     unlabelled: int
     logits: int
+    validation: int = 0
+    test: int = 0
 
     @classmethod
     def of(cls, collection: "Collection", crop: int) -> "Extent":
         """That of a collection whose crops have this side; only headers are read."""
-        train = sum(region.box.area for region in collection.regions("train", crop))
+        train, validation, test = (sum(region.box.area for region in collection.regions(part, crop)) for part in SPLITS)
         unlabelled = sum(scene.box.area for scene in collection.unlabelled)
-        return cls(train, unlabelled, len(collection.settings.scored))
+        return cls(train, unlabelled, len(collection.settings.scored), validation, test)
 
 
 class Collection:

@@ -135,8 +135,11 @@ def area_settings(seed: int) -> CollectionSettings:
 
 
 def extent(size: int = SIZE) -> Extent:
-    """How much a teacher can be asked about, known before the area is made."""
-    return Extent(len(names("train")) * size**2, len(names("unlabelled")) * size**2, len(CLASSES))
+    """How much a teacher can be asked about and what is scored, known before the area is made."""
+    train, unlabelled, validation, test = (
+        len(names(part)) * size**2 for part in ("train", "unlabelled", "validation", "test")
+    )
+    return Extent(train, unlabelled, len(CLASSES), validation, test)
 
 
 def names(part: Part) -> tuple[str, ...]:

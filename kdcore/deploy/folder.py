@@ -1,5 +1,6 @@
 """Where a study's deployment lies, how far it is, how it is started and stopped. No torch here: pages ask."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,21 @@ from typing import ClassVar
 
 from kdcore.errors import RunError
 from kdcore.jobs.job import Job
+from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 
 FOLDER = "deploy"
+PIECES: tuple[tuple[Stage, str], ...] = (
+    (Stage.EXPORTING, ""),
+    (Stage.SCORING_VALIDATION, ""),
+    *((stage, "onnx") for stage in (Stage.SCORING_VALIDATION, Stage.COMPARING, Stage.SCORING_TEST)),
+    (Stage.CALIBRATING, ""),
+    *((stage, "int8") for stage in (Stage.SCORING_VALIDATION, Stage.COMPARING, Stage.SCORING_TEST)),
+)
+"""What is done with a network, in order, and with which of its files."""
+LAST = (Stage.MEASURING_SPEED, Stage.DESCRIBING)
 READ_ONLY = ".deploy"  # in the workspace: deployments of studies that cannot be written to
 
 
@@ -78,6 +89,28 @@ def start(workspace: Workspace, study: StudyFolder) -> DeploymentFolder:
     if not deployment.start():
         raise deployment.still_running()
     return deployment
+
+
+def share_done(job: Status, networks: Sequence[str]) -> float:
+    """How much of a deployment is done, in [0, 1]: the pieces of each network, then speeds and descriptions, each taken to be as long.
+
+    Args:
+        job: its status.
+        networks: names of the runs that are exported, in order.
+    """
+    whole = len(networks) * len(PIECES) + len(LAST)
+    inside = min(1.0, job.done / job.total) if job.total else 0.0
+    if job.stage in LAST:
+        return (len(networks) * len(PIECES) + LAST.index(job.stage) + inside) / whole
+    kind = "int8" if job.subject.endswith("-int8.onnx") else "onnx" if job.subject.endswith(".onnx") else ""
+    if job.run not in networks or job.stage is None or (job.stage, kind) not in PIECES:
+        return 0.0
+    return (networks.index(job.run) * len(PIECES) + PIECES.index((job.stage, kind)) + inside) / whole
+
+
+def seconds_left(job: Status, share: float, now: float) -> float | None:
+    """Seconds until a deployment is done, if it goes on as it did; None before a tenth of it is done."""
+    return None if share < 0.1 or job.started is None else (now - job.started) * (1 - share) / share
 
 
 def stop(folder: Path) -> None:

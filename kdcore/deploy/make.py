@@ -130,6 +130,8 @@ def one_after_another(members: Sequence[EngineSpeed]) -> EngineSpeed:
         update={
             "milliseconds": sum(member.milliseconds for member in members),
             "megapixels_per_second": 1 / sum(1 / member.megapixels_per_second for member in members),
+            "slowest": None,  # rounds of networks that were measured apart do not add up
+            "fastest": None,
             "peak_mb": max(member.peak_mb for member in members),
             "watts": sum(watts) / len(watts) if len(watts) == len(members) else None,
         }

@@ -171,6 +171,7 @@ class Runner:
         self.pixels, self.device = int(ready["pixels"]), str(ready["device"])
         self.meter = Meter(self.device)
         self.seconds: list[float] = []
+        self.rounds: list[float] = []  # the median of each
 
     def answer(self) -> dict[str, Any]:
         """The next line that the process prints.
@@ -198,7 +199,9 @@ class Runner:
             self.process.stdin.flush()
         except OSError as error:
             raise CheckpointError(f"{self.job.path}: cannot be measured in {self.job.engine} (it ended).") from error
-        self.seconds += self.answer()["seconds"]
+        told = self.answer()["seconds"]
+        self.seconds += told
+        self.rounds.append(median(told))
         self.meter.end()
 
     def finish(self) -> EngineSpeed:
@@ -212,6 +215,8 @@ class Runner:
             device=device_name(self.device),
             milliseconds=round(1000 * typical, 3),
             megapixels_per_second=round(self.pixels / 1e6 / typical, 4),
+            slowest=round(self.pixels / 1e6 / max(self.rounds), 4),
+            fastest=round(self.pixels / 1e6 / min(self.rounds), 4),
             peak_mb=round(peak / 1e6, 1),
             watts=None if self.meter.watts is None else round(self.meter.watts, 1),
         )

@@ -19,6 +19,7 @@ class EngineSpeed(Frozen):
     Attributes:
         milliseconds: median for one tile.
         megapixels_per_second: of the tile, reading and writing left out.
+        slowest, fastest: the same of single rounds, whose spread is what a disturbed machine makes of it; None in older records.
         peak_mb: largest memory of a process that does nothing else, the engine's libraries included.
         watts: mean power of the processor or GPU meanwhile; None where the machine does not tell.
     """
@@ -27,6 +28,8 @@ class EngineSpeed(Frozen):
     device: str
     milliseconds: float
     megapixels_per_second: float
+    slowest: float | None = None
+    fastest: float | None = None
     peak_mb: float
     watts: float | None = None
 

@@ -190,7 +190,7 @@ def open_soft_labels(
         should_stop: asked after each window.
 
     Raises:
-        Stopped: `should_stop` said so; finished regions stay.
+        Stopped: `should_stop` said so; what is computed stays.
         KdcoreError: imagery or a network that cannot be read.
     """
     started = time.perf_counter()
@@ -267,7 +267,11 @@ class Windows:
         Raises:
             Stopped: that is wished.
         """
-        missing = sum(len(tiles_of(store.regions[index])) for store in self.stores for index in store.unfinished())
+        missing = sum(
+            len(tiles_of(store.regions[index])) - store.begun(index)[0]
+            for store in self.stores
+            for index in store.unfinished()
+        )
         self._tell(self.total - missing)
 
     def one_more(self) -> None:
@@ -282,7 +286,7 @@ class Windows:
         self.done = done
         self.report(Progress("", Stage.SOFT_LABELS, done, self.total, self.size))
         if self.should_stop():
-            raise Stopped("stopped while soft labels were computed; those that are finished stay.")
+            raise Stopped("stopped while soft labels were computed; they resume there.")
 
 
 def build(stores: Sequence[Store], members: Sequence[Member], readers: int, windows: Windows) -> None:

@@ -1,7 +1,8 @@
 """Soft labels on the disk, of one network: a file for each region, float16, laid out (view, row, column, channel).
 
-A region's numbers get their name when they are whole, and count once `NAME.json` beside them is written: what was stopped or
-killed is begun again, and several processes share the work by locks. A file's checksum is looked at once by a process.
+A region's numbers get their name when they are whole, and count once `NAME.json` beside them is written: what was stopped resumes
+after its last window, what was killed is begun again, and several processes share the work by locks. A file's checksum is looked at
+once by a process.
 """
 
 import errno
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box
 from kdcore.data.turning import VIEWS
+from kdcore.errors import Stopped
+from kdcore.files import write_json
 from kdcore.jobs.locks import held
 from kdcore.models.tiled import looks
 from kdcore.reading import read_json
@@ -92,6 +95,20 @@ class Store:
             values if fits and all(isinstance(values.get(key), int) for key in ("crc32", "compared", "other")) else None
         )
 
+    def part(self, index: int) -> Path:
+        """The numbers of a region that is not finished; beside them stands how far it was when the work was stopped."""
+        return self.folder / f"{self.names[index]}.part"
+
+    def begun(self, index: int) -> tuple[int, int, int]:
+        """Windows of a region that were done when the work was stopped, pixels compared in them, and those of another class."""
+        try:
+            values = read_json(self.part(index).with_suffix(".stopped"))
+            if self.part(index).stat().st_size == self.size(index):
+                return int(values["windows"]), int(values["compared"]), int(values["other"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return 0, 0, 0
+
     def unfinished(self) -> list[int]:
         """The regions that nobody has finished."""
         return [index for index in range(len(self.regions)) if self.about(index) is None]
@@ -126,7 +143,8 @@ class Store:
         Args:
             member: the network.
             readers: threads that read imagery ahead.
-            on_window: called after each window; what it raises ends the work, and the region is begun again the next time.
+            on_window: called after each window. Where it raises `Stopped` the region resumes there the next time; anything else ends
+                the work, and the region is begun again.
 
         Returns:
             Whether all regions are finished now.
@@ -147,19 +165,22 @@ class Store:
     def _compute(self, index: int, member: Member, readers: int, on_window: Callable[[], None]) -> None:
         started = time.perf_counter()
         region, tiles = self.regions[index], tiles_of(self.regions[index])
-        compared = other = 0
-        part = self.file(index).with_suffix(".part")
+        part, stopped = self.part(index), self.part(index).with_suffix(".stopped")
+        done, compared, other = self.begun(index)
+        stopped.unlink(missing_ok=True)
+        self._windows += done
+        rest = tiles[done:]
         windows = looks(
-            lambda number: member.read(region, tiles[number]),
-            len(tiles),
+            lambda number: member.read(region, rest[number]),
+            len(rest),
             lambda images: [self._ask(member, images[0])],
             readers=readers,
             empty=True,
         )
         try:
-            with part.open("w+b") as file:
+            with part.open("r+b" if done else "w+b") as file:
                 reserve(file, self.size(index))
-                for tile, (seen, said) in zip(tiles, windows, strict=True):
+                for tile, (seen, said) in zip(rest, windows, strict=True):
                     kept = [values[:, *tile.inner] for values in said or ()]
                     for view, values in enumerate(kept[: self.views]):
                         self._write(index, file, view, tile.kept, values)
@@ -167,11 +188,16 @@ class Store:
                     for values in kept[1:]:
                         compared += int(valid.sum())
                         other += int((classes(values) != classes(kept[0]))[valid].sum())
+                    done += 1
                     on_window()
             total = checksum_of(part)
             os.replace(part, self.file(index))
-        finally:
+        except Stopped:
+            write_json(stopped, {"windows": done, "compared": compared, "other": other})
+            raise
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise
         about = {
             "scene": region.scene.image.name,
             "box": list(region.box),

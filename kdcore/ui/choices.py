@@ -1,6 +1,7 @@
 """From what a person chose on the Train page to the settings of a study. No streamlit here."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -164,6 +165,7 @@ def earlier_teachers(studies: list[StudyFolder], data: str) -> list[EarlierTeach
         data: 'demo' or the path of a collection, as `data_of` gives it.
     """
     found = []
+    titles = told_apart({study.id: study.title for study in studies})
     for study in studies:
         try:
             runs = [] if study.read_only or data_of(study) != data else study.runs()
@@ -171,7 +173,7 @@ def earlier_teachers(studies: list[StudyFolder], data: str) -> list[EarlierTeach
                 if run.settings.arm == "teacher" and run.best.exists() and run.report.exists():
                     mean_ap = run.read_report()["test"]["mean_ap"]
                     found.append(
-                        EarlierTeacher(study.title, run.best, run.settings.network, run.settings.seed, mean_ap)
+                        EarlierTeacher(titles[study.id], run.best, run.settings.network, run.settings.seed, mean_ap)
                     )
         except KdcoreError:
             continue  # a broken study has nothing to give
@@ -195,6 +197,16 @@ def shelved_teachers(shelf: Shelf, data: str) -> list[EarlierTeacher]:
         for entry in shelf.list()
         if set(entry.classes) == set(settings.class_names)
     ]
+
+
+def studies_on(studies: list[StudyFolder], data: str) -> list[StudyFolder]:
+    """Those of the studies that are about some data ('demo' or the path of a collection); broken ones are about none."""
+    found = []
+    for study in studies:
+        with suppress(KdcoreError):
+            if data_of(study) == data:
+                found.append(study)
+    return found
 
 
 def data_of(study: StudyFolder) -> str:

@@ -1,16 +1,19 @@
 """What the Curves page shows: its sections, and the measurements behind them, loaded once for each state of the files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from numpy.typing import NDArray
 
 from kdcore.evaluation.bands import StudyCurves, study_curves
 from kdcore.evaluation.calibration import calibration
+from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN, OperatingPoint, level_of
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
@@ -280,3 +283,69 @@ def show_calibration(study: str, files: Stamp, view: int) -> None:
         st.caption(
             "Calibration error (ECE): the mean distance from the line in points, each pixel counted once; 0 is perfect."
         )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def load_confusions(study: str, stamp: Stamp) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """All classes, and each arm's (C, C) pixels of the test split, rows the truth, all seeds together; `stamp` as in `load_curves`."""
+    found = {}
+    for arm, runs in arm_runs(Path(study)).items():
+        scores = [Scores.load(run.scores) for run in runs]
+        found[arm] = np.sum([one.confusion.sum(axis=0) for one in scores], axis=0)
+    return tuple(map(visible, scores[0].classes)), found
+
+
+def show_confusion(study: str, files: Stamp) -> None:
+    """What each class is taken for, and IoU, of one arm; and the numbers behind the curves as a file."""
+    classes, found = load_confusions(study, files)
+    arm = st.segmented_control(
+        "Network", list(found), default="distilled", required=True, key="network", format_func=ARM_NAMES.__getitem__
+    )
+    table = confusion_table(classes, found[arm or "distilled"])
+    st.dataframe(
+        table.style.format("{:.1f}"),
+        height="content",
+        alt=f"What the {ARM_NAMES[arm or 'distilled'].lower()} takes each class for, in per cent of the class's pixels, and its IoU",
+    )
+    st.caption(
+        "Rows: the truth, in per cent of its pixels on the test split, all seeds together. The button in the table saves it as CSV."
+    )
+    st.download_button(
+        "Curves (CSV)",
+        lambda: curves_csv(load_curves(study, files)),
+        file_name=f"{Path(study).name}-curves.csv",
+        mime="text/csv",
+        icon=":material/table:",
+        on_click="ignore",
+    )
+
+
+def confusion_table(classes: Sequence[str], confusion: NDArray[np.int64]) -> pd.DataFrame:
+    """(C, C) pixels, rows the truth, in per cent of each row, and the IoU of each class in per cent; nan where it does not occur."""
+    right, truth, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        shares, iou = 100 * confusion / truth[:, None], 100 * right / (truth + said - right)
+    table = pd.DataFrame(shares, index=list(classes), columns=[f"as {name}" for name in classes])
+    return table.assign(IoU=iou)
+
+
+def curves_csv(curves: StudyCurves) -> str:
+    """Precision and recall of every class and arm at each threshold of the test split, all seeds together, as CSV."""
+    rows = []
+    for arm, measured in curves.arms.items():
+        positives, negatives = (counts.sum(axis=0) for counts in (measured.positives, measured.negatives))
+        found, wrong = (counts[:, ::-1].cumsum(axis=1)[:, ::-1] for counts in (positives, negatives))
+        for view, name in enumerate(curves.classes):
+            levels = np.flatnonzero(found[view] + wrong[view])
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "network": arm,
+                        "class": name,
+                        "threshold": levels / (LEVELS - 1),
+                        "precision": found[view, levels] / (found[view, levels] + wrong[view, levels]),
+                        "recall": found[view, levels] / max(1, found[view, 0]),
+                    }
+                )
+            )
+    return pd.concat(rows).to_csv(index=False, float_format="%.6g")

@@ -3,6 +3,7 @@
 The page only reads files that the job's own process writes, so closing it changes nothing.
 """
 
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -14,7 +15,8 @@ from kdcore.jobs.small_files import modified
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
-from kdcore.ui.formatting import count, plain, sentence, when
+from kdcore.ui import map_view
+from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.people import locked, permit, permitted
 from kdcore.ui.stages import doing
 
@@ -53,7 +55,8 @@ def offer(workspace: Workspace, study: StudyFolder, folder: Path, known: Deploym
     """
     job = deploying.status(folder)
     if job is not None and not job.over:
-        watch(folder)
+        runs = map_view.arms_of(study).values()
+        watch(folder, tuple(run for run in runs if study.run(run).best.is_file()))
         return
     if known is None:
         st.markdown(WHAT)
@@ -83,8 +86,8 @@ def start(workspace: Workspace, study: StudyFolder) -> None:
 
 
 @st.fragment(run_every=TICK)
-def watch(folder: Path) -> None:
-    """How far the job is. When it has ended, the page is drawn anew, and the ticking is over.
+def watch(folder: Path, networks: tuple[str, ...]) -> None:
+    """How far the job is with all its pieces; `networks` are the runs that it exports. When it has ended, the page is drawn anew, and the ticking is over.
 
     Only this is drawn here: a button inside a fragment reruns no more than the fragment, and one that is drawn in the
     fragment's last moment takes a click that nobody answers.
@@ -94,7 +97,10 @@ def watch(folder: Path) -> None:
         st.rerun(scope="app")
     stopping = deploying.DeploymentFolder(folder).cancel_file.exists()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=stage_in_words(job, stopping))
+        share = deploying.share_done(job, networks)
+        left = deploying.seconds_left(job, share, time.time())
+        told = "" if left is None or stopping else f" About {duration(left)} left."
+        st.progress(share, text=f"{stage_in_words(job, stopping)}{told}")
         st.button(
             "Stop",
             icon=":material/stop:",
@@ -118,7 +124,7 @@ def stage_in_words(job: Status, stopping: bool) -> str:
     if stopping:
         return "Stopping …"
     now = None if job.state == "queued" else job.progress
-    return plain(doing(now, "Starting: loading the libraries that export and measure …"))
+    return plain(f"{doing(now, 'Starting: loading the libraries that export and measure …').removesuffix('.')}.")
 
 
 def say_ended(folder: Path, job: Status) -> None:

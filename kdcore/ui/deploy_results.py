@@ -9,7 +9,17 @@ from kdcore.deploy.record import Deployment
 from kdcore.ui.cards import CARD
 from kdcore.ui.formatting import count, plain
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.deploy import Headline, factor, headline, inside, quality, variant_rows, where_lost
+from kdcore.views.deploy import (
+    Headline,
+    Variant,
+    better_teacher,
+    factor,
+    headline,
+    inside,
+    quality,
+    variant_rows,
+    where_lost,
+)
 from kdcore.views.layout import CONFIG
 from kdcore.views.pareto import AXES, Point, front, pareto_figure, points_of
 
@@ -27,7 +37,9 @@ def show_headline(known: Deployment, report: dict[str, Any]) -> None:
     if found is None:
         st.info("The distilled student was not measured, so there is nothing to compare.", icon=":material/info:")
         return
-    st.markdown(f"#### {plain(found.sentence)}")
+    st.markdown(f"**{plain(found.sentence)}**")
+    if said := better_teacher(known, found):
+        st.warning(plain(said), icon=":material/school:")
     if found.reference.form.arm != "teacher":
         st.caption(without_teacher(report))
     elif said := where_lost(known, found):
@@ -55,7 +67,7 @@ def show_numbers(known: Deployment, found: Headline) -> None:
         speed,
         "Faster" if found.faster >= 1 else "Slower",
         f"{factor(max(found.faster, 1 / found.faster))} times",
-        f"{student.speed.megapixels_per_second:.3g}, not {reference.speed.megapixels_per_second:.3g} MPx/s",
+        f"{spread(student)}, not {spread(reference)} MPx/s",
         f"{against} Megapixels a second, reading and writing files left out.",
     )
     before, after = quality(reference.form, known), quality(student.form, known)
@@ -89,6 +101,14 @@ def show_numbers(known: Deployment, found: Headline) -> None:
         f"{student.speed.peak_mb:,.0f}, not {reference.speed.peak_mb:,.0f} MB",
         f"{against} Most memory of a process that does nothing but run the network, its libraries included.",
     )
+
+
+def spread(variant: Variant) -> str:
+    """'6.2 (5.9 to 6.4)': megapixels a second, with those of the slowest and the fastest round where they are known."""
+    speed = variant.speed
+    assert speed is not None
+    rounds = "" if speed.slowest is None else f" ({speed.slowest:.3g} to {speed.fastest:.3g})"
+    return f"{speed.megapixels_per_second:.3g}{rounds}"
 
 
 def card(place: st.delta_generator.DeltaGenerator, name: str, value: str, detail: str | None, explained: str) -> None:

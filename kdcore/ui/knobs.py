@@ -21,13 +21,13 @@ def temperature_knob(example: StudyFolder | None, usual: float) -> float:
     """The temperature's slider, and one real pixel's class probabilities, softened.
 
     Args:
-        example: a finished study whose teacher gives the pixels; None where there is none yet.
+        example: a finished study on the chosen data, whose teacher gives the pixels; None where there is none yet.
         usual: the preset's temperature.
     """
     temperature = discrete_slider("temperature", TEMPERATURES, usual)
     pixels = [] if example is None else pixels_of(teacher_maps(example))
     if example is None or not pixels:
-        st.caption("Once a study is finished, one of its pixels shows here what temperature does.")
+        st.caption("Once a study on these data is finished, one of its pixels shows here what temperature does.")
         return temperature
     kinds = [pixel.kind for pixel in pixels]
     kind = st.segmented_control("A pixel of which the teacher is", kinds, key="pixel", default=kinds[0], required=True)

@@ -14,10 +14,11 @@ from kdcore.jobs.plan import planned_runs, run_name, teacher_run
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.server.reading import warm_up
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.map_layers import MapLayer, StudyMapLayers
+from kdcore.views.map_layers import MapLayer, StudyMapLayers, hidden_at_first
 
 Mode = Literal["swipe", "side"]
-HEIGHT = 520  # pixels, nearly fits a window of 1280 x 800 below the choices
+HEIGHT = 320  # pixels at least; a map grows with the window
+ABOVE = 300  # pixels of a page that lie above and below its map
 
 COMPARISONS = {
     "disagreement": ("teacher", "distilled", "Teacher or distilled?"),
@@ -104,7 +105,14 @@ def upload_choice(study: StudyFolder, upload: Upload) -> MapChoice:
 def makes_layers(study: StudyFolder, scene: SceneLayers, layers: StudyLayers, files: list[Path]) -> StudyMapLayers:
     """What makes the addresses of a scene's layers; they change when one of the files does."""
     newest = max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
-    return StudyMapLayers(study.id, scene.id, layers.classes, layers.colours, f"{newest // 1_000_000:x}")
+    version = f"{newest // 1_000_000:x}"
+    return StudyMapLayers(study.id, scene.id, layers.classes, layers.colours, version, hidden_classes(study, layers))
+
+
+def hidden_classes(study: StudyFolder, layers: StudyLayers) -> tuple[int, ...]:
+    """Classes that are not drawn at first, see `kdcore.views.map_layers.hidden_at_first`."""
+    scored = study.report()["arms"]["teacher"].get("classes", {})
+    return hidden_at_first(layers.classes, {name: numbers["prevalence"] for name, numbers in scored.items()})
 
 
 def certainties(makes: StudyMapLayers, arms: Mapping[str, str], layers: StudyLayers) -> dict[str, MapLayer]:
@@ -138,6 +146,7 @@ def choose_layer(side: str, choice: MapChoice, preferred: str) -> str:
         key=side.lower(),
         bind="query-params",
         format_func=lambda key: choice.layers[key].name,
+        width=230,
     )
     return chosen
 
@@ -152,7 +161,8 @@ def show_map(
     threshold: float | None = None,
     basemap: bool = False,
     linked: bool = False,
-    height: int = HEIGHT,
+    simple: bool = False,
+    above: int = ABOVE,
     key: str = "map",
 ) -> None:
     """Draw a scene with a layer on each side.
@@ -166,7 +176,8 @@ def show_map(
         threshold: probability from which the second of two classes is marked; None leaves the one that was set on the map.
         basemap: whether OpenStreetMap is loaded from the internet.
         linked: whether view and threshold stand in the page's address.
-        height: of map and legend together, pixels.
+        simple: a picture within a page, see `kdcore.views.maps.scene_map`.
+        above: pixels of the window that map and legend leave to the rest of the page.
         key: distinguishes several maps of a page.
     """
     warm_up()
@@ -175,15 +186,17 @@ def show_map(
     from kdcore.views.maps import scene_map, side_by_side_map, swipe_map
 
     draw = swipe_map if mode == "swipe" else side_by_side_map
-    st_folium(
-        scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap, linked=linked),
-        # streamlit-folium compares maps without what follows an underscore; the key tells scenes apart that it would not.
-        key=f"{key} {choice.makes.study} {choice.scene.id} {choice.makes.version} {basemap}",
-        height=height,
-        use_container_width=True,
-        returned_objects=[],
-        feature_group_to_add=draw(choice.layers[left], choice.layers[right], focus=focus, threshold=threshold),
-    )
+    with st.container(key=f"{key}-frame"):
+        st.html(f"<style>.st-key-{key}-frame iframe {{ height: max({HEIGHT}px, calc(100dvh - {above}px)); }}</style>")
+        st_folium(
+            scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap, linked=linked, simple=simple),
+            # streamlit-folium compares maps without what follows an underscore; the key tells scenes apart that it would not.
+            key=f"{key} {choice.makes.study} {choice.scene.id} {choice.makes.version} {basemap}",
+            height=HEIGHT,
+            use_container_width=True,
+            returned_objects=[],
+            feature_group_to_add=draw(choice.layers[left], choice.layers[right], focus=focus, threshold=threshold),
+        )
 
 
 def sentence(left: MapLayer, right: MapLayer, mode: Mode) -> str:

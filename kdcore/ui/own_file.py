@@ -16,9 +16,9 @@ from kdcore.jobs.status import ACTIVE
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import duration, megabytes, plain
+from kdcore.ui.mistakes import SCENE
 from kdcore.ui.people import confined, locked, permit, permitted
 from kdcore.ui.stages import doing, run_in_words, stage_in_words
-from kdcore.ui.worst_tiles import SCENE
 
 ICONS = {
     "finished": ":material/check_circle:",

@@ -1,4 +1,4 @@
-"""Rows of the Runs page's tables. No streamlit here."""
+"""Rows of the Runs page's tables."""
 
 import math
 from typing import Any
@@ -11,14 +11,17 @@ from kdcore.evaluation.uncertainty import holm
 from kdcore.evaluation.verdicts import Verdict, among
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import duration, points
+from kdcore.ui.formatting import duration, points, told_apart
+from kdcore.ui.verdict import interval_in_words
 
 MISSING = None
 
 
 def overview(studies: list[StudyFolder]) -> pd.DataFrame:
     """A row a study; what is not known (yet) is left empty. The student with all labels has a column where there is one."""
-    table = pd.DataFrame([overview_row(study) for study in studies], columns=list(overview_row_names()))
+    titles = told_apart({study.id: study.title for study in studies})
+    rows = [overview_row(study) | {"Study": titles[study.id]} for study in studies]
+    table = pd.DataFrame(rows, columns=list(overview_row_names()))
     return table if table["All labels"].notna().any() else table.drop(columns="All labels")
 
 
@@ -29,10 +32,10 @@ def overview_row_names() -> tuple[str, ...]:
 
 
 def overview_row(study: StudyFolder) -> dict[str, Any]:
-    """What the overview tells of a study; of a broken one its title and that it cannot be read."""
+    """What the overview tells of a study beside its title; of a broken one that it cannot be read."""
     job = study.job
     row: dict[str, Any] = dict.fromkeys(overview_row_names(), MISSING)
-    row |= {"Study": study.title, "State": words.STATES[job.state][0]}
+    row |= {"State": words.STATES[job.state][0]}
     row["Made"] = pd.Timestamp.fromtimestamp(study.created) if study.created else MISSING
     try:
         settings, data = study.settings, study.data
@@ -58,7 +61,7 @@ def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
     for study, report, p in zip(studies, reports, adjusted, strict=True):
         settings, arms, compared = report["settings"], report["arms"], report["comparison"]
         gain = compared["mean_ap_points"]
-        interval = "" if gain["low"] is None else f" ({points(gain['low'])} to {points(gain['high'])})"
+        between = interval_in_words(gain)
         closed = compared["share_of_gap_closed"]
         columns[study.id] = {
             "Study": study.title,
@@ -70,7 +73,7 @@ def comparison(studies: list[StudyFolder]) -> pd.DataFrame:
             "Teacher, parameters": f"{arms['teacher']['parameters']:,}",
             "Student, parameters": f"{arms['distilled']['parameters']:,}",
             **{f"{name}, mean AP": score(value) for name, value in scores(report).items()},
-            "Distilled minus alone, points": points(gain["mean"]) + interval,
+            "Distilled minus alone, points": points(gain["mean"]) + (f" ({between})" if between else ""),
             "Share of the gap closed": "–" if closed is None else f"{100 * closed:.0f} %",
             "Verdict": compared["verdict"],
             "The gap": gap_sentence(report),

@@ -29,6 +29,7 @@ from kdcore.ui.choices import (
     preset_values,
     recipe_values,
     shelved_teachers,
+    studies_on,
 )
 from kdcore.ui.earlier_students import warn_before
 from kdcore.ui.formatting import parameters, plain
@@ -53,7 +54,7 @@ def show_form() -> None:
     usual = usual_values()
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
-        temperature = temperature_knob(example_study(studies), usual["temperature"])
+        temperature = temperature_knob(example_study(studies_on(studies, data)), usual["temperature"])
     with right.container(border=True, height="stretch"):
         alpha = alpha_knob(temperature, usual["alpha"])
     teachers = earlier_teachers(studies, data) + shelved_teachers(Shelf(workspace()), data)
@@ -67,10 +68,11 @@ def show_form() -> None:
         warn_before(choices.reused, settings, studies, data)
     in_slurm = choose_place("train", len(planned_runs(settings)))
     told, buttons = st.bottom.columns((3, 1), vertical_alignment="center")
-    with told:
+    place = told.empty()
+    with place.container():
         tell_time(settings, data)
     with buttons.container(horizontal=True, horizontal_alignment="right"):
-        offer_to_measure(settings)
+        offer_to_measure(settings, place)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
     if token is None:
         return

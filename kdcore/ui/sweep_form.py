@@ -245,11 +245,12 @@ def tell_time(settings: SweepSettings, workers: int) -> None:
     """How long the sweep would take; where nothing was measured, the offer to measure."""
     expected = sweep_seconds(settings, costs_of(workspace().path), workers)
     trainings = f"{count(settings.trials, 'trial')} on {count(workers, 'worker')}"
+    place = st.container(width="stretch").empty()
     if expected is not None:
-        st.caption(f"{trainings}. Roughly {duration(expected)}, from steps that were measured here.", width="stretch")
+        place.caption(f"{trainings}. Roughly {duration(expected)}, from steps that were measured here.")
         return
-    st.caption(f"{trainings}. How long a step takes on this machine was not measured yet.", width="stretch")
+    place.caption(f"{trainings}. How long a step takes on this machine was not measured yet.")
     if st.button(
         "Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops.", disabled=locked()
     ):
-        measure(as_study(settings, parse_network(settings.space.student[0])))
+        measure(as_study(settings, parse_network(settings.space.student[0])), place)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdcore.jobs.forecast import Left
 from kdcore.jobs.status import Status
 from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import SweepSettings
@@ -68,9 +69,11 @@ def states_in_words(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {TRIAL_STATES[state]}" for state, number in counts.items() if number)
 
 
-def time_left(seconds: float | None) -> str:
-    """How long the trials will still take."""
-    return "Time left: told once a trial has ended." if seconds is None else f"About {duration(seconds)} left."
+def time_left(left: Left | None) -> str:
+    """How long teacher, trials and confirmation will still take."""
+    if left is None:
+        return "Time left: told once a trial has ended."
+    return f"{'About' if left.measured else 'Roughly'} {duration(left.seconds)} left."
 
 
 def failures(trials: Sequence[TrialRecord]) -> list[str]:

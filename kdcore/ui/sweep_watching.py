@@ -11,6 +11,7 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.jobs import sweep_library
+from kdcore.jobs.forecast import Left, sweep_left
 from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import plain, sentence, when
 from kdcore.ui.people import locked, permit
@@ -28,6 +29,7 @@ from kdcore.ui.sweep_results import (
 )
 from kdcore.ui.sweep_tables import failures, states_in_words, time_left, worker_in_words
 from kdcore.ui.sweep_words import STATES, say_neighbours, shown_error
+from kdcore.ui.timing import costs_of
 
 TICK = 2.0  # seconds
 
@@ -87,7 +89,10 @@ def draw_progress(sweep_id: str) -> None:
         st.rerun(scope="app")
     stopping = sweep.cancel_file.exists()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(min(1.0, progress.over / progress.trials), text=progress_in_words(progress, stopping))
+        confirmed = found.report["confirmation"] is not None
+        left = sweep_left(sweep.settings, costs_of(workspace().path), progress.workers, found.trials, confirmed)
+        share = min(1.0, progress.over / progress.trials) if left is None else left.share
+        st.progress(share, text=progress_in_words(progress, left, stopping))
         st.button(
             "Stop",
             icon=":material/stop:",
@@ -103,15 +108,16 @@ def draw_progress(sweep_id: str) -> None:
     st.caption("You can close this page: the sweep goes on, and this address finds it again.")
 
 
-def progress_in_words(progress: SweepProgress, stopping: bool) -> str:
+def progress_in_words(progress: SweepProgress, left: Left | None, stopping: bool) -> str:
     """How many trials are over, and how long the rest will take, as Markdown."""
     if stopping:
         return "Stopping: the workers save their state …"
     if progress.over >= progress.trials:
-        return plain(f"All {progress.trials:,} trials have ended. The best setting is being confirmed.")
+        told = f"All {progress.trials:,} trials have ended. The best setting is being confirmed."
+        return plain(f"{told} {time_left(left)}")
     told = f"{progress.over:,} of {progress.trials:,} trials have ended"
     states = states_in_words({k: v for k, v in progress.counts.items() if k not in ("waiting", "finished")})
-    return plain(f"{told}{f' ({states})' if states else ''}. {time_left(progress.seconds_left)}")
+    return plain(f"{told}{f' ({states})' if states else ''}. {time_left(left)}")
 
 
 def stop(sweep: SweepFolder) -> None:

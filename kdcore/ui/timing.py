@@ -1,18 +1,24 @@
 """How long a study would take, on the Train page."""
 
+import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.data import demo
 from kdcore.data.collection import Collection, Extent
 from kdcore.errors import KdcoreError
-from kdcore.jobs.forecast import Costs, forecast, measured_costs, read_probes
+from kdcore.jobs.forecast import Costs, Left, forecast, measured_costs, read_probes, time_left
+from kdcore.jobs.progress import Progress
 from kdcore.jobs.question import Measurement
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
 from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
-from kdcore.ui.choices import DEMO
-from kdcore.ui.formatting import count, duration, megabytes, plain
+from kdcore.ui.choices import DEMO, data_of
+from kdcore.ui.formatting import count, duration, megabytes, plain, sentence
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import recent_studies, workspace
@@ -27,21 +33,21 @@ def tell_time(settings: StudySettings, data: str) -> None:
     """
     costs, extent = costs_of(workspace().path), extent_of(data, settings.budget.crop)
     kept = None if extent is None else soft_label_cost(settings, extent, costs)
-    sentences = [time_sentence(settings, costs, kept)]
+    sentences = [time_sentence(settings, costs, kept, scored_of(extent))]
     if kept is not None:
         sentences.append(soft_labels_sentence(kept, settings.hardware.cache_gb))
     st.caption(" ".join(sentences))
 
 
-def offer_to_measure(settings: StudySettings) -> None:
-    """A button that measures networks of which no step was measured yet; none where all were."""
+def offer_to_measure(settings: StudySettings, place: DeltaGenerator) -> None:
+    """A button that measures networks of which no step was measured yet; none where all were. It is told in `place` how far that is."""
     if forecast(settings, costs_of(workspace().path)) is None and st.button(
         "Measure",
         icon=":material/timer:",
         help="Does five steps of each network on made-up crops: less than a minute.",
         disabled=locked(),
     ):
-        measure(settings)
+        measure(settings, place)
 
 
 @st.cache_data(ttl=60, max_entries=16, show_spinner=False)
@@ -61,17 +67,36 @@ def costs_of(path: Path) -> Costs:
     return measured_costs(recent_studies(), read_probes(workspace()))
 
 
-def time_sentence(settings: StudySettings, costs: Costs, kept: SoftLabelCost | None = None) -> str:
+def left_of(study: StudyFolder) -> Left | None:
+    """How far a study at work is and how long the rest takes, by the forecast that was told before its launch; None where unknown.
+
+    Raises:
+        KdcoreError: a file of the study is broken.
+    """
+    costs, settings = costs_of(workspace().path), study.settings
+    extent = extent_of(data_of(study), settings.budget.crop)
+    kept = None if extent is None else soft_label_cost(settings, extent, costs)
+    return time_left(study, costs, scored_of(extent), (kept and kept.seconds) or 0.0, time.time())
+
+
+def scored_of(extent: Extent | None) -> tuple[int, int] | None:
+    """Pixels of validation and test, as a forecast wants them."""
+    return None if extent is None else (extent.validation, extent.test)
+
+
+def time_sentence(
+    settings: StudySettings, costs: Costs, kept: SoftLabelCost | None = None, scored: tuple[int, int] | None = None
+) -> str:
     """How long it will take, from measurements; or that there are none yet."""
     given = bool(settings.teacher.checkpoints)
     trainings = count((0 if given else len(settings.teacher.seeds)) + 2 * len(settings.seeds), "training")
-    expected = forecast(settings, costs)
+    expected = forecast(settings, costs, scored, (kept and kept.seconds) or 0.0)
     if expected is None:
         return f"{trainings}. These networks were not measured on this machine yet, so the time is not known before it runs."
     about = "About" if expected.measured else "Roughly"
-    scoring = "" if expected.scoring else " Reading and scoring come on top."
-    seconds = expected.seconds + ((kept and kept.seconds) or 0)
-    return f"{trainings}. {about} {duration(seconds)}, from steps that were measured on this machine.{scoring}"
+    scoring = "" if expected.scoring else " Scoring comes on top."
+    beside = "" if costs.beside else " Reading the data and the pictures for the map come on top."
+    return f"{trainings}. {about} {duration(expected.seconds)}, from steps that were measured on this machine.{scoring}{beside}"
 
 
 def soft_labels_sentence(kept: SoftLabelCost, limit_gb: float) -> str:
@@ -86,16 +111,24 @@ def soft_labels_sentence(kept: SoftLabelCost, limit_gb: float) -> str:
     return f"The teacher's soft labels of {views} take {megabytes(kept.bytes)} on the disk{seconds}."
 
 
-def measure(settings: StudySettings) -> None:
-    """Measure in a process of its own, and draw the page anew."""
-    place = st.empty()
+def measure(settings: StudySettings, place: DeltaGenerator) -> None:
+    """Measure in a process of its own, and draw the page anew.
+
+    Args:
+        settings: of the study whose networks are measured.
+        place: where it is told how far that is, in place of what stood there: nothing on the page moves.
+    """
     asked = {"workspace": str(workspace().path), "study": settings.model_dump(mode="json")}
-    with place.status("Measuring …") as status:
-        try:
-            permit("measured", "speed of networks")
-            Measurement.ask(asked, lambda told: status.update(label=f"{plain(doing(told, 'Starting'))} …"))
-        except KdcoreError as error:
-            status.update(label=plain(str(error)), state="error")
-            return
+    try:
+        permit("measured", "speed of networks")
+        Measurement.ask(asked, lambda told: tell_measuring(told, place))
+    except KdcoreError as error:
+        place.error(plain(sentence(str(error).replace(f"{workspace().path}{os.sep}", ""))), icon=":material/error:")
+        return
     costs_of.clear()
     st.rerun()
+
+
+def tell_measuring(told: Progress, place: DeltaGenerator) -> None:
+    """Say which network is measured; files that a process looks at meanwhile are nothing to a person."""
+    place.caption(f"{plain(doing(replace(told, subject=''), 'Starting to measure'))} …")

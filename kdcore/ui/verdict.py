@@ -1,14 +1,15 @@
-"""What a finished study came to: quality kept, size, speed, and the verdict."""
+"""What a finished study came to: score, size, speed, and the verdict."""
 
 from typing import Any
 
 import streamlit as st
 
 from kdcore.evaluation.gap import gap_sentence
-from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict
+from kdcore.evaluation.uncertainty import Difference
+from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict, ends
 from kdcore.ui import words
 from kdcore.ui.cards import CARD
-from kdcore.ui.formatting import parameters, percent, plain, times
+from kdcore.ui.formatting import count, megabytes, parameters, plain, times
 from kdcore.views.arms import ARM_NAMES
 
 VERDICT_LOOKS: dict[Verdict, tuple[str, str]] = {
@@ -17,41 +18,66 @@ VERDICT_LOOKS: dict[Verdict, tuple[str, str]] = {
     Verdict.SAME: ("gray", ":material/trending_flat:"),
     Verdict.TOO_EARLY: ("gray", ":material/hourglass_empty:"),
 }
+LISTENING = {
+    Verdict.BETTER: "Listening to the expert helped",
+    Verdict.WORSE: "Listening to the expert did harm",
+    Verdict.SAME: "Listening to the expert made no detectable difference",
+    Verdict.TOO_EARLY: "Whether listening to the expert helped cannot be said yet",
+}
+BYTES = 4  # of a weight
 
 
 def show_numbers(report: dict[str, Any]) -> None:
-    """Quality kept, size and speed of the distilled student against the teacher, in a row of equal cards."""
+    """Score, size and speed of the distilled student beside the teacher's, in a row of equal cards."""
     teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
-    kept = ratio(student["mean_ap"], teacher["mean_ap"])
     quality, size, speed = st.columns(3)
     quality.metric(
-        "Quality kept",
-        "–" if kept is None else percent(kept, 0),
-        help=words.TERMS["quality kept"],
-        delta=f"mean AP {score(student)} of {score(teacher)}",
+        "Score of 100",
+        rounded_score(student),
+        help=words.TERMS["score"],
+        delta=f"instead of {rounded_score(teacher)}",
         **CARD,
     )
     size.metric(
         "Size",
-        f"{times(teacher['parameters'] / student['parameters'])} smaller",
-        help="Parameters are the numbers that a network has learnt; they decide how much memory it needs.",
-        delta=f"{parameters(student['parameters'])} instead of {parameters(teacher['parameters'])} parameters",
+        megabytes(BYTES * student["parameters"]),
+        help=words.TERMS["size"],
+        delta=f"instead of {megabytes(BYTES * teacher['parameters'])}",
         **CARD,
     )
     faster = ratio(student.get("megapixels_per_second"), teacher.get("megapixels_per_second"))
     speed.metric(
-        f"Speed on {plain(student['device'])}",
-        "not measured"
-        if faster is None
-        else f"{times(faster)} faster"
-        if faster >= 1
-        else f"{times(1 / faster)} slower",
-        help="Megapixels of imagery that a network marks in a second, without reading and writing files.",
-        delta=None
-        if faster is None
-        else f"{student['megapixels_per_second']:.2g} instead of {teacher['megapixels_per_second']:.2g} megapixels a second",
+        "Speed",
+        "not measured" if faster is None else f"{times(faster)} as fast",
+        help=words.TERMS["speed"],
+        delta=None if faster is None else f"both in PyTorch, {plain(student['device'])}",
         **CARD,
     )
+
+
+def plain_verdict(report: dict[str, Any]) -> str:
+    """Whether listening to the teacher helped and what is still lost, in words for a person who reads nothing else, as Markdown."""
+    arms, comparison = report["arms"], report["comparison"]
+    teacher, student, alone = arms["teacher"], arms["distilled"], arms["alone"]
+    if None in (teacher["mean_ap"], student["mean_ap"], alone["mean_ap"]):
+        return plain(comparison["sentence"])
+    lost = round(100 * teacher["mean_ap"]) - round(100 * student["mean_ap"])
+    told = (
+        f"The apprentice loses {count(lost, 'point')} to the expert"
+        if lost > 0
+        else "The apprentice is as good as the expert"
+    )
+    between = interval_in_words(comparison["mean_ap_points"])
+    if between:
+        between = f"(95 % confidence interval of the difference: {between} points)"
+    listening = LISTENING[Verdict(comparison["verdict"])]
+    return f"{told}. **{listening}**: an apprentice without expert scores {rounded_score(alone)}{between and f' {plain(between)}'}."
+
+
+def interval_in_words(points: dict[str, float | None]) -> str:
+    """'+0.6 to +3.0' of a report's difference, with so many decimals that it says what the verdict says; empty without interval."""
+    mean, low, high = (points[part] for part in ("mean", "low", "high"))
+    return "" if mean is None or low is None or high is None else ends(Difference(mean, low, high))
 
 
 def show_verdict(report: dict[str, Any]) -> None:
@@ -132,6 +158,11 @@ def show_teacher_parts(report: dict[str, Any]) -> None:
 def ratio(over: float | None, under: float | None) -> float | None:
     """A quotient; None where it cannot be known."""
     return over / under if over is not None and under else None
+
+
+def rounded_score(arm: dict[str, Any]) -> str:
+    """An arm's mean AP as a person repeats it: '69'."""
+    return "–" if arm["mean_ap"] is None else f"{100 * arm['mean_ap']:.0f}"
 
 
 def score(arm: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 The page only reads files that the study's own process writes, so closing it changes nothing.
 """
 
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,21 +14,25 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
+from kdcore.jobs.forecast import Left
 from kdcore.jobs.status import ACTIVE, Status
 from kdcore.jobs.store import SHOWN_METRICS, RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.study_progress import StudyProgress
 from kdcore.ui import words
+from kdcore.ui.deploy_files import data_of as data_folder
 from kdcore.ui.formatting import count, duration, plain, sentence, when
 from kdcore.ui.longer_teacher import offer_longer_teacher
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing, run_in_words
 from kdcore.ui.study_picker import PARAMETER, workspace
+from kdcore.ui.timing import left_of
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
 from kdcore.views.arms import ARM_COLOURS
 from kdcore.views.learning import learning_table
 
 TICK = 2.0  # seconds
+SOON = 3.0  # seconds
 
 
 def watch(study: StudyFolder) -> None:
@@ -61,6 +66,17 @@ def draw_study(study: StudyFolder, job: Status) -> None:
     draw_curves(study, progress)
     draw_runs(study, progress)
     draw_log(study, job)
+    draw_command(study)
+
+
+def draw_command(study: StudyFolder) -> None:
+    """All settings, and the command that runs the same study without the dashboard."""
+    with st.expander("All settings, and the same on the command line", icon=":material/terminal:"):
+        st.code(study.settings_file.read_text(encoding="utf-8"), language="yaml")
+        names = (
+            shlex.quote(str(path)) for path in (data_folder(study), study.settings_file, Path("studies", study.id))
+        )
+        st.code("kdcore study {} --settings {} --out {}".format(*names), language="bash", wrap_lines=True)
 
 
 def draw_settings(study: StudyFolder) -> None:
@@ -72,9 +88,10 @@ def draw_settings(study: StudyFolder) -> None:
 
 def draw_state(study: StudyFolder, job: Status, progress: StudyProgress) -> None:
     """What it does now, how much is done, and how long it will take."""
+    left = left_of(study)
     share = progress.step / progress.steps if progress.steps else float(job.state == "finished")
-    left = "" if job.state != "running" else time_left(progress)
-    st.progress(min(1.0, share), text=f"{state_sentence(study, job)}{left}")
+    told = "" if job.state != "running" else left_in_words(left)
+    st.progress(min(1.0, max(0.0, share if left is None else left.share)), text=f"{state_sentence(study, job)}{told}")
     if job.state in ("failed", "broken"):
         st.error(
             plain(sentence(job.message)) or "It failed without a word. The log below may tell why.",
@@ -110,12 +127,13 @@ def state_sentence(study: StudyFolder, job: Status) -> str:
     return name.capitalize()
 
 
-def time_left(progress: StudyProgress) -> str:
+def left_in_words(left: Left | None) -> str:
     """How long it will still take, and whether that is measured or partly guessed."""
-    if progress.seconds_left is None:
+    if left is None:
         return ". Time left: told once some steps are measured."
-    about = "about " if progress.measured else "roughly "
-    return f". Time left: {about}{duration(progress.seconds_left)}."
+    if left.seconds < SOON:
+        return ". Nearly done."
+    return f". Time left: {'about' if left.measured else 'roughly'} {duration(left.seconds)}."
 
 
 def draw_controls(study: StudyFolder, job: Status) -> None:

@@ -40,6 +40,12 @@ PAGES = (
         "Imagery with the masks of truth, teacher and students: where do they differ?",
     ),
     PageWords(
+        "mistakes.py",
+        "Mistakes",
+        ":material/troubleshoot:",
+        "The places where the student lost most against the teacher: photo, truth, teacher and student side by side.",
+    ),
+    PageWords(
         "curves.py",
         "Curves",
         ":material/show_chart:",
@@ -66,10 +72,16 @@ PAGES = (
 )
 
 STORY = (
-    "A large, slow expert – the **teacher** – learns to mark buildings, roads or water in satellite imagery. "
-    "A small, fast apprentice – the **student** – then learns twice: once from labels alone, and once from labels and the teacher's predictions. "
-    "This page shows what the apprentice kept, what it lost, and whether listening to the teacher helped."
+    "A large, slow **expert** (the *teacher*) has taught a small, fast **apprentice** (the *student*) to find things in aerial photos. "
+    "Left of the line is the photo, right of it what was found. Drag the line."
 )
+PICTURES = {  # layers of the map that Start shows, and what they are called there
+    "imagery": "Photo",
+    "truth": "Truth",
+    "teacher": "Expert",
+    "distilled": "Apprentice",
+    "disagreement": "Mistakes",
+}
 
 # A term and the sentence that explains it to someone who does not program.
 TERMS = {
@@ -85,7 +97,9 @@ TERMS = {
     "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
-    "quality kept": "Mean AP of the distilled student as a share of the teacher's.",
+    "score": "Mean AP on the test part, which decided nothing before: 100 is perfect.",
+    "size": "The weights as 32-bit numbers, four bytes for each of a network's parameters.",
+    "speed": "Imagery that both networks mark in a second in PyTorch, without reading and writing files.",
     "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
     "against. One more training for each seed.",
     "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
@@ -134,8 +148,6 @@ DISTILLATIONS = {name: method.label for name, method in CHOICES.items()}
 
 LIVE = "Trains the demo study on this machine, now: a teacher and two students, a few minutes on two cores. You can watch, and close the page."
 NO_EXAMPLE = "No study is finished yet. **Run it live** trains one on this machine in a few minutes, on a demo area that needs no download."
-SWIPE = "Left of the handle the teacher, right of it the distilled student. Drag the handle, or move it with the arrow keys."
-
 MAP_HELP = """
 Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it. The address
 above keeps this view: copy it to show it to someone.

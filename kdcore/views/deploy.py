@@ -40,7 +40,8 @@ class Headline(NamedTuple):
     Attributes:
         sentence: plain text.
         student: the fastest variant of the distilled student that is offered.
-        reference: the teacher as it came, or the distilled student as it came where no teacher was measured.
+        reference: the teacher in the same form and engine; as it came where it was not measured there, and the distilled student as it
+            came where no teacher was measured.
         faster: how many times as many pixels in the same time; below 1 it is slower.
         points: of mean AP gained; negative where some are lost; None where a test split is missing.
     """
@@ -90,17 +91,23 @@ def quality(form: Form, deployment: Deployment) -> Quality | None:
 
 def headline(deployment: Deployment) -> Headline | None:
     """What the distilled student gains over the teacher; None where neither speed nor network is known."""
-    student, reference = fastest(deployment, "distilled"), as_it_came(deployment, "teacher")
+    student = fastest(deployment, "distilled")
+    if student is None:
+        return None
+    reference = in_same_engine(deployment, "teacher", student) or as_it_came(deployment, "teacher")
     alone = reference is None
     reference = reference or as_it_came(deployment, "distilled")
-    if student is None or reference is None or student.speed is None or reference.speed is None:
+    if reference is None or student.speed is None or reference.speed is None:
         return None
+    same = student.name == reference.name
     faster = student.speed.megapixels_per_second / reference.speed.megapixels_per_second
     before, after = quality(reference.form, deployment), quality(student.form, deployment)
     points = None if before is None or after is None else 100 * (after.mean_ap - before.mean_ap)
     what = "km² an hour" if deployment.metres_per_pixel else "pixels an hour"
-    other = f"itself in {reference.name}" if alone else f"the teacher in {reference.name}"
-    sentence = f"The distilled student in {student.name} {speed_in_words(faster, what)} {other}"
+    other = "itself" if alone else "the teacher"
+    engines = ("", f", both in {student.name}") if same else (f" in {student.name}", f" in {reference.name}")
+    told = speed_in_words(faster, what, overlapping(student.speed, reference.speed))
+    sentence = f"The distilled student{engines[0]} {told} {other}{engines[1]}"
     if points is not None:
         sentence += f", {points_in_words(points, but=faster > 1)}"
     sentence += "."
@@ -109,11 +116,55 @@ def headline(deployment: Deployment) -> Headline | None:
     return Headline(sentence, student, reference, faster, points)
 
 
+def in_same_engine(deployment: Deployment, arm: Arm, like: Variant) -> Variant | None:
+    """An arm's offered variant of the same form in the same engine on the same device; None where that was not measured."""
+    assert like.speed is not None
+    way = (arm, like.form.kind, like.speed.engine, like.speed.device)
+    for each in variants(deployment):
+        form, speed = each
+        if speed is not None and not form.refused and (form.arm, form.kind, speed.engine, speed.device) == way:
+            return each
+    return None
+
+
+def overlapping(one: EngineSpeed, other: EngineSpeed) -> bool:
+    """Whether the rounds of two measurements overlap, so that they are no evidence of a difference."""
+    if one.slowest is None or one.fastest is None or other.slowest is None or other.fastest is None:
+        return False
+    return one.slowest <= other.fastest and other.slowest <= one.fastest
+
+
+def better_teacher(deployment: Deployment, found: Headline) -> str:
+    """The advice to use the teacher itself, where one of its offered forms is at least as fast and as good as the student; else empty."""
+    after = quality(found.student.form, deployment)
+    assert found.student.speed is not None
+    if after is None:
+        return ""
+    fitting = []
+    for each in variants(deployment):
+        if each.form.arm != "teacher" or each.form.refused or each.speed is None:
+            continue
+        score = quality(each.form, deployment)
+        faster = each.speed.megapixels_per_second / found.student.speed.megapixels_per_second
+        alike = faster >= 1 / ALIKE or overlapping(each.speed, found.student.speed)
+        if score is not None and score.mean_ap >= after.mean_ap and alike:
+            fitting.append((score.mean_ap, each))
+    if not fitting:
+        return ""
+    mean_ap, best = max(fitting, key=lambda one: one[0])
+    return (
+        f"Use the teacher in {best.name}: it is as fast as the distilled student in {found.student.name}, "
+        f"{points_in_words(100 * (mean_ap - after.mean_ap), but=False)}."
+    )
+
+
 def where_lost(deployment: Deployment, found: Headline) -> str:
     """Which part of the points is the smaller network's and which the exported form's; empty where that is not known."""
     original = original_of(deployment, "distilled")
     if found.points is None or found.student.form == original or original is None or found.reference.form == original:
         return ""
+    if found.student.form.kind == found.reference.form.kind:
+        return ""  # both have what the form costs
     before, after = quality(found.reference.form, deployment), quality(original, deployment)
     if before is None or after is None:
         return ""
@@ -129,8 +180,10 @@ def signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}".replace("-", "−")
 
 
-def speed_in_words(faster: float, what: str) -> str:
-    """'maps 12.4 times as many km² an hour as'."""
+def speed_in_words(faster: float, what: str, alike: bool = False) -> str:
+    """'maps 12.4 times as many km² an hour as'; `alike` where measurements overlap."""
+    if alike:
+        return f"maps about as many {what} as"
     if faster >= ALIKE:
         return f"maps {factor(faster)} times as many {what} as"
     if faster > 1 / ALIKE:
@@ -186,6 +239,9 @@ def variant_rows(deployment: Deployment) -> list[dict[str, Any]]:
                 "Runs in": f"{engine}, {speed.device}" if several and speed is not None else engine,
                 "Mean AP": None if form.mean_ap is None else round(100 * form.mean_ap, 2),
                 "Megapixels a second": None if speed is None else speed.megapixels_per_second,
+                "Rounds": None
+                if speed is None or speed.slowest is None
+                else f"{speed.slowest:.3g} to {speed.fastest:.3g}",
                 "ms a tile": None if speed is None else speed.milliseconds,
                 "File, MB": form.megabytes,
                 "Memory, MB": None if speed is None else round(speed.peak_mb),

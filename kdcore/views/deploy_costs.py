@@ -82,9 +82,9 @@ def cost_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def cost_sentence(rows: Sequence[Row], km2: float) -> str:
-    """What the whole comes to: the slowest of the teacher against the fastest of the distilled student."""
+    """What the whole comes to: teacher and distilled student, each in its fastest engine."""
     student = min((row for row in rows if row.variant.form.arm == "distilled"), key=hours_of, default=None)
-    teacher = max((row for row in rows if row.variant.form.arm == "teacher"), key=hours_of, default=None)
+    teacher = min((row for row in rows if row.variant.form.arm == "teacher"), key=hours_of, default=None)
     if student is None:
         return ""
     area = f"{number(km2)} km²"

@@ -1,13 +1,13 @@
 """What a map can be asked to show: layers with their names, colours and the address of their tiles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Kind = Literal["imagery", "truth", "mask", "probability", "disagreement"]
 
-# Only the first run is right, only the second is, both are wrong: also distinct with colour blindness.
-DISAGREEMENT_COLOURS = ("#0072B2", "#E69F00", "#000000")
+# Only the first run is right, only the second is, both are wrong: also distinct with colour blindness, and no class has them.
+DISAGREEMENT_COLOURS = ("#00FFFF", "#8A00E6", "#000000")
 # Equally spaced from probability 0 to 1, dark to light (matplotlib's viridis).
 PROBABILITY_COLOURS = ("#440154", "#3B528B", "#21918C", "#5EC962", "#FDE725")
 
@@ -54,6 +54,7 @@ class StudyMapLayers:
         study, scene: ids in the addresses.
         classes, colours: of all classes.
         version: changes when what is shown does, so that browsers may keep tiles.
+        hidden: classes that are switched off when the map opens.
     """
 
     study: str
@@ -61,6 +62,7 @@ class StudyMapLayers:
     classes: tuple[str, ...]
     colours: tuple[str, ...]
     version: str = "0"
+    hidden: tuple[int, ...] = ()
 
     @property
     def binary(self) -> bool:
@@ -125,11 +127,24 @@ class StudyMapLayers:
         )
 
 
+def swatch_html(colour: str) -> str:
+    """A small box in a class's colour, to stand before its name."""
+    return f'<span aria-hidden="true" class="kdcore-swatch" style="background:{colour}"></span>'
+
+
 def lower(name: str) -> str:
     """A name inside a sentence: 'Distilled student' becomes 'distilled student'."""
     return name[:1].lower() + name[1:]
 
 
-def hidden_at_first(classes: Sequence[str]) -> list[int]:
-    """Classes that are switched off when a map opens: the background, so that the imagery is seen."""
-    return [0] if len(classes) == 2 else []
+def hidden_at_first(classes: Sequence[str], shares: Mapping[str, float]) -> tuple[int, ...]:
+    """Classes that are switched off when a map opens, so that the imagery is seen: the background, or else the most common class.
+
+    Args:
+        classes: names of all.
+        shares: of the labelled pixels, by name; those of classes that are not scored are left out.
+    """
+    if len(classes) == 2:
+        return (0,)
+    known = [shares.get(name) or 0.0 for name in classes]
+    return (known.index(max(known)),) if any(known) else ()

@@ -13,7 +13,7 @@ import folium
 from folium.template import Template
 
 from kdcore.inference.layer_index import Bounds, SceneLayers
-from kdcore.views.map_layers import MapLayer, StudyMapLayers, hidden_at_first
+from kdcore.views.map_layers import MapLayer, StudyMapLayers
 
 ROOT = "../.."  # from the frame that streamlit-folium draws in (/component/NAME/index.html) to the dashboard
 DEEPER = 4  # zoom levels beyond the one at which a pixel of the map is one of the scene
@@ -67,6 +67,7 @@ def scene_map(
     *,
     basemap: bool = False,
     linked: bool = False,
+    simple: bool = False,
     root: str = ROOT,
 ) -> SceneMap:
     """A map of one scene, without layers yet.
@@ -77,6 +78,7 @@ def scene_map(
         runs: name on screen of each run that a click tells about, by the run's own name.
         basemap: whether OpenStreetMap, from the internet, is drawn around the scene.
         linked: whether the page's address takes over view and threshold, and gives them back where it is opened.
+        simple: a picture within a page: without sliders and zoom by wheel; its handle moves once by itself.
         root: where the dashboard is, seen from the page that the map is in.
     """
     (south, west), (north, east) = scene.bounds
@@ -95,9 +97,10 @@ def scene_map(
         "unit": scene.unit,
         "note": "" if scene.georeferenced else f"No georeference: flat map in {scene.unit}",
         "runs": [{"run": run, "name": name} for run, name in runs.items()],
-        "hidden": hidden_at_first(layers.classes),
+        "hidden": layers.hidden,
         "basemap": basemap and scene.georeferenced,
         "linked": linked,
+        "simple": simple,
     }
     return SceneMap(
         root,

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,8 @@ def blend(imagery: NDArray[np.uint8], mask: NDArray[np.uint8], opacity: float = 
     return (imagery * (1 - opacity) + mask * opacity).astype(np.uint8)
 
 
-def data_uri(picture: NDArray[np.uint8]) -> str:
-    """A picture as a PNG inside an address, so that a page needs no other file."""
+def data_uri(picture: NDArray[np.uint8], form: Literal["PNG", "JPEG"] = "PNG") -> str:
+    """A picture as a PNG, or smaller and blurred a little as a JPEG, inside an address, so that a page needs no other file."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(picture).save(buffer, form, optimize=True, quality=85)
+    return f"data:image/{form.lower()};base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -389,7 +389,7 @@ def test_classes_are_switched_off_by_keyboard(visit, workspace):
     frame.get_by_label("water").focus()
     page.keyboard.press("Space")
     frame.wait_for_function(
-        "() => [...document.querySelectorAll('.kdcore-pixels img')].every(image => image.src.includes('hide=2'))"
+        "() => [...document.querySelectorAll('.kdcore-pixels img')].every(image => image.src.includes('hide=0,2'))"
     )
     settle(frame)
     assert (abs(picture(frame)[60:-60] - water).max(axis=-1) < 8).mean() < 0.001

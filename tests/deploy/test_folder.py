@@ -165,3 +165,30 @@ def test_reports_are_written_at_most_twice_a_second_and_stop_when_asked(workspac
     with pytest.raises(Stopped):
         do(deployment, work)
     assert (deployment.status.state, deployment.status.done) == ("stopped", 1000)
+
+
+def test_one_bar_counts_every_piece_of_every_network():
+    """Two networks of nine pieces, then speeds and descriptions: 20 in all."""
+    networks = ("teacher-s0", "distilled-s0")
+
+    def share(stage, run="", subject="", done=0, total=1):
+        told = Status(state="running", stage=stage, run=run, subject=subject, done=done, total=total)
+        return folder.share_done(told, networks)
+
+    assert share(Stage.READING) == 0
+    in_order = [
+        share(Stage.EXPORTING, "teacher-s0"),
+        share(Stage.SCORING_VALIDATION, "teacher-s0", "", 1, 2),
+        share(Stage.SCORING_VALIDATION, "teacher-s0", "teacher-s0.onnx"),
+        share(Stage.SCORING_TEST, "teacher-s0", "teacher-s0-int8.onnx", 1, 4),
+        share(Stage.CALIBRATING, "distilled-s0"),
+        share(Stage.MEASURING_SPEED, done=2, total=5),
+        share(Stage.DESCRIBING, done=1, total=2),
+    ]
+    assert in_order == pytest.approx([part / 20 for part in (0, 1.5, 2, 8.25, 9 + 5, 18.4, 19.5)])
+
+
+def test_what_is_left_of_a_deployment_follows_from_what_it_took():
+    job = Status(state="running", started=1000.0)
+    assert folder.seconds_left(job, 0.25, now=1030.0) == pytest.approx(90)
+    assert folder.seconds_left(job, 0.05, now=1030.0) is None

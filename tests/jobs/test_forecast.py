@@ -4,11 +4,35 @@ import json
 
 import pytest
 
-from kdcore.jobs.forecast import Forecast, Probe, forecast, measured_costs, read_probes, save_probe
+from kdcore.jobs.forecast import (
+    Forecast,
+    Left,
+    Probe,
+    forecast,
+    measured_costs,
+    pieces,
+    read_probes,
+    save_probe,
+    sweep_left,
+    sweep_seconds,
+    time_left,
+)
+from kdcore.jobs.locks import holding
+from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.jobs.workspace import Workspace
-from kdcore.settings import PRESETS, Budget, Hardware, Recipe, StudySettings, TeacherSettings
+from kdcore.settings import (
+    PRESETS,
+    Budget,
+    Hardware,
+    Recipe,
+    SearchSpace,
+    StudySettings,
+    SweepSettings,
+    TeacherSettings,
+)
 
 CPU = Hardware(device="cpu")
 SMALL = Budget(steps=100, batch_size=2, crop=64)  # 8192 pixels a step
@@ -95,8 +119,8 @@ def test_what_ran_elsewhere_or_is_broken_does_not_count(tmp_path):
 
 def a_probe(**values) -> Probe:
     """Costs for each step of 8192 pixels: teacher 0.3 s, alone 0.06 s, distilled 0.16 s."""
-    costs = {"teacher_cost": 0.3 / 8192, "alone_cost": 0.06 / 8192, "taught_cost": 0.16 / 8192}
-    return Probe(device="cpu", teacher=PRESETS["base"], student=PRESETS["tiny"], members=1, **(costs | values))
+    costs = {"teacher_cost": 0.3 / 8192, "alone_cost": 0.06 / 8192, "taught_cost": 0.16 / 8192, "members": 1}
+    return Probe(device="cpu", teacher=PRESETS["base"], student=PRESETS["tiny"], **(costs | values))
 
 
 def test_a_probe_tells_of_networks_that_no_study_trained():
@@ -127,3 +151,117 @@ def test_crops_without_labels_take_their_time_too(tmp_path):
     assert forecast(settings(recipe=more), measured_costs([before])).seconds == pytest.approx(30 + 12 + 64)
     unknown = measured(tmp_path / "c", {"teacher-s0": 30, "alone-s0": 6})
     assert forecast(settings(recipe=more), measured_costs([unknown])).seconds == pytest.approx(30 + 12 + 64)
+
+
+def test_without_a_finished_run_scoring_is_a_forward_pass_over_all_that_is_scored():
+    """Two validations and one at the end of 1,000 px, and 2,000 px of test, in windows of 512 px seen with 32 px around."""
+    budget = SMALL.model_copy(update={"validate_every": 50})
+    wanted = settings(budget=budget, teacher=TeacherSettings(network=PRESETS["base"], budget=budget), seeds=(0,))
+    seen = (3 * 1000 + 2000) * (576 / 512) ** 2 / 3  # a forward pass is a third of a step
+    probe = a_probe()
+    costs = measured_costs([], [probe])
+    without, expected = forecast(wanted, costs), forecast(wanted, costs, (1000, 2000), 7.0)
+    scoring = seen * (probe.teacher_cost + 2 * probe.alone_cost)
+    assert expected.seconds == pytest.approx(without.seconds + scoring + 7)
+    assert (without.scoring, expected.scoring) == (False, True)
+
+
+class TestLeft:
+    """A finished study took 100 s, of which 1.5 times 30 + 6 + 16 belong to its runs: 22 s beside them. Two seeds: 133 s in all."""
+
+    @pytest.fixture
+    def costs(self, tmp_path):
+        before = measured(
+            tmp_path / "a", {"teacher-s0": 30, "alone-s0": 6, "distilled-s0": 16}, elapsed=1.5, seeds=(0,)
+        )
+        before.write_status(Status(state="finished", device="cpu", seconds=100))
+        return measured_costs([before])
+
+    @pytest.fixture
+    def study(self, tmp_path):
+        return StudyFolder.begin(tmp_path / "now", settings(), About(title="Now", demo=0))
+
+    def put(self, study, name, step, seconds, state="running"):
+        run = study.path / "runs" / name
+        run.mkdir(parents=True, exist_ok=True)
+        elapsed = 1.5 * seconds if state == "finished" else seconds
+        status = {"state": state, "step": step, "steps": 100, "seconds": seconds, "elapsed": elapsed, "updated": 1000.0}
+        (run / "status.json").write_text(json.dumps(status))
+
+    def left(self, study, costs, stage, run="", done=0, total=1):
+        study.write_status(Status(state="running", device="cpu", stage=stage, run=run, done=done, total=total))
+        with holding(study.lock, "taken"):
+            return time_left(study, costs, None, 0.0, now=1000.0)
+
+    def test_before_the_launch_and_at_its_beginning_it_is_the_same(self, study, costs):
+        assert forecast(settings(), costs).seconds == pytest.approx(133)
+        assert self.left(study, costs, "reading") == Left(pytest.approx(0), pytest.approx(133), True)
+
+    def test_half_of_a_training_is_done(self, study, costs):
+        self.put(study, "teacher-s0", 100, 30, "finished")
+        self.put(study, "alone-s0", 50, 3)
+        left = self.left(study, costs, "training", "alone-s0", 50, 100)
+        assert left.seconds == pytest.approx(3 + 3 + 24 + 9 + 24 + 22)
+        assert left.share == pytest.approx(1 - 85 / 133)
+
+    def test_scoring_still_takes_time(self, study, costs):
+        self.put(study, "teacher-s0", 100, 30, "finished")
+        self.put(study, "alone-s0", 100, 6)
+        left = [
+            self.left(study, costs, stage, "alone-s0", 3, 4).seconds for stage in ("scoring validation", "scoring test")
+        ]
+        assert left == pytest.approx([79 + 3 * (1 - 0.75 / 2), 79 + 3 * 0.25 / 2])
+
+    def test_the_map_comes_last(self, study, costs):
+        for name, seconds in {
+            "teacher-s0": 30,
+            "alone-s0": 6,
+            "distilled-s0": 16,
+            "alone-s1": 6,
+            "distilled-s1": 16,
+        }.items():
+            self.put(study, name, 100, seconds, "finished")
+        assert self.left(study, costs, "map layers", "", 1, 2).seconds == pytest.approx(11)
+
+    def test_soft_labels_count_as_far_as_they_are_computed(self, study, costs):
+        study = StudyFolder.begin(study.path.parent / "kept", settings(recipe=Recipe()), About(title="Kept", demo=0))
+        study.write_status(
+            Status(state="running", device="cpu", stage="soft labels", run="distilled-s0", done=1, total=4)
+        )
+        whole = [piece for piece in pieces(study.settings, costs, None, 40.0) if piece.stage is Stage.SOFT_LABELS]
+        assert [(piece.run, piece.seconds) for piece in whole] == [("distilled-s0", 40.0)]
+        with holding(study.lock, "taken"):
+            computed, none = (time_left(study, costs, None, seconds, now=1000.0).seconds for seconds in (40.0, 0.0))
+        assert computed - none == pytest.approx(30)
+
+
+class TestSweepLeft:
+    """A teacher of 30 s and trials of 16 s on two workers; two seeds confirm, each with two trainings."""
+
+    @pytest.fixture
+    def sweep(self):
+        return SweepSettings(
+            space=SearchSpace(student="tiny"), trials=10, confirm=2, budget=SMALL, hardware=CPU, repeats=2,
+            teacher=TeacherSettings(network=PRESETS["base"], budget=SMALL),
+        )  # fmt: skip
+
+    def trial(self, number, started, ended=None):
+        state = "running" if ended is None else "finished"
+        return TrialRecord(number=number, state=state, started=started, ended=ended)
+
+    def test_before_the_first_trial_all_of_it_is_left(self, sweep):
+        costs = measured_costs([], [a_probe(members=0)])
+        left = sweep_left(sweep, costs, 2, [], confirmed=False)
+        assert left.seconds == pytest.approx(30 + (10 + 4) * 16 / 2) == sweep_seconds(sweep, costs, 2)
+        assert (left.share, left.measured) == (0, False)
+
+    def test_trials_that_have_ended_tell_how_long_the_rest_takes(self, sweep):
+        trials = [self.trial(number, 100.0, 120.0) for number in range(4)]
+        left = sweep_left(sweep, measured_costs([], [a_probe(members=0)]), 2, trials, confirmed=False)
+        assert left.seconds == pytest.approx((6 + 4) * 20 / 2)
+        assert left.share == pytest.approx(1 - 100 / (30 + 14 * 10))
+        assert left.measured
+        assert sweep_left(sweep, measured_costs([]), 2, trials, confirmed=True).seconds == pytest.approx(60)
+
+    def test_without_any_measurement_nothing_is_told(self, sweep):
+        assert sweep_left(sweep, measured_costs([]), 2, [], confirmed=False) is None

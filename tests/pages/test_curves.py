@@ -1,5 +1,6 @@
 """The Curves page on made-up studies: what it says, what the threshold moves, and what the address keeps."""
 
+import io
 import json
 import os
 import re
@@ -7,11 +8,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from kdcore.evaluation.curves import best_level, precision_at, recall_at
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
+from kdcore.ui import curves
+from kdcore.ui.curves import confusion_table
 from tests.pages.conftest import primary_buttons, text_of, words_of
 from tests.synthetic_study import CLASSES, make_study
 
@@ -190,7 +195,7 @@ class TestView:
 
     def test_is_no_choice_with_one_class(self, open_page, studies):
         at = open_page("curves", study="binary")
-        assert not at.segmented_control
+        assert [buttons.key for buttons in at.segmented_control] == ["network"]
         assert {name.split()[0] for name in markers(at)} == {"0"}
         assert "Of all roof, how much it found" in words_of(at)
 
@@ -240,3 +245,37 @@ def test_missing_scores_are_a_message_and_no_traceback(open_page, studies):
 def test_never_loads_torch():
     code = "import kdcore.ui.curves, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shares_and_iou_of_a_confusion_matrix_by_hand():
+    """Of 8 pixels of land 6 are taken for land and 2 for water; of 4 of water 1 for land; ice does not occur."""
+    table = confusion_table(("land", "water", "ice"), np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]]))
+    assert table.loc["land"].tolist() == pytest.approx([75, 25, 0, 100 * 6 / 9])
+    assert table.loc["water"].tolist() == pytest.approx([25, 75, 0, 100 * 3 / 6])
+    assert table.loc["ice"].isna().all()
+
+
+def test_the_curves_file_holds_what_the_page_measures(curve_studies):
+    study = str(curve_studies / "five")
+    measured = curves.load_curves.__wrapped__(study, ())
+    table = pd.read_csv(io.StringIO(curves.curves_csv(measured)))
+    arm = measured.arms["teacher"]
+    rows = table[(table["network"] == "teacher") & (table["class"] == "water")]
+    view = measured.classes.index("water")
+    positives, negatives = arm.positives.sum(axis=0)[view], arm.negatives.sum(axis=0)[view]
+    level = 127
+    row = rows.iloc[(rows["threshold"] - level / 254).abs().argmin()]
+    assert row["threshold"] == pytest.approx(level / 254, abs=1e-5)
+    found = positives[level:].sum()
+    assert row["recall"] == pytest.approx(found / positives.sum(), abs=1e-5)
+    assert row["precision"] == pytest.approx(found / (found + negatives[level:].sum()), abs=1e-5)
+    assert set(table["network"]) == {"teacher", "alone", "distilled"}
+
+
+def test_the_page_shows_what_is_taken_for_what(studies, open_page):
+    at = open_page("curves", study="five")
+    before = at.dataframe[0].value
+    assert list(before.columns) == [*(f"as {name}" for name in CLASSES), "IoU"]
+    at.segmented_control(key="network").set_value("teacher").run()
+    assert at.dataframe[0].value.loc["water", "IoU"] > before.loc["water", "IoU"]  # as its skill is
+    assert at.get("download_button")[0].proto.label == "Curves (CSV)"

@@ -71,13 +71,20 @@ def test_what_prevents_the_start_is_a_sentence(workspace, open_page, monkeypatch
 
 
 def test_while_it_works_it_tells_the_stage_and_can_be_stopped(folder, open_page):
-    write_status(folder, "running", run="distilled-s0", stage=Stage.SCORING_TEST, done=3, total=9)
+    weights = folder.parent / "runs/distilled-s0/checkpoints/best.safetensors"
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.touch()  # the only network whose weights are here: nine pieces, and two at the end
+    what = {"run": "distilled-s0", "stage": Stage.SCORING_TEST, "subject": "distilled-s0.onnx"}
+    write_status(folder, "running", **what, done=3, total=9, started=time.time() - 100)
     with holding(deploying.DeploymentFolder(folder).lock, "taken"):
         at = open_page("deploy", study="town")
         assert [each.label for each in at.button] == ["Stop"]
         (progress,) = at.get("progress")
-        assert progress.proto.value == 33
-        assert "Distilled student, seed 0: scoring test, 3 of 9" in progress.proto.text.replace("\\", "")
+        assert progress.proto.value == 100 * (4 + 3 / 9) // 11
+        told = progress.proto.text.replace("\\", "")
+        assert (
+            "Distilled student, seed 0: scoring test (distilled-s0.onnx), 3 of 9. About 2 min 3" in told
+        )  # 100 s for 0.394
         button(at, "Stop").click().run()
         assert (folder / "cancel").exists()
         assert button(at, "Stop").disabled
@@ -126,14 +133,14 @@ def test_it_opens_with_what_is_gained(folder, open_page):
     write_deployment(folder, make_deployment())
     at = open_page("deploy", study="town")
     assert (
-        "maps 12.4 times as many km² an hour as the teacher in PyTorch, but loses 10.0 points of mean AP."
+        "maps 3.3 times as many km² an hour as the teacher, both in OpenVINO int8, but loses 9.9 points of mean AP."
         in words_of(at)
     )
     assert [(each.label, each.value) for each in at.metric] == [
-        ("Faster", "12.4 times"),
-        ("Quality", "−10.0 points"),
-        ("Smaller file", "167 times"),
-        ("Less memory", "2.0 times"),
+        ("Faster", "3.3 times"),
+        ("Quality", "−9.9 points"),
+        ("Smaller file", "41.7 times"),
+        ("Less memory", "1.0 times"),
     ]
     assert not primary_buttons(at)
     assert len(at.dataframe[0].value) == 14

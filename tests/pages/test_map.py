@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from kdcore.evaluation.scores import Scores
-from kdcore.evaluation.worst import worst_tiles
+from kdcore.evaluation.worst import lost_tiles
 from kdcore.inference.uploads import receive
 from kdcore.jobs.workspace import Workspace
 from tests.pages.conftest import HOSTILE, primary_buttons, text_of, words_of
@@ -45,15 +45,25 @@ def test_other_layers_change_what_is_shown_but_not_the_map(workspace, open_page)
 
 
 def test_the_next_worst_tile_is_the_next_worst_tile(workspace, open_page):
-    ranked = worst_tiles(Scores.load(workspace / "town/runs/distilled-s0/scores.npz"))
+    teacher, student = (
+        Scores.load(workspace / f"town/runs/{run}/scores.npz") for run in ("teacher-s0", "distilled-s0")
+    )
+    ranked = lost_tiles(teacher, student)
     at = open_page("map", study="town")
     for number in (1, 2, 3):
         next(button for button in at.button if button.label == "Next worst tile").click().run()
         tile = ranked[number - 1]
-        assert f"number {number} of {len(ranked)} by errors" in words_of(at)
-        assert f"wrong in {100 * tile.wrong / tile.scored:.0f}" in words_of(at)
+        assert f"number {number} of {len(ranked)} by what was lost" in words_of(at)
+        assert f"the student is wrong in {100 * tile.student / tile.scored:.0f}" in words_of(at)
         assert f'"key": "test-area {tile.row} {tile.column}"' in drawn(at)["feature_group"]
         assert at.query_params["tile"] == str(number)
+
+
+def test_tiles_of_a_scene_without_a_map_are_passed_over(workspace, open_page):
+    file = workspace / "town/layers/layers.json"
+    file.write_text(file.read_text().replace('"name": "test_area"', '"name": "another"'))
+    at = open_page("map", study="town")
+    assert next(button for button in at.button if button.label == "Next worst tile").disabled
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
 from tests.pages.conftest import words_of
@@ -11,10 +13,54 @@ def test_the_three_numbers_and_the_verdict_are_those_of_the_report(workspace, op
     report = json.loads((workspace / "town/report.json").read_text())
     teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
     quality, size, speed = open_page("start").metric
-    assert quality.value == f"{100 * student['mean_ap'] / teacher['mean_ap']:.0f}\u00a0%"
-    assert quality.delta == f"mean AP {100 * student['mean_ap']:.1f} of {100 * teacher['mean_ap']:.1f}"
-    assert size.value == "41 times smaller"  # 24.4 M / 0.6 M
-    assert (speed.value, speed.delta) == ("4.0 times faster", "2 instead of 0.5 megapixels a second")
+    assert quality.value == f"{100 * student['mean_ap']:.0f}"
+    assert quality.delta == f"instead of {100 * teacher['mean_ap']:.0f}"
+    assert (size.value, size.delta) == ("2.4 MB", "instead of 97.6 MB")  # 0.6 M and 24.4 M weights of four bytes
+    assert (speed.value, speed.delta) == ("4.0 times as fast", f"both in PyTorch, {student['device']}")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "means", "said"),
+    [
+        ("better", (0.79, 0.70, 0.722), "loses 7 points to the expert. **Listening to the expert helped**"),
+        (
+            "no detectable difference",
+            (0.79, 0.70, 0.702),
+            "loses 9 points to the expert. **Listening to the expert made no",
+        ),
+        ("worse", (0.79, 0.74, 0.70), "loses 9 points to the expert. **Listening to the expert did harm**"),
+        ("too early to say", (0.79, 0.7, 0.79), "is as good as the expert. **Whether listening"),
+    ],
+)
+def test_the_sentence_agrees_with_the_numbers_above_it(workspace, open_page, verdict, means, said):
+    file = workspace / "town/report.json"
+    report = json.loads(file.read_text())
+    for arm, mean in zip(("teacher", "alone", "distilled"), means, strict=True):
+        report["arms"][arm]["mean_ap"] = mean
+    report["comparison"] |= {"verdict": verdict, "mean_ap_points": {"mean": 1.0, "low": 0.04, "high": 2.04}}
+    file.write_text(json.dumps(report))
+    at = open_page("start")
+    told = next(element.value for element in at.markdown if said in element.value)
+    assert f"without expert scores {100 * means[1]:.0f}" in told
+    assert next(metric.value for metric in at.metric) == f"{100 * means[2]:.0f}"
+    assert "0\\.04 to \\+2\\.04 points" in told
+
+
+def test_the_buttons_choose_what_is_right_of_the_line(workspace, open_page):
+    at = open_page("start")
+    buttons = at.segmented_control(key="picture")
+    assert buttons.options == ["Photo", "Truth", "Expert", "Apprentice", "Mistakes"]
+    for option, layer in (
+        ("truth", "/truth/"),
+        ("teacher", "/mask-teacher-s0/"),
+        ("distilled", "/mask-distilled-s0/"),
+        ("disagreement", "/disagreement-"),
+    ):
+        at.segmented_control(key="picture").set_value(option).run()
+        (component,) = at.get("component_instance")
+        shown = json.loads(component.proto.json_args)["feature_group"]
+        assert layer in shown
+        assert '"name": "Photo"' in shown  # on the left
 
 
 def test_the_verdict_is_told_as_it_was_found(workspace, open_page):

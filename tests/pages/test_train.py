@@ -1,14 +1,19 @@
 """Train: presets, knobs and their pictures, launching, watching."""
 
 import json
+import shlex
 import shutil
+import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from kdcore.cli.choices import study_settings
 from kdcore.errors import RunError
 from kdcore.jobs.library import Library
 from kdcore.jobs.locks import holding
+from kdcore.jobs.progress import Progress, Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
@@ -16,6 +21,7 @@ from kdcore.recipes import EVIDENCE
 from kdcore.settings import ADDED, PRESETS, RECIPES, STUDY_PRESETS
 from kdcore.ui import words
 from kdcore.ui.choices import network_name
+from kdcore.ui.timing import tell_measuring
 from tests.pages.conftest import primary_buttons, text_of, words_of
 
 
@@ -53,14 +59,20 @@ class TestForm:
         assert "this is the student alone" in words_of(at)
 
     def test_a_real_pixel_shows_what_temperature_does(self, workspace, open_page):
-        at = open_page("train", temperature="20")
+        data = str(StudyFolder(workspace / "town").collection)
+        at = open_page("train", temperature="20", data=data)
+        assert at.selectbox(key="data").value == data
         sentence = next(c.value for c in at.caption if c.value.startswith("The teacher gives"))
         assert "At temperature 20 the student hears" in sentence
         before, after = (int(part.split("\u00a0%")[0].split()[-1]) for part in sentence.split("At temperature 20"))
         assert after < before  # softer
 
+    def test_the_pixel_is_one_of_the_chosen_data(self, workspace, open_page):
+        """The finished studies are on other data than the demo area, with other classes."""
+        assert "Once a study on these data is finished" in words_of(open_page("train", data="demo"))
+
     def test_without_a_finished_study_there_is_no_pixel_yet(self, empty_workspace, open_page):
-        assert "Once a study is finished" in words_of(open_page("train"))
+        assert "Once a study on these data is finished" in words_of(open_page("train"))
 
     def test_the_address_sets_the_form(self, workspace, open_page):
         at = open_page("train", preset="Standard", temperature="6", alpha="0.9", seeds="5")
@@ -90,13 +102,22 @@ class TestForm:
 
     def test_measuring_is_asked_for_and_what_goes_wrong_is_said(self, empty_workspace, open_page, monkeypatch):
         def fail(asked, progress):
-            raise RunError("A study uses the device now.")
+            progress(Progress("distilled", Stage.TIMING_STEPS, 1, 3, subject=f"{empty_workspace}/.areas/demo-0"))
+            raise RunError(f"{empty_workspace}/.devices: a study uses the device now.")
 
         monkeypatch.setattr("kdcore.jobs.question.Measurement.ask", fail)
         at = open_page("train")
         button(at, "Measure").click().run()
         assert not at.exception
-        assert at.status[0].label == "A study uses the device now\\."
+        assert at.error[0].value == "\\.devices\\: a study uses the device now\\."
+        assert str(empty_workspace) not in words_of(at)
+        assert {"Measure", "Launch"} <= {button.label for button in at.button}  # where they were
+
+    def test_which_network_is_measured_is_told_without_files(self):
+        place = MagicMock()
+        tell_measuring(Progress("distilled", Stage.TIMING_STEPS, subject="/secret/place"), place)
+        (said,), _ = place.caption.call_args
+        assert said == "Distilled student\\: measuring how long steps take …"
 
     def test_data_that_do_not_exist_are_not_chosen_from_the_address(self, workspace, open_page):
         at = open_page("train", data="/etc/passwd")
@@ -264,8 +285,29 @@ class TestLaunch:
         assert teacher.checkpoints == (checkpoint,)
         assert teacher.network == StudyFolder(workspace / "town").settings.teacher.network
 
+    def test_teachers_of_studies_with_one_name_are_told_apart(self, workspace, open_page):
+        town, other = StudyFolder(workspace / "town"), StudyFolder(workspace / "hostile")
+        other.write_about(other.about.model_copy(update={"title": town.title, "collection": town.about.collection}))
+        for study in (town, other):
+            (study.path / "runs/teacher-s0/checkpoints").mkdir(parents=True)
+            (study.path / "runs/teacher-s0/checkpoints/best.safetensors").touch()
+        options = open_page("train", data=str(town.collection)).selectbox(key="teacher").options
+        reused = [option for option in options if option.startswith("Reuse")]
+        assert len(reused) == len(set(reused)) == 2
+        assert all(study.id in "".join(reused) for study in (town, other))
+
 
 class TestWatch:
+    def test_the_command_runs_the_same_study(self, workspace, open_page):
+        at = open_page("train", study="town")
+        settings, command = (block.value for block in at.code[-2:])
+        study = StudyFolder(workspace / "town")
+        assert settings == study.settings_file.read_text().strip()
+        words = shlex.split(command)
+        assert words[:2] == ["kdcore", "study"]
+        assert words[2] == str(study.collection)
+        assert study_settings("quick", Path(words[words.index("--settings") + 1]), {}) == study.settings
+
     def test_a_running_study_tells_what_it_does(self, workspace, open_page):
         study = begin_study(workspace, "running", stage="alone-s1: training", done=120, total=300)
         with holding(study.path / "alive.lock", "taken"):
@@ -273,17 +315,23 @@ class TestWatch:
         assert "Student alone, seed 1: training, 120 of 300" in at.progress[0].text.replace("\\", "")
         assert [button.label for button in at.button] == ["Stop training"]
 
-    def test_progress_counts_the_steps_of_all_runs(self, workspace, open_page):
-        study = begin_study(workspace, "running", stage="teacher-s0: training", done=150, total=300)
-        run = study.path / "runs/teacher-s0"
-        run.mkdir(parents=True)
-        (run / "status.json").write_text(json.dumps({"state": "running", "step": 210, "steps": 300, "seconds": 21}))
-        with holding(study.path / "alive.lock", "taken"):
-            at = open_page("train", study="begun")
-        quick = STUDY_PRESETS["quick"]
-        steps = quick.teacher.budget.steps + 2 * len(quick.seeds) * quick.budget.steps
-        assert at.progress[0].value == 100 * 210 // steps
-        assert at.table[0].value["Steps"].iloc[0] == f"210 of {quick.teacher.budget.steps:,}"
+    def test_the_bar_grows_with_every_step_and_nothing_is_said_to_be_over_while_it_is_scored(
+        self, workspace, open_page
+    ):
+        run = workspace / "begun/runs/teacher-s0"
+        steps = STUDY_PRESETS["quick"].teacher.budget.steps
+        shown = []
+        for stage, step in (("training", 100), ("training", 200), ("scoring test", steps)):
+            shutil.rmtree(workspace / "begun", ignore_errors=True)
+            study = begin_study(workspace, "running", stage=stage, run="teacher-s0", done=1, total=4)
+            run.mkdir(parents=True)
+            values = {"state": "running", "step": step, "steps": steps, "seconds": step / 10, "elapsed": step / 10}
+            (run / "status.json").write_text(json.dumps(values | {"updated": time.time()}))
+            with holding(study.path / "alive.lock", "taken"):
+                at = open_page("train", study="begun")
+            shown.append(at.progress[0].value)
+            assert "Time left: roughly" in at.progress[0].text
+        assert 0 < shown[0] < shown[1] < shown[2] < 100
 
     def test_a_waiting_study_tells_its_place_in_the_queue(self, workspace, open_page):
         first = StudyFolder.begin(workspace / "first", STUDY_PRESETS["quick"], About(title="First", demo=0))
@@ -322,7 +370,7 @@ class TestWatch:
 
     def test_a_finished_study_shows_its_result_and_ticks_no_more(self, workspace, open_page):
         at = open_page("train", study="town")
-        assert [metric.label for metric in at.metric][:2] == ["Quality kept", "Size"]
+        assert [metric.label for metric in at.metric][:2] == ["Score of 100", "Size"]
         assert primary_buttons(at) == ["See the map"]
         assert len(at.get("vega_lite_chart")) == 2
 

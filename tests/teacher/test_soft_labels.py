@@ -436,8 +436,24 @@ class TestMishaps:
         with pytest.raises(Stopped), own.open(should_stop=should_stop):
             pass
         assert len(list(own.folder.glob("*/*.f16"))) == 1
-        assert not list(own.folder.glob("*/*.part"))
         self.open_again(own)
+
+    def test_a_stop_resumes_at_the_window_where_it_was_and_gives_the_same_numbers(self, own, tmp_path):
+        told: list[tuple[int, int]] = []
+
+        def report(progress):
+            told.append((progress.done, progress.total))
+
+        with pytest.raises(Stopped), own.open(should_stop=lambda: told[-1][0] == 6, report=report):
+            pass  # the first region has 4 windows: 2 of the second one
+        told.clear()
+        with own.open(report=report):
+            pass
+        assert [done for done, _ in told[:2]] == [6, 7]
+        assert not [*own.folder.glob("*/*.part"), *own.folder.glob("*/*.stopped")]
+        resumed = {file.name: file.read_bytes() for file in own.folder.glob("*/*.f16")}
+        own.folder = tmp_path / "in one go"
+        assert {file.name: file.read_bytes() for file in self.built(own)} == resumed
 
 
 BUILDER = """

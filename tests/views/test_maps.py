@@ -1,13 +1,15 @@
 """The map as folium objects and as what streamlit-folium sends to the browser; the browser itself is tested in tests/browser."""
 
 import json
+import math
 import re
 
 import pytest
 from streamlit_folium import _get_feature_group_string, _get_map_string
 
+from kdcore.data.palette import PALETTE
 from kdcore.inference.layer_index import SceneLayers
-from kdcore.views.map_layers import DISAGREEMENT_COLOURS, StudyMapLayers
+from kdcore.views.map_layers import DISAGREEMENT_COLOURS, StudyMapLayers, hidden_at_first
 from kdcore.views.maps import scene_map, side_by_side_map, swipe_map
 
 EVIL = "</script><img src=x onerror=alert(1)>'\"`${1}"
@@ -57,7 +59,7 @@ def test_nothing_is_fetched_from_another_host():
 
 
 def test_the_map_starts_where_the_scene_is():
-    base = argument(script(), "kdcoreMap.start")
+    base = argument(script(layers=make_layers(hidden=(0,))), "kdcoreMap.start")
     (south, west), (north, east) = base["bounds"]
     assert (west, north) == (pytest.approx(15, abs=1e-6), pytest.approx(45.1535, abs=1e-3))
     assert (east - west) * 78_700 == pytest.approx(
@@ -110,6 +112,20 @@ def test_every_colour_of_a_legend_has_a_name():
         )
     )
     assert [entry.name for entry in layers.probability("a", "A", 1).legend] == ["0 %", "25 %", "50 %", "75 %", "100 %"]
+
+
+def test_who_is_right_is_told_in_colours_that_no_class_has():
+    def distance(one: str, other: str) -> float:
+        return math.dist(bytes.fromhex(one[1:]), bytes.fromhex(other[1:]))
+
+    assert min(distance(one, other) for one in DISAGREEMENT_COLOURS[:2] for other in PALETTE[:8]) > 100
+
+
+def test_what_hides_the_photo_is_off_at_first():
+    three = ("land", "building", "water")
+    assert hidden_at_first(three, {"land": 0.2, "building": 0.1, "water": 0.7}) == (2,)
+    assert hidden_at_first(("land", "building"), {"building": 0.9}) == (0,)  # the background has no score of its own
+    assert hidden_at_first(three, {"land": None}) == ()
 
 
 def test_swipe_and_side_by_side_show_the_same_layers():

@@ -6,7 +6,7 @@
 
 window.kdcoreMap = (() => {
   const SMOOTH = 200; // milliseconds after which a moved threshold asks for other tiles
-  let base, wanted, tools, bar, swipe, timer, outline;
+  let base, wanted, tools, bar, swipe, timer, outline, moving;
   let moved = false; // whether a person (or a remembered view) has chosen the view
   let pinned = false; // whether the page's address has: the first tile that is outlined does not move the map then
   const left = { overlay: null, shown: null, pane: "kdcore-left" };
@@ -158,20 +158,49 @@ window.kdcoreMap = (() => {
   function makeSwipe() {
     const input = element("input", {
       type: "range", min: 0, max: 100, step: 1, class: "kdcore-swipe-handle", "aria-label": "Swipe between the left and the right layer",
-      oninput: () => {
-        tools.swipe = input.value / 100;
-        keepTools();
-        clip();
-      },
+      oninput: () => slide(input.value / 100),
     });
-    const line = element("div", { class: "kdcore-swipe-line" }, element("span", { class: "kdcore-name" }), element("span", { class: "kdcore-name" }));
+    const grip = element("div", { class: "kdcore-swipe-grip", onpointerdown: grab, onpointermove: drag });
+    const line = element("div", { class: "kdcore-swipe-line" }, element("span", { class: "kdcore-name" }), element("span", { class: "kdcore-name" }), grip);
     swipe = element("div", { class: "kdcore-swipe" }, line, input);
-    L.DomEvent.disableClickPropagation(input);
+    for (const part of [input, grip]) L.DomEvent.disableClickPropagation(part);
     L.DomEvent.on(input, "keydown keypress", L.DomEvent.stopPropagation);
     const pane = maps.main.createPane("kdcore-swipe"); // above the layers, below a popup
     pane.style.zIndex = 650;
     pane.append(swipe);
     maps.main.on("move zoomend resize", clip);
+  }
+
+  function slide(share) {
+    cancelAnimationFrame(moving);
+    tools.swipe = Math.min(1, Math.max(0, share));
+    keepTools();
+    clip();
+  }
+
+  function grab(event) {
+    event.target.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  }
+
+  function drag(event) {
+    if (!event.target.hasPointerCapture(event.pointerId)) return;
+    const frame = swipe.getBoundingClientRect();
+    slide((event.clientX - frame.left) / frame.width);
+  }
+
+  /* Once for each study, so that everybody sees that the line can be moved. */
+  function moveByItself() {
+    if (!base.simple || recall(`${base.study} moved`) || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    remember(`${base.study} moved`, true);
+    const [from, to, seconds, began] = [0.95, tools.swipe, 2.5, performance.now()];
+    const step = (now) => {
+      const share = Math.min(1, Math.max(0, (now - began) / (1000 * seconds)));
+      tools.swipe = from + (to - from) * (1 - (1 - share) ** 3);
+      clip();
+      if (share < 1) moving = requestAnimationFrame(step);
+    };
+    moving = requestAnimationFrame(step);
   }
 
   function clip() {
@@ -263,6 +292,7 @@ window.kdcoreMap = (() => {
       else groups.push({ names: [shown.name], legend: shown.legend, kind: shown.kind });
     }
     bar.querySelector(".kdcore-legends").replaceChildren(...groups.map(legend));
+    if (base.simple) return;
     const sliders = [slider("Opacity", 0, "opacity", () => [left, right].forEach((side) => side.overlay?.setOpacity(tools.opacity)))];
     if (left.shown.threshold || right.shown.threshold) {
       sliders.push(slider("Threshold", 2, "threshold", () => {
@@ -273,7 +303,7 @@ window.kdcoreMap = (() => {
         }, SMOOTH);
       }));
     }
-    sliders.push(element("button", { type: "button", onclick: fit }, "Whole scene"));
+    sliders.push(element("button", { type: "button", onclick: () => fit(false) }, "Whole scene"));
     bar.querySelector(".kdcore-sliders").replaceChildren(...sliders);
   }
 
@@ -318,12 +348,18 @@ window.kdcoreMap = (() => {
     const height = Math.max(120, window.innerHeight - bar.offsetHeight);
     for (const id of ["map_div", "map_div2"]) document.getElementById(id).style.height = `${height}px`;
     for (const map of Object.values(maps)) map?.invalidateSize({ pan: moved, animate: false });
-    if (!moved) fit();
+    if (!moved) fit(true);
     clip();
   }
 
-  function fit() {
-    maps.main.fitBounds(base.bounds, { animate: false });
+  /* The whole scene, as large as the frame allows; or as much of it as fills the frame, without growing its pixels further. */
+  function fit(filled) {
+    const map = maps.main;
+    map.options.zoomSnap = 0; // half steps would leave up to a third of the frame empty
+    const whole = map.getBoundsZoom(base.bounds);
+    const zoom = filled ? Math.max(whole, Math.min(map.getBoundsZoom(base.bounds, true), base.native + 2)) : whole;
+    map.options.zoomSnap = base.options.zoomSnap;
+    map.setView(L.latLngBounds(base.bounds).getCenter(), zoom, { animate: false });
   }
 
   function look(focus) {
@@ -388,6 +424,10 @@ window.kdcoreMap = (() => {
     tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, hidden: base.hidden, focus: null, ...recall(base.study), ...thresholdInAddress() };
     makeBar();
     makeSwipe();
+    if (base.simple) {
+      map.scrollWheelZoom.disable(); // the page is to scroll, not the map to zoom
+      if (L.Browser.mobile) map.dragging.disable();
+    }
     prepare(map, [left, right]);
     if (base.note) map.getContainer().append(element("div", { class: "kdcore-note" }, base.note));
     const sent = viewInAddress();
@@ -415,7 +455,8 @@ window.kdcoreMap = (() => {
     fill();
     look(wanted.focus);
     frame(wanted.focus);
+    moveByItself();
   }
 
-  return { start, show, maps, sides: { left, right }, tools: () => tools };
+  return { start, show, maps, bounds: () => base.bounds, sides: { left, right }, tools: () => tools };
 })();

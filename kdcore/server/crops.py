@@ -1,0 +1,52 @@
+"""A rectangle of a scene, pixel by pixel as it was scored: imagery, truth, and what runs decided."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from kdcore.inference.layer_index import Rectangle
+from kdcore.server.drawing import Classes, classes_of
+from kdcore.server.layers import truth_of
+from kdcore.server.lookup import find_scene
+from kdcore.server.reading import NODATA, opened
+from kdcore.views.pictures import show_imagery
+
+
+def crops_of(
+    study: str, scene: str, rectangle: Rectangle, runs: Sequence[str]
+) -> tuple[NDArray[np.uint8], list[Classes]]:
+    """Read a rectangle of a scene.
+
+    Args:
+        study: its id.
+        scene: its id.
+        rectangle: row, column, height H and width W in pixels of the scene.
+        runs: whose maps are read.
+
+    Returns:
+        (H, W, 3) uint8 imagery, and the (H, W) uint8 classes of the truth and of each run, 255 where there are none.
+
+    Raises:
+        RunError: there is no such study, scene or run, or a file is broken.
+    """
+    shown = find_scene(study, scene)
+    row, column, height, width = rectangle
+    window = Window(column, row, width, height)
+    place = shown.scene.affine @ Affine.translation(column, row)
+    with (
+        opened((shown.imagery,)) as dataset,
+        WarpedVRT(dataset, crs=shown.scene.coordinates, transform=place, width=width, height=height) as warped,
+    ):
+        imagery, valid = warped.read(), warped.dataset_mask() > 0
+    masks = []
+    with opened((truth_of(shown),)) as dataset:
+        masks.append(dataset.read(1, window=window))
+    for run in runs:
+        with opened((shown.map_of(run),)) as dataset:
+            levels = dataset.read(window=window)
+        masks.append(classes_of(levels, levels[0] != NODATA))
+    return show_imagery(imagery, valid), masks

@@ -1,0 +1,45 @@
+"""A rectangle of a scene holds the very pixels that were scored, read here with rasterio alone."""
+
+import numpy as np
+import pytest
+import rasterio
+
+from kdcore.errors import RunError
+from kdcore.server.crops import crops_of
+from tests.map_study import make_map_study
+
+RECTANGLE = (352, 512, 128, 128)  # row, column, height, width: at the corner of 480 x 640
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workspace")
+    make_map_study(folder, "town")
+    make_map_study(folder, "flat", classes=("land", "building", "water", "wood"), crs=None)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def look_there(workspace, monkeypatch):
+    monkeypatch.setenv("KDCORE_WORKSPACE", str(workspace))
+
+
+def pixels(path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read()[:, 352:480, 512:640]
+
+
+@pytest.mark.parametrize("study", ["town", "flat"])
+def test_photo_truth_and_decisions_are_those_of_the_files(workspace, study):
+    photo, (truth, teacher) = crops_of(study, "test-area", RECTANGLE, ["teacher-s0"])
+    assert (photo == np.moveaxis(pixels(workspace / f"{study}/layers/test-area/imagery.tif"), 0, -1)).all()
+    assert (truth == pixels(workspace / f".areas/{study}/masks/test_area.tif")[0]).all()
+    levels = pixels(workspace / f"{study}/runs/teacher-s0/maps/test_area.tif")
+    decided = levels[0] >= 127 if len(levels) == 1 else levels.argmax(axis=0)
+    assert (teacher == decided).mean() > 0.999  # equal levels are a matter of order
+    assert teacher.shape == (128, 128)
+
+
+def test_what_is_not_there_is_told(workspace):
+    with pytest.raises(RunError, match="no map of 'test-area' by a run 'gone'"):
+        crops_of("town", "test-area", RECTANGLE, ["gone"])
