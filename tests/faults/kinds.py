@@ -210,7 +210,8 @@ class Sweep(Kind):
             space=space, trials=self.trials, confirm=1, budget=BUDGET, teacher=teacher, pruning=False
         )
         about = About(title="sweep", collection=self.base.collection, created=1000.0)
-        SweepFolder.begin(place / "sweeps/search", settings, about)
+        sweep = SweepFolder.begin(place / "sweeps/search", settings, about)
+        sweep.worker(0).write_status(Status(queued=time.time(), launched=time.time()))
 
     def work(self, place: Path) -> int | None:
         return worker.main(["kdcore.jobs.sweep_folder:SweepWorker", str(place / "sweeps/search"), "0"])
@@ -220,8 +221,9 @@ class Sweep(Kind):
             progress = sweep.progress()
             assert progress.state != "broken", progress.message
             for trial in sweep.trials():
-                if sweep.run(trial.number).path.exists():
-                    look_at_run(sweep.run(trial.number))
+                run = sweep.run(trial.number)
+                if (run.path / "settings.yaml").is_file():  # else it was not begun
+                    look_at_run(run)
 
     def states(self, place: Path) -> list[str]:
         sweep = SweepFolder(place / "sweeps/search")

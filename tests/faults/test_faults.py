@@ -1,4 +1,4 @@
-"""A short crash campaign: each kind of work, each kind of fault. The long one is benchmarks/faults.py.
+"""A short crash campaign: each kind of fault. The long one, with deployments and servers, is benchmarks/faults.py.
 
 Whatever the moment, the same must hold: nothing is lost or shown alive that is dead, every file can be read, nothing is left over, and
 the result is bit-identical to that of an undisturbed piece of work.
@@ -16,7 +16,7 @@ from tests.faults import campaign
 from tests.faults.campaign import Calm, NoDiskError, Outcome
 from tests.faults.process import Fault, begin, ended, operations, stopped
 
-pytestmark = pytest.mark.slow  # trainings, maps and exports, each again and again; two minutes in all
+pytestmark = pytest.mark.slow  # trainings and maps, each again and again; two minutes in all
 QUICK = ["study", "soft-label cache", "prediction"]
 
 
@@ -37,7 +37,7 @@ def survived(outcomes: list[Outcome]) -> None:
     assert [outcome for outcome in outcomes if outcome.problems] == []
 
 
-@pytest.mark.parametrize(("name", "kills"), [(name, 4) for name in QUICK] + [("sweep", 1), ("deployment", 1)])
+@pytest.mark.parametrize(("name", "kills"), [*((name, 4) for name in QUICK), ("sweep", 1)])
 def test_killed_again_and_again(calm, tmp_path, name, kills):
     """The first kill is before an operation in the first half, so that there is one on any machine."""
     whole = calm(name)
