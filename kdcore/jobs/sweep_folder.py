@@ -19,7 +19,7 @@ from kdcore.jobs.small_files import load_settings, modified, read_json
 from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_folder import About, beginning
-from kdcore.jobs.sweep_trials import TrialRecord, read_trial, seconds_left
+from kdcore.jobs.sweep_trials import TrialRecord, read_trial
 from kdcore.settings import Frozen, SweepSettings, save
 
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ class SweepProgress(Frozen):
         counts: trials by state; killed ones that were done again are not counted.
         over, trials: how many have a result, and how many there are to be.
         workers: processes that live.
-        seconds_left: from the trials so far; None until one has ended.
     """
 
     state: SweepState
@@ -86,7 +85,6 @@ class SweepProgress(Frozen):
     over: int
     trials: int
     workers: int
-    seconds_left: float | None
 
 
 @dataclass(frozen=True)
@@ -247,9 +245,7 @@ class SweepFolder(Folder):
             trials = self.trials() if trials is None else trials
             workers, alive, about = self.workers(), self.alive, self.about
         except KdcoreError as error:
-            return SweepProgress(
-                state="broken", message=str(error), counts={}, over=0, trials=0, workers=0, seconds_left=None
-            )
+            return SweepProgress(state="broken", message=str(error), counts={}, over=0, trials=0, workers=0)
         shown = [trial for trial in trials if trial.retried_as is None]
         states: list[str] = [trial.state for trial in shown]
         counts = {state: states.count(state) for state in dict.fromkeys(states)}
@@ -272,7 +268,6 @@ class SweepFolder(Folder):
             over=over,
             trials=settings.trials,
             workers=len(alive),
-            seconds_left=seconds_left(trials, settings.trials, len(alive)),
         )
 
 

@@ -149,7 +149,7 @@ DISTILLATIONS = {name: method.label for name, method in CHOICES.items()}
 LIVE = "Trains the demo study on this machine, now: a teacher and two students, a few minutes on two cores. You can watch, and close the page."
 NO_EXAMPLE = "No study is finished yet. **Run it live** trains one on this machine in a few minutes, on a demo area that needs no download."
 MAP_HELP = """
-Drag the handle, or reach it with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it. The address
+Drag the line, or reach its handle with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it. The address
 above keeps this view: copy it to show it to someone.
 """
 STREETS = """
