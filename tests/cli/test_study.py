@@ -107,21 +107,22 @@ class TestAStudy:
             assert "holds a study with other settings; a study is never overwritten" in refused(*arguments[:-1], *other)
         assert contents(tmp_path / "out/runs") == runs
 
+    @pytest.mark.slow  # three whole studies, and what the first command left is taken up by the second
     def test_with_several_shares_is_a_learning_curve(self, tmp_path):
         """Two shares at first and a third one afterwards: the teacher is trained once, and what is finished is never trained again."""
-        path, out = write_collection(tmp_path / "collection"), tmp_path / "curve"
+        path, out = write_collection(tmp_path / "collection", size=256), tmp_path / "curve"
         save(study_settings(recipe=Recipe(alpha=0.5, unlabelled=1.0)), tmp_path / "settings.yaml")
         arguments = ("study", path, "--out", out, "--settings", tmp_path / "settings.yaml", "--json", "--labels")
         code, printed, _ = run(*arguments, "0.3,1")
         assert code == 0
         report = json.loads(printed)
         assert [point["wanted"] for point in report["points"]] == [0.3, 1.0]
-        assert report["points"][0]["labels"] == pytest.approx(0.3, abs=0.15)
+        assert report["points"][0]["labels"] == 0.25  # two of eight blocks
         assert (report["points"][1]["labels"], report["seeds"]) == (1.0, 2)
         assert json.loads((out / "labels.json").read_text()) == report
         page = (out / "labels.html").read_text()
         assert all(point["worth"]["sentence"] in page for point in report["points"])
-        assert "https://cdn" not in page
+        assert "<script src" not in page  # it opens without a network
 
         logs = {share: (out / f"labels-{share}/runs/teacher-s0/log.txt").read_text() for share in ("0.3", "1")}
         assert ["reused from" in logs[share] for share in ("0.3", "1")] == [False, True]
