@@ -61,7 +61,7 @@ class TestTheShelf:
         assert Shelf().file("colours").is_file()
         assert Shelf().file("colours").with_suffix(".yaml").is_file()
         assert "colours" in run("teachers", "list")[1]
-        assert workspace.studies() == []  # the shelf is no study
+        assert workspace.folders() == []  # the shelf is no study
 
     def test_holds_a_checkpoint_as_well(self, workspace, tiny_study):
         trained = tiny_study / "runs/teacher-s0/checkpoints/best.safetensors"
