@@ -6,9 +6,9 @@ import pytest
 
 from kdcore.data.collection import Collection
 from kdcore.errors import SettingsError
-from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.places import by_scene
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.jobs.store import RunDirectory
 from kdcore.settings import SplitSettings
 from kdcore.training.places import open_places
