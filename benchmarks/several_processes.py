@@ -56,7 +56,7 @@ def quality(path: Path, collection: Path, seed: int, processes: int, steps: int)
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--steps", type=int, default=120)
+    arguments.add_argument("--steps", type=int, default=60)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument(
         "--run", type=Path, help="train this run and end; for the processes that this program starts"

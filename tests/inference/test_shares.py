@@ -7,7 +7,7 @@ import pytest
 
 from kdcore.data.collection import Collection
 from kdcore.evaluation import counting
-from kdcore.evaluation.compare import summarise
+from kdcore.evaluation.summary import summarise
 from kdcore.inference import evaluate as module
 from kdcore.inference.evaluate import Share, evaluate
 from kdcore.models.networks import build_network

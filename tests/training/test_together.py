@@ -17,8 +17,8 @@ import torch
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
-from kdcore.evaluation.compare import summarise
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.summary import summarise
 from kdcore.inference.evaluate import evaluate
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
