@@ -23,7 +23,7 @@ from kdcore.settings import Budget, RunSettings
 from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.augmentation import student_batch
-from kdcore.training.fabric import align_buffers, mean_over_ranks, with_common_statistics
+from kdcore.training.fabric import mean_over_ranks, with_common_statistics
 from kdcore.training.features import FeatureStudent, FeatureTeacher
 from kdcore.training.mixing import check_crops
 from kdcore.training.objective import compute_loss
@@ -105,7 +105,6 @@ def train(
         last = progress.step == budget.steps
         if progress.step in validations:
             training.check_weights(budget)
-            align_buffers(fabric, training.candidate)
             score = validate(training.candidate)
             step.model.train()
             judge(run, training, info, score, writes=fabric.is_global_zero)
