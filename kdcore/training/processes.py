@@ -35,19 +35,19 @@ class PeerLostError(RunError):
     """Another process of the training ended; whoever started the processes says which one, and why."""
 
 
+def world() -> int:
+    """How many processes torchrun, or whoever sets its variables, started; 1 where nobody did."""
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in VARIABLES) else 1
+
+
 def started() -> bool:
-    """Whether torchrun, or whoever sets its variables, started this process beside others."""
-    return all(name in os.environ for name in VARIABLES) and world() > 1
+    """Whether this process was started beside others."""
+    return world() > 1
 
 
 def rank() -> int:
     """Which of the processes this is; 0 where there is only one."""
     return int(os.environ["RANK"]) if started() else 0
-
-
-def world() -> int:
-    """How many processes there are."""
-    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def processes_here() -> int:

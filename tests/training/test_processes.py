@@ -62,6 +62,10 @@ class TestWhoIsWho:
         assert (fabric.global_rank, fabric.local_rank, fabric.world_size) == (1, 1, 2)
         assert (processes.rank(), processes.world()) == (1, 2)
 
+    def test_half_of_the_variables_say_nothing(self, environment):
+        environment({"WORLD_SIZE": "2", "RANK": "1"})
+        assert (processes.started(), processes.rank(), processes.world()) == (False, 0, 1)
+
     def test_several_devices_need_processes_that_were_started(self, environment):
         environment(SBATCH)
         with pytest.raises(
