@@ -40,7 +40,8 @@ def make_fabric(device: str, devices: int, precision: Any, nodes: int = 1) -> Fa
         )
     alone = wanted == 1
     if not alone:
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it greets in each process
+        for name in ("lightning.fabric", "lightning.pytorch"):  # they greet in each process
+            logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return Fabric(
             accelerator="auto" if device == "auto" else device,
