@@ -1,15 +1,16 @@
 """Several processes that are given one command: share of ideal of two against one, and seconds from submitting to the first part.
 
-    OMP_NUM_THREADS=1 python benchmarks/cluster.py [--rounds 3] [--pixels 16] [--trials 8] [--save]    # about five minutes on two cores
+    OMP_NUM_THREADS=1 python benchmarks/cluster.py [--rounds 3] [--pixels 16] [--save]    # about three minutes on two idle cores
 
 - *predict*: the example's student maps one raster, in parts of half a megapixel. Processes are ready (torch imported, one tile looked at)
   before the clock starts; it stops when all parts are finished. Putting the maps together, which one process does, is left out.
-- *sweep*: trials a minute by one worker and by two, as `benchmarks/sweep.py` measures them.
+- *sweep*: trials a minute by one worker and by two are in `benchmarks/sweep.py`.
 - *From submitting to the first part*: `kdcore predict --launch slurm` on a Slurm of two idle nodes on this machine; and the maps' bytes.
 
-One process and two take turns, each with one thread. Share of ideal is what two reach, divided by twice what one reaches. The share of
-processor time says the same without what other programs on the machine take away: pixels for each second of processor time, two
-against one. Limit: 0.8.
+One process and two take turns, each with one thread. Share of ideal is what two reach, divided by twice what one reaches, by the clock: it
+needs two cores that nobody else uses. Two further shares hold on a busy machine: *beside two that share nothing* compares two processes
+on one raster with two at the same time on half a raster each, and *by processor time* the pixels for each second of it, two against
+one. Limit: 0.8.
 """
 
 import subprocess
@@ -39,12 +40,13 @@ def raster_of(folder: Path, megapixels: float) -> Path:
     for name in ("photometric", "compress", "interleave"):
         profile.pop(name, None)
     profile |= {"driver": "GTiff", "height": values.shape[1], "width": values.shape[2], "tiled": True}
+    folder.mkdir(exist_ok=True)
     with rasterio.open(folder / "raster.tif", "w", **profile) as dataset:
         dataset.write(values)
     return folder / "raster.tif"
 
 
-def child(raster: Path, out: Path, number: str) -> None:
+def child(raster: Path, out: Path, number: str, begins: bool) -> None:
     """One process: ready, then parts until all are finished; prints its processor time."""
     import torch
 
@@ -61,7 +63,7 @@ def child(raster: Path, out: Path, number: str) -> None:
     source = open_source(raster, engine.info)
     plan = parts.plan_prediction(raster, source, [STUDENT], engine, MappingOptions(), PolygonOptions(format="none"))
     prediction = Prediction(out, "raster")
-    if number == "0":
+    if begins:
         begin(prediction, plan)
     (out.parent / f"ready-{number}").touch()
     while not (out.parent / "go").exists():
@@ -71,13 +73,22 @@ def child(raster: Path, out: Path, number: str) -> None:
     print(time.process_time() - before)
 
 
-def mapped(raster: Path, processes: int) -> tuple[float, float]:
-    """Seconds until so many processes have made all parts, by the clock and of their processors."""
+def mapped(rasters: list[Path], shared: bool = True) -> tuple[float, float]:
+    """Seconds until a process for each raster has made all parts, by the clock and of their processors.
+
+    Args:
+        rasters: one for each process.
+        shared: they work on one prediction, of the same raster.
+    """
+    processes = len(rasters)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "out").mkdir()
-        command = [sys.executable, __file__, "--child", str(raster), str(folder / "out")]
-        started = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(processes)]
+        started = []
+        for number, raster in enumerate(rasters):
+            out = folder / ("out" if shared else f"out{number}")
+            out.mkdir(exist_ok=True)
+            command = [sys.executable, __file__, "--child", raster, out, number, int(number == 0 or not shared)]
+            started.append(subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True))
         while len(list(folder.glob("ready-*"))) < processes:
             time.sleep(LOOK)
         begun = time.perf_counter()
@@ -86,36 +97,20 @@ def mapped(raster: Path, processes: int) -> tuple[float, float]:
         return time.perf_counter() - begun, sum(map(float, said))
 
 
-def predict_shares(raster: Path, rounds: int) -> dict[str, list[float]]:
-    """Of each round: the share of ideal by the clock and by the processors' time, and megapixels a second of one process."""
-    found: dict[str, list[float]] = {"clock": [], "processor": [], "speed": []}
+def predict_shares(raster: Path, half: Path, rounds: int) -> dict[str, list[float]]:
+    """Of each round: the three shares of ideal, and megapixels a second of one process."""
+    found: dict[str, list[float]] = {"clock": [], "apart": [], "processor": [], "speed": []}
     with rasterio.open(raster) as dataset:
         megapixels = dataset.width * dataset.height / 1e6
     for number in range(rounds):
-        order = (1, 2) if number % 2 == 0 else (2, 1)
-        seconds = {processes: mapped(raster, processes) for processes in order}
-        found["clock"].append(seconds[1][0] / (2 * seconds[2][0]))
-        found["processor"].append(seconds[1][1] / seconds[2][1])
-        found["speed"].append(megapixels / seconds[1][0])
+        kinds = {"one": ([raster], True), "two": ([raster] * 2, True), "apart": ([half] * 2, False)}
+        order = list(kinds) if number % 2 == 0 else list(kinds)[::-1]
+        seconds = {kind: mapped(*kinds[kind]) for kind in order}
+        found["clock"].append(seconds["one"][0] / (2 * seconds["two"][0]))
+        found["apart"].append(seconds["apart"][0] / seconds["two"][0])
+        found["processor"].append(seconds["one"][1] / seconds["two"][1])
+        found["speed"].append(megapixels / seconds["one"][0])
     return found
-
-
-def sweep_shares(folder: Path, rounds: int, trials: int, steps: int) -> list[float]:
-    """Share of ideal of two workers, of each round."""
-    from sweep import BATCH, CROP, begin, trials_a_minute
-
-    from kdcore.data.demo import write_demo
-    from kdcore.settings import PRESETS, Budget, TeacherSettings
-
-    data = write_demo(folder / "demo", 0)
-    budget = Budget(steps=10, crop=CROP, batch_size=BATCH, validate_every=10, save_every=10)
-    teacher = TeacherSettings(network=PRESETS["tiny"], budget=budget)
-    shares = []
-    for number in range(rounds):
-        order = (1, 2) if number % 2 == 0 else (2, 1)
-        rate = {w: trials_a_minute(begin(folder / f"{number}-{w}", data, trials, steps, teacher), w) for w in order}
-        shares.append(rate[2] / (2 * rate[1]))
-    return shares
 
 
 def until_first_part(folder: Path, raster: Path) -> tuple[float, float, float, float]:
@@ -144,32 +139,29 @@ def until_first_part(folder: Path, raster: Path) -> tuple[float, float, float, f
 def main() -> None:
     """Measure and show."""
     if sys.argv[1:2] == ["--child"]:
-        child(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+        child(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5] == "1")
         return
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--pixels", type=float, default=16, help="megapixels of the raster")
-    arguments.add_argument("--trials", type=int, default=8)
-    arguments.add_argument("--steps", type=int, default=40)
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        raster = raster_of(folder, chosen.pixels)
-        mapping = predict_shares(raster, chosen.rounds)
+        raster, half = raster_of(folder, chosen.pixels), raster_of(folder / "half", chosen.pixels / 2)
+        mapping = predict_shares(raster, half, chosen.rounds)
         print(mapping, flush=True)
-        trials = sweep_shares(folder, max(1, chosen.rounds - 1), chosen.trials, chosen.steps)
-        print(trials, flush=True)
-        runs, part, probabilities, classes = until_first_part(folder, raster_of(folder, 3))
+        runs, part, probabilities, classes = until_first_part(folder, raster_of(folder / "few", 3))
     rows = [
         row("predict, by the clock", mapping["clock"]),
+        row("predict, beside two that share nothing", mapping["apart"]),
         row("predict, by processor time", mapping["processor"]),
-        row("sweep, by the clock", trials),
     ]
     body = table(["two processes against one", "share of ideal", "rounds", "limit 0.8"], rows)
     body += (
         f"\n\nOne process mapped {median(mapping['speed']):.2f} MPx/s. From submitting to a running process {runs:.1f} s, to the first "
         f"part {part:.1f} s, of which most is Python and torch (a Slurm of two idle nodes on this machine).\n\n"
-        f"The maps took {probabilities:.2f} bytes a pixel (probabilities of the five classes) and {classes:.2f} (classes), overviews included."
+        f"The maps took {probabilities:.2f} bytes a pixel (probabilities of the five classes) and {classes:.2f} (classes), overviews included.\n\n"
+        "Two workers of a sweep against one: [sweep](sweep.md)."
     )
     publish("cluster", "Several processes that are given one command", body, chosen.save)
 
