@@ -185,6 +185,7 @@ def test_what_waits_is_taken_out_of_the_queue_by_a_stop(nodes, tmp_path):
 
 def test_options_that_slurm_refuses_are_told_in_its_words(nodes, tmp_path):
     (tmp_path / "model.safetensors").touch()
+    (tmp_path / "a.tif").touch()
     command = (
         "predict",
         "model.safetensors",
