@@ -106,7 +106,7 @@ def test_the_map_fills_its_frame_and_grows_with_the_window(visit):
     page.set_viewport_size({"width": 1920, "height": 1080})
     frame.wait_for_function("before => innerHeight >= before + 250", arg=height)
     settle(frame)
-    assert min(shares()) > 0.99
+    assert min(shares()) > 0.97  # a pixel grows to four times its size at most, and this scene is small
     frame.get_by_role("button", name="Whole scene").click()
     assert max(shares()) == pytest.approx(1, abs=0.02)
 

@@ -283,18 +283,60 @@ def test_profile_writes_nothing(model):
     assert contents(model.parent) == before
 
 
+class TestWhatIsMadeOfMaps:
+    """`kdcore area` and `kdcore data next` beside a layer that somebody drew."""
+
+    @pytest.fixture
+    def maps(self, model, mine, tmp_path):
+        run("predict", model, mine / "scene.tif", "--out", tmp_path / "maps", "--polygons", "none", code=0)
+        return tmp_path / "maps/scene.classes.tif"
+
+    @pytest.mark.parametrize("command", [["area", "sample"], ["data", "next"]])
+    def test_a_layer_of_that_name_is_replaced_on_request_only(self, mine, maps, command):
+        inputs = [maps] * (1 if command[0] == "area" else 2)
+        options = ["--points", 8, "--least", 2] if command[0] == "area" else ["--side", 32]
+        before = contents(mine)
+        sentence = said(run(*command, *inputs, mine / "scene.gpkg", *options, code=2))
+        assert "scene.gpkg: exists already" in sentence
+        assert contents(mine) == before
+        run(*command, *inputs, mine / "scene.gpkg", *options, "--overwrite", code=0)
+        changed = {file.name for file, data in before.items() if contents(mine).get(file) != data}
+        assert changed == {"scene.gpkg"}
+
+    def test_an_estimate_writes_nothing(self, mine, maps, tmp_path):
+        run("area", "sample", maps, tmp_path / "s.gpkg", "--points", 8, "--least", 2, code=0)
+        before = contents(tmp_path)
+        assert "have no label" in said(run("area", "estimate", tmp_path / "s.gpkg", "--map", f"a={maps}", code=2))
+        assert contents(tmp_path) == before
+
+
+class TestTheShelf:
+    def test_a_teacher_is_copied_and_a_folder_of_that_name_left_alone(self, model, mine, monkeypatch):
+        monkeypatch.setenv("KDCORE_WORKSPACE", str(mine))
+        before = contents(mine) | contents(model.parent)
+        run("teachers", "add", model, "--name", "mine", code=0)
+        run("teachers", "list", code=0)
+        run("teachers", "check", "mine", mine)
+        assert before.items() <= (contents(mine) | contents(model.parent)).items()
+
+
+def test_an_export_to_mlflow_leaves_the_study_alone(tmp_path, mine, monkeypatch):
+    monkeypatch.setenv("KDCORE_WORKSPACE", str(mine))
+    before = contents(mine) | contents(EXAMPLE)
+    run("runs", "export", "example", "--mlflow", f"file://{tmp_path / 'mlruns'}")  # without MLflow it is a sentence
+    assert (contents(mine) | contents(EXAMPLE)) == before
+
+
 def test_no_command_is_forgotten_here():
     root = typer.main.get_command(app)
     names = {
-        f"{group} {name}".strip()
-        for group, commands in (
-            ("", root.commands),
-            ("data", root.commands["data"].commands),
-            ("runs", root.commands["runs"].commands),
-        )
-        for name in commands
-    } - {"data", "runs"}
+        f"{name} {below}".strip()
+        for name, command in root.commands.items()
+        for below in getattr(command, "commands", None) or [""]
+    }
     assert names == {
-        *("demo", "study", "report", "evaluate", "sweep", "predict", "export", "profile", "data inspect"),
-        *(f"runs {name}" for name in ("list", "show", "start", "work", "stop", "resume", "delete")),
+        *("demo", "study", "report", "evaluate", "sweep", "predict", "export", "profile", "data inspect", "data next"),
+        *(f"runs {name}" for name in ("list", "show", "start", "work", "stop", "resume", "export", "delete")),
+        *(f"area {name}" for name in ("sample", "estimate")),
+        *(f"teachers {name}" for name in ("add", "list", "check")),
     }, "a new command: add what it must not lose above"

@@ -168,7 +168,7 @@ def test_a_read_only_folder_is_named(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
     with pytest.raises(KdcoreError, match="cannot be written to"):
         write_demo(tmp_path, 0, size=SIZE)
 

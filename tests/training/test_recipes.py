@@ -14,6 +14,7 @@ from kdcore.teacher.teacher import Teacher
 from kdcore.training.run import execute
 from tests.conftest import run_settings, write_collection
 from tests.training.test_loop import Training, same, snapshot
+from tests.training.test_together import train_together
 
 BUDGET = Budget(steps=20, batch_size=2, crop=64, validate_every=20, save_every=20, learning_rate=5e-3)
 TEACHER = NetworkSettings(encoder="tu-test_resnet", depth=3, decoder_channels=(24, 16, 12))
@@ -192,7 +193,7 @@ def test_two_processes_train_the_projection_together(tmp_path):
         hardware=Hardware(device="cpu", devices=2),
     )
     run = RunDirectory.create(tmp_path / "run", settings)
-    execute(run)
+    assert train_together(run) == [1, 2, 3]
     assert run.status.state == "finished"
     (line, *_) = run.read_metrics()
     assert line["features"] > 0

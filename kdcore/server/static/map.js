@@ -358,8 +358,8 @@ window.kdcoreMap = (() => {
     map.options.zoomSnap = 0; // half steps would leave up to a third of the frame empty
     const whole = map.getBoundsZoom(base.bounds);
     const zoom = filled ? Math.max(whole, Math.min(map.getBoundsZoom(base.bounds, true), base.native + 2)) : whole;
-    map.options.zoomSnap = base.options.zoomSnap;
     map.setView(L.latLngBounds(base.bounds).getCenter(), zoom, { animate: false });
+    map.options.zoomSnap = base.options.zoomSnap;
   }
 
   function look(focus) {
