@@ -82,7 +82,7 @@ def scene_map(
         root: where the dashboard is, seen from the page that the map is in.
     """
     (south, west), (north, east) = scene.bounds
-    options = {"zoomSnap": 0.5, "maxZoom": scene.zoom + DEEPER}
+    options = {"zoomSnap": 0, "maxZoom": scene.zoom + DEEPER}  # steps would leave up to a third of the frame empty
     base = {
         "root": root,
         "study": layers.study,

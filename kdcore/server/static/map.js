@@ -355,11 +355,9 @@ window.kdcoreMap = (() => {
   /* The whole scene, as large as the frame allows; or as much of it as fills the frame, without growing its pixels further. */
   function fit(filled) {
     const map = maps.main;
-    map.options.zoomSnap = 0; // half steps would leave up to a third of the frame empty
     const whole = map.getBoundsZoom(base.bounds);
     const zoom = filled ? Math.max(whole, Math.min(map.getBoundsZoom(base.bounds, true), base.native + 2)) : whole;
     map.setView(L.latLngBounds(base.bounds).getCenter(), zoom, { animate: false });
-    map.options.zoomSnap = base.options.zoomSnap;
   }
 
   function look(focus) {
