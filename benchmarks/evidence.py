@@ -201,7 +201,7 @@ class Experiment:
                     later.append((arm, seed))
                 elif not run.report.exists():
                     try:
-                        execute(run, report, answers=self.out / FOLDER)
+                        execute(run, report, soft_labels=self.out / FOLDER)
                     except TakenError:
                         later.append((arm, seed))
             if len(later) == len(waiting):

@@ -70,7 +70,7 @@ def test_every_temperature_and_alpha_in_range_is_accepted(temperature, alpha):
             "an ensemble of 2 networks .* set the recipe's features: 0",
         ),
         ({"recipe": {"features": 1}, "teacher": {"flips": True}}, "turned views has no features"),
-        ({"recipe": {"features": 1}, "teacher": {"checkpoints": ["a.onnx"]}}, "an ONNX file gives answers only"),
+        ({"recipe": {"features": 1}, "teacher": {"checkpoints": ["a.onnx"]}}, "an ONNX file gives predictions only"),
     ],
 )
 def test_wrong_study_settings_are_named(values, words):
@@ -219,7 +219,7 @@ class TestLosses:
         [
             ({"seeds": [0, 1]}, "an ensemble of 2 networks"),
             ({"flips": True}, "an average over turned views"),
-            ({"checkpoints": ["a.onnx"]}, "an ONNX file gives answers only"),
+            ({"checkpoints": ["a.onnx"]}, "an ONNX file gives predictions only"),
         ],
     )
     def test_of_features_say_what_to_use_with_a_teacher_that_has_none(self, name, teacher, why):

@@ -27,7 +27,7 @@ def export(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="The collection it was trained on: to compare answers on real tiles, and for --int8."),
+        typer.Option(help="The collection it was trained on: to compare predictions on real tiles, and for --int8."),
     ] = None,
     tile: Annotated[int, typer.Option(help="Height and width that the file takes, pixels.", min=32)] = 512,
     margin: Annotated[float, typer.Option(help="Points of mean AP that 8 bits may lose at most.", min=0)] = 1.0,
@@ -38,7 +38,7 @@ def export(
 ) -> None:
     """Write a network as ONNX: imagery in its own units goes in, probabilities come out.
 
-    With --data its answers are compared with the checkpoint's on validation tiles, in ONNX Runtime and OpenVINO.
+    With --data its predictions are compared with the checkpoint's on validation tiles, in ONNX Runtime and OpenVINO.
     Exit code 1 says that a form was refused; the reason is printed, and files that were accepted stay.
     """
     if int8 and data is None:
@@ -68,13 +68,13 @@ def export(
             "tile": tile,
         }
         if collection is not None:
-            found["parity"] = compare_answers(checkpoint, out, info, collection, bars)
+            found["parity"] = compare_predictions(checkpoint, out, info, collection, bars)
         if int8 and collection is not None:
             found["int8"] = write_eight_bits(network, out, info, collection, margin, bars, overwrite)
     tell(found, as_json)
 
 
-def compare_answers(
+def compare_predictions(
     checkpoint: Path, out: Path, info: "OnnxInfo", collection: "Collection", bars: Bars
 ) -> dict[str, dict[str, float]]:
     """Parity with the checkpoint on validation tiles, by engine."""

@@ -28,9 +28,7 @@ LOOK_EVERY = 1.0  # seconds between looks whether other processes have left some
 Made = dict[str, Any]
 """What a finished prediction's manifest holds."""
 
-OutOption = Annotated[
-    Path, typer.Option("--out", help="Folder for the maps. An unfinished prediction goes on where it was.")
-]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the maps. An unfinished prediction resumes.")]
 EngineOption = Annotated[
     Literal["auto", "torch", "onnxruntime", "openvino"],
     typer.Option(help="auto: torch for a checkpoint; for an ONNX file what is faster here."),
@@ -41,7 +39,7 @@ HaloOption = Annotated[int, typer.Option(help="Imagery seen around what is kept 
 BlendOption = Annotated[
     Literal["crop", "hann"], typer.Option(help="At the seams: cut the halo away, or blend over it.")
 ]
-FlipsOption = Annotated[bool, typer.Option("--flips", help="Average over four mirrored views; four times the work.")]
+FlipsOption = Annotated[bool, typer.Option("--flips", help="Average over four flips; four times the work.")]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
@@ -102,7 +100,7 @@ def predict(
 ) -> None:
     """Map rasters of any size: probabilities and classes as Cloud-Optimized GeoTIFFs, and polygons.
 
-    Whatever happens on the way, the same command goes on where it was; what bears its name is finished. Given again while it
+    Whatever happens on the way, the same command resumes; what bears its name is finished. Given again while it
     runs, in another terminal or on another machine that sees the folder, it shares the work.
     """
     files = local(rasters, out)

@@ -52,7 +52,7 @@ from kdcore.training.processes import as_started, led_by_rank_zero, start, wants
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one goes on where it was.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the study. An unfinished one resumes.")]
 
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace whatever has the name of a result, even your own file.")
@@ -209,7 +209,7 @@ def report(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the arms of a finished study, and write one HTML page that opens without a network."""
+    """Compare the arms of a finished study, and write one HTML page that opens offline."""
     from kdcore.evaluation.report import study_report
     from kdcore.views.page import write_page
 

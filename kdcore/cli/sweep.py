@@ -32,7 +32,7 @@ def sweep(
     folder: Annotated[
         str, typer.Argument(help="A collection's folder or YAML file, or `demo` for the procedural area.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the sweep. The same command goes on where it was.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the sweep. The same command resumes.")],
     trials: Annotated[int | None, typer.Option(help=sentence(SweepSettings, "trials"), min=1)] = None,
     workers: Annotated[int, typer.Option(help="Processes of one thread each.", min=1)] = 2,
     objectives: Annotated[

@@ -127,7 +127,7 @@ class Collection:
 
     @cached_property
     def metres_per_pixel(self) -> float | None:
-        """Ground resolution of the pixels that networks see (median over scenes); None where unknown."""
+        """Ground sample distance of the pixels that networks see (median over scenes); None where unknown."""
         known = [scene.metres_per_pixel for scene in self.scenes if scene.metres_per_pixel is not None]
         return float(np.median(known)) if known else None
 

@@ -1,4 +1,4 @@
-"""Scenes that do not go together: other bands, types, scales or ground resolutions than the rest of their collection.
+"""Scenes that do not go together: other bands, types, scales or ground sample distances than the rest of their collection.
 
 A network takes numbers as they are. A scene of another scale or resolution is a wrong picture to it, so a person chooses: resample,
 bring to one scale, or leave out.
@@ -12,13 +12,13 @@ import numpy as np
 from kdcore.data.scene import Scene
 from kdcore.errors import DataError
 
-SAME = (0.8, 1.25)  # ratio of two ground resolutions that count as one
+SAME = (0.8, 1.25)  # ratio of two ground sample distances that count as one
 OTHER_SCALE = 50.0  # times as bright as the others: no light does that, but 0..1 beside 0..255 or 0..10000 does
 LEAVE_OUT = "or leave it out: move it to another folder."
 
 
 def same_resolution(a: float | None, b: float | None) -> bool:
-    """Whether two ground resolutions count as one; an unknown one is taken to fit."""
+    """Whether two ground sample distances count as one; an unknown one is taken to fit."""
     return not a or not b or SAME[0] <= a / b <= SAME[1]
 
 
@@ -27,7 +27,7 @@ def check_alike(scenes: Sequence[Scene], resampled: bool) -> None:
 
     Args:
         scenes: with and without labels.
-        resampled: whether all are read at one ground resolution.
+        resampled: whether all are read at one ground sample distance.
 
     Raises:
         DataError: names a scene that is unlike most, what it has and what the others have, and the choice.

@@ -73,7 +73,7 @@ def opening(facts: CardFacts) -> str:
             "Input",
             f"bands {', '.join(map(str, facts.bands))} of {facts.dtype} imagery in its own units, {facts.tile} x {facts.tile} px",
         ),
-        ("Ground resolution", resolution(facts.metres_per_pixel)),
+        ("Ground sample distance", resolution(facts.metres_per_pixel)),
         ("Output", f"{gives}; classes: {', '.join(safe(name) for name in named)}"),
         ("Trained", facts.date),
     ]

@@ -61,7 +61,7 @@ def map_cost(
 
     Args:
         km2: area, square kilometres.
-        metres_per_pixel: ground resolution of the imagery as the network sees it.
+        metres_per_pixel: ground sample distance of the imagery as the network sees it.
         megapixels_per_second: of tiles, as measured.
         overlap: pixels looked at for each pixel mapped, from `overlap_factor`.
         price_per_hour: of the machine.
@@ -71,7 +71,7 @@ def map_cost(
         SettingsError: a value that is no number in its range.
     """
     check("The area", km2, "km2", zero=True)
-    check("The ground resolution", metres_per_pixel, "m per pixel")
+    check("The ground sample distance", metres_per_pixel, "m per pixel")
     check("The speed", megapixels_per_second, "MPx/s")
     check("The price", price_per_hour, "an hour", zero=True)
     check("The power", watts, "W", zero=True)

@@ -26,7 +26,7 @@ def deepness_keys(
         halo: imagery around each tile whose predictions are cut away, pixels.
 
     Returns:
-        Values by key. Without a known ground resolution Deepness asks for it.
+        Values by key. Without a known ground sample distance Deepness asks for it.
     """
     if threshold is None:
         threshold = 0.5 if len(info.classes) == 2 else 0.0

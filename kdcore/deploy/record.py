@@ -83,7 +83,7 @@ class Deployment(Frozen):
         study: its id.
         machine: the processor or GPU in words; `threads` that were used.
         tile: side of the tiles, pixels.
-        metres_per_pixel: ground resolution of the imagery; None where unknown.
+        metres_per_pixel: ground sample distance of the imagery; None where unknown.
         measured: seconds since 1970.
         versions: of torch, onnxruntime, openvino.
         margin: points of mean AP that an int8 form may lose.

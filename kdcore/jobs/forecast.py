@@ -32,7 +32,7 @@ class Costs:
 
     Attributes:
         alone: seconds for each step and pixel of a network that learns from labels, by device and network.
-        taught: the same for a student with a teacher, of all its crops, by device, student, teacher and answers asked for at each step.
+        taught: the same for a student with a teacher, of all its crops, by device, student, teacher and predictions asked for at each step.
         overhead: elapsed time over the time of the steps, of finished runs: reading, validation and scoring.
         beside: seconds of finished studies outside of their runs: reading, pictures for the map, the report.
     """
@@ -48,7 +48,7 @@ class Probe(Frozen):
 
     Attributes:
         device: 'cpu' or 'cuda'.
-        teacher, student: the networks; members: how many answers a teacher gave at each step, 0 where they are kept.
+        teacher, student: the networks; members: how many predictions a teacher made at each step, 0 where they are kept.
         teacher_cost, alone_cost, taught_cost: of a step of the teacher, the student alone, the distilled student.
     """
 

@@ -37,7 +37,7 @@ def check_trainable(file: Path) -> None:
     """
     if file.suffix.lower() == ".onnx":
         raise RunError(
-            f"{file}: an ONNX file only answers and cannot be trained here. Train it on where it was made, or train a teacher here."
+            f"{file}: an ONNX file can only predict and cannot be trained here. Train it on where it was made, or train a teacher here."
         )
     if not file.is_file():
         raise RunError(f"{file}: the teacher's weights are not there any more, so it cannot be trained on.")

@@ -13,7 +13,7 @@ class PlannedRun(Frozen):
     Attributes:
         name: of its directory under `runs/`.
         arm, seed: what it is.
-        budget: of its training; None for a teacher that is only scored (existing checkpoints, an ensemble, or one that answers
+        budget: of its training; None for a teacher that is only scored (existing checkpoints, an ensemble, or one that predicts
             with flips).
     """
 

@@ -30,7 +30,7 @@ class CheckpointInfo(Frozen):
         bands: bands of its imagery; `band_numbers` are their numbers (from 1) in the source files.
         classes: names of all classes; two classes have one logit.
         colours: of all classes as the collection has them, '#RRGGBB' or None; empty in checkpoints of earlier versions.
-        metres_per_pixel: ground resolution of its imagery, None where unknown.
+        metres_per_pixel: ground sample distance of its imagery, None where unknown.
         dtype: of the source imagery.
         arm, seed, step: where it comes from.
     """

@@ -24,7 +24,7 @@ class Facts(Protocol):
 
     @property
     def metres_per_pixel(self) -> float | None:
-        """Ground resolution of the imagery; None where unknown."""
+        """Ground sample distance of the imagery; None where unknown."""
 
     @property
     def dtype(self) -> str:

@@ -46,7 +46,7 @@ class OnnxInfo(Frozen):
         input_type: of the numbers that go in.
         outputs: output channels; None where the graph does not say.
         optimise: whether ONNX Runtime may rewrite the graph before it runs it.
-        metres_per_pixel: ground resolution of its imagery, None where unknown.
+        metres_per_pixel: ground sample distance of its imagery, None where unknown.
         dtype: of the source imagery.
         fill: (bands,) values that stand for nodata, in the imagery's units.
         parameters: numbers in it that were learnt.

@@ -129,14 +129,14 @@ def check_features(members: int, flips: bool, checkpoints: tuple[Path, ...]) -> 
     """Refuse teachers whose features cannot be compared with a student's.
 
     Raises:
-        ValueError: an average has answers but no features of its own; an ONNX file gives answers only.
+        ValueError: an average has predictions but no features of its own; an ONNX file gives predictions only.
     """
     why = (
         f"an ensemble of {members} networks has an average answer, but no features of its own"
         if members > 1
         else "an average over turned views has no features of its own"
         if flips
-        else "an ONNX file gives answers only, no features"
+        else "an ONNX file gives predictions only, no features"
         if any(path.suffix.lower() == ".onnx" for path in checkpoints)
         else ""
     )

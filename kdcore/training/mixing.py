@@ -56,7 +56,7 @@ def mix(batch: Batch, kind: Mix, labelled: int, seed: int, step: int, rank: int 
         rank: of this process, which mixes the crops that it has.
 
     Raises:
-        SettingsError: answers for single crops cannot be blended.
+        SettingsError: soft labels of single crops cannot be blended.
     """
     if kind == "none":
         return batch

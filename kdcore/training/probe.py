@@ -91,7 +91,7 @@ def cost_of_step(
         teacher: that is asked at each step, if any.
         budget: batch and crop.
         hardware: device and precision.
-        served: answers that come with each crop, where they are kept and no teacher is asked.
+        served: soft labels that come with each crop, where they are kept and no teacher is asked.
     """
     fabric = make_fabric(hardware.device, 1, hardware.precision)
     fabric.launch()
@@ -115,13 +115,13 @@ def cost_of_step(
     times = []
     for _ in range(STEPS + 1):
         started = time.perf_counter()
-        answers = None
+        soft_labels = None
         if batch.teacher is not None:
-            answers = kept_logits(batch.teacher, recipe.temperature)
+            soft_labels = kept_logits(batch.teacher, recipe.temperature)
         elif teacher is not None:
             with fabric.autocast():
-                answers = teacher(batch.image, recipe.temperature)
-        fabric.backward(compute_loss(model(batch.image), answers, batch, recipe)["loss"])
+                soft_labels = teacher(batch.image, recipe.temperature)
+        fabric.backward(compute_loss(model(batch.image), soft_labels, batch, recipe)["loss"])
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if fabric.device.type == "cuda":

@@ -30,7 +30,7 @@ from kdcore.training.fabric import agreeing, make_fabric
 from kdcore.training.loop import train
 from kdcore.training.memory import keep_freed_memory
 from kdcore.training.results import device_name, finish, measured_speed, quality
-from kdcore.training.work import Work, answering
+from kdcore.training.work import Work, ready_soft_labels
 
 GPU_FULL = "the GPU's memory is full. Lower batch_size or crop, or use precision bf16-mixed."
 
@@ -42,7 +42,7 @@ def execute(
     *,
     test: bool = True,
     on_score: Callable[[int, float], None] | None = None,
-    answers: Path | None = None,
+    soft_labels: Path | None = None,
 ) -> None:
     """Do what a run's settings say, from wherever it stands; a finished run is left as it is.
 
@@ -52,7 +52,7 @@ def execute(
         should_stop: asked after every step.
         test: whether the test split is scored, too; a search must not look at it.
         on_score: is told the step and mean AP of each validation.
-        answers: folder of the teachers' answers that runs share; beside the run if not given.
+        soft_labels: folder of the teachers' soft labels that runs share; beside the run if not given.
 
     Raises:
         KdcoreError: anything the user can mend; the run's status then says so too.
@@ -66,9 +66,9 @@ def execute(
         run.log(f"started on {platform.node()} with torch {torch.__version__}")
         try:
             with processes.missing_peers():
-                fabric = launched(run, answers)
+                fabric = launched(run, soft_labels)
                 agreed = agreeing(fabric, should_stop)
-                train_and_evaluate(fabric, run, report, agreed, test=test, on_score=on_score, answers=answers)
+                train_and_evaluate(fabric, run, report, agreed, test=test, on_score=on_score, soft_labels=soft_labels)
         except KdcoreError as error:
             run.set_state("failed", str(error))
             run.log(f"failed: {error}")
@@ -85,12 +85,14 @@ def execute(
             raise
 
 
-def launched(run: RunDirectory, answers: Path | None) -> Fabric:
+def launched(run: RunDirectory, soft_labels: Path | None) -> Fabric:
     """Fabric for a run, at work in all of its processes."""
     hardware = run.settings.hardware
     fabric = make_fabric(hardware.device, hardware.devices, hardware.precision, hardware.nodes)
     if fabric.world_size > 1 and processes.rank() == 0:
-        processes.orders().give({"run": str(run.path), "answers": answers and str(answers), **processes.visible_gpus()})
+        processes.orders().give(
+            {"run": str(run.path), "soft_labels": soft_labels and str(soft_labels), **processes.visible_gpus()}
+        )
     fabric.launch()
     return fabric
 
@@ -110,9 +112,9 @@ def follow() -> int:
         while (order := orders.take()) is not None:
             hear(signal.SIG_IGN)  # rank 0 is asked to stop, too, and says after which step
             processes.use_gpus(order)
-            run, answers = RunDirectory(Path(order["run"])), order["answers"] and Path(order["answers"])
-            fabric = launched(run, answers)
-            train_and_evaluate(fabric, run, ignore, agreeing(fabric, lambda: False), answers=answers)
+            run, soft_labels = RunDirectory(Path(order["run"])), order["soft_labels"] and Path(order["soft_labels"])
+            fabric = launched(run, soft_labels)
+            train_and_evaluate(fabric, run, ignore, agreeing(fabric, lambda: False), soft_labels=soft_labels)
             hear(signal.SIG_DFL)
     except torch.OutOfMemoryError:
         sentence = GPU_FULL
@@ -137,7 +139,7 @@ def train_and_evaluate(
     should_stop: Callable[[], bool],
     test: bool = True,
     on_score: Callable[[int, float], None] | None = None,
-    answers: Path | None = None,
+    soft_labels: Path | None = None,
 ) -> None:
     """The work of one process of a run; rank 0 writes its files, and scores the test split."""
     if fabric.device.type == "cpu":
@@ -145,7 +147,7 @@ def train_and_evaluate(
     work = Work.prepare(fabric, run, report)
     settings, first = work.settings, fabric.is_global_zero
     try:
-        with answering(work, answers, should_stop) as served:
+        with ready_soft_labels(work, soft_labels, should_stop) as served:
             progress = train(
                 run,
                 work.network,
@@ -255,7 +257,7 @@ def evaluate_checkpoint(
         `mean_ap`, `mean_iou`, `mean_boundary_iou` and the values of each class.
 
     Raises:
-        CheckpointError: of other classes or bands, or trained at another ground resolution.
+        CheckpointError: of other classes or bands, or trained at another ground sample distance.
         DataError: imagery of another type than the network was trained on.
         SettingsError: no such part of the split.
     """

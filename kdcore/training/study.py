@@ -159,7 +159,7 @@ def do_run(
     if planned.budget is None:
         evaluate_ensemble(run, list(checkpoints), collection, report)
         return run
-    execute(run, report, should_stop, answers=out.parent / FOLDER)
+    execute(run, report, should_stop, soft_labels=out.parent / FOLDER)
     if not run.report.exists():
         raise Stopped(f"{run.path}: was stopped. Start the study again with the same settings to go on.")
     return run

@@ -106,14 +106,14 @@ def prepare_for_all(sweep: SweepFolder, report: Report, should_stop: Callable[[]
     finally:
         turn.release()
     if checkpoints:
-        keep_answers(sweep, collection.path, checkpoints, report, should_stop)
+        keep_soft_labels(sweep, collection.path, checkpoints, report, should_stop)
     return collection.path, checkpoints
 
 
-def keep_answers(
+def keep_soft_labels(
     sweep: SweepFolder, data: Path, checkpoints: Sequence[Path], report: Report, should_stop: Callable[[], bool]
 ) -> None:
-    """Compute the teacher's answers about the scenes for all trials; workers share the windows.
+    """Compute the teacher's soft labels of the scenes for all trials; workers share the windows.
 
     Raises:
         Stopped: `should_stop` said so.
@@ -272,8 +272,8 @@ def work_on_trial(
         settings = run_settings(sweep, claim.params, claim.seed, data, checkpoints)
         budget = settings.budget
         run = RunDirectory.create(sweep.run(claim.number).path, settings)
-        answers = sweep.path.parent / FOLDER
-        execute(run, of_trial, lambda: hopeless or should_stop(), test=False, on_score=note, answers=answers)
+        soft_labels = sweep.path.parent / FOLDER
+        execute(run, of_trial, lambda: hopeless or should_stop(), test=False, on_score=note, soft_labels=soft_labels)
     except RunError as error:  # a diverged training, a full GPU: the next setting may do better
         claims.fail(claim, str(error))
         sweep.log(f"trial {claim.number} failed: {error}")
@@ -333,7 +333,7 @@ def confirm(
             if run.alive:
                 continue  # another worker does it; it is ours if that one is killed
             try:
-                execute(run, report, should_stop, answers=sweep.path.parent / FOLDER)
+                execute(run, report, should_stop, soft_labels=sweep.path.parent / FOLDER)
             except TakenError:
                 continue
             if not run.report.exists():

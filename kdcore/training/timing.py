@@ -77,7 +77,7 @@ def seconds_of_step(folder: Path, settings: RunSettings, should_stop: Callable[[
     def enough() -> bool:
         return any(line["step"] >= LOG_EVERY for line in run.read_metrics())
 
-    execute(run, should_stop=lambda: should_stop() or enough(), answers=folder.parent.parent / FOLDER)
+    execute(run, should_stop=lambda: should_stop() or enough(), soft_labels=folder.parent.parent / FOLDER)
     if not enough():
         raise Stopped(f"{folder.parent}: was stopped while steps were timed. Start it again to go on.")
     first, *_, last = run.read_metrics()

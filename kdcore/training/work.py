@@ -128,7 +128,7 @@ class Work:
 
 
 @contextmanager
-def answering(work: Work, folder: Path | None, should_stop: Callable[[], bool]) -> Iterator[Served | None]:
+def ready_soft_labels(work: Work, folder: Path | None, should_stop: Callable[[], bool]) -> Iterator[Served | None]:
     """The teacher's soft labels of the scenes, ready; None where there is no teacher or where it sees the crops.
 
     Raises:

@@ -28,7 +28,7 @@ def show_costs(study: StudyFolder, known: Deployment) -> None:
     draw_area(study)
     with result:
         if job is None:
-            st.info("Type the ground resolution of your imagery to see the costs.", icon=":material/info:")
+            st.info("Type the ground sample distance of your imagery to see the costs.", icon=":material/info:")
         else:
             show_result(known, job)
 
@@ -48,7 +48,7 @@ def choose_job(study: StudyFolder, known: Deployment) -> Job | None:
         help="Or draw it on the map below.",
     )
     metres_per_pixel = metres.number_input(
-        "Ground resolution, m",
+        "Ground sample distance, m",
         min_value=0.01,
         max_value=1000.0,
         value=None if known.metres_per_pixel is None else round(known.metres_per_pixel, 3),

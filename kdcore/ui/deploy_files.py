@@ -52,7 +52,7 @@ def show_checks(offered: list[Form]) -> None:
         ),
         hide_index=True,
         border="horizontal",
-        alt="Every exported file with its size and how far its answers differ from the original network's",
+        alt="Every exported file with its size and how far its predictions differ from the original network's",
     )
     st.caption(
         "Compared with the original in PyTorch: labels and probabilities on real tiles, mean AP on the validation split "

@@ -45,7 +45,7 @@ def show_own_files(workspace: Workspace, study: StudyFolder, found: Sequence[tup
     with st.expander("Map a raster of your own", icon=":material/upload_file:", expanded=bool(found)):
         st.markdown(
             "The study's networks mark your imagery, and it appears on the map above; the maps and polygons can be downloaded. "
-            "It should be of the kind that they were trained on: the same bands, values and ground resolution."
+            "It should be of the kind that they were trained on: the same bands, values and ground sample distance."
         )
         upload_tab, machine_tab = st.tabs(["Upload a GeoTIFF", "A raster on this machine"])
         with upload_tab:

@@ -36,7 +36,7 @@ def offer_downloads(study: StudyFolder) -> None:
                 file_name=f"{study.id}.html",
                 mime="text/html",
                 icon=":material/description:",
-                help="One page that opens in any browser, without a network.",
+                help="One page that opens offline in any browser.",
                 on_click="ignore",
             )
         if study.finished:

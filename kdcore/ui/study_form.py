@@ -199,7 +199,7 @@ def choose_networks_and_budget(
             or SEEDS[0]
         )
         if seeds < 3:
-            st.caption("With fewer than three seeds the verdict is weak: one training's luck looks like an effect.")
+            st.caption("With fewer than three seeds the verdict is weak: differences between runs look like an effect.")
         rest = more_settings(usual, recipe, teacher in by_path)
     return Choices(
         preset=st.session_state["preset"], recipe=recipe, temperature=temperature, alpha=alpha, teacher=teacher, student=student,

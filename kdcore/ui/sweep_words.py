@@ -13,7 +13,7 @@ INTRODUCTION = (
     "and whether it matters at all beside how much results vary between runs. All trials share one teacher. The student alone is always among them."
 )
 FORM = {
-    "students": "Sizes of the student. With several, a sweep also tells what a larger one gains.",
+    "students": "Sizes of the student. With several, a sweep also shows what a larger one gains.",
     "more": "Each further setting needs more trials to say anything about it.",
     "workers": "Processes that train side by side, each on one core. A trial belongs to one worker; one that is killed loses nothing.",
     "objectives": "What a good trial is: mean AP on validation, few parameters, a short time for a megapixel on this machine. "

@@ -85,7 +85,7 @@ PICTURES = {  # layers of the map that Start shows, and what they are called the
 
 # A term and the sentence that explains it to someone who does not program.
 TERMS = {
-    "teacher": "The teacher is a large, slow expert. It is trained first and then only answers questions.",
+    "teacher": "The teacher is a large, slow expert. It is trained first, and then only predicts.",
     "student": "The student is a small, fast apprentice. It is what you would use in the field.",
     "temperature": "Temperature: how much of the teacher's doubt to pass on. At 1 the student hears the teacher's answer as it is; the higher, "
     "the more it also hears what else the pixel might have been.",
@@ -94,7 +94,8 @@ TERMS = {
     "recall": "Recall: of all pixels of a class, how much it found.",
     "mean AP": "Mean AP: average precision, averaged over the classes. 100 is perfect.",
     "points": "A difference of percentages is given in points: from 80 % to 82 % is 2 points.",
-    "seed": "A seed fixes the luck of a training: first weights and order of the crops. Three seeds or more tell a recipe's effect from luck.",
+    "seed": "A seed fixes what is random in a training: first weights and order of the crops. "
+    "It takes three seeds or more to separate a recipe's effect from how much results vary between runs.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
     "score": "Mean AP on the test part, which decided nothing before: 100 is perfect.",

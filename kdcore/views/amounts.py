@@ -28,7 +28,7 @@ def choose_unit(pixels: float, metres_per_pixel: float | None) -> Unit:
 
     Args:
         pixels: the largest amount that is to be written.
-        metres_per_pixel: ground resolution; None where it is not known.
+        metres_per_pixel: ground sample distance; None where it is not known.
     """
     if metres_per_pixel is None:
         factor, name = (1e-6, "million pixels") if pixels >= 2e6 else (1.0, "pixels")
@@ -72,7 +72,7 @@ def amounts_html(
     Args:
         points: of each arm, at its threshold.
         ap: of each arm, in [0, 1]; nan where it is not known.
-        metres_per_pixel: ground resolution; None where it is not known.
+        metres_per_pixel: ground sample distance; None where it is not known.
         mean: whether the points are of the mean over classes; then shares are said instead of amounts.
     """
     longest = max([point.real + point.false_alarm for point in points.values()], default=1) or 1

@@ -15,7 +15,7 @@ class Job(NamedTuple):
 
     Attributes:
         km2: area.
-        metres_per_pixel: ground resolution.
+        metres_per_pixel: ground sample distance.
         overlap: pixels looked at for each pixel mapped.
         price_per_hour: of the machine; None without one.
         watts: of the machine; None takes what was measured with each engine.

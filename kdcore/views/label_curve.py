@@ -1,4 +1,4 @@
-"""The learning curve over the share of labels, with and without the teacher: a figure, and a page that opens without a network."""
+"""The learning curve over the share of labels, with and without the teacher: a figure, and a page that opens offline."""
 
 from collections.abc import Mapping
 from html import escape

@@ -1,4 +1,4 @@
-"""A study's report as one HTML page that opens without a network."""
+"""A study's report as one HTML page that opens offline."""
 
 import warnings
 from pathlib import Path

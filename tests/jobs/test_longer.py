@@ -47,5 +47,5 @@ def test_weights_that_are_gone_or_cannot_be_trained_are_named(tmp_path):
         with_longer_teacher(study)
     onnx = tmp_path / "teacher.onnx"
     onnx.touch()
-    with pytest.raises(RunError, match="an ONNX file only answers"):
+    with pytest.raises(RunError, match="an ONNX file can only predict"):
         with_longer_teacher(begun(tmp_path / "other", checkpoints=(onnx,)))
