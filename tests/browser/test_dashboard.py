@@ -225,7 +225,10 @@ def doomed(workspace: Path) -> Iterator[StudyFolder]:
 
 def test_a_click_on_a_row_chooses_a_study_and_names_it_in_the_address(doomed, visit):
     page = visit("/runs")
-    table = page.get_by_test_id("stDataFrame").bounding_box()
+    table, before = page.get_by_test_id("stDataFrame").bounding_box(), None
+    while table != before:  # what stands above may still be moving it
+        page.wait_for_timeout(300)
+        table, before = page.get_by_test_id("stDataFrame").bounding_box(), table
     page.mouse.click(table["x"] + 17, table["y"] + 53)  # the box at the left of the first row
     expect(page.get_by_role("heading", name="Doomed")).to_be_visible()
     assert "studies=doomed" in page.url
