@@ -21,7 +21,7 @@ from kdcore.data.inspect import inspect
 from kdcore.data.propose import proposal_text
 from kdcore.data.survey import survey
 from kdcore.models.networks import SegmentationNetwork, count_parameters
-from kdcore.models.onnx_info import EXAMPLE, ForeignNetwork
+from kdcore.models.onnx_reading import EXAMPLE, ForeignNetwork
 from kdcore.settings import (
     DISTILLATIONS,
     PRESETS,

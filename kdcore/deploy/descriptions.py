@@ -19,7 +19,7 @@ from kdcore.evaluation.influence import measure
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.uncertainty import estimate, stacked
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.models.onnx_info import read_info
+from kdcore.models.onnx_reading import read_info
 from kdcore.ownership import is_edited, write_own_json, write_own_text
 from kdcore.settings import SPLITS, RunSettings
 

@@ -67,7 +67,7 @@ def network_size(path: Path) -> Size:
     from kdcore.models.networks import count_parameters
 
     if path.suffix.lower() == ".onnx":
-        from kdcore.models.onnx_info import read_info
+        from kdcore.models.onnx_reading import read_info
         from kdcore.models.onnx_trial import try_out
 
         info = read_info(path)

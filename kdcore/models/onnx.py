@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from kdcore.data.scene import Box
 from kdcore.errors import CheckpointError
 from kdcore.jobs.quota import thread_count
-from kdcore.models.onnx_info import KEY, OnnxInfo, read_info
+from kdcore.models.onnx_info import OnnxInfo
 from kdcore.models.onnx_maps import Pixels, to_maps
+from kdcore.models.onnx_reading import KEY, read_info
 from kdcore.models.onnx_trial import try_out
 from kdcore.models.tiled import STRIDE, Axis, Grid
 

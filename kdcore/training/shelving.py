@@ -24,7 +24,8 @@ from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters
 from kdcore.models.onnx import OnnxNetwork, to_network_input
 from kdcore.models.onnx_graph import external_files
-from kdcore.models.onnx_info import ForeignNetwork, described_by, read_info
+from kdcore.models.onnx_info import described_by
+from kdcore.models.onnx_reading import ForeignNetwork, read_info
 from kdcore.settings import read_yaml, validate
 from kdcore.teacher.teacher import Teacher, check_members, is_onnx, read_member_info
 from kdcore.training.run import evaluate_checkpoint

@@ -89,7 +89,7 @@ def test_gigabytes_out_of_nothing_are_refused_by_a_process_with_limits(tmp_path,
 
 
 def test_a_bomb_that_calls_itself_our_export_is_run_with_limits_too(tmp_path):
-    from kdcore.models.onnx_info import read_info
+    from kdcore.models.onnx_reading import read_info
 
     plain = write(tmp_path, [node("Conv", "x w", "y")])
     about = read_info(plain).model_copy(update={"sha256": "0" * 64}).model_dump_json(exclude_none=True)

@@ -12,7 +12,7 @@ from scipy.special import expit, logit, softmax
 from kdcore.errors import CheckpointError, KdcoreError, SettingsError
 from kdcore.models.networks import count_parameters, probabilities
 from kdcore.models.onnx import OnnxNetwork, open_session, read_info, to_network_input, to_probabilities
-from kdcore.models.onnx_info import EXAMPLE
+from kdcore.models.onnx_reading import EXAMPLE
 from kdcore.teacher.teacher import Teacher
 from tests.onnx_files import write_pixelwise
 

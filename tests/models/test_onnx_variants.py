@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.engines import open_engine
 from kdcore.models.onnx import OnnxNetwork
-from kdcore.models.onnx_info import read_info
+from kdcore.models.onnx_reading import read_info
 
 CLASSES = ("background", "building")
 ONE = "classes: {background: rest, building: 0}\noutput: %s\n"
