@@ -14,7 +14,7 @@ from torch import nn
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.quiet_openvino import import_openvino
-from kdcore.jobs.quota import thread_count
+from kdcore.jobs.quota import free_memory, thread_count
 from kdcore.models.checkpoint import load_network
 from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
@@ -63,6 +63,11 @@ class TorchEngine:
         on_gpu = self.place.type == "cuda"
         self.device = torch.cuda.get_device_name(self.place) if on_gpu else processor()
         self.batch = GPU_BATCH if on_gpu else 1
+
+    @property
+    def free(self) -> int:
+        """Bytes of memory that it may still use."""
+        return int(torch.cuda.mem_get_info(self.place)[0]) if self.place.type == "cuda" else free_memory()
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:

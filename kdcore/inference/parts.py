@@ -15,16 +15,19 @@ from kdcore.data.writing import writing_raster
 from kdcore.errors import DataError, SettingsError
 from kdcore.evaluation.levels import NODATA
 from kdcore.files import remove_half_written, sha256, write_json
-from kdcore.inference.engines import Engine, Flipped
+from kdcore.inference.engines import Engine, Flipped, TorchEngine
 from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.prediction import Plan, PolygonOptions, Prediction, finished_plan, remove_parts
 from kdcore.inference.source import Source
 from kdcore.jobs.locks import held, trying
 from kdcore.jobs.store import RunDirectory
+from kdcore.models.checkpoint import CheckpointInfo
+from kdcore.models.memory import check_room
 from kdcore.models.tiled import make_grid
 
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
 BLOCK = 256  # pixels: of the parts' files
+LARGE_TILE = 2048  # pixels of the side up to which nobody asks whether there is memory
 CACHE_MB = "128"  # of GDAL's, instead of a twentieth of the machine's memory
 Progress = Callable[[int, int], None]
 """Is told pixels done and pixels in all."""
@@ -70,6 +73,7 @@ def plan_prediction(
         options = options.model_copy(update={"tile": engine.tile})
     scene, facts, stat = source.scene, engine.info, raster.stat()
     mapper = make_mapper(source, engine, options)
+    check_tile(engine, min(options.tile, scene.height) * min(options.tile, scene.width), options.tile)
     rows = mapper.grid.rows.count
     step = max(1, round(PART_PIXELS / (mapper.grid.rows.stride * scene.width)))
     parts = tuple((first, min(first + step, rows)) for first in range(0, rows, step))
@@ -95,6 +99,19 @@ def plan_prediction(
         parts=parts,
         rows=tuple(mapper.rows_of(first, end) for first, end in parts),
     )
+
+
+def check_tile(engine: Engine, pixels: int, side: int) -> None:
+    """Refuse tiles that certainly do not fit into the memory, before anything is written.
+
+    Raises:
+        SettingsError: says how much it would be.
+    """
+    if isinstance(engine, TorchEngine) and isinstance(engine.info, CheckpointInfo) and pixels > LARGE_TILE**2:
+        logits = engine.info.logits
+        check_room(
+            engine.info.network, engine.info.bands, logits, engine.batch * pixels, False, f"--tile {side}", engine.free
+        )
 
 
 def own_threshold(run: RunDirectory, classes: Sequence[str]) -> float:

@@ -40,7 +40,9 @@ def numbers_a_pixel(settings: NetworkSettings, bands: int, logits: int) -> tuple
     return sum(made) / area, max(made, default=0) / area
 
 
-def check_room(settings: NetworkSettings, bands: int, logits: int, pixels: int, training: bool, what: str) -> None:
+def check_room(
+    settings: NetworkSettings, bands: int, logits: int, pixels: int, training: bool, what: str, free: int | None = None
+) -> None:
     """Refuse what certainly does not fit into the memory that is free here.
 
     A training keeps what every convolution gives; otherwise the largest of these and what it is made from are there at once.
@@ -52,13 +54,14 @@ def check_room(settings: NetworkSettings, bands: int, logits: int, pixels: int, 
         pixels: that it sees at once.
         training: whether gradients are needed.
         what: the setting, for the message.
+        free: bytes of the memory that is used; that of this machine if not given.
 
     Raises:
         SettingsError: says how much it would be.
     """
     every, largest = numbers_a_pixel(settings, bands, logits)
     needed = FLOAT * pixels * (bands + (every if training else largest))
-    free = free_memory()
+    free = free_memory() if free is None else free
     if needed > free:
         raise SettingsError(
             f"{what}: {settings.architecture}/{settings.encoder} would need at least {needed / 1e9:,.0f} GB of memory for {pixels / 1e6:,.0f} "

@@ -11,6 +11,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import from_origin
 from typer.testing import CliRunner
 
 import kdcore
@@ -24,7 +25,7 @@ from kdcore.models.networks import build_network
 from kdcore.ownership import RECORD
 from kdcore.settings import ClassSettings, CollectionSettings, load, save
 from kdcore.training.work import checkpoint_info
-from tests.conftest import TINY, run_settings, write_collection, write_raster
+from tests.conftest import TINY, UTM, run_settings, write_collection, write_raster
 from tests.inference.engines import same_maps
 from tests.jobs.studies import wait_for
 
@@ -219,6 +220,21 @@ def test_what_makes_no_sense_is_told_in_a_sentence(tmp_path, model, rasters, arg
     result = run("predict", model, rasters[0], "--out", tmp_path / "maps", *arguments)
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_tile_for_which_there_is_no_memory_is_refused_before_anything_is_written(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.engines.free_memory", lambda: 2_000_000_000)
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "tiled": True, "sparse_ok": True, "crs": UTM}
+    with rasterio.open(
+        tmp_path / "large.tif", "w", width=20_000, height=20_000, transform=from_origin(5e5, 5e6, 1, 1), **profile
+    ):
+        pass  # no pixel is written
+    result = run("predict", model, tmp_path / "large.tif", "--out", tmp_path / "maps", "--tile", 16384)
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert "--tile 16384: " in said
+    assert "for 268 million pixels at once, and 2 GB are free" in said
     assert not (tmp_path / "maps").exists()
 
 
