@@ -260,7 +260,8 @@ class Sweep(Kind):
 
     def bears_a_kill(self, place: Path) -> bool:
         """A trial that was killed is done once more; one that is killed then, too, is told as failed."""
-        return not any(trial.retry_of is not None for trial in SweepFolder(place / "sweeps/search").trials())
+        trials = SweepFolder(place / "sweeps/search").trials()
+        return not any(trial.retry_of is not None or trial.state == "interrupted" for trial in trials)
 
 
 class Predict(Kind):
