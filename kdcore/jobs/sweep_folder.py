@@ -232,6 +232,8 @@ class SweepFolder(Folder):
         Raises:
             KdcoreError: the storage cannot be used.
         """
+        if study is None and self.settings.storage is None and not size_of(self.journal):
+            return []  # nobody has begun it; a look must write nothing
         study = study or self.study()
         frozen = study.get_trials(deepcopy=False)
         retries = {t.user_attrs["retry_of"]: t.number for t in frozen if "retry_of" in t.user_attrs}
@@ -269,6 +271,14 @@ class SweepFolder(Folder):
             trials=settings.trials,
             workers=len(alive),
         )
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def list_sweeps(folder: Path) -> list[SweepFolder]:

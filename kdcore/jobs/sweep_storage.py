@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
 from kdcore.errors import RunError, SettingsError
-from kdcore.files import explain_write_error, is_read_only
+from kdcore.files import explain_write_error, is_full, is_read_only
 from kdcore.settings import Objective, SweepSettings
 
 ANSWER_SECONDS = 10.0  # that a database may take to answer
@@ -45,7 +45,7 @@ class SystemLock:
         try:
             self.lock.acquire()
         except OSError as error:
-            if not is_read_only(error):
+            if not (is_read_only(error) or is_full(error)):
                 raise
         else:
             cut_half_line(self.journal)
@@ -75,7 +75,10 @@ def open_study(journal: Path, name: str, settings: SweepSettings) -> optuna.Stud
     if name in optuna.get_all_study_names(storage):  # a look must write nothing
         study = optuna.load_study(study_name=name, storage=storage)
     else:
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        try:
+            study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        except OSError as error:
+            raise explain_write_error(journal, error) from error
     found = [direction.name.lower() for direction in study.directions]
     if found != directions:
         raise RunError(

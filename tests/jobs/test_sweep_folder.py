@@ -135,6 +135,16 @@ class TestTheFolder:
         assert sweep.progress().state == "broken"
         assert "trials" in sweep.progress().message
 
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_that_nobody_has_begun_is_looked_at_without_writing(self, sweep, begun):
+        """As on a disk that is full or cannot be written to; a killed process may have left an empty journal."""
+        if begun:
+            sweep.journal.touch()
+        before = sorted(path.name for path in sweep.path.rglob("*"))
+        assert sweep.trials() == []
+        assert sweep.progress().state == "new"
+        assert sorted(path.name for path in sweep.path.rglob("*")) == before
+
     def test_that_was_just_made_counts_as_running_for_its_workers_are_on_their_way(self, sweep):
         """So that a page that was drawn between the making and the start looks again."""
         about = sweep.about.model_copy(update={"created": time.time()})
