@@ -1,6 +1,7 @@
 """Fixtures: small real files on disk, made anew for each test."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,3 +131,11 @@ def tiny_study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "study"
     run_study(write_collection(folder.parent / "collection", unlabelled=True), study_settings(), folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def same_main_module():
+    """Streamlit makes the page that it runs the main module, and new processes would run that page, too."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main

@@ -133,7 +133,7 @@ def test_the_button_leads_to_exported_and_measured_networks(page, start_dashboar
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("It was stopped.")).to_be_visible(timeout=WAIT)
     page.get_by_role("button", name="Export and measure").click()
-    expect(page.get_by_role("heading", name="an hour as the teacher")).to_be_visible(timeout=200_000)
+    expect(page.get_by_role("heading", name="Which network, in which engine?")).to_be_visible(timeout=200_000)
 
     known = Deployment.load(study / "deploy")
     assert {form.arm for form in known.forms} == {"teacher", "alone", "distilled"}
