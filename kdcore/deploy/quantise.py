@@ -5,7 +5,10 @@ real tiles, weights as int8 with a scale for each output channel. What is before
 imagery) and from the last one on (the logits and their sigmoid or softmax) stays in float: there 256 steps would be seen.
 """
 
+import errno
 import logging
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.errors import CheckpointError, DataError, KdcoreError
-from kdcore.files import replacing, unfinished
+from kdcore.files import explain_write_error, replacing, unfinished
 
 CALIBRATION_TILES = 200  # at most; ranges hardly move after a hundred
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -43,11 +46,12 @@ def quantise_onnx(model: Path, out: Path, calibration: Iterable[NDArray[Any]]) -
 
         def __init__(self) -> None:
             self.tiles = iter(calibration)
-            self.seen = 0
+            self.seen, self.over = 0, False
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             tile = next(self.tiles, None)
             if tile is None:
+                self.over = True
                 return None
             self.seen += 1
             return {name: np.ascontiguousarray(tile[None], dtype=np.float32)}
@@ -73,11 +77,15 @@ def quantise_onnx(model: Path, out: Path, calibration: Iterable[NDArray[Any]]) -
         except KdcoreError:  # from the calibration tiles: a broken file, or a wish to stop
             raise
         except Exception as error:  # onnxruntime raises several kinds, plain Exception among them
-            if not tiles.seen:
+            if tiles.over and not tiles.seen:
                 raise DataError(
                     "there is no tile with data in the train split to measure ranges on, which 8-bit integers need. "
                     "Name a collection with imagery in its train split."
                 ) from error
+            if (
+                shutil.disk_usage(folder).free < 2 * model.stat().st_size
+            ):  # the library says so in many ways, or in none
+                raise explain_write_error(out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
             raise CheckpointError(
                 f"{model}: cannot be quantised ({' '.join(str(error).split())[:200]}). Use the file as it is."
             ) from error

@@ -1,5 +1,7 @@
 """8-bit exports: small, nearly as good, judged on the validation split, and refused with numbers where they are not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from kdcore.deploy.gate import Gate, gate, judge, without_filling
 from kdcore.deploy.quantise import has_vnni, kept_in_float, quantise_onnx
 from kdcore.deploy.record import Difference
 from kdcore.deploy.tiles import sample_tiles
-from kdcore.errors import CheckpointError, DataError
+from kdcore.errors import CheckpointError, DataError, KdcoreError
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import odds_of
 from kdcore.inference.engines import open_engine
@@ -119,6 +121,18 @@ def test_no_tiles_and_no_network_are_told(student, tmp_path):
 
 def node(kind, name, *inputs):
     return helper.make_node(kind, list(inputs), [name], name=name)
+
+
+def test_a_full_disk_is_told_as_one_not_as_a_lack_of_tiles(student, tmp_path, monkeypatch):
+    """The library writes files of its own before it asks for the first tile, and fails in its own words."""
+
+    def full(*_):
+        raise RuntimeError("Protobuf serialization failed.")
+
+    monkeypatch.setattr("onnxruntime.quantization.shape_inference.quant_pre_process", full)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(KdcoreError, match="the disk is full"):
+        quantise_onnx(student, tmp_path / "n.onnx", [np.zeros((3, TILE, TILE), dtype=np.float32)])
 
 
 def test_nodes_before_the_first_and_from_the_last_convolution_stay_in_float():
