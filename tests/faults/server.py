@@ -20,6 +20,7 @@ from tests.jobs.studies import processes_of, wait_for
 from tests.server.conftest import PATIENCE, Served, Tab, command, free_port, surroundings
 
 SECONDS = 14.0  # after the click: the process imports torch, trains and scores
+QUIET = 3.0  # seconds without a process, after which none is on its way
 BUTTON = re.compile(r'id: "([^"]*)"[^"]*label: "Resume"')
 
 
@@ -76,9 +77,12 @@ def kill_server(calm: Calm, place: Path, chance: random.Random, worker: bool, se
         time.sleep(after)
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
-        if worker:
+        quiet = time.monotonic() + QUIET
+        while worker and time.monotonic() < quiet:  # it may have been on its way, without a name of its own yet
             for process in processes_of(study):
                 os.kill(process, signal.SIGKILL)
+                quiet = time.monotonic() + QUIET
+            time.sleep(0.05)
         click.join()
     if worker:
         wait_for(lambda: not processes_of(study))
