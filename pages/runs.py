@@ -76,17 +76,17 @@ def show_comparison(studies: list[StudyFolder]) -> None:
 
 
 @st.fragment(run_every=3)
-def follow(states: dict[str, str]) -> None:
+def follow(states: dict[str, str], named: str) -> None:
     """Draw the page anew when a study's state has changed; costs nothing as long as none has."""
-    if states != {study.id: study.state for study in map(workspace().study, states)}:
+    if states != {study.id: study.state for study in with_named(recent_studies(named))}:
         st.rerun()
 
 
 def with_named(studies: list[StudyFolder]) -> list[StudyFolder]:
     """Those that the address names are shown, too, however old they are."""
     ids = {study.id for study in studies}
-    wanted = set(st.query_params.get(CHOSEN, "").split(",")) - ids
-    return studies + [study for study in workspace().folders() if study.id in wanted]
+    wanted = set(st.query_params.get(CHOSEN, "").split(",")) - ids - {""}
+    return [*studies, *(study for study in workspace().folders() if study.id in wanted)] if wanted else studies
 
 
 def find_among(folders: int) -> str:
@@ -101,7 +101,7 @@ def find_among(folders: int) -> str:
     )
 
 
-def show(everything: list[StudyFolder]) -> None:
+def show(everything: list[StudyFolder], named: str) -> None:
     """The table, and what can be done with what is chosen in it."""
     left, right = st.columns((5, 1), vertical_alignment="bottom")
     left.markdown("Every study on this machine. Choose one to open it, or several to compare them.")
@@ -123,14 +123,14 @@ def show(everything: list[StudyFolder]) -> None:
         show_comparison(chosen)
     states = {study.id: study.state for study in everything}
     if any(state in ACTIVE for state in states.values()):
-        follow(states)
+        follow(states, named)
 
 
 st.title("Runs", icon=":material/folder_open:")
 folders = len(workspace().folders())
 named = find_among(folders) if folders > LISTED else ""
 if found := recent_studies(named):
-    show(with_named(found))
+    show(with_named(found), named)
 elif named:
     st.info(f"No study's name holds “{plain(named)}”.", icon=":material/search_off:")
 else:
