@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kdcore.evaluation.bands import StudyCurves, study_curves
 from kdcore.evaluation.calibration import calibration
+from kdcore.evaluation.curves import iou_from_confusion, precision_recall
 from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN, OperatingPoint, level_of
 from kdcore.evaluation.report import arm_runs
@@ -322,30 +323,18 @@ def show_confusion(study: str, files: Stamp) -> None:
 
 def confusion_table(classes: Sequence[str], confusion: NDArray[np.int64]) -> pd.DataFrame:
     """(C, C) pixels, rows the truth, in per cent of each row, and the IoU of each class in per cent; nan where it does not occur."""
-    right, truth, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):
-        shares, iou = 100 * confusion / truth[:, None], 100 * right / (truth + said - right)
+        shares = 100 * confusion / confusion.sum(axis=1, keepdims=True)
     table = pd.DataFrame(shares, index=list(classes), columns=[f"as {name}" for name in classes])
-    return table.assign(IoU=iou)
+    return table.assign(IoU=100 * iou_from_confusion(confusion))
 
 
 def curves_csv(curves: StudyCurves) -> str:
     """Precision and recall of every class and arm at each threshold of the test split, all seeds together, as CSV."""
-    rows = []
+    rows, thresholds = [], np.arange(LEVELS) / (LEVELS - 1)
     for arm, measured in curves.arms.items():
-        positives, negatives = (counts.sum(axis=0) for counts in (measured.positives, measured.negatives))
-        found, wrong = (counts[:, ::-1].cumsum(axis=1)[:, ::-1] for counts in (positives, negatives))
+        precision, recall = precision_recall(measured.positives.sum(axis=0), measured.negatives.sum(axis=0))
         for view, name in enumerate(curves.classes):
-            levels = np.flatnonzero(found[view] + wrong[view])
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "network": arm,
-                        "class": name,
-                        "threshold": levels / (LEVELS - 1),
-                        "precision": found[view, levels] / (found[view, levels] + wrong[view, levels]),
-                        "recall": found[view, levels] / max(1, found[view, 0]),
-                    }
-                )
-            )
-    return pd.concat(rows).to_csv(index=False, float_format="%.6g")
+            values = {"threshold": thresholds, "precision": precision[view, ::-1], "recall": recall[view, ::-1]}
+            rows.append(pd.DataFrame({"network": arm, "class": name, **values}).dropna(subset="precision"))
+    return pd.concat(rows).fillna({"recall": 0}).to_csv(index=False, float_format="%.6g")
