@@ -61,6 +61,8 @@ def execute(
     if run.report.exists():
         return
     with run.working():
+        if run.report.exists():  # another process has just finished it
+            return
         remove_half_written(run.path)
         run.set_state("running")
         run.log(f"started on {platform.node()} with torch {torch.__version__}")
@@ -198,6 +200,8 @@ def evaluate_ensemble(
         return
     settings, name = run.settings, run.path.name
     with run.working():
+        if run.report.exists():
+            return
         run.set_state("running", "scoring the teacher")
         names = collection.settings.class_names
         numbers = collection.scenes[0].bands

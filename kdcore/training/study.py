@@ -154,7 +154,7 @@ def do_run(
         if planned.arm == "teacher" and planned.budget is not None:
             reuse_teacher(out, planned.name, run_settings, collection.content_hash)
         run = RunDirectory.create(out / "runs" / planned.name, run_settings)
-    if run.alive:  # not waited for: it may be finished then, and would be scored once more
+    if run.alive:  # not waited for: there may be other runs to do
         raise TakenError(f"{run.path}: another process works on it.")
     if planned.budget is None:
         evaluate_ensemble(run, list(checkpoints), collection, report)
