@@ -5,7 +5,7 @@ which ground was tested. `kdcore.evaluation.uncertainty` says how, `benchmarks/c
 holds the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -186,6 +186,17 @@ def compare(
         None if all_labels is None else arm(all_labels, "Student with all labels"),
         confidence,
         metres_per_pixel,
+    )
+
+
+def compare_arms(scores: Mapping[str, Sequence[Scores]], metres_per_pixel: float | None) -> Comparison:
+    """Compare the arms of a study: `alone`, `distilled`, `teacher` and, where it has one, `all_labels`; see `compare`."""
+    return compare(
+        scores["alone"],
+        scores["distilled"],
+        scores["teacher"][0],
+        all_labels=scores.get("all_labels"),
+        metres_per_pixel=metres_per_pixel,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.evaluation.compare import compare
+from kdcore.evaluation.compare import compare_arms
 from kdcore.evaluation.influence import class_ap
 from kdcore.evaluation.scores import Scores
 from kdcore.jobs.store import RunDirectory
@@ -75,13 +75,7 @@ def places_report(study: Path, runs: Mapping[str, Sequence[RunDirectory]]) -> li
         if not all(file.is_file() for each in files.values() for file in each):
             continue  # a study that is being scored
         scores = {arm: [Scores.load(file) for file in each] for arm, each in files.items()}
-        comparison = compare(
-            scores["alone"],
-            scores["distilled"],
-            scores["teacher"][0],
-            all_labels=scores.get("all_labels"),
-            metres_per_pixel=place["metres_per_pixel"],
-        )
+        comparison = compare_arms(scores, place["metres_per_pixel"])
         found.append(
             {
                 "name": place["name"],

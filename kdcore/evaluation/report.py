@@ -14,7 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from kdcore.errors import DataError, RunError
 from kdcore.evaluation.advantage import teacher_advantage
-from kdcore.evaluation.compare import compare
+from kdcore.evaluation.compare import compare_arms
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.places import by_scene, places_report
 from kdcore.evaluation.scores import Scores
@@ -73,13 +73,7 @@ def study_report(study: Path) -> dict[str, Any]:
         raise RunError(
             f"{study / 'data.json'}: does not say what the data are. Start the study again with the same settings."
         )
-    comparison = compare(
-        scores["alone"],
-        scores["distilled"],
-        scores["teacher"][0],
-        all_labels=scores.get("all_labels"),
-        metres_per_pixel=data["metres_per_pixel"],
-    )
+    comparison = compare_arms(scores, data["metres_per_pixel"])
     arms = {arm: arm_report([run.read_report() for run in directories]) for arm, directories in runs.items()}
     members = [run for run in list_runs(study / "runs") if run.trained_teacher]
     together = [run for run in runs["teacher"] if not run.trained_teacher]
