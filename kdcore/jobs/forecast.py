@@ -15,7 +15,7 @@ from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.study_progress import FORWARD_SHARE, RunProgress, pixels
-from kdcore.jobs.sweep_trials import TrialRecord, seconds_left
+from kdcore.jobs.sweep_trials import TrialRecord, durations, seconds_left
 from kdcore.jobs.workspace import Workspace
 from kdcore.reading import read_bytes
 from kdcore.settings import Frozen, NetworkSettings, StudySettings, SweepSettings, fingerprint, parse_network
@@ -378,14 +378,14 @@ def sweep_left(
         trials: so far; they tell better than `costs` how long one takes.
         confirmed: whether the best setting was compared with the default already.
     """
-    took = [trial.ended - trial.started for trial in trials if trial.over and trial.ended and trial.started]
+    took = durations(trials)
     parts = sweep_parts(settings, costs)
     if parts is None and not took:
         return None
     teacher, one = parts or (0.0, 0.0)
     one = mean(took) if took else one
     at_work, confirming = max(1, workers), 2 * settings.confirm
-    rest = seconds_left(list(trials), settings.trials, at_work)
+    rest = seconds_left(trials, settings.trials, at_work)
     left = settings.trials * one / at_work if rest is None else rest
     left += (0.0 if trials else teacher) + (0.0 if confirmed else confirming * one / at_work)
     whole = teacher + (settings.trials + confirming) * one / at_work

@@ -27,6 +27,14 @@ def modified(file: Path | str) -> int:
         return 0
 
 
+def size_of(file: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
 def stamp(file: Path) -> tuple[int, ...]:
     """What changes with a file's contents; empty where there is none.
 

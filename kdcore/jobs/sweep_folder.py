@@ -15,7 +15,7 @@ from kdcore.errors import KdcoreError, RunError
 from kdcore.files import remove_half_written, write_json
 from kdcore.jobs import slurm
 from kdcore.jobs.job import Folder, Job
-from kdcore.jobs.small_files import load_settings, modified, read_json
+from kdcore.jobs.small_files import load_settings, modified, read_json, size_of
 from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_folder import About, beginning
@@ -271,14 +271,6 @@ class SweepFolder(Folder):
             trials=settings.trials,
             workers=len(alive),
         )
-
-
-def size_of(file: Path) -> int:
-    """Bytes of a file; 0 where there is none."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
 
 
 def list_sweeps(folder: Path) -> list[SweepFolder]:

@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.files import explain_write_error, is_full, is_read_only
+from kdcore.jobs.small_files import size_of
 from kdcore.settings import Objective, SweepSettings
 
 ANSWER_SECONDS = 10.0  # that a database may take to answer
@@ -117,7 +118,7 @@ def open_journal(file: Path, name: str) -> BaseStorage:
 
 def cut_half_line(file: Path) -> None:
     """Remove what a killed process left after the last line end; the next line would be glued to it."""
-    if not file.exists() or not file.stat().st_size:
+    if not size_of(file):
         return
     with file.open("r+b") as opened:
         opened.seek(-1, 2)

@@ -1,7 +1,7 @@
 """One trial of a sweep, as pages and reports read it. Never imports torch, nor Optuna."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,9 +104,14 @@ def as_used(value: Any, entry: object) -> Any:
     return min(max(float(f"{value:.4g}"), entry.low), entry.high)
 
 
-def seconds_left(trials: list[TrialRecord], planned: int, workers: int) -> float | None:
+def durations(trials: Sequence[TrialRecord]) -> list[float]:
+    """Seconds of each trial that is over; a clock that was set back makes none of them negative."""
+    return [max(0.0, trial.ended - trial.started) for trial in trials if trial.over and trial.ended and trial.started]
+
+
+def seconds_left(trials: Sequence[TrialRecord], planned: int, workers: int) -> float | None:
     """Seconds until all trials have ended, if they take as long as those that have."""
-    took = [max(0.0, trial.ended - trial.started) for trial in trials if trial.over and trial.ended and trial.started]
+    took = durations(trials)
     if not took:
         return None
     now = time.time()
