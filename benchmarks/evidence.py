@@ -52,15 +52,13 @@ class Evidence(Frozen):
 
     Attributes:
         collection: path of a `collection.yaml`, from the file's own folder.
-        labels: share of the train part's labels that the students may use.
-        teacher_labels: the teacher's own share.
+        labels: share of the train part's labels that the students may use; that of the teacher is `teacher.labels`.
         seeds: of the students; arms are paired by them.
         recipes: arms by name.
     """
 
     collection: Path
     labels: float
-    teacher_labels: float = 1.0
     seeds: tuple[int, ...]
     teacher: TeacherSettings
     student: Network
@@ -153,7 +151,7 @@ class Experiment:
             hardware=self.settings.hardware,
             teacher=tuple(checkpoints or ()),
             teacher_flips=bool(checkpoints) and self.settings.teacher.flips,
-            labels=self.settings.teacher_labels if teaching else 1.0 if arm == ALL_LABELS else self.settings.labels,
+            labels=self.settings.teacher.labels if teaching else 1.0 if arm == ALL_LABELS else self.settings.labels,
         )
 
     def student(self, arm: str, seed: int, checkpoints: list[Path]) -> RunDirectory | None:
@@ -265,11 +263,7 @@ class Experiment:
             )
             extras = teacher_extras(
                 {
-                    "arms": {
-                        "distilled": {
-                            "labels": 1.0 if self.settings.teacher_labels == self.settings.labels else student["labels"]
-                        }
-                    },
+                    "arms": {"distilled": {"labels": student["labels"]}, "teacher": {"labels": trained[0]["labels"]}},
                     "settings": self.settings.model_dump(mode="json"),
                 }
             )
