@@ -29,6 +29,19 @@ def without_place_warning() -> Iterator[None]:
         yield
 
 
+def quick_tiles(side: int) -> dict[str, Any]:
+    """How a large GeoTIFF is written that is read again soon: in tiles of so many pixels, lightly compressed, without those that hold nothing."""
+    return {
+        "tiled": True,
+        "blockxsize": side,
+        "blockysize": side,
+        "compress": "deflate",
+        "zlevel": 1,
+        "sparse_ok": True,
+        "bigtiff": "if_safer",
+    }
+
+
 class RasterWriter:
     """Writes windows of an open raster and remembers a sum of each."""
 

@@ -76,6 +76,26 @@ def strips(dataset: DatasetReader) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
         yield box, dataset.read(1, window=Window(box.column, box.row, box.width, box.height))
 
 
+def count(dataset: DatasetReader, classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pixels and hectares of each class of a map."""
+    areas, pixels, hectares = PixelAreas.of(dataset), np.zeros(classes, dtype=np.int64), np.zeros(classes)
+    for box, values in strips(dataset):
+        inside = values < classes
+        pixels += np.bincount(values[inside], minlength=classes)
+        hectares += np.bincount(values[inside], areas(box)[inside] / 1e4, minlength=classes)
+    return pixels, hectares
+
+
+def check_geopackage(path: Path) -> None:
+    """Refuse another kind of file.
+
+    Raises:
+        DataError: the name does not end in .gpkg.
+    """
+    if path.suffix.lower() != ".gpkg":
+        raise DataError(f"{path}: should end in .gpkg.")
+
+
 def draw(map_file: Path, out: Path, points: int, least: int, seed: int, overwrite: bool = False) -> dict[str, Any]:
     """Draw a stratified random sample of a map's pixels; the strata are its classes.
 
@@ -94,16 +114,11 @@ def draw(map_file: Path, out: Path, points: int, least: int, seed: int, overwrit
         DataError: no map of classes, too few points, or a name that is no GeoPackage's.
         KdcoreError: the file cannot be written.
     """
-    if out.suffix.lower() != ".gpkg":
-        raise DataError(f"{out}: should end in .gpkg.")
+    check_geopackage(out)
     with open_raster(map_file) as dataset:
         classes = class_names(dataset)
         areas = PixelAreas.of(dataset)
-        pixels, hectares = np.zeros(len(classes), dtype=np.int64), np.zeros(len(classes))
-        for box, values in strips(dataset):
-            inside = values < len(classes)
-            pixels += np.bincount(values[inside], minlength=len(classes))
-            hectares += np.bincount(values[inside], areas(box)[inside] / 1e4, minlength=len(classes))
+        pixels, hectares = count(dataset, len(classes))
         if not pixels.any():
             raise DataError(f"{map_file}: holds no data at all, so there is nothing to sample.")
         numbers = allocate(pixels.tolist(), points, least)
@@ -250,9 +265,6 @@ def read_maps(
                 raise DataError(
                     f"{file}: has no data at {np.count_nonzero(values >= len(sample.classes))} of the points. Map the whole area."
                 )
-            areas, hectares = PixelAreas.of(dataset), np.zeros(len(sample.classes))
-            for box, strip in strips(dataset):
-                inside = strip < len(sample.classes)
-                hectares += np.bincount(strip[inside], areas(box)[inside] / 1e4, minlength=len(sample.classes))
+            _, hectares = count(dataset, len(sample.classes))
         found[name], counted[name] = values, tuple(hectares.tolist())
     return found, counted

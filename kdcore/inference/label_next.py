@@ -12,7 +12,7 @@ from rasterio.windows import Window
 
 from kdcore.data.rasters import open_raster
 from kdcore.errors import DataError
-from kdcore.inference.area_sample import class_names
+from kdcore.inference.area_sample import check_geopackage, class_names
 from kdcore.ownership import replacing_own
 
 
@@ -94,8 +94,7 @@ def write_next(first: Path, second: Path, out: Path, tiles: int, side: int, over
         DataError: the maps do not belong together, hold no data, or `out` is named otherwise.
         KdcoreError: the file cannot be written.
     """
-    if out.suffix.lower() != ".gpkg":
-        raise DataError(f"{out}: should end in .gpkg.")
+    check_geopackage(out)
     chosen = spread(disagreeing_tiles(first, second, side), tiles)
     if not chosen:
         raise DataError(f"{first}: no tile of {side} px holds enough data. Choose a smaller --side.")

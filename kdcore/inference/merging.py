@@ -17,7 +17,7 @@ from rasterio._err import CPLE_BaseError  # what copying raises is of no public 
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from kdcore.data.writing import without_place_warning
+from kdcore.data.writing import quick_tiles, without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.levels import LEVELS, NODATA
 from kdcore.files import remove_half_written, replacing, unfinished, write_json
@@ -196,13 +196,7 @@ def gather(prediction: Prediction, plan: Plan, kind: MapKind, there: list[int], 
         "nodata": NODATA,
         "crs": plan.crs,
         "transform": Affine(*plan.transform),
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "compress": "deflate",
-        "zlevel": 1,
-        "sparse_ok": True,
-        "bigtiff": "if_safer",
+        **quick_tiles(BLOCK),
         "photometric": "palette" if classes else "minisblack",
     }
     with rasterio.open(out, "w", **profile) as dataset:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdcore.data.palette import class_colours
 from kdcore.data.scene import Scene
-from kdcore.data.writing import writing_raster
+from kdcore.data.writing import quick_tiles, writing_raster
 from kdcore.errors import DataError, SettingsError
 from kdcore.evaluation.levels import NODATA
 from kdcore.files import remove_half_written, sha256, write_json
@@ -232,11 +232,5 @@ def part_profile(scene: Scene, top: int, end: int) -> dict[str, Any]:
         "height": end - top,
         "dtype": "uint8",
         "nodata": NODATA,
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "compress": "deflate",
-        "zlevel": 1,
-        "sparse_ok": True,
-        "bigtiff": "if_safer",
+        **quick_tiles(BLOCK),
     }

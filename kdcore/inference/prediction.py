@@ -105,11 +105,6 @@ class Prediction:
         return self.parts / "plan.json"
 
     @property
-    def merge_lock(self) -> Path:
-        """Held by whoever puts the parts together."""
-        return self.parts / "merge.lock"
-
-    @property
     def manifest(self) -> Path:
         """Says that everything is there, and what it is."""
         return self.folder / f"{self.name}.json"
