@@ -113,7 +113,7 @@ def test_what_is_not_known_is_not_claimed():
     assert "interval 7" not in card
     assert "This file: mean AP" not in card
     assert "Not measured." in card
-    assert ["Ground resolution", "unknown"] in rows(card)
+    assert ["Ground sample distance", "unknown"] in rows(card)
 
 
 def test_every_table_is_whole_whatever_people_write():

@@ -45,7 +45,7 @@ def test_nothing_costs_nothing():
     [
         ({"km2": -1}, "The area is -1 km2"),
         ({"km2": math.inf}, "The area is inf km2"),
-        ({"metres_per_pixel": 0}, "The ground resolution is 0 m per pixel; give a number above 0"),
+        ({"metres_per_pixel": 0}, "The ground sample distance is 0 m per pixel; give a number above 0"),
         ({"megapixels_per_second": 0}, "The speed is 0 MPx/s"),
         ({"megapixels_per_second": math.nan}, "The speed is nan MPx/s"),
         ({"overlap": 0.5}, "The overlap is 0.5"),

@@ -218,7 +218,7 @@ def test_the_area_and_its_terms_change_the_costs(folder, open_page):
 def test_without_a_ground_resolution_it_asks_for_it(folder, open_page):
     write_deployment(folder, make_deployment().model_copy(update={"metres_per_pixel": None}))
     at = open_page("deploy", study="town")
-    assert "Type the ground resolution of your imagery to see the costs." in words_of(at)
+    assert "Type the ground sample distance of your imagery to see the costs." in words_of(at)
     at.number_input(key="metres of town").set_value(0.5).run()
     assert "For 100 km²" in words_of(at)
 
