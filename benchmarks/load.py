@@ -31,7 +31,7 @@ from kdcore.jobs.workspace import EXAMPLE, Workspace
 from kdcore.server.lookup import load_layers
 from kdcore.settings import STUDY_PRESETS, Budget
 
-VIEWERS, ROUNDS, TILES, STUDIES, LINES = 50, 5, 10_000, 10_000, 1_000_000
+VIEWERS, ROUNDS, TILES, FIRST_TILES, STUDIES, LINES = 50, 5, 10_000, 100, 10_000, 1_000_000
 PAGES = ("", "map", "curves")
 EVERY = 30.0  # seconds between a viewer's looks
 PATIENCE = 120.0  # seconds for one page
@@ -137,7 +137,6 @@ def tiles(url: str, process: int) -> list[list[str]]:
     """Ten thousand tiles of the example, all different as far as there are so many, from four connections."""
     study = Workspace().example()
     addresses = tile_addresses(study, TILES)
-    before, started = megabytes(process)[0], time.perf_counter()
 
     def fetch(address: str) -> tuple[float, int]:
         begun = time.perf_counter()
@@ -146,6 +145,8 @@ def tiles(url: str, process: int) -> list[list[str]]:
             return time.perf_counter() - begun, answer.status
 
     with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fetch, addresses[:FIRST_TILES]))  # libraries are loaded, rasters open
+        before, started = megabytes(process)[0], time.perf_counter()
         answers = list(pool.map(fetch, addresses))
     taken, after = time.perf_counter() - started, megabytes(process)[0]
     wrong = sum(status not in (200, 204) for _, status in answers)  # 204: nothing of the scene in it
@@ -153,7 +154,7 @@ def tiles(url: str, process: int) -> list[list[str]]:
     return [
         [f"{len(addresses):,} tiles ({len(set(addresses)):,} different): errors", str(wrong), verdict(wrong, 0)],
         ["tiles a second; median, 99 of 100", f"{len(addresses) / taken:.0f}; {1000 * np.median(each):.1f} ms, {1000 * np.percentile(each, 99):.1f} ms", ""],
-        ["memory before and after", f"{before:.0f} MB, {after:.0f} MB", f"+ 100 MB: {verdict(after - before, 100)}"],
+        [f"memory after the first {FIRST_TILES} and after all", f"{before:.0f} MB, {after:.0f} MB", f"+ 100 MB: {verdict(after - before, 100)}"],
     ]  # fmt: skip
 
 
