@@ -107,6 +107,7 @@ def main() -> None:
         found = read(chosen.found)
     else:
         with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # cases without root's rights must reach their files
             found = run(list(CASES), chosen.workers, Path(folder))
     if chosen.out:
         chosen.out.write_text("".join(json.dumps(outcome) + "\n" for outcome in found))
