@@ -9,7 +9,7 @@ import numpy as np
 from rasterio.enums import Resampling
 
 from kdcore.data.rasters import open_raster
-from kdcore.errors import KdcoreError
+from kdcore.errors import DataError, KdcoreError
 from kdcore.reading import read_start
 from kdcore.settings import SplitName
 
@@ -42,10 +42,20 @@ TOKEN = re.compile(
 
 
 def list_tree(root: Path) -> list[str]:
-    """Paths of all files below a folder, inside it and with '/', sorted; hidden files and what systems leave behind left out."""
+    """Paths of all files below a folder, inside it and with '/', sorted; hidden files and what systems leave behind left out.
+
+    Raises:
+        DataError: a folder cannot be read; what it holds would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"{error.filename}: cannot be read ({error.strerror}). Ask its owner for the right, or move it elsewhere."
+        )
+
     found = []
     seen = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, files in os.walk(root, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         relative = Path(folder).relative_to(root)
         if real in seen or len(relative.parts) >= DEPTH:  # a link to a folder further up, or too deep

@@ -188,8 +188,8 @@ def inspect_folder(root: Path, crop: int, progress: Callable[[str], None], proce
     """Look at a folder without settings and propose some."""
     found = Inspection(str(root))
     progress("names of files")
-    layout = find_layout(root)
     try:
+        layout = find_layout(root)
         pairs, unlabelled = find_pairs(root, layout)
     except KdcoreError as error:
         found.problems.append(str(error))

@@ -120,6 +120,8 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> Raster:
         with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = Raster(str(path), driver=driver, sharing=False)  # rasterio.open enters a second Env
+    except PermissionError as error:
+        raise DataError(f"{path}: you have no right to read it. Ask its owner for that, or leave it out.") from error
     except (RasterioError, OSError) as error:
         reason = " ".join(str(error).split())[:150]
         raise DataError(f"{path}: looks like {driver or 'an image'} but cannot be read ({reason}). {mend}") from error
