@@ -8,7 +8,6 @@ from kdcore.errors import KdcoreError
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import STUDY_PRESETS
 from kdcore.ui import words
-from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import plain
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER, example_study, named_study, recent_studies
@@ -28,7 +27,7 @@ def offer_live_run() -> None:
     if token is None:
         return
     try:
-        study = start_study(token, "Demo, run live", DEMO, STUDY_PRESETS["demo"])
+        study = start_study(token, "Demo, run live", "demo", STUDY_PRESETS["demo"])
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from kdcore.evaluation.scores import Place, Tile
 
@@ -151,6 +150,8 @@ class Ground:
         some = points
         if len(points) > CENTRES:
             some = np.random.default_rng(0).choice(points, CENTRES, replace=False)
+        from scipy.spatial import cKDTree  # here, since who only shows an interval does without scipy
+
         within = cKDTree(some).count_neighbors(cKDTree(points), STEPS)
         return np.asarray(np.diff(within, prepend=len(some)) * (len(points) / len(some)))
 

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from kdcore.evaluation.ground import Ground
 from kdcore.evaluation.influence import Measured
@@ -85,6 +84,8 @@ class Estimate:
         """How often the mean would be as far from 0 if the truth were 0 (two-sided); nan where it cannot be known."""
         if not self.variance > 0:
             return float("nan") if np.isnan(self.variance) else float(self.mean == 0)
+        from scipy import special  # as below
+
         return float(2 * special.stdtr(self.freedom, -abs(self.mean) / np.sqrt(self.variance)))
 
 
@@ -149,6 +150,8 @@ def freedom(seeds: float, seeds_freedom: int, shared: float, ground_freedom: flo
 
 def quantile(degrees: float, confidence: float) -> float:
     """By how many standard errors a two-sided interval of Student's t reaches out."""
+    from scipy import special  # 15 MB that who only shows an interval does without
+
     return float(special.stdtrit(degrees, (1 + confidence) / 2))
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 # Not streamlit_folium: a component that is imported outside a page is not served.
-NEEDED = ("pyarrow", "pandas", "folium", "kdcore.views.maps", "kdcore.inference.layer_index")
+NEEDED = ("folium", "kdcore.views.maps", "kdcore.inference.layer_index")
 
 
 @asynccontextmanager
