@@ -54,6 +54,11 @@ class Extent:
     validation: int = 0
     test: int = 0
 
+    @property
+    def scored(self) -> tuple[int, int]:
+        """Pixels of validation and test, as a forecast wants them."""
+        return self.validation, self.test
+
     @classmethod
     def of(cls, collection: "Collection", crop: int) -> "Extent":
         """That of a collection whose crops have this side; only headers are read."""

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from kdcore.errors import RunError
-from kdcore.jobs import slurm
+from kdcore.jobs import naming, slurm
 from kdcore.jobs.devices import host, kind_of
 from kdcore.jobs.locks import holding
-from kdcore.jobs.naming import appear, new_about, once
 from kdcore.jobs.status import Status
-from kdcore.jobs.study_folder import StudyFolder
-from kdcore.jobs.workspace import RESERVED, Workspace
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import StudySettings
 
 
@@ -23,30 +22,13 @@ def create(
     token: str,
     demo_seed: int = 0,
 ) -> StudyFolder:
-    """Make a study's folder, once for each token.
+    """Make a study's folder, once for each token; see `kdcore.jobs.naming.create`."""
 
-    Args:
-        workspace: where.
-        title: any text; the folder's name is made from it.
-        collection: a collection's folder or YAML file, or 'demo' for a procedural area.
-        settings: of the study.
-        token: of this launch, made when the form was shown: a second call with it gives the same study.
-        demo_seed: of the procedural area.
+    def begin(folder: Path, about: About) -> None:
+        status = Status(queued=about.created, device=kind_of(settings.hardware), host=host())
+        StudyFolder.begin(folder, settings, about).write_status(status)
 
-    Raises:
-        SettingsError: no title, or a token that is no slug.
-        RunError: the workspace cannot be written to, or the other call with this token failed.
-    """
-    about = new_about(title, collection, demo_seed, "study")
-
-    def make() -> str:
-        def fill(folder: Path) -> None:
-            status = Status(queued=about.created, device=kind_of(settings.hardware), host=host())
-            StudyFolder.begin(folder, settings, about).write_status(status)
-
-        return appear(workspace.path, about.title, "study", RESERVED, fill).name
-
-    return workspace.study(once(workspace, token, make))
+    return workspace.study(naming.create(workspace, "study", title, collection, token, demo_seed, begin).name)
 
 
 def wait_for_slurm(study: StudyFolder) -> None:

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from kdcore.bounded import remembered
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import remove_half_written, write_json
 from kdcore.jobs import slurm
 from kdcore.jobs.job import Folder, Job
-from kdcore.jobs.small_files import load_settings, modified, read_json, size_of
+from kdcore.jobs.small_files import read_json, size_of
 from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_folder import About, beginning
 from kdcore.jobs.sweep_trials import TrialRecord, read_trial
-from kdcore.settings import Frozen, SweepSettings, save
+from kdcore.settings import Frozen, SweepSettings, load, save
 
 if TYPE_CHECKING:
     import optuna
@@ -152,8 +153,7 @@ class SweepFolder(Folder):
         Raises:
             SettingsError: the file is missing or broken.
         """
-        settings: SweepSettings = load_settings(SweepSettings, self.settings_file, modified(self.settings_file))
-        return settings
+        return read_settings(self.settings_file)
 
     @property
     def about(self) -> About:
@@ -271,6 +271,12 @@ class SweepFolder(Folder):
             trials=settings.trials,
             workers=len(alive),
         )
+
+
+@remembered(256)
+def read_settings(file: Path) -> SweepSettings:
+    """A sweep's settings; pages ask for them every few seconds."""
+    return load(SweepSettings, file)
 
 
 def list_sweeps(folder: Path) -> list[SweepFolder]:

@@ -14,10 +14,9 @@ from kdcore.data.batches import Batch
 from kdcore.errors import RunError
 from kdcore.jobs.devices import take
 from kdcore.jobs.forecast import Probe, save_probe
-from kdcore.jobs.plan import members
+from kdcore.jobs.plan import members, pixels
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.jobs.question import Measurement
-from kdcore.jobs.study_progress import pixels
 from kdcore.jobs.workspace import Workspace
 from kdcore.models.networks import SegmentationNetwork, build_network
 from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, validate

@@ -18,11 +18,10 @@ from kdcore.errors import KdcoreError, RunError, Stopped, unexpected
 from kdcore.evaluation.sweep_report import confirmation, sweep_report
 from kdcore.files import write_json, write_text
 from kdcore.jobs.locks import TakenError
-from kdcore.jobs.plan import run_name, with_steps
+from kdcore.jobs.plan import pixels, run_name, with_steps
 from kdcore.jobs.progress import Progress, Report, Stage
 from kdcore.jobs.small_files import read_dict
 from kdcore.jobs.store import RunDirectory
-from kdcore.jobs.study_progress import pixels
 from kdcore.jobs.sweep_claims import Claim, Claims
 from kdcore.jobs.sweep_confirm import planned_confirmation
 from kdcore.jobs.sweep_folder import SweepFolder, SweepWorker

@@ -6,6 +6,7 @@ import streamlit as st
 from kdcore.deploy.costs import overlap_factor
 from kdcore.deploy.record import Deployment
 from kdcore.errors import KdcoreError
+from kdcore.inference.layer_index import StudyLayers
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, words
 from kdcore.ui.formatting import plain
@@ -117,7 +118,7 @@ def show_result(known: Deployment, job: Job) -> None:
 def draw_area(study: StudyFolder) -> None:
     """A map on which a box can be drawn, where the study's imagery says where it lies."""
     try:
-        layers = map_view.load_layers(study)
+        layers = StudyLayers.load(study.path)
         scene = map_view.scene_with(layers, None)
     except KdcoreError:
         return

@@ -5,7 +5,6 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.jobs.longer import LONGER, with_longer_teacher
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import plain
 from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER
@@ -24,9 +23,8 @@ def offer_longer_teacher(study: StudyFolder) -> None:
     if token is None:
         return
     try:
-        settings, about = with_longer_teacher(study), study.about
-        data = DEMO if about.demo is not None else study.collection
-        longer = start_study(token, f"{study.title[:170]}, teacher trained on", data, settings, about.demo or 0)
+        settings, title = with_longer_teacher(study), f"{study.title[:170]}, teacher trained on"
+        longer = start_study(token, title, study.source, settings, study.about.demo or 0)
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return

@@ -1,6 +1,6 @@
 """The map on a page: which layers there are, what they mean in a sentence, and drawing it."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,8 @@ from kdcore.inference.uploads import Upload
 from kdcore.jobs.plan import planned_runs, run_name, teacher_run
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.server.reading import warm_up
+from kdcore.ui.formatting import plain
+from kdcore.ui.study_picker import choose_study
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.map_layers import MapLayer, StudyMapLayers, hidden_at_first
 
@@ -44,20 +46,24 @@ class MapChoice:
     makes: StudyMapLayers
 
 
-def load_layers(study: StudyFolder) -> StudyLayers:
-    """What the study's map can show; kept until the file changes.
+def show_study(title: str, icon: str, show: Callable[[StudyFolder, StudyLayers], None]) -> None:
+    """A page about the maps of a study: the choice of one, and what `show` makes of it.
 
-    Raises:
-        RunError: the study has no map.
+    Args:
+        title: what the page answers.
+        icon: of the page.
+        show: draws the rest, of a study with what its map can show.
     """
-    file = study.path / FOLDER / INDEX
-    return read_layers(str(study.path), file.stat().st_mtime_ns if file.is_file() else 0)
-
-
-@st.cache_resource(max_entries=20, show_spinner=False)
-def read_layers(study: str, changed: int) -> StudyLayers:
-    """Read `layers.json`; `changed` makes a new file count as another one."""
-    return StudyLayers.load(Path(study))
+    study = choose_study(title, icon)
+    if study is None:
+        return
+    try:
+        layers = StudyLayers.load(study.path)
+    except RunError as error:
+        st.info(plain(str(error)), icon=":material/map:")
+        st.page_link("runs.py", label="Look at the studies", icon=":material/folder_open:")
+    else:
+        show(study, layers)
 
 
 def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
@@ -78,7 +84,7 @@ def seeds_shown(study: StudyFolder) -> tuple[int, ...]:
 
 def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:
     """All layers of a scene for one seed of the students."""
-    layers, arms = load_layers(study), arms_of(study, seed)
+    layers, arms = StudyLayers.load(study.path), arms_of(study, seed)
     files = [study.path / FOLDER / INDEX, *(study.path / f"runs/{run}/maps/{scene.name}.tif" for run in arms.values())]
     makes = makes_layers(study, scene, layers, files)
     found = {"imagery": makes.imagery(), "truth": makes.truth()}

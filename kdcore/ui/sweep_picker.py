@@ -4,7 +4,8 @@ import streamlit as st
 
 from kdcore.errors import KdcoreError, RunError
 from kdcore.jobs.sweep_folder import SweepFolder, list_sweeps
-from kdcore.jobs.sweep_library import NEW, find
+from kdcore.jobs.sweep_library import find
+from kdcore.jobs.workspace import NEW
 from kdcore.ui.formatting import plain, told_apart
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.sweep_form import PARAMETER, show_form

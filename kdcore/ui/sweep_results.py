@@ -14,7 +14,7 @@ from kdcore.ui.formatting import count, plain, points
 from kdcore.ui.sweep_choices import fits_train, train_address
 from kdcore.ui.sweep_kept import Found
 from kdcore.ui.sweep_tables import trials_table, what
-from kdcore.ui.watching import TICK, draw_learning, metrics_of
+from kdcore.ui.watching import TICK, draw_learning
 from kdcore.views.layout import CONFIG
 from kdcore.views.sweep import sweep_charts
 from kdcore.views.sweep_look import Chart, settings_text
@@ -206,7 +206,7 @@ def show_trial(sweep: SweepFolder, found: Found) -> None:
 def draw_curve(sweep: SweepFolder, trial: TrialRecord) -> None:
     """How the trial learnt, live while it does."""
     arm = "alone" if trial.role == "baseline" else "distilled"
-    runs = {f"trial {trial.number}": (arm, metrics_of(sweep.run(trial.number)))}
+    runs = {f"trial {trial.number}": (arm, sweep.run(trial.number).shown_metrics)}
     draw_learning(
         runs, "validation_mean_ap", "Validation mean AP", f"Mean AP on validation of trial {trial.number} by step"
     )

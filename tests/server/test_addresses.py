@@ -166,7 +166,7 @@ def test_many_different_requests_keep_no_more_than_their_limits(client, workspac
     finally:
         for cache, former in kept:
             cache._kept = former
-    assert reading.header_of.cache_info().maxsize is not None
+    assert reading.header_of.__wrapped__.cache_info().maxsize is not None
 
 
 def tile_of(lat: float, lng: float, zoom: int) -> tuple[int, int]:
