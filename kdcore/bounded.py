@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from functools import lru_cache, wraps
+from functools import lru_cache, update_wrapper, wraps
 from pathlib import Path
 from threading import Lock
 from typing import Concatenate, Generic, ParamSpec, TypeVar
@@ -75,13 +75,13 @@ def remembered(most: int) -> Callable[[OfFile[Arguments, Item]], OfFile[Argument
     def decorate(read: OfFile[Arguments, Item]) -> OfFile[Arguments, Item]:
         @lru_cache(maxsize=most)
         @wraps(read)
-        def kept(state: tuple[int, ...], file: Path, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Item:
+        def kept(state: tuple[int, ...], file: Path, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Item:
             return read(file, *args, **kwargs)
 
-        @wraps(kept)
-        def ask(file: Path, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Item:
-            return kept(stamp(file), file, *args, **kwargs)
+        def ask(file: Path, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Item:
+            return kept(stamp(file), file, *args, **kwargs)  # type: ignore[arg-type]  # whatever is asked for can be hashed
 
+        update_wrapper(ask, kept)
         return ask
 
     return decorate

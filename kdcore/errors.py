@@ -34,6 +34,11 @@ class KdcoreError(Exception):
         return shortened(visible(super().__str__()))
 
 
+def in_short(error: object, most: int = 200) -> str:
+    """The beginning of what a library said, on one line."""
+    return " ".join(str(error).split())[:most]
+
+
 def unexpected(error: BaseException) -> str:
     """An error that nobody foresaw as a message: its kind, and what it says."""
     return shortened(visible(f"{type(error).__name__}: {error}"))

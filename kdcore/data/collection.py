@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import regex
 
-from kdcore.data.leaks import check_split, check_unlabelled
+from kdcore.data.footprints import check_split, check_unlabelled
 from kdcore.data.mixed import check_alike
 from kdcore.data.pairing import Pair, find_pairs, normal, show_places
 from kdcore.data.rasters import IMAGE_SUFFIXES

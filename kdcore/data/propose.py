@@ -16,8 +16,7 @@ from kdcore.data.layouts import Layout
 from kdcore.data.masks import IGNORE
 from kdcore.data.nodata import Kind
 from kdcore.data.pairing import Pair
-from kdcore.data.propose_classes import propose_from_polygons
-from kdcore.data.propose_masks import propose_from_masks
+from kdcore.data.propose_classes import propose_from_masks, propose_from_polygons
 from kdcore.data.rasters import georeference, open_raster
 from kdcore.data.split import parts_of_folders, propose_split, split_by_parts
 from kdcore.errors import DataError, KdcoreError, visible

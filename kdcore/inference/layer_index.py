@@ -13,9 +13,8 @@ from rasterio.warp import transform_bounds
 
 from kdcore.bounded import remembered
 from kdcore.errors import RunError
-from kdcore.reading import read_bytes
+from kdcore.reading import read_bytes, visible
 from kdcore.settings import Frozen
-from kdcore.texts import visible
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 DEGREES = CRS.from_epsg(4326)

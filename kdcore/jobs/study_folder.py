@@ -24,8 +24,8 @@ from kdcore.jobs.plan import StudyProgress, measure_progress, read_alone_steps, 
 from kdcore.jobs.small_files import modified, read_dict, read_json
 from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
+from kdcore.reading import visible, visible_all
 from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, load_study, save
-from kdcore.texts import visible, visible_all
 
 SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
 SEVERAL = "kdcore.training.rank"

@@ -224,7 +224,9 @@ def run_settings(
 ) -> RunSettings:
     """What one training of a sweep is to do."""
     settings = sweep.settings
-    steps = read_steps(sweep) if settings.seconds is not None else {}
+    steps = (
+        (read_dict(sweep.path / "steps.json") or {}) if settings.seconds is not None else {}
+    )  # as `measure_steps` found
     alpha = float(params["alpha"])
     asked = {name: value for name, value in params.items() if name in Recipe.model_fields}
     recipe = Recipe.model_validate(asked | {"alpha": alpha or Recipe().alpha})
@@ -344,8 +346,3 @@ def confirm(
             raise Stopped(f"{sweep.path}: was stopped. Start it again to go on.")
         time.sleep(ASK_EVERY)
     write_json(folder / "report.json", confirmation(sweep, plan))
-
-
-def read_steps(sweep: SweepFolder) -> dict[str, int]:
-    """What `measure_steps` found."""
-    return read_dict(sweep.path / "steps.json") or {}

@@ -131,7 +131,7 @@ def draw_area(study: StudyFolder) -> None:
         return
     from streamlit_folium import st_folium  # seconds of import
 
-    from kdcore.views.area_map import DRAWING, area_map
+    from kdcore.views.maps import DRAWING, area_map
 
     makes = map_view.map_choice(study, scene).makes
     key = f"{AREA_MAP} {study.id} {scene.id} {makes.version} {streets}"
@@ -151,7 +151,7 @@ def draw_area(study: StudyFolder) -> None:
 
 def take_box(key: str) -> None:
     """Put the area of the box that was drawn into the number above; `key` is the map's."""
-    from kdcore.views.area_map import drawn_km2
+    from kdcore.views.maps import drawn_km2
 
     km2 = drawn_km2(st.session_state.get(key))
     if km2 is not None:

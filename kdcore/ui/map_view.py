@@ -3,7 +3,6 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import streamlit as st
 
@@ -16,9 +15,8 @@ from kdcore.server.reading import warm_up
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.map_layers import MapLayer, StudyMapLayers, hidden_at_first
+from kdcore.views.map_layers import MapLayer, Mode, StudyMapLayers, hidden_at_first
 
-Mode = Literal["swipe", "side"]
 HEIGHT = 320  # pixels at least; a map grows with the window
 ABOVE = 300  # pixels of a page that lie above and below its map
 
@@ -164,7 +162,6 @@ def show_map(
     mode: Mode = "swipe",
     *,
     focus: tuple[str, Bounds] | None = None,
-    threshold: float | None = None,
     basemap: bool = False,
     linked: bool = False,
     simple: bool = False,
@@ -179,7 +176,6 @@ def show_map(
         right: key of the other.
         mode: one map with a handle, or two maps that move together.
         focus: a key and a rectangle in degrees; the map moves there once for each key.
-        threshold: probability from which the second of two classes is marked; None leaves the one that was set on the map.
         basemap: whether OpenStreetMap is loaded from the internet.
         linked: whether view and threshold stand in the page's address.
         simple: a picture within a page, see `kdcore.views.maps.scene_map`.
@@ -189,9 +185,8 @@ def show_map(
     warm_up()
     from streamlit_folium import st_folium  # seconds of import, for pages with a map only
 
-    from kdcore.views.maps import scene_map, side_by_side_map, swipe_map
+    from kdcore.views.maps import scene_map, shown
 
-    draw = swipe_map if mode == "swipe" else side_by_side_map
     with st.container(key=f"{key}-frame"):
         st.html(f"<style>.st-key-{key}-frame iframe {{ height: max({HEIGHT}px, calc(100dvh - {above}px)); }}</style>")
         st_folium(
@@ -201,7 +196,7 @@ def show_map(
             height=HEIGHT,
             use_container_width=True,
             returned_objects=[],
-            feature_group_to_add=draw(choice.layers[left], choice.layers[right], focus=focus, threshold=threshold),
+            feature_group_to_add=shown(mode, choice.layers[left], choice.layers[right], focus),
         )
 
 

@@ -33,7 +33,7 @@ def tell_time(settings: StudySettings, data: str) -> None:
     """
     costs, extent = costs_of(workspace().path), extent_of(data, settings.budget.crop)
     kept = None if extent is None else soft_label_cost(settings, extent, costs)
-    sentences = [time_sentence(settings, costs, kept, extent and extent.scored)]
+    sentences = [time_sentence(settings, costs, kept, None if extent is None else extent.scored)]
     if kept is not None:
         sentences.append(soft_labels_sentence(kept, settings.hardware.cache_gb))
     st.caption(" ".join(sentences))

@@ -21,7 +21,7 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
 from kdcore.ui.deploy_files import data_of as data_folder
 from kdcore.ui.formatting import count, duration, plain, sentence, when
-from kdcore.ui.longer_teacher import offer_longer_teacher
+from kdcore.ui.launching import offer_longer_teacher
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing, run_in_words
 from kdcore.ui.study_picker import PARAMETER, workspace

@@ -1,6 +1,7 @@
 """How long a study would take, by hand."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -253,7 +254,8 @@ class TestLeftByItsOwnRuns:
                 (run / "status.json").write_text(json.dumps(status | {"updated": 1000.0}))
             at = {"stage": "training", "run": runs[-1][0]} if working else {}
             study.write_status(Status(state="running" if working else "stopped", device="cpu", **at))
-            return time_left(study, measured_costs([]), None, 0.0, now)
+            with holding(study.lock, "taken") if working else nullcontext():
+                return time_left(study, measured_costs([]), None, 0.0, now)
 
         return told
 

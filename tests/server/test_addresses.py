@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.server import reading, tiles
 from kdcore.server.access import Access
-from kdcore.server.crowd import Crowd, CrowdedError
 from kdcore.server.guard import Guard
 from kdcore.server.routes import map_routes
+from kdcore.server.tiles import Crowd, CrowdedError
 from tests.map_study import make_map_study
 
 LONG = "9" * 5_000
