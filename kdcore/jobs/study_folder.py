@@ -73,28 +73,24 @@ class StudyFolder(Job):
             RunError: the folder holds something else; it is left alone.
         """
         with beginning(path):
-            return cls._begin(path, settings, about)
-
-    @classmethod
-    def _begin(cls, path: Path, settings: StudySettings, about: About | None) -> "StudyFolder":
-        study, before = cls(path), None
-        remove_half_written(path)
-        if study.settings_file.exists() and study.holds_work():
-            before = study.settings
-            free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
-            if before.model_copy(update=free) != settings:
-                raise RunError(
-                    f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."
-                )
-        elif path.exists() and not path.is_dir():
-            raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
-        elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # it is written first
-            raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
-        if about is not None:
-            study.write_about(study.same_data(about))
-        if before != settings:
-            save(settings, study.settings_file)
-        return study
+            study, before = cls(path), None
+            remove_half_written(path)
+            if study.settings_file.exists() and study.holds_work():
+                before = study.settings
+                free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
+                if before.model_copy(update=free) != settings:
+                    raise RunError(
+                        f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."
+                    )
+            elif path.exists() and not path.is_dir():
+                raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
+            elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # written first
+                raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
+            if about is not None:
+                study.write_about(study.same_data(about))
+            if before != settings:
+                save(settings, study.settings_file)
+            return study
 
     def holds_work(self) -> bool:
         """Whether kdcore began a study here; a `study.yaml` alone may be settings that a person keeps."""
