@@ -16,7 +16,7 @@ from rich import markup
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kdcore.errors import KdcoreError, Preempted, Stopped, visible
+from kdcore.errors import KdcoreError, Preempted, Stopped, written_out
 from kdcore.jobs import slurm
 from kdcore.jobs.lock_check import check_locks
 from kdcore.jobs.progress import SCORING, Progress, Report
@@ -33,7 +33,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 def escape(text: str) -> str:
     """A person's own words for the console: no markup of ours, no control characters."""
-    return markup.escape(visible(text))
+    return markup.escape(written_out(text))
 
 
 def explained(command: Callable[P, R]) -> Callable[P, R]:
