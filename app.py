@@ -5,12 +5,10 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-from kdcore.server.address import BackendAddress
 from kdcore.server.guard import Guard
 from kdcore.server.logs import hide_secrets
-from kdcore.server.routes import map_routes
-from kdcore.server.warm import warm
-from kdcore.ui.identity import access_or_exit, may_see
+from kdcore.server.routes import BackendAddress, map_routes, warm
+from kdcore.ui.people import access_or_exit, may_see
 
 hide_secrets()
 app = st.App(

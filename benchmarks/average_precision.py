@@ -18,13 +18,12 @@ from measuring import in_turn, parser, publish, ratio, table, verdict
 from scipy.special import logit
 from sklearn.metrics import average_precision_score
 
-from kdcore.evaluation.boundaries import boundary_band
-from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.counting import ScoresBuilder, boundary_band
 from kdcore.evaluation.curves import average_precision
 from kdcore.evaluation.levels import LEVELS, quantise
 from kdcore.evaluation.scores import Scores
 from kdcore.models.networks import odds, probabilities
-from kdcore.training.memory import keep_freed_memory
+from kdcore.training.run import keep_freed_memory
 
 SIDE, WINDOW, TILE = 2048, 512, 128
 LIMIT, SPEED, STATE = 0.05, 0.9, 4096

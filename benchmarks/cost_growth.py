@@ -36,8 +36,8 @@ from kdcore.models.networks import SegmentationNetwork, build_network, count_par
 from kdcore.settings import PRESETS, ClassSettings, Hardware, Recipe, SplitSettings, save
 from kdcore.teacher.soft_labels import kept_logits, open_soft_labels, regions_of
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
+from kdcore.training.run import keep_freed_memory
 
 STUDENT, BATCH, SQUARE = "tiny", 4, 32
 RECIPE = Recipe(alpha=0.5, temperature=2, teacher_sees="scene")

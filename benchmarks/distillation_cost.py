@@ -23,8 +23,8 @@ from kdcore.data.batches import Batch
 from kdcore.losses import IGNORE
 from kdcore.models.networks import SegmentationNetwork, build_network
 from kdcore.settings import PRESETS, Budget, Recipe
-from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
+from kdcore.training.run import keep_freed_memory
 
 LIMIT = 1.03
 CROP, BATCH = 128, 8

@@ -15,8 +15,7 @@ from measuring import in_turn, milliseconds, parser, publish, ratio, table, verd
 from kdcore.data.demo import CLASSES, make_district
 from kdcore.data.procedural.canvas import METRES
 from kdcore.data.procedural.styles import DIFFICULTY
-from kdcore.evaluation.boundaries import boundary_pixels
-from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.counting import ScoresBuilder, boundary_pixels
 from kdcore.evaluation.levels import quantise
 from kdcore.models.networks import build_network, probabilities
 from kdcore.settings import PRESETS, EvaluationSettings

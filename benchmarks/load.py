@@ -25,10 +25,10 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import connect
 
+from kdcore.inference.layer_index import StudyLayers
 from kdcore.jobs import launch
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import EXAMPLE, Workspace
-from kdcore.server.lookup import load_layers
 from kdcore.settings import STUDY_PRESETS, Budget
 
 VIEWERS, ROUNDS, TILES, FIRST_TILES, STUDIES, LINES = 50, 5, 10_000, 100, 10_000, 1_000_000
@@ -168,7 +168,7 @@ def tiles_of(
 
 def tile_addresses(study: StudyFolder, wanted: int) -> list[str]:
     """Addresses of the map tiles of a study's scenes at several zooms, layers and thresholds."""
-    layers = load_layers(study.path)
+    layers = StudyLayers.load(study.path)
     grid = morecantile.tms.get("WebMercatorQuad")
     names = ["imagery", "truth", *(f"mask-{name}-s0" for name in ("teacher", "alone", "distilled"))]
     made = [

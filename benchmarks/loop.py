@@ -40,8 +40,8 @@ from kdcore.models.networks import build_network
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, RunSettings
 from kdcore.training.fabric import make_fabric
 from kdcore.training.loop import train
-from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
+from kdcore.training.run import keep_freed_memory
 
 LIMIT = 1.05
 CROP, BATCH = 128, 8

@@ -32,8 +32,8 @@ from kdcore.settings import PRESETS, Budget, Hardware, Recipe
 from kdcore.teacher.soft_labels import Served, kept_logits, open_soft_labels, regions_of
 from kdcore.teacher.soft_labels import in_words as size_in_words
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.memory import keep_freed_memory
 from kdcore.training.objective import compute_loss
+from kdcore.training.run import keep_freed_memory
 
 LIMIT = 1.02
 BUDGET = Budget(batch_size=8, crop=128)

@@ -5,7 +5,7 @@ from unicodedata import category
 LONGEST = 1500  # letters of a message
 
 
-def visible(text: str) -> str:
+def written_out(text: str) -> str:
     """Text whose control characters, marks of direction and bytes that are no UTF-8 are written out; line ends and tabs stay."""
     if text.isprintable():
         return text
@@ -31,12 +31,17 @@ class KdcoreError(Exception):
 
     def __str__(self) -> str:
         """The message, at most `LONGEST` letters."""
-        return shortened(visible(super().__str__()))
+        return shortened(written_out(super().__str__()))
+
+
+def in_short(error: object, most: int = 200) -> str:
+    """The beginning of what a library said, on one line."""
+    return " ".join(str(error).split())[:most]
 
 
 def unexpected(error: BaseException) -> str:
     """An error that nobody foresaw as a message: its kind, and what it says."""
-    return shortened(visible(f"{type(error).__name__}: {error}"))
+    return shortened(written_out(f"{type(error).__name__}: {error}"))
 
 
 class SettingsError(KdcoreError):

@@ -1,6 +1,7 @@
 """The one door for YAML and JSON, of strangers as of our own: limits of size, depth and number, each stated in the error.
 
-A few hundred bytes of YAML can stand for gigabytes (aliases of aliases), and brackets can be nested until a program ends.
+A few hundred bytes of YAML can stand for gigabytes (aliases of aliases), and brackets can be nested until a program ends. What strangers
+call things is shown without control characters.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kdcore.errors import KdcoreError
+from kdcore.errors import KdcoreError, in_short
 
 MOST_YAML_BYTES = 4_000_000
 MOST_JSON_BYTES = 64_000_000
@@ -22,6 +23,8 @@ MOST_PARTS = 8_000_000  # lists and mappings of JSON, each of which takes a hund
 MOST_DIGITS = 300
 NUMBER = re.compile(r"[-+]?(0[xob])?[0-9_a-fA-F:.]+")
 
+# Marks that turn the direction of writing (a name could pose as another one), and control characters; tab and line end stay.
+UNSEEN = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -121,7 +124,7 @@ def parse_yaml(text: str, where: object) -> Any:
         raise
     except Exception as error:  # of any kind: [a]: b, 2024-13-45, !!bool x, !!timestamp x
         raise ReadingError(
-            f"{where}: holds a date or number that cannot be ({' '.join(str(error).split())[:200]}). Put it in quotes if it is a name."
+            f"{where}: holds a date or number that cannot be ({in_short(error)}). Put it in quotes if it is a name."
         ) from error
 
 
@@ -170,3 +173,17 @@ def check_events(text: str, where: object) -> None:
 def too_deep() -> str:
     """What is wrong with a text that is nested too deeply."""
     return f"is nested more than {MOST_DEPTH} levels deep, the most that is read."
+
+
+def visible(text: str) -> str:
+    """A text without control characters and without marks that turn the direction of writing; letters of every script stay."""
+    return UNSEEN.sub("", text)
+
+
+def visible_all(value: Any) -> Any:
+    """Likewise for every text and key in a JSON value."""
+    if isinstance(value, dict):
+        return {visible(str(key)): visible_all(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [visible_all(entry) for entry in value]
+    return visible(value) if isinstance(value, str) else value

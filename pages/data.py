@@ -13,8 +13,7 @@ from kdcore.ui import data_edit, data_view
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import DEMO, known_data
 from kdcore.ui.data_source import edited_overview, overview
-from kdcore.ui.folder_browser import choose_folder, opened_by_hand
-from kdcore.ui.folders import first_place
+from kdcore.ui.folder_browser import choose_folder, first_place, opened_by_hand
 from kdcore.ui.formatting import plain
 from kdcore.ui.people import confined, locked, permit
 from kdcore.ui.stages import doing

@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from kdcore.errors import RunError
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload, uploads_of
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, mistakes, own_file, words
 from kdcore.ui.formatting import plain, told_apart, visible
-from kdcore.ui.study_picker import choose_study, workspace
+from kdcore.ui.study_picker import workspace
 
 VIEWS = {"swipe": "Swipe", "side": "Side by side"}
 
@@ -75,12 +74,4 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     own_file.show_own_files(workspace(), study, uploads)
 
 
-chosen = choose_study("Where do they differ?", ":material/map:")
-if chosen is not None:
-    try:
-        found = map_view.load_layers(chosen)
-    except RunError as error:
-        st.info(plain(str(error)), icon=":material/map:")
-        st.page_link("runs.py", label="Look at the studies", icon=":material/folder_open:")
-    else:
-        show(chosen, found)
+map_view.show_study("Where do they differ?", ":material/map:", show)

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from kdcore.errors import KdcoreError, RunError
+from kdcore.errors import KdcoreError
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, mistakes
 from kdcore.ui.address import select_in_address
 from kdcore.ui.formatting import plain, sentence, visible
-from kdcore.ui.study_picker import PARAMETER, choose_study
+from kdcore.ui.study_picker import PARAMETER
 
 ROWS = 4  # tiles of a page
 ALL = "all"
@@ -66,11 +66,4 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             st.warning(plain(str(error)), icon=":material/broken_image:")
 
 
-chosen = choose_study("What did the student lose?", ":material/troubleshoot:")
-if chosen is not None:
-    try:
-        found = map_view.load_layers(chosen)
-    except RunError as error:
-        st.info(plain(str(error)), icon=":material/map:")
-    else:
-        show(chosen, found)
+map_view.show_study("What did the student lose?", ":material/troubleshoot:", show)

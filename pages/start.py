@@ -36,10 +36,11 @@ def offer_live_run() -> None:
 
 def show_picture(study: StudyFolder) -> None:
     """The photo left of a handle, and right of it what the buttons choose."""
-    from kdcore.ui import map_view  # reads rasters: loaded after the numbers are on screen
+    from kdcore.inference.layer_index import StudyLayers  # reads rasters: loaded after the numbers are on screen
+    from kdcore.ui import map_view
 
     try:
-        layers = map_view.load_layers(study)
+        layers = StudyLayers.load(study.path)
         choice = map_view.map_choice(study, map_view.scene_with(layers, None))
     except KdcoreError as error:
         st.info(plain(str(error)), icon=":material/map:")

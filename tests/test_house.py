@@ -17,7 +17,6 @@ ROOMS = [
     "files",
     "ownership",
     "reading",
-    "texts",
     "settings",
     "recipes",
     "jobs",

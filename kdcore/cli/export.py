@@ -45,8 +45,7 @@ def export(
         raise SettingsError(
             "--int8: needs --data COLLECTION; ranges are measured on its train split, and the loss on its validation split."
         )
-    from kdcore.deploy.export import export_onnx
-    from kdcore.deploy.metadata import deepness_keys
+    from kdcore.deploy.export import deepness_keys, export_onnx
     from kdcore.models.checkpoint import check_fits, load_network
 
     check_replaceable([out, *([eight_bits(out)] if int8 else [])], overwrite, inputs=[checkpoint])
@@ -81,7 +80,7 @@ def compare_predictions(
     import numpy as np
 
     from kdcore.deploy.export import parity
-    from kdcore.deploy.tiles import sample_tiles
+    from kdcore.deploy.quantise import sample_tiles
     from kdcore.inference.engines import open_engine
 
     assert info.tile is not None
@@ -110,8 +109,7 @@ def write_eight_bits(
     import numpy as np
 
     from kdcore.deploy.gate import gate
-    from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx
-    from kdcore.deploy.tiles import sample_tiles
+    from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx, sample_tiles
     from kdcore.models.onnx import OnnxNetwork
 
     assert info.tile is not None

@@ -1,13 +1,14 @@
-"""What all commands share: consoles, errors as sentences, progress bars, numbers in words."""
+"""What all commands share: consoles, errors as sentences, progress bars, how fast a raster is mapped, numbers in words."""
 
 import functools
 import io
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import rich.progress
 import typer
@@ -15,10 +16,10 @@ from rich import markup
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kdcore.errors import KdcoreError, Preempted, Stopped, visible
+from kdcore.errors import KdcoreError, Preempted, Stopped, written_out
 from kdcore.jobs import slurm
 from kdcore.jobs.lock_check import check_locks
-from kdcore.jobs.progress import SCORING, Progress
+from kdcore.jobs.progress import SCORING, Progress, Report
 from kdcore.ui.stages import stage_in_words
 
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 def escape(text: str) -> str:
     """A person's own words for the console: no markup of ours, no control characters."""
-    return markup.escape(visible(text))
+    return markup.escape(written_out(text))
 
 
 def explained(command: Callable[P, R]) -> Callable[P, R]:
@@ -147,3 +148,71 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+if TYPE_CHECKING:
+    from kdcore.inference.engines import Engine
+
+
+class Speed:
+    """A bar with MPx/s and the time left; one line every ten seconds where there is no terminal.
+
+    Several processes may map the raster: what is shown is what they reach together.
+    """
+
+    def __init__(self, name: str, engine: "Engine") -> None:
+        self.name, self.engine = name, engine
+        self.progress = rich.progress.Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %  {task.fields[speed]:.2f} MPx/s"),
+            TimeRemainingColumn(),
+            console=errors,
+        )
+        self.task = self.progress.add_task(f"{escape(name)} ({engine.name})", total=None, speed=0.0)
+        self.first: tuple[float, int] | None = None
+        self.told = 0.0
+        self.facts: dict[str, Any] = {}
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is; speed leaves out what was finished before."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now, done
+        seconds, pixels = now - self.first[0], done - self.first[1]
+        speed = pixels / 1e6 / seconds if seconds > 0 else 0.0
+        self.progress.update(self.task, completed=done, total=total, speed=speed)
+        if not errors.is_terminal and now - self.told > 10:
+            self.told = now
+            left = f", {(total - done) / 1e6 / speed:.0f} s left" if speed else ""
+            errors.print(f"{escape(self.name)}: {100 * done / total:.0f} %, {speed:.2f} MPx/s{left}", highlight=False)
+
+    def __enter__(self) -> "Speed":
+        self.started = time.monotonic()
+        if errors.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if errors.is_terminal:
+            self.progress.stop()
+        seconds = time.monotonic() - self.started
+        pixels = self.progress.tasks[0].completed - (self.first[1] if self.first else 0)
+        self.facts = {
+            "seconds": round(seconds, 2),
+            "megapixels_per_second": round(pixels / 1e6 / max(seconds, 1e-9), 3),
+            "device": self.engine.device,
+        }
+
+
+def tell_stages(name: str) -> Report:
+    """Names each stage that begins after the network has ended, once."""
+    told: list[str] = []
+
+    def tell(progress: Progress) -> None:
+        words = stage_in_words(progress)
+        if told[-1:] != [words]:
+            told.append(words)
+            errors.print(f"{escape(name)}: {escape(words)}", highlight=False)
+
+    return tell

@@ -11,8 +11,7 @@ import typer
 
 from kdcore.cli import launching
 from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
-from kdcore.cli.output import JsonOption, errors, escape, explained, print_json, say
-from kdcore.cli.speed import Speed, tell_stages
+from kdcore.cli.output import JsonOption, Speed, errors, escape, explained, print_json, say, tell_stages
 from kdcore.errors import KdcoreError, SettingsError, Stopped
 from kdcore.jobs.locks import TakenError
 from kdcore.reading import read_json
@@ -223,7 +222,8 @@ class Mapping:
         if note and not again:
             errors.print(f"{escape(str(raster))}: {escape(note)}", soft_wrap=True, highlight=False)
         if finished:
-            return read_manifest(prediction.manifest)
+            made: Made = read_json(prediction.manifest)
+            return made
         with Speed(raster.name, self.engine) as speed:
             finished = make_parts(prediction, plan, source, self.engine, speed)
         del source  # with its cache
@@ -305,12 +305,6 @@ def threshold_of(model: Path, classes: Sequence[str]) -> float:
 
     of_run = model.parent.name == "checkpoints"
     return own_threshold(RunDirectory(model.absolute().parents[1]), classes) if of_run else 0.5
-
-
-def read_manifest(manifest: Path) -> Made:
-    """What a finished prediction's manifest holds."""
-    values: Made = read_json(manifest)
-    return values
 
 
 def tell(made: list[Made], failed: int, rasters: list[Path], out: Path, as_json: bool) -> None:

@@ -30,6 +30,7 @@ from kdcore.cli.choices import (
 from kdcore.cli.output import Bars, JsonOption, console, duration, escape, explained, print_json, say
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
+from kdcore.jobs.forecast import Costs, measured_costs, read_probes
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import VARIABLE, Workspace
@@ -56,13 +57,15 @@ def list_studies(
     """List the studies, newest first."""
     place = Workspace(workspace)
     studies = [study for study in place.studies() if everything or not study.archived]
+    costs = costs_in(place)
     if as_json:
-        print_json([describe(study) for study in studies])
+        print_json([describe(study, costs) for study in studies])
         return
     table = Table(title=f"Studies in {escape(str(place.path))}", title_justify="left")
     for name in ("Id", "Title", "State", "Steps", "Left", "Device", "Made"):
         table.add_column(name, justify="right" if name in ("Steps", "Left") else "left", overflow="fold")
-    for facts in map(describe, studies):
+    for study in studies:
+        facts = describe(study, costs)
         table.add_row(
             escape(facts["id"]),
             escape(facts["title"]),
@@ -84,8 +87,9 @@ def list_studies(
 @explained
 def show(id: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Show one study: its runs, how long it will take, and why it failed if it did."""
-    study = Workspace(workspace).study(id)
-    facts = describe(study)
+    place = Workspace(workspace)
+    study = place.study(id)
+    facts = describe(study, costs_in(place))
     runs = [] if study.problem else [run.model_dump() for run in study.progress().runs]
     if as_json:
         settings = None if study.problem else study.settings.model_dump(mode="json")
@@ -156,7 +160,7 @@ def start(
     study.start()
     tell_recipe(chosen.recipe)
     if as_json:
-        print_json(describe(study))
+        print_json(describe(study, costs_in(place)))
         return
     say(f"Started {study.id}. Watch it: kdcore runs show {study.id}")
 
@@ -232,7 +236,12 @@ def delete(
     say(f"{study.id} was deleted.")
 
 
-def describe(study: StudyFolder) -> dict[str, Any]:
+def costs_in(place: Workspace) -> Costs:
+    """What steps of training cost on this machine, as the workspace's studies and probes found it."""
+    return measured_costs(place.studies(), read_probes(place))
+
+
+def describe(study: StudyFolder, costs: Costs) -> dict[str, Any]:
     """What there is to know about a study, as JSON values; a broken one is described as far as it goes."""
     job = study.job
     facts = {
@@ -250,8 +259,21 @@ def describe(study: StudyFolder) -> dict[str, Any]:
         "seconds_left": None,
     }
     if job.state != "broken":
-        facts |= study.progress().model_dump(include={"step", "steps", "seconds_left"})
+        facts |= study.progress().model_dump(include={"step", "steps"}) | {"seconds_left": seconds_left(study, costs)}
     return facts
+
+
+def seconds_left(study: StudyFolder, costs: Costs) -> float | None:
+    """Until it is finished, by the forecast that the dashboard shows; None where nothing was measured yet."""
+    from kdcore.teacher.cost import extent_of, left_of
+
+    if study.finished:
+        return 0.0
+    try:
+        left = left_of(study, costs, extent_of(study.source, study.settings.budget.crop), time.time())
+    except KdcoreError:  # it does not say on which data it is to run
+        return None
+    return None if left is None else left.seconds
 
 
 def position(study: StudyFolder, job: Status) -> int | None:

@@ -7,7 +7,7 @@ data-parallel run need no sampler state.
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from kdcore.data.collection import Collection, Region
 from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box, Crop
 from kdcore.data.survey import CELL, Survey
-from kdcore.data.turning import turn
 from kdcore.errors import DataError
 
 Item = TypeVar("Item")
 UNLABELLED_STREAM = 1_000_003  # keeps the random numbers of unlabelled crops apart from those of labelled ones
+VIEWS = tuple((turns, flip) for flip in (False, True) for turns in range(4))
+"""The eight ways in which a crop can lie: quarter turns, then mirrored or not. The first is upright."""
 
 
 class SoftLabelSource(Protocol):
@@ -247,3 +248,14 @@ def read_ahead(make: Callable[[int], Item], steps: Iterable[int], readers: int) 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def turn(array: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
+    """Rotate the last two axes by `turns` quarter turns, then mirror: with both, the eight views of a square."""
+    turned = np.rot90(array, turns, axes=(-2, -1))
+    return turned[..., ::-1] if flip else turned
+
+
+def turn_back(array: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
+    """Undo `turn`; like it, a view of the same memory."""
+    return np.rot90(array[..., ::-1] if flip else array, -turns, axes=(-2, -1))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import regex
 
-from kdcore.data.leaks import check_split, check_unlabelled
+from kdcore.data.footprints import check_split, check_unlabelled
 from kdcore.data.mixed import check_alike
 from kdcore.data.pairing import Pair, find_pairs, normal, show_places
 from kdcore.data.rasters import IMAGE_SUFFIXES
@@ -53,6 +53,11 @@ class Extent:
     logits: int
     validation: int = 0
     test: int = 0
+
+    @property
+    def scored(self) -> tuple[int, int]:
+        """Pixels of validation and test, as a forecast wants them."""
+        return self.validation, self.test
 
     @classmethod
     def of(cls, collection: "Collection", crop: int) -> "Extent":

@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from kdcore.data.collection import Extent
-from kdcore.data.procedural.bodies import paint_boxes, paint_buildings, paint_trees
 from kdcore.data.procedural.buildings import Builder
-from kdcore.data.procedural.canvas import METRES, Canvas, burn
+from kdcore.data.procedural.canvas import METRES, Canvas, burn, expose
 from kdcore.data.procedural.furnishings import park_cars, plant
 from kdcore.data.procedural.layout import Layout, divide_ground
-from kdcore.data.procedural.light import expose
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS, Difficulty, District, Part
-from kdcore.data.procedural.surfaces import paint_blocks, paint_slabs, paint_streets, paint_water
+from kdcore.data.procedural.surfaces import (
+    paint_blocks,
+    paint_boxes,
+    paint_buildings,
+    paint_slabs,
+    paint_streets,
+    paint_trees,
+    paint_water,
+)
 from kdcore.errors import DataError
 from kdcore.files import expanded, explain_write_error, remove_half_written, replacing, write_json
 from kdcore.jobs.progress import Progress, Report, Stage, ignore

@@ -3,7 +3,6 @@
 Every source gives (height, width) uint8: the index of the class in the collection, 255 where there is no label.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from shapely import Geometry, box
 
+from kdcore.bounded import remembered
 from kdcore.data.masks import IGNORE
 from kdcore.data.vectors import read_polygons
 from kdcore.errors import DataError
@@ -167,14 +167,14 @@ def of_image(path: Path, field: str, image: Path) -> geopandas.GeoDataFrame:
     Raises:
         DataError: there is no such field.
     """
-    frame, owned = by_image(path, field, path.stat().st_mtime_ns)
+    frame, owned = by_image(path, field)
     rows = [owned[name] for name in {image.name, image.stem} if name in owned]
     return frame.iloc[np.sort(np.concatenate(rows))].reset_index(drop=True) if rows else frame.iloc[:0]
 
 
-@lru_cache(maxsize=4)
-def by_image(path: Path, field: str, changed: int) -> tuple[geopandas.GeoDataFrame, dict[str, NDArray[np.int64]]]:
-    """A vector file, read once for all of its images, and the rows that belong to each; `changed` is when it was written."""
+@remembered(4)
+def by_image(path: Path, field: str) -> tuple[geopandas.GeoDataFrame, dict[str, NDArray[np.int64]]]:
+    """A vector file, read once for all of its images, and the rows that belong to each."""
     frame = read_polygons(path)
     if field not in frame.columns:
         there = ", ".join(map(str, frame.columns.drop("geometry")))

@@ -27,7 +27,7 @@ from kdcore.data.folder_tree import (
 from kdcore.data.pairing import Pattern, patterns, same_grid, touches
 from kdcore.data.rasters import IMAGE_SUFFIXES, open_raster
 from kdcore.data.vectors import POLYGON_SUFFIXES, read_frame
-from kdcore.errors import KdcoreError, visible
+from kdcore.errors import KdcoreError, written_out
 from kdcore.settings import Places
 
 MOST_PATTERNS = 6  # beside the first
@@ -70,7 +70,7 @@ def find_layout(root: Path) -> Layout:
     vectors = [name for name in names if suffix_of(name) in POLYGON_SUFFIXES and is_vector(root / name)]
     layout = Layout(other=sorted(set(names) - set(rasters) - set(vectors)))
     for name in sorted(set(listed) - set(names)):
-        layout.problems.append(f"{visible(name)}: this name is not written in UTF-8. Rename the file or folder.")
+        layout.problems.append(f"{written_out(name)}: this name is not written in UTF-8. Rename the file or folder.")
     images, masks, previews = sort_rasters(root, rasters)
     outlines = [name for name in vectors if is_outline(name)]
     vectors = [name for name in vectors if name not in outlines]

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from rasterio.warp import transform_bounds
 
+from kdcore.bounded import remembered
 from kdcore.data.rasters import IMAGE_SUFFIXES, read_header
 from kdcore.data.vectors import POLYGON_SUFFIXES, read_frame
 from kdcore.errors import DataError
@@ -324,14 +325,6 @@ def grid(path: Path) -> Grid | None:
     return Grid(place.crs.to_wkt(), (min(xs), min(ys), max(xs), max(ys)), (height, width))
 
 
-def changed(path: Path) -> int:
-    """When a file was written, in ns; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def same_grid(image: Path, mask: Path) -> bool:
     """Whether two rasters have the same pixels, to half a pixel."""
     first, second = grid(image), grid(mask)
@@ -343,8 +336,8 @@ def same_grid(image: Path, mask: Path) -> bool:
     )
 
 
-@lru_cache(maxsize=4096)
-def bounds_in(vector: Path, crs: str, changed: int) -> Bounds | None:
+@remembered(4096)
+def bounds_in(vector: Path, crs: str) -> Bounds | None:
     """Bounds of a vector file in a CRS (WKT); None where they are not known. A shapefile without `.prj` is in any CRS."""
     try:
         frame = read_frame(vector)
@@ -364,7 +357,7 @@ def bounds_in(vector: Path, crs: str, changed: int) -> Bounds | None:
 def touches(image: Path, vector: Path) -> bool:
     """Whether the bounds of a vector file and of a georeferenced image intersect; False where one of them is not known."""
     raster = grid(image)
-    polygons = None if raster is None else bounds_in(vector, raster.crs, changed(vector))
+    polygons = None if raster is None else bounds_in(vector, raster.crs)
     if raster is None or polygons is None:
         return False
     west, south, east, north = polygons

@@ -96,16 +96,6 @@ def crs_name(wkt: str) -> str:
     return text if text.startswith("EPSG") else wkt.partition('"')[2].partition('"')[0] or "an unknown CRS"
 
 
-def refuse_misplaced_polygons(collection: Collection) -> None:
-    """Refuse to learn from polygons that lie on none of their images. Masks are looked at when they are read.
-
-    Raises:
-        DataError: names both places.
-    """
-    for sentence in misplaced_vectors(collection):
-        raise DataError(sentence)
-
-
 def misplaced(collection: Collection) -> list[str]:
     """Sentences for the labels of a collection that do not lie on their images; of many alike the first and their number."""
     sentences = [*misplaced_masks(collection), *misplaced_vectors(collection)]

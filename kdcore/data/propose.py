@@ -16,11 +16,10 @@ from kdcore.data.layouts import Layout
 from kdcore.data.masks import IGNORE
 from kdcore.data.nodata import Kind
 from kdcore.data.pairing import Pair
-from kdcore.data.propose_classes import propose_from_polygons
-from kdcore.data.propose_masks import propose_from_masks
+from kdcore.data.propose_classes import propose_from_masks, propose_from_polygons
 from kdcore.data.rasters import georeference, open_raster
 from kdcore.data.split import parts_of_folders, propose_split, split_by_parts
-from kdcore.errors import DataError, KdcoreError, visible
+from kdcore.errors import DataError, KdcoreError, written_out
 from kdcore.settings import SPLITS, CollectionSettings, SplitName, to_yaml
 
 DRAWN = 128  # pixels: how finely polygons are drawn to compare scenes
@@ -184,7 +183,7 @@ def proposal_text(inspection: Inspection) -> str:
     assert inspection.proposal is not None
     lines = ["# Proposed by `kdcore data inspect`. Read it, name the classes, check the split.", "#"]
     lines += [
-        f"# {kind}: {visible(text)}".replace("\n", "\n# ")
+        f"# {kind}: {written_out(text)}".replace("\n", "\n# ")
         for kind, texts in (("Problem", inspection.problems), ("Note", inspection.notes))
         for text in texts
     ]

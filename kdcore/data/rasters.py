@@ -24,7 +24,7 @@ from rasterio.transform import from_gcps
 from rasterio.windows import Window
 
 from kdcore.data.side_files import check_overviews, check_side_files, state
-from kdcore.errors import DataError
+from kdcore.errors import DataError, in_short
 
 # Formats that hold pixels themselves. VRT and friends may point anywhere (other files, addresses) and are left out.
 MAGIC = {
@@ -123,7 +123,7 @@ def open_raster(path: Path, max_declared_gb: float = 100.0) -> Raster:
     except PermissionError as error:
         raise DataError(f"{path}: you have no right to read it. Ask its owner for that, or leave it out.") from error
     except (RasterioError, OSError) as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = in_short(error, 150)
         raise DataError(f"{path}: looks like {driver or 'an image'} but cannot be read ({reason}). {mend}") from error
     try:
         check_overviews(path, dataset)

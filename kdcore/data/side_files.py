@@ -5,12 +5,12 @@ overviews. Either can replace the pixels that are read by those of another file,
 """
 
 import os
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
 import rasterio
 
+from kdcore.bounded import remembered
 from kdcore.errors import DataError
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -39,7 +39,7 @@ def check_side_files(path: Path) -> None:
 
 def side_files(path: Path) -> list[tuple[Path, str]]:
     """The files that there are beside a raster, and the end of their names."""
-    there = listed(path.parent, path.parent.stat().st_mtime_ns)
+    there = listed(path.parent)
     ends = (*product((path.name,), (*PIXELS, *TEXTS)), *product((path.stem,), BESIDE))
     names = ((base + each, end) for base, end in ends for each in (end, end.upper()))
     return [
@@ -59,9 +59,9 @@ def state(path: Path) -> tuple[int, ...]:
     return tuple(number for one in known for number in (one.st_mtime_ns, one.st_size, one.st_ino))
 
 
-@lru_cache(maxsize=64)
-def listed(folder: Path, changed: int) -> frozenset[str] | None:
-    """Names in a folder, which are asked for forty side files of each raster; `changed` is when one was added last.
+@remembered(64)
+def listed(folder: Path) -> frozenset[str] | None:
+    """Names in a folder, which are asked for forty side files of each raster.
 
     None where the folder may be entered but not listed.
     """

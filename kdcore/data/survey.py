@@ -1,7 +1,11 @@
-"""One pass over a collection before training: statistics, class shares, and where each class is.
+"""One pass over a collection before training: statistics, class shares, where each class is, and the blocks of a share of the labels.
 
 Statistics for normalisation come from the train split only. Every label that will be used is looked at here, so that a
 wrong colour or value is found before hours of training and not after.
+
+A share of the labels is whole blocks, because people label places and not scattered pixels. Which ones is a function of the data, the
+crop and the share alone: every seed and every arm of a study has the same labels, and a larger share holds a smaller one but for the
+blocks at its end.
 """
 
 import math
@@ -12,17 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcore.data.collection import Collection, Region
-from kdcore.data.label_share import choose, cut
+from kdcore.data.collection import Collection, Region, grid_cells
 from kdcore.data.masks import IGNORE
 from kdcore.data.mixed import check_scales
-from kdcore.data.places import refuse_misplaced_polygons
+from kdcore.data.places import misplaced_vectors
 from kdcore.data.scene import BLOCK, Box
 from kdcore.errors import DataError
 from kdcore.settings import SPLITS, SplitName
 
 CELL = 64  # pixels: how finely the places of classes are remembered
 MOST_BLOCKS = 8192  # of 256 x 256 px for each part of the split: 0.5 gigapixels
+ORDER_SEED = 0  # of the order in which blocks are taken
+MOST_OVER = 1.5  # times the share that was asked for
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,15 @@ def survey(
         crop: size of the training crops in pixels; the buffer between train and evaluation blocks is at least this.
         progress: is told blocks read and blocks in all.
         most_blocks: the largest number of 256-px blocks for each part of the split.
-        labels: share of the train part's labels that is used: see `kdcore.data.label_share`.
+        labels: share of the train part's labels that is used: see `kdcore.data.survey`.
 
     Raises:
         DataError: a part without valid pixels, a train split that lacks a class, or labels that cannot be read or lie elsewhere.
     """
-    refuse_misplaced_polygons(collection)
+    for sentence in misplaced_vectors(
+        collection
+    ):  # polygons that lie on none of their images; masks are looked at when they are read
+        raise DataError(sentence)
     names = collection.settings.class_names
     regions = {split: collection.regions(split, crop) for split in SPLITS}
     regions["train"] = large_enough(regions["train"], crop)
@@ -257,3 +265,69 @@ def large_enough(regions: list[Region], crop: int) -> list[Region]:
         for region in regions
         if min(region.box.height, region.box.width) >= crop // 2 or region.box == region.scene.box
     ]
+
+
+def cut(regions: Sequence[Region], crop: int) -> list[Region]:
+    """Cut regions evenly into blocks whose sides are as near to two crops as they can be, and at least one crop.
+
+    A side that is shorter than three crops stays whole. The blocks cover the regions and do not overlap.
+    """
+    pieces = []
+    for region in regions:
+        box = region.box
+        grid = (rounded(box.height / (2 * crop)), rounded(box.width / (2 * crop)))
+        pieces += [
+            Region(region.scene, Box(box.row + cell.row, box.column + cell.column, cell.height, cell.width))
+            for cell in grid_cells(box, grid).values()
+        ]
+    return pieces
+
+
+def rounded(number: float) -> int:
+    """The nearest whole number from 1 on; halves are rounded up."""
+    return max(1, math.floor(number + 0.5))
+
+
+def choose(
+    counts: NDArray[np.int64],
+    labelled: NDArray[np.float64],
+    labels: float,
+    names: Sequence[str],
+    where: str,
+) -> NDArray[np.int64]:
+    """Blocks that hold as near to the share of the labelled pixels as possible, and every class.
+
+    Blocks stand in a random order that is always the same. For each class, the rarest first, the first block that holds it is
+    taken unless the class is there already; then each next block that brings the share nearer to what was asked for.
+
+    Args:
+        counts: (blocks, classes) labelled pixels of each class that were seen in each block.
+        labelled: (blocks,) labelled pixels; estimates where a large collection was only sampled.
+        labels: the share, 0 to 1.
+        names: of the classes.
+        where: the collection, for the message.
+
+    Returns:
+        Indices of the chosen blocks, ascending.
+
+    Raises:
+        DataError: blocks with every class make up much more than the share.
+    """
+    order = np.random.default_rng(ORDER_SEED).permutation(len(counts))
+    wanted = labels * labelled.sum()
+    chosen: list[int] = []
+    for index in np.argsort(counts.sum(axis=0), kind="stable"):
+        if not counts[chosen, index].any():
+            chosen.append(int(order[np.flatnonzero(counts[order, index])[0]]))
+    total = labelled[chosen].sum()
+    if total > MOST_OVER * wanted:
+        enough = math.ceil(100 * total / labelled.sum()) / 100
+        raise DataError(
+            f"{where}: a share of {labels:g} of the labels is too little to hold every class ({', '.join(names)}) in blocks of two "
+            f"crops' width. Set labels to {enough:g} or more, or use a smaller crop."
+        )
+    for block in order:
+        if block not in chosen and abs(total + labelled[block] - wanted) < abs(total - wanted):
+            chosen.append(int(block))
+            total += labelled[block]
+    return np.sort(np.array(chosen, dtype=np.int64))

@@ -14,7 +14,7 @@ import pyproj
 import shapely
 from pyproj.exceptions import CRSError
 
-from kdcore.errors import DataError
+from kdcore.errors import DataError, in_short
 from kdcore.reading import ReadingError, parse_json, read_bytes
 
 # What a file of each suffix starts with. GDAL guesses from the contents, so a .geojson may hold the address of a server.
@@ -94,7 +94,7 @@ def read_frame(path: Path) -> geopandas.GeoDataFrame:
                 layer = polygon_layer(alone, path.stem) if kind == "GeoPackage" else None
                 frame = pyogrio.read_dataframe(alone, layer=layer)
     except Exception as error:  # GDAL's and Arrow's readers raise many kinds
-        reason = " ".join(str(error).replace(str(alone), path.name).split())[:150]
+        reason = in_short(str(error).replace(str(alone), path.name), 150)
         raise DataError(f"{path}: cannot be read as {kind} ({reason}). Export it again.") from error
     if not isinstance(frame, geopandas.GeoDataFrame):
         if len(frame):
@@ -152,7 +152,7 @@ def refuse_strange_json(path: Path) -> None:
     try:
         contents = parse_json(read_bytes(path, MOST_GEOJSON_BYTES), path, without_repeats)
     except (ReadingError, OSError) as error:
-        reason = " ".join(str(error).removeprefix(f"{path}: ").split())[:200]
+        reason = in_short(str(error).removeprefix(f"{path}: "))
         raise DataError(f"{path}: cannot be read as GeoJSON ({reason}). Export it again.") from error
     if not isinstance(contents, dict) or str(contents.get("type")) not in GEOJSON_TYPES:
         raise DataError(

@@ -1,10 +1,14 @@
 """From a checkpoint to an ONNX file that any runtime reads: imagery in its own units in, probabilities out.
 
 The file takes one size of tile and any number of them: with height and width left open, several architectures fail when they
-are run. What it was trained for travels in its metadata, see `kdcore.models.onnx_info`.
+are run. What it was trained for travels in its metadata, see `kdcore.models.onnx_info`, and for the QGIS plugin Deepness in keys of its own.
+Deepness divides what it reads by 255, whatever its type, then gives (value - mean) / std to the network (its `model_base`). Our exports
+take imagery in its own units; a mean of 0 and a standard deviation of 1 / 255 undo the division.
 """
 
+import json
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kdcore.errors import CheckpointError, SettingsError
+from kdcore.errors import CheckpointError, SettingsError, in_short
 from kdcore.files import sha256
 from kdcore.inference.engines import Engine
+from kdcore.inference.source import Facts
 from kdcore.models.checkpoint import CheckpointInfo, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters, probabilities
 from kdcore.models.onnx import KEY, OnnxInfo, open_session
@@ -31,6 +36,7 @@ OPSET = 18  # of 2022: runtimes of the last years know it
 STEP = 32  # tiles are multiples of the coarsest stride
 MOST_FLIPS = 0.001  # share of the pixels of real tiles whose label an export may change
 TOLERANCE = 1e-3  # of a probability, on imagery without structure
+DIVISOR = 255.0  # what Deepness divides by
 
 
 class WithProbabilities(nn.Module):
@@ -83,7 +89,7 @@ def export_onnx(
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
-        raise CheckpointError(f"{checkpoint}: its export is no valid ONNX ({one_line(error)}).") from error
+        raise CheckpointError(f"{checkpoint}: its export is no valid ONNX ({in_short(error)}).") from error
     with replacing_own(out, overwrite) as temporary:
         onnx.save(model, str(temporary))
         check_answer(network, temporary, tile, checkpoint)
@@ -143,7 +149,7 @@ def to_onnx(network: SegmentationNetwork, tile: int, checkpoint: Path) -> Any:
             cause = error.__cause__ or error
             raise CheckpointError(
                 f"{checkpoint}: {network.settings.architecture} with the encoder {network.settings.encoder} cannot be exported "
-                f"with a tile of {tile} pixels ({one_line(cause)}). Try another --tile."
+                f"with a tile of {tile} pixels ({in_short(cause)}). Try another --tile."
             ) from error
     assert program is not None
     model = program.model_proto
@@ -227,6 +233,50 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def one_line(error: BaseException) -> str:
-    """The beginning of what a library said, on one line."""
-    return " ".join(str(error).split())[:200]
+def deepness_keys(
+    info: Facts, threshold: float | None = None, overlap_percent: int | None = None, *, tile: int = 512, halo: int = 32
+) -> dict[str, str]:
+    """Metadata of an exported network for Deepness: every value is JSON, as the plugin parses it.
+
+    Args:
+        info: of the network.
+        threshold: probability from which a pixel is marked. Default: 0.5 for two classes. For more it is 0, so that the class
+            is the arg-max: Deepness sets what lies below the threshold to 0 before it looks for the largest.
+        overlap_percent: of neighbouring tiles; default: see `overlap_in_step`.
+        tile: side of the tiles, pixels.
+        halo: imagery around each tile whose predictions are cut away, pixels.
+
+    Returns:
+        Values by key. Without a known ground sample distance Deepness asks for it.
+    """
+    if threshold is None:
+        threshold = 0.5 if len(info.classes) == 2 else 0.0
+    if overlap_percent is None:
+        overlap_percent = overlap_in_step(tile, 2 * halo)
+    values = {
+        "model_type": "Segmentor",
+        "class_names": {str(index): name for index, name in enumerate(info.classes)},
+        "tile_size": tile,  # what the plugin reads
+        "tiles_size": tile,  # what its documentation says
+        "tiles_overlap": overlap_percent,
+        "standardization_mean": [0.0] * info.bands,
+        "standardization_std": [1 / DIVISOR] * info.bands,
+        "seg_thresh": threshold,
+    }
+    if info.metres_per_pixel is not None:
+        values["resolution"] = round(100 * info.metres_per_pixel, 4)  # centimetres
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+
+
+def overlap_in_step(tile: int, least: int) -> int:
+    """The smallest overlap of at least so many pixels, in whole per cent, with which all tiles begin at multiples of a network's stride.
+
+    Where they do not, each tile is cut into the encoder's cells in another way, and labels differ from those of one tile with the same
+    imagery (`benchmarks/tile_phase.py`). Where no whole per cent gives multiples of 32, those of 16, 8 and so on are next best.
+    """
+    lowest = math.ceil(100 * least / tile)
+    for step in (32, 16, 8, 4, 2):
+        for percent in range(lowest, max(lowest, 50) + 1):
+            if (tile - int(tile * percent / 100)) % step == 0:
+                return percent
+    return lowest

@@ -1,4 +1,4 @@
-"""Where a study's deployment lies, how far it is, how it is started and stopped. No torch here: pages ask."""
+"""Where a study's deployment lies, how far it is, how it is started and stopped, what can be taken from it. No torch here: pages ask."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from kdcore.deploy.record import Form
 from kdcore.errors import RunError
+from kdcore.jobs.bundle import files_in
 from kdcore.jobs.job import Job
 from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
@@ -23,6 +25,9 @@ PIECES: tuple[tuple[Stage, str], ...] = (
 )
 """What is done with a network, in order, and with which of its files."""
 LAST = (Stage.MEASURING_SPEED, Stage.DESCRIBING)
+JOB_FILES = ("status.json", "alive.lock", "cancel", "log.txt")  # belong to the machine
+TITLES = {".onnx": "ONNX network", ".json": "STAC item", ".md": "Model card"}
+MIMES = {".onnx": "application/octet-stream", ".json": "application/geo+json", ".md": "text/markdown"}
 READ_ONLY = ".deploy"  # in the workspace: deployments of studies that cannot be written to
 
 
@@ -89,6 +94,21 @@ def start(workspace: Workspace, study: StudyFolder) -> DeploymentFolder:
     if not deployment.start():
         raise deployment.still_running()
     return deployment
+
+
+def files_of(folder: Path, form: Form) -> list[Path]:
+    """A form's network and the descriptions that have its name, the network first; empty where it is not offered."""
+    if not form.file:
+        return []
+    network = folder / form.file
+    beside = [
+        path
+        for path in files_in(folder, JOB_FILES)
+        if path.parent == network.parent
+        and path != network
+        and path.name.partition(".")[0] == network.name.partition(".")[0]
+    ]
+    return [path for path in (network, *beside) if path.is_file() and path.suffix in TITLES]
 
 
 def share_done(job: Status, networks: Sequence[str]) -> float:

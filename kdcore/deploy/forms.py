@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from kdcore import files
 from kdcore.data.collection import Collection
-from kdcore.deploy.export import export_onnx, parity
+from kdcore.deploy.export import deepness_keys, export_onnx, parity
 from kdcore.deploy.gate import MARGIN, Gate, judge, score
-from kdcore.deploy.metadata import deepness_keys
 from kdcore.deploy.profile import TILE, engines_for, network_size
-from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx
+from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx, sample_tiles
 from kdcore.deploy.record import Form
-from kdcore.deploy.tiles import sample_tiles
 from kdcore.errors import CheckpointError
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.summary import summarise

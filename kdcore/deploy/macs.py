@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdcore.errors import CheckpointError
+from kdcore.errors import CheckpointError, in_short
 
 SIDE = 256  # pixels of the picture that is counted; a multiple of every stride
 COUNTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -53,9 +53,7 @@ def count_onnx_macs(path: Path, tile: int) -> float:
             result.type.tensor_type.ClearField("shape")  # it follows from the input's
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:  # protobuf's, onnx's and the system's kinds
-        raise CheckpointError(
-            f"{path}: its operations cannot be counted ({' '.join(str(error).split())[:200]})."
-        ) from error
+        raise CheckpointError(f"{path}: its operations cannot be counted ({in_short(error)}).") from error
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         shapes[value.name] = tuple(side.dim_value for side in value.type.tensor_type.shape.dim)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdcore.errors import KdcoreError, SettingsError
+from kdcore.errors import KdcoreError, SettingsError, in_short
 from kdcore.evaluation.curves import precision_recall
 from kdcore.evaluation.scores import Scores
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
@@ -65,7 +65,7 @@ def export_study(study: StudyFolder, uri: str, report: Report = ignore) -> list[
                 new.append(run.path.name)
         report(Progress("", Stage.EXPORTING, len(runs), len(runs)))
     except (MlflowException, OSError) as error:
-        raise KdcoreError(f"{uri}: MLflow could not take the study ({' '.join(str(error).split())[:400]}).") from error
+        raise KdcoreError(f"{uri}: MLflow could not take the study ({in_short(error, 400)}).") from error
     return new
 
 

@@ -3,6 +3,7 @@
 Static quantisation in the QDQ format, which ONNX Runtime and OpenVINO both run: activations as uint8, with ranges measured on
 real tiles, weights as int8 with a scale for each output channel. What is before the first convolution (the scaling of the
 imagery) and from the last one on (the logits and their sigmoid or softmax) stays in float: there 256 steps would be seen.
+The tiles are of the one size that an exported network takes; engines are compared on the same.
 """
 
 import errno
@@ -17,8 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcore.errors import CheckpointError, DataError, KdcoreError
+from kdcore.data.collection import Collection
+from kdcore.data.scene import Box, Scene
+from kdcore.errors import CheckpointError, DataError, KdcoreError, in_short
 from kdcore.files import explain_write_error, replacing, unfinished
+from kdcore.settings import SplitName
 
 CALIBRATION_TILES = 200  # at most; ranges hardly move after a hundred
 CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -87,7 +91,7 @@ def quantise_onnx(model: Path, out: Path, calibration: Iterable[NDArray[Any]]) -
             ):  # the library says so in many ways, or in none
                 raise explain_write_error(out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
             raise CheckpointError(
-                f"{model}: cannot be quantised ({' '.join(str(error).split())[:200]}). Use the file as it is."
+                f"{model}: cannot be quantised ({in_short(error)}). Use the file as it is."
             ) from error
         result = onnx.load(str(quantised))
     onnx.helper.set_model_props(result, {entry.key: entry.value for entry in metadata.metadata_props})
@@ -126,3 +130,48 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def sample_tiles(
+    collection: Collection, split: SplitName, tile: int, most: int, fill: NDArray[np.floating[Any]]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Tiles spread evenly over one part of the split, at most `most`; where the part is small they overlap by half.
+
+    Args:
+        collection: the imagery.
+        split: which part.
+        tile: side, pixels. A part of a scene that is smaller is filled up with its border: nothing of another split is seen.
+        most: how many.
+        fill: (bands,) values put where there is no data.
+
+    Yields:
+        Imagery (bands, tile, tile) and which of its pixels (tile, tile) have data and are no filling.
+    """
+    places = list(positions(collection, split, tile, tile))
+    if len(places) < most:
+        places = list(positions(collection, split, tile, tile // 2))
+    chosen = places if len(places) <= most else [places[index * len(places) // most] for index in range(most)]
+    for scene, inside in chosen:
+        crop = collection.reader.read(scene, inside)
+        if not crop.valid.any():
+            continue
+        image = np.where(crop.valid, crop.image, fill[:, None, None]).astype(np.float32)
+        rest = ((0, tile - inside.height), (0, tile - inside.width))
+        yield np.pad(image, ((0, 0), *rest), mode="edge"), np.pad(crop.valid, rest)
+
+
+def positions(collection: Collection, split: SplitName, tile: int, step: int) -> Iterator[tuple[Scene, Box]]:
+    """Tiles laid over every rectangle of a part, cut off where it is smaller, the last of a row or column moved back to its end."""
+    for region in collection.regions(split):
+        box = region.box
+        for row in origins(box.row, box.height, tile, step):
+            for column in origins(box.column, box.width, tile, step):
+                inside = Box(row, column, tile, tile).intersection(box)
+                if inside is not None:
+                    yield region.scene, inside
+
+
+def origins(start: int, size: int, tile: int, step: int) -> list[int]:
+    """Where tiles along one side of a rectangle begin."""
+    last = start + max(size - tile, 0)
+    return sorted({*range(start, last, step), last})

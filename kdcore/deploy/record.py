@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from kdcore.bounded import remembered
 from kdcore.errors import RunError
 from kdcore.reading import read_bytes
 from kdcore.settings import Arm, Frozen
@@ -108,8 +109,14 @@ class Deployment(Frozen):
             RunError: nothing was exported yet, or the file is broken.
         """
         try:
-            return cls.model_validate_json(read_bytes(folder / INDEX))
+            return read_index(folder / INDEX)
         except FileNotFoundError as error:
             raise RunError("Nothing of this study was exported and measured yet.") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{folder / INDEX}: is broken. Remove it, then export again.") from error
+
+
+@remembered(64)
+def read_index(file: Path) -> Deployment:
+    """Read a deployment's `deploy.json`, which a page asks for at each click."""
+    return Deployment.model_validate_json(read_bytes(file))

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 from kdcore.errors import DataError
-from kdcore.evaluation.curves import Floats, prevalence
+from kdcore.evaluation.curves import Floats, precision_between, precision_in_steps, prevalence
 from kdcore.evaluation.ground import Ground
 from kdcore.evaluation.influence import Measured, measure
 from kdcore.evaluation.levels import GRID, regroup
 from kdcore.evaluation.operating import MEAN, OperatingPoint, chosen_level, operating_point, view_curve
-from kdcore.evaluation.recalls import precision_between, precision_in_steps
 from kdcore.evaluation.scores import Scores, aligned
 from kdcore.evaluation.summary import mean_of_known
 from kdcore.evaluation.uncertainty import Difference, estimate, paired, quantile, stacked, with_classes

@@ -13,12 +13,11 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from kdcore.errors import DataError, RunError
-from kdcore.evaluation.advantage import teacher_advantage
+from kdcore.evaluation.advantage import teacher_advantage, teacher_parts
 from kdcore.evaluation.compare import compare_arms
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.places import by_scene, places_report
 from kdcore.evaluation.scores import Scores
-from kdcore.evaluation.teacher_parts import teacher_parts
 from kdcore.jobs.plan import asks_teacher, run_name, teacher_run
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.reading import read_json

@@ -26,7 +26,7 @@ from kdcore.evaluation.area import Sample, allocate
 from kdcore.files import sha256
 from kdcore.inference.ground_area import PixelAreas
 from kdcore.ownership import replacing_own
-from kdcore.texts import visible
+from kdcore.reading import visible
 
 ROWS = 1024  # of a map that are read at a time
 TOUCHES = 1e-6  # of a pixel: how far a point may lie from where it was drawn, for rounding

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from kdcore.errors import CheckpointError, SettingsError
+from kdcore.errors import CheckpointError, SettingsError, in_short
 from kdcore.inference.quiet_openvino import import_openvino
+from kdcore.inference.source import Facts
 from kdcore.jobs.quota import free_memory, thread_count
 from kdcore.models.checkpoint import load_network
-from kdcore.models.facts import Facts
 from kdcore.models.networks import probabilities
-from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, in_short, open_session, read_info, whole
+from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, open_session, read_info, whole
 from kdcore.models.onnx_trial import try_out
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
@@ -155,7 +155,7 @@ def ask(
             f"{engine.path}: {engine.name} could not run it on {images.shape[2]} x {images.shape[3]} pixels ({in_short(error)}). "
             "Export it with a fixed height and width if it does not take every size."
         ) from error
-    if margin > info.margin:  # else the halo is as wide, see `kdcore.inference.prediction.plan_prediction`
+    if margin > info.margin:  # else the halo is as wide, see `kdcore.inference.parts.plan_prediction`
         raise CheckpointError(
             f"{engine.path}: gives no answer for the outer {margin} px of its tile, and its file does not say so. "
             "Export it with the size of its maps written into it, or with an open height and width."

@@ -16,8 +16,7 @@ from kdcore.data.collection import Collection
 from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box, Crop, Scene
 from kdcore.data.writing import RasterWriter, writing_raster
-from kdcore.evaluation.boundaries import boundary_pixels
-from kdcore.evaluation.counting import HELD_BACK, ScoresBuilder
+from kdcore.evaluation.counting import HELD_BACK, ScoresBuilder, boundary_pixels
 from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.fields import place_tiles

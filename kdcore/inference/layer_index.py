@@ -11,10 +11,10 @@ from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
+from kdcore.bounded import remembered
 from kdcore.errors import RunError
-from kdcore.reading import read_bytes
+from kdcore.reading import read_bytes, visible
 from kdcore.settings import Frozen
-from kdcore.texts import visible
 
 WEB_MERCATOR = CRS.from_epsg(3857)
 DEGREES = CRS.from_epsg(4326)
@@ -120,16 +120,15 @@ class StudyLayers(Frozen):
         Raises:
             RunError: there are none, or the file is broken.
         """
-        path = study / FOLDER / INDEX
         try:
-            return cls.model_validate_json(read_bytes(path))
+            return read_index(study / FOLDER / INDEX)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(
                 f"{study.name}: this study has no map yet. Maps are made at the end of a study; start it again to go on."
             ) from error
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{path}: is broken. Remove it and start the study again; training is not repeated."
+                f"{study / FOLDER / INDEX}: is broken. Remove it and start the study again; training is not repeated."
             ) from error
 
     def scene(self, scene_id: str) -> SceneLayers:
@@ -146,6 +145,12 @@ class StudyLayers(Frozen):
     def scene_named(self, name: str) -> SceneLayers | None:
         """The scene with this name of its own, as scores and maps have it; None without one."""
         return next((scene for scene in self.scenes if scene.name == name), None)
+
+
+@remembered(64)
+def read_index(file: Path) -> StudyLayers:
+    """Read a study's `layers.json`, which each tile of the map asks for."""
+    return StudyLayers.model_validate_json(read_bytes(file))
 
 
 def slugs(names: list[str]) -> list[str]:

@@ -24,7 +24,6 @@ from rio_cogeo.profiles import cog_profiles
 
 from kdcore.data.collection import Collection
 from kdcore.data.masks import IGNORE
-from kdcore.data.palette import class_colours
 from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Box, Crop, Scene, SceneReader
 from kdcore.data.survey import spread
@@ -32,6 +31,7 @@ from kdcore.data.writing import read_back, writing_raster
 from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
 from kdcore.inference.layer_index import FOLDER, INDEX, WEB_MERCATOR, SceneLayers, StudyLayers, slugs
+from kdcore.settings import class_colours
 
 PIECE = 1024  # pixels: what is read and written at once, a multiple of the reader's block and of the file's tile
 TILE = 256  # pixels: of the files, so that little more than a tile of the map has to be decoded

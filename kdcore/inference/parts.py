@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kdcore.data.palette import class_colours
 from kdcore.data.scene import Scene
 from kdcore.data.writing import quick_tiles, writing_raster
 from kdcore.errors import DataError, SettingsError
@@ -24,6 +23,7 @@ from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.memory import check_room
 from kdcore.models.tiled import make_grid
+from kdcore.settings import class_colours
 
 PART_PIXELS = 8_000_000  # about: what a killed process may have to do again
 BLOCK = 256  # pixels: of the parts' files

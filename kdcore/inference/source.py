@@ -1,16 +1,44 @@
-"""A raster that a network has never seen: whether it fits, and how it is read."""
+"""A raster that a network has never seen: whether it fits what the network was trained for, and how it is read. Never imports torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from kdcore.data.mixed import same_resolution
 from kdcore.data.rasters import describe_points, georeference, open_raster
 from kdcore.data.scene import Scene, SceneReader, describe_scene
 from kdcore.errors import DataError
-from kdcore.models.facts import Facts
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
 
 CACHE_MB = 64
+
+
+class Facts(Protocol):
+    """What a network was trained for. `CheckpointInfo` and `OnnxInfo` are both of this kind."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes."""
+
+    @property
+    def colours(self) -> tuple[str | None, ...]:
+        """Of all classes as '#RRGGBB', None for one without; empty where nobody said."""
+
+    @property
+    def bands(self) -> int:
+        """Bands of the imagery that it is given."""
+
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """Their numbers in the source files, from 1."""
+
+    @property
+    def metres_per_pixel(self) -> float | None:
+        """Ground sample distance of the imagery; None where unknown."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the imagery."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How long a study or a sweep would take, told from what earlier studies of this workspace took. Never imports torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean, median
 from typing import NamedTuple
 
@@ -10,20 +10,19 @@ from pydantic import Field, ValidationError
 from kdcore.errors import KdcoreError
 from kdcore.files import write_json
 from kdcore.jobs.devices import kind_of
-from kdcore.jobs.plan import PlannedRun, asks_teacher, members, planned_runs, read_alone_steps
+from kdcore.jobs.plan import PlannedRun, RunProgress, asks_teacher, members, pixels, planned_runs, read_alone_steps
 from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.jobs.study_progress import FORWARD_SHARE, RunProgress, pixels
 from kdcore.jobs.sweep_trials import TrialRecord, durations, seconds_left
 from kdcore.jobs.workspace import Workspace
 from kdcore.reading import read_bytes
 from kdcore.settings import Frozen, NetworkSettings, StudySettings, SweepSettings, fingerprint, parse_network
 
 Device = str  # 'cpu' or 'cuda'
-Scored = tuple[int, int]
-"""Pixels of the validation and of the test part."""
+Scored = tuple[int, int]  # pixels of the validation and of the test part
 PROBES = ".probes"  # folder of the workspace
+FORWARD_SHARE = 1 / 3  # of a training step: the backward pass costs about two forward passes
 
 
 @dataclass
@@ -186,26 +185,14 @@ def pieces(
         alone_steps: of the student alone, where they were measured already.
         guess: take a network that was not measured to cost what the teacher does, which is more than it will.
     """
-    device = kind_of(settings.hardware)
+    guesses = guessed(settings, costs) if guess else costs
     found: list[Piece] = []
     for plan in planned_runs(settings, alone_steps):
         if plan.budget is None:
             continue
-        cost, known = cost_of(settings, plan, device, costs)
-        if (
-            alone_steps is None
-            and plan.arm in ("alone", "all_labels")
-            and settings.match == "seconds"
-            and asks_teacher(settings)
-        ):
-            # They train for as long as the distilled student, with more steps.
-            taught, known = cost_of(settings, plan.model_copy(update={"arm": "distilled"}), device, costs)
-            cost = None if cost is None or taught is None else max(cost, taught)
-        if cost is None and guess:
-            others = costs.alone.get((device, settings.teacher.network)) or [
-                c for own in costs.alone.values() for c in own
-            ]
-            cost, known = (max(others), False) if others else (None, False)
+        cost, known = planned_cost(settings, plan, costs, alone_steps)
+        if cost is None:
+            cost, known = planned_cost(settings, plan, guesses, alone_steps)[0], False
         if cost is None:
             return None
         training = cost * pixels(plan.budget) * plan.steps
@@ -217,6 +204,27 @@ def pieces(
         )
     found.append(Piece("", Stage.LAYERS, median(costs.beside) if costs.beside else 0.0, bool(costs.beside)))
     return found
+
+
+def planned_cost(
+    settings: StudySettings, plan: PlannedRun, costs: Costs, alone_steps: int | None
+) -> tuple[float | None, bool]:
+    """See `cost_of`; as long as their steps are not known, students that train for as long as the distilled one cost what it does."""
+    device = kind_of(settings.hardware)
+    cost, known = cost_of(settings, plan, device, costs)
+    longer = alone_steps is None and plan.arm in ("alone", "all_labels") and settings.match == "seconds"
+    if longer and asks_teacher(settings):
+        taught, known = cost_of(settings, plan.model_copy(update={"arm": "distilled"}), device, costs)
+        cost = None if cost is None or taught is None else max(cost, taught)
+    return cost, known
+
+
+def guessed(settings: StudySettings, costs: Costs) -> Costs:
+    """The same, with a network that was not measured taken to cost what the teacher does, or else the dearest that was measured."""
+    device = kind_of(settings.hardware)
+    teacher, student = (device, settings.teacher.network), (device, settings.student)
+    others = costs.alone.get(teacher) or [cost for own in costs.alone.values() for cost in own]
+    return replace(costs, alone={teacher: [max(others)], student: [max(others)]} | costs.alone) if others else costs
 
 
 def scoring_seconds(

@@ -5,11 +5,14 @@ exists), `log.txt`, `launch.lock` (held by whoever starts it). Studies, a sweep'
 jobs; they differ in their settings and in the function that does the work.
 """
 
+import os
 import secrets
 import shutil
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,6 @@ from typing import Any, ClassVar
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.jobs import slurm
-from kdcore.jobs.detached import start_detached
 from kdcore.jobs.devices import host
 from kdcore.jobs.locks import TakenError, held, holding
 from kdcore.jobs.small_files import append_log, last_lines, read_json
@@ -26,6 +28,7 @@ from kdcore.jobs.status import ACTIVE, Status
 
 WORKER = "kdcore.jobs.worker"
 ALREADY_WORKED_ON = 3  # exit code of a process that found another one
+NICE = 10  # trainings and pages go first
 
 
 @dataclass(frozen=True)
@@ -331,3 +334,34 @@ def remove_hidden(parent: Path) -> None:
     """Delete what `hide` took out of sight, also where an earlier deletion was killed."""
     for remains in parent.glob(".deleted-*"):
         shutil.rmtree(remains, ignore_errors=True)
+
+
+def go_last() -> None:
+    """Let this process run behind the others on the processor as long as it lives: only where it has nothing else to do."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICE)
+
+
+def start_detached(
+    module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Run `python -m MODULE ARGUMENTS`; what it prints is appended to `log`.
+
+    Args:
+        module: by its name.
+        arguments: of the command.
+        log: file for its output.
+        environment: variables that it gets beside those of this process.
+
+    Raises:
+        OSError: the log cannot be written, or the system starts no more processes.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C and the end of the terminal are not for it
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment),
+        )

@@ -1,18 +1,20 @@
-"""Make studies, once for each launch, and say when it is their turn. Never imports torch."""
+"""Make studies, once for each launch, or once more with a longer teacher, and say when it is their turn. Never imports torch."""
 
 import time
 from pathlib import Path
 from typing import Literal
 
 from kdcore.errors import RunError
-from kdcore.jobs import slurm
+from kdcore.jobs import naming, slurm
 from kdcore.jobs.devices import host, kind_of
 from kdcore.jobs.locks import holding
-from kdcore.jobs.naming import appear, new_about, once
+from kdcore.jobs.plan import run_name
 from kdcore.jobs.status import Status
-from kdcore.jobs.study_folder import StudyFolder
-from kdcore.jobs.workspace import RESERVED, Workspace
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import Workspace
 from kdcore.settings import StudySettings
+
+LONGER = 2  # times the steps of the teacher's training
 
 
 def create(
@@ -23,30 +25,13 @@ def create(
     token: str,
     demo_seed: int = 0,
 ) -> StudyFolder:
-    """Make a study's folder, once for each token.
+    """Make a study's folder, once for each token; see `kdcore.jobs.naming.create`."""
 
-    Args:
-        workspace: where.
-        title: any text; the folder's name is made from it.
-        collection: a collection's folder or YAML file, or 'demo' for a procedural area.
-        settings: of the study.
-        token: of this launch, made when the form was shown: a second call with it gives the same study.
-        demo_seed: of the procedural area.
+    def begin(folder: Path, about: About) -> None:
+        status = Status(queued=about.created, device=kind_of(settings.hardware), host=host())
+        StudyFolder.begin(folder, settings, about).write_status(status)
 
-    Raises:
-        SettingsError: no title, or a token that is no slug.
-        RunError: the workspace cannot be written to, or the other call with this token failed.
-    """
-    about = new_about(title, collection, demo_seed, "study")
-
-    def make() -> str:
-        def fill(folder: Path) -> None:
-            status = Status(queued=about.created, device=kind_of(settings.hardware), host=host())
-            StudyFolder.begin(folder, settings, about).write_status(status)
-
-        return appear(workspace.path, about.title, "study", RESERVED, fill).name
-
-    return workspace.study(once(workspace, token, make))
+    return workspace.study(naming.create(workspace, "study", title, collection, token, demo_seed, begin).name)
 
 
 def wait_for_slurm(study: StudyFolder) -> None:
@@ -108,3 +93,36 @@ def queue_position(study: StudyFolder) -> int | None:
         same_device = (job.device, job.host) == (own.device, own.host)
         before += job.state == "queued" and same_device and (job.queued, other.id) < (own.queued, study.id)
     return before
+
+
+def with_longer_teacher(study: StudyFolder) -> StudySettings:
+    """The study's settings, with a teacher that begins from the existing one's weights and is trained for twice as many steps.
+
+    Everything else stays the same, so that the two studies differ in the teacher only.
+
+    Raises:
+        RunError: the teacher's weights are gone, or they are an ONNX file, which cannot be trained.
+    """
+    settings = study.settings
+    teacher = settings.teacher
+    starts = teacher.checkpoints or tuple(study.run(run_name("teacher", seed)).best for seed in teacher.seeds)
+    for file in starts:
+        check_trainable(file)
+    seeds = teacher.seeds if len(teacher.seeds) == len(starts) else tuple(range(len(starts)))
+    budget = teacher.budget.model_copy(update={"steps": LONGER * teacher.budget.steps})
+    longer = {"start": starts, "checkpoints": (), "seeds": seeds, "budget": budget}
+    return settings.model_copy(update={"teacher": teacher.model_copy(update=longer)})
+
+
+def check_trainable(file: Path) -> None:
+    """Refuse weights that cannot be trained on.
+
+    Raises:
+        RunError: the file is gone, or an ONNX file.
+    """
+    if file.suffix.lower() == ".onnx":
+        raise RunError(
+            f"{file}: an ONNX file can only predict and cannot be trained here. Train it on where it was made, or train a teacher here."
+        )
+    if not file.is_file():
+        raise RunError(f"{file}: the teacher's weights are not there any more, so it cannot be trained on.")

@@ -14,9 +14,8 @@ from kdcore.files import write_json, write_text
 from kdcore.jobs.small_files import read_dict
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import write_own_text
-from kdcore.reading import ReadingError, parse_yaml
+from kdcore.reading import ReadingError, parse_yaml, visible
 from kdcore.settings import CollectionSettings, load, validate
-from kdcore.texts import visible
 
 FILE_NAME = "collection.yaml"
 MOST_FOLDERS = 50  # are remembered; the oldest is forgotten first

@@ -11,7 +11,7 @@ from typing import Literal
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import expanded, explain_write_error, remove_half_written, unfinished
 from kdcore.jobs.study_folder import About
-from kdcore.jobs.workspace import VARIABLE, Workspace
+from kdcore.jobs.workspace import NEW, RESERVED, VARIABLE, Workspace
 from kdcore.settings import SLUG
 
 TOKEN_DAYS = 2.0  # after which a launch's token is forgotten
@@ -106,6 +106,39 @@ def appear(parent: Path, title: str, fallback: str, reserved: Collection[str], f
                 raise
             return target
     raise RunError(f"{parent}: holds too many folders called {slug}. Choose another title.")
+
+
+def create(
+    workspace: Workspace,
+    kind: Literal["study", "sweep"],
+    title: str,
+    collection: Path | Literal["demo"],
+    token: str,
+    demo_seed: int,
+    begin: Callable[[Path, About], object],
+) -> Path:
+    """Make a folder of the workspace, once for each token.
+
+    Args:
+        workspace: where.
+        kind: what lies in the folder.
+        title: any text; the folder's name is made from it.
+        collection: a collection's folder or YAML file, or 'demo' for a procedural area.
+        token: of this launch, made when the form was shown: a second call with it gives the same folder.
+        demo_seed: of the procedural area.
+        begin: writes the folder; a person's words and the data are given to it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SettingsError: no title, or a token that is no slug.
+        RunError: the workspace cannot be written to, or the other call with this token failed.
+    """
+    about = new_about(title, collection, demo_seed, kind)
+    parent, reserved = (workspace.path, RESERVED) if kind == "study" else (workspace.sweeps, (NEW,))
+    made = lambda: appear(parent, about.title, kind, reserved, lambda folder: begin(folder, about)).name  # noqa: E731
+    return parent / once(workspace, token, made)
 
 
 def new_about(title: str, collection: Path | Literal["demo"], demo_seed: int, what: str) -> About:

@@ -1,10 +1,16 @@
-"""The runs of a study, in the order in which they are done."""
+"""The runs of a study, in the order in which they are done, and how far each is. Never imports torch."""
 
 from pathlib import Path
+from typing import Literal
 
 from kdcore.errors import RunError
+from kdcore.jobs.store import RunDirectory
 from kdcore.reading import read_json
 from kdcore.settings import Arm, Budget, Frozen, StudySettings
+
+FIRST_STEPS = 10  # warm up caches and threads; slower than the rest, so nothing is told from fewer
+
+RunState = Literal["waiting", "queued", "running", "finished", "failed", "stopped", "interrupted"]
 
 
 class PlannedRun(Frozen):
@@ -94,6 +100,11 @@ def with_steps(budget: Budget, steps: int) -> Budget:
     return budget.model_copy(update={"steps": steps, "validate_every": every})
 
 
+def pixels(budget: Budget) -> int:
+    """Pixels that the network sees in a step."""
+    return budget.batch_size * budget.crop**2
+
+
 def steps_file(study: Path) -> Path:
     """Where a study keeps how many steps the student alone has, measured once with `match: seconds`."""
     return study / "steps.json"
@@ -114,3 +125,85 @@ def read_alone_steps(study: Path) -> int | None:
         raise RunError(
             f"{file}: does not hold the steps of the student alone. Remove the file, then resume."
         ) from error
+
+
+class RunProgress(Frozen):
+    """How far one run is.
+
+    Attributes:
+        name, arm, seed: which run.
+        state: 'waiting' until it is begun; 'interrupted' where it says running but no process works on it.
+        step, steps: optimiser steps done and planned; 0 of 0 for a teacher that is only scored.
+        seconds: spent on those steps.
+        elapsed: seconds by the clock, reading and scoring included.
+        updated: when it last said so, seconds since 1970.
+    """
+
+    name: str
+    arm: Arm
+    seed: int
+    state: RunState = "waiting"
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    updated: float = 0.0
+
+    @property
+    def measured(self) -> bool:
+        """Whether enough steps were done to tell how long one takes."""
+        return self.step > 0 and self.seconds > 0 and self.step >= min(FIRST_STEPS, self.steps)
+
+
+class StudyProgress(Frozen):
+    """How far a study is.
+
+    Attributes:
+        runs: in the order in which they are done.
+        step, steps: over all runs.
+    """
+
+    runs: tuple[RunProgress, ...]
+    step: int
+    steps: int
+
+
+def measure_progress(settings: StudySettings, folder: Path, working: bool) -> StudyProgress:
+    """Read how far each planned run is.
+
+    Args:
+        settings: of the study.
+        folder: that holds the runs' directories, inside the study's.
+        working: whether the study's process lives.
+
+    Raises:
+        RunError: `steps.json` is broken.
+    """
+    planned = planned_runs(settings, read_alone_steps(folder.parent))
+    runs = tuple(read_run(plan, RunDirectory(folder / plan.name), working) for plan in planned)
+    return StudyProgress(runs=runs, step=sum(run.step for run in runs), steps=sum(run.steps for run in runs))
+
+
+def read_run(plan: PlannedRun, directory: RunDirectory, working: bool) -> RunProgress:
+    """One run's progress; a broken status counts as none, because the next process writes it anew."""
+    waiting = RunProgress(name=plan.name, arm=plan.arm, seed=plan.seed, steps=plan.steps)
+    if not (directory.path / "status.json").exists():
+        return waiting
+    try:
+        status = directory.status
+    except RunError:
+        return waiting
+    state: RunState = status.state
+    if directory.report.exists():  # also where its process was killed before it could say so
+        state = "finished"
+    elif state == "running" and not working and not directory.alive:
+        state = "interrupted"
+    return waiting.model_copy(
+        update={
+            "state": state,
+            "step": min(status.step, plan.steps),
+            "seconds": status.seconds,
+            "elapsed": status.elapsed,
+            "updated": status.updated,
+        }
+    )

@@ -2,7 +2,6 @@
 
 import os
 import time
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,9 +10,8 @@ from pydantic import ValidationError
 from kdcore import reading
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error
-from kdcore.settings import Frozen, StudySettings, load, load_study
+from kdcore.settings import Frozen
 
-SETTLED = 2_000_000_000  # nanoseconds
 LOG_BYTES = 64 * 1024  # that are looked at for a log's last lines
 
 Kind = TypeVar("Kind", bound=Frozen)
@@ -33,26 +31,6 @@ def size_of(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def stamp(file: Path) -> tuple[int, ...]:
-    """What changes with a file's contents; empty where there is none.
-
-    A file that has just changed may change once more within one tick of the clock: its stamp is another one each time.
-    """
-    try:
-        found = file.stat()
-    except OSError:
-        return ()
-    now = time.time_ns()
-    fresh = now - found.st_mtime_ns < SETTLED  # also where the clock was set back
-    return (found.st_mtime_ns, found.st_ino, found.st_size, *((now,) if fresh else ()))
-
-
-@lru_cache(maxsize=256)
-def load_settings(kind: type[Kind], file: Path, changed: int) -> Kind:
-    """Read settings from YAML; parsed once for each time the file changed, since pages ask every few seconds."""
-    return load_study(file) if kind is StudySettings else load(kind, file)  # type: ignore[return-value]
 
 
 def append_log(file: Path, text: str) -> None:

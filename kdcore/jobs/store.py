@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from kdcore.bounded import remembered
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error, remove_half_written, write_json, write_text
 from kdcore.jobs.locks import held, holding
@@ -153,6 +154,11 @@ class RunDirectory:
         except OSError as error:
             raise explain_write_error(self.metrics, error) from error
 
+    @property
+    def shown_metrics(self) -> list[dict[str, Any]]:
+        """The lines that a chart is drawn from."""
+        return shown_metrics(self.metrics)
+
     def read_metrics(self, most: int | None = None) -> list[dict[str, Any]]:
         """Lines of measurements; a last line that is still being written is left out. A step can have two: loss, and validation.
 
@@ -222,6 +228,12 @@ def without_place(settings: RunSettings) -> RunSettings:
             "hardware": settings.hardware.model_copy(update=computed),
         }
     )
+
+
+@remembered(200)
+def shown_metrics(file: Path) -> list[dict[str, Any]]:
+    """See `RunDirectory.shown_metrics`; parsed again only when there are more, since a page asks every two seconds."""
+    return RunDirectory(file.parent).read_metrics(SHOWN_METRICS)
 
 
 def list_runs(folder: Path) -> list[RunDirectory]:

@@ -10,22 +10,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from kdcore.bounded import remembered, stamp
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import remove_half_written, write_json
 from kdcore.jobs.devices import kind_of
 from kdcore.jobs.job import Job
 from kdcore.jobs.locks import held, turn
-from kdcore.jobs.plan import read_alone_steps, teacher_run
-from kdcore.jobs.small_files import load_settings, modified, read_dict, read_json, stamp
+from kdcore.jobs.plan import StudyProgress, measure_progress, read_alone_steps, teacher_run
+from kdcore.jobs.small_files import modified, read_dict, read_json
 from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
-from kdcore.jobs.study_progress import StudyProgress, measure_progress
-from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, save
-from kdcore.texts import visible, visible_all
+from kdcore.reading import visible, visible_all
+from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, load_study, save
 
 SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
 SEVERAL = "kdcore.training.rank"
@@ -73,28 +73,24 @@ class StudyFolder(Job):
             RunError: the folder holds something else; it is left alone.
         """
         with beginning(path):
-            return cls._begin(path, settings, about)
-
-    @classmethod
-    def _begin(cls, path: Path, settings: StudySettings, about: About | None) -> "StudyFolder":
-        study, before = cls(path), None
-        remove_half_written(path)
-        if study.settings_file.exists() and study.holds_work():
-            before = study.settings
-            free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
-            if before.model_copy(update=free) != settings:
-                raise RunError(
-                    f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."
-                )
-        elif path.exists() and not path.is_dir():
-            raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
-        elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # it is written first
-            raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
-        if about is not None:
-            study.write_about(study.same_data(about))
-        if before != settings:
-            save(settings, study.settings_file)
-        return study
+            study, before = cls(path), None
+            remove_half_written(path)
+            if study.settings_file.exists() and study.holds_work():
+                before = study.settings
+                free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
+                if before.model_copy(update=free) != settings:
+                    raise RunError(
+                        f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."
+                    )
+            elif path.exists() and not path.is_dir():
+                raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
+            elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # written first
+                raise RunError(f"{path}: is not empty and holds no study. Choose another --out.")
+            if about is not None:
+                study.write_about(study.same_data(about))
+            if before != settings:
+                save(settings, study.settings_file)
+            return study
 
     def holds_work(self) -> bool:
         """Whether kdcore began a study here; a `study.yaml` alone may be settings that a person keeps."""
@@ -144,8 +140,7 @@ class StudyFolder(Job):
         Raises:
             SettingsError: the file is missing or broken.
         """
-        settings: StudySettings = load_settings(StudySettings, self.settings_file, modified(self.settings_file))
-        return settings
+        return read_settings(self.settings_file)
 
     @property
     def about(self) -> About:
@@ -215,6 +210,15 @@ class StudyFolder(Job):
         if self.data is not None:
             return Path(self.data["collection"])
         raise RunError(f"{self.path}: does not say on which data it was to run. Start it again with `kdcore study`.")
+
+    @property
+    def source(self) -> Path | Literal["demo"]:
+        """What it is trained on: 'demo', or its collection's path.
+
+        Raises:
+            RunError: it is not known.
+        """
+        return "demo" if self.about.demo is not None else self.collection
 
     @property
     def data(self) -> dict[str, Any] | None:
@@ -329,7 +333,7 @@ class StudyFolder(Job):
         return self.run(teacher_run(self.settings).name)
 
     def progress(self) -> StudyProgress:
-        """Every planned run with its steps, and the seconds left. Cheap: reads one small file a run.
+        """Every planned run with its steps. Cheap: reads one small file a run.
 
         Raises:
             SettingsError: `study.yaml` is broken.
@@ -372,6 +376,12 @@ def read_report(file: Path) -> dict[str, Any] | None:
         if not isinstance(report["comparison"].get("sentence"), str):
             raise RunError(f"{file}: lacks the part 'comparison.sentence'. Remove the file, then resume.")
     return report
+
+
+@remembered(256)
+def read_settings(file: Path) -> StudySettings:
+    """A study's settings; pages ask for them every few seconds."""
+    return load_study(file)
 
 
 @lru_cache(maxsize=1024)

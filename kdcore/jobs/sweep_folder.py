@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from kdcore.bounded import remembered
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import remove_half_written, write_json
 from kdcore.jobs import slurm
 from kdcore.jobs.job import Folder, Job
-from kdcore.jobs.small_files import load_settings, modified, read_json, size_of
+from kdcore.jobs.small_files import read_json, size_of
 from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.jobs.study_folder import About, beginning
 from kdcore.jobs.sweep_trials import TrialRecord, read_trial
-from kdcore.settings import Frozen, SweepSettings, save
+from kdcore.settings import Frozen, SweepSettings, load, save
 
 if TYPE_CHECKING:
     import optuna
@@ -99,31 +100,29 @@ class SweepFolder(Folder):
             RunError: the folder holds something else; it is left alone.
         """
         with beginning(path):
-            return cls._begin(path, settings, about)
-
-    @classmethod
-    def _begin(cls, path: Path, settings: SweepSettings, about: About) -> "SweepFolder":
-        sweep, before = cls(path), None
-        remove_half_written(path)
-        if sweep.settings_file.exists() and sweep.about_file.exists():
-            before = sweep.settings
-            changeable = {name: getattr(settings, name) for name in ("trials", "confirm", "hardware")}
-            if before.model_copy(update=changeable) != settings:
-                raise RunError(
-                    f"{path}: holds a sweep with other settings. Only trials, confirm and hardware may change; choose another --out."
-                )
-            if (sweep.about.demo, data_name(sweep.about)) != (about.demo, data_name(about)):
-                raise RunError(f"{path}: this sweep began with other data. Choose another --out.")
-            moved = {} if about.demo is not None else {"collection": about.collection}
-            about = sweep.about.model_copy(update=moved)
-        elif path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {sweep.about_file.name}):
-            raise RunError(f"{path}: is not empty and holds no sweep. Choose another --out.")
-        elif sweep.about_file.exists():  # which is written first
-            _ = sweep.about  # a person's file of that name is left alone
-        write_json(sweep.about_file, about.model_dump(mode="json"))
-        if before != settings:
-            save(settings, sweep.settings_file)
-        return sweep
+            sweep, before = cls(path), None
+            remove_half_written(path)
+            if sweep.settings_file.exists() and sweep.about_file.exists():
+                before = sweep.settings
+                changeable = {name: getattr(settings, name) for name in ("trials", "confirm", "hardware")}
+                if before.model_copy(update=changeable) != settings:
+                    raise RunError(
+                        f"{path}: holds a sweep with other settings. Only trials, confirm and hardware may change; choose another --out."
+                    )
+                if (sweep.about.demo, data_name(sweep.about)) != (about.demo, data_name(about)):
+                    raise RunError(f"{path}: this sweep began with other data. Choose another --out.")
+                moved = {} if about.demo is not None else {"collection": about.collection}
+                about = sweep.about.model_copy(update=moved)
+            elif path.exists() and (
+                not path.is_dir() or {file.name for file in path.iterdir()} - {sweep.about_file.name}
+            ):
+                raise RunError(f"{path}: is not empty and holds no sweep. Choose another --out.")
+            elif sweep.about_file.exists():  # which is written first
+                _ = sweep.about  # a person's file of that name is left alone
+            write_json(sweep.about_file, about.model_dump(mode="json"))
+            if before != settings:
+                save(settings, sweep.settings_file)
+            return sweep
 
     @property
     def settings_file(self) -> Path:
@@ -152,8 +151,7 @@ class SweepFolder(Folder):
         Raises:
             SettingsError: the file is missing or broken.
         """
-        settings: SweepSettings = load_settings(SweepSettings, self.settings_file, modified(self.settings_file))
-        return settings
+        return read_settings(self.settings_file)
 
     @property
     def about(self) -> About:
@@ -271,6 +269,12 @@ class SweepFolder(Folder):
             trials=settings.trials,
             workers=len(alive),
         )
+
+
+@remembered(256)
+def read_settings(file: Path) -> SweepSettings:
+    """A sweep's settings; pages ask for them every few seconds."""
+    return load(SweepSettings, file)
 
 
 def list_sweeps(folder: Path) -> list[SweepFolder]:

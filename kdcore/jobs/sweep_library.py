@@ -7,17 +7,16 @@ from typing import Literal
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.files import explain_write_error
-from kdcore.jobs import slurm
+from kdcore.jobs import naming, slurm
 from kdcore.jobs.devices import host
 from kdcore.jobs.job import hide, remove_hidden
 from kdcore.jobs.locks import TakenError, holding
-from kdcore.jobs.naming import appear, new_about, once
+from kdcore.jobs.study_folder import About
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import SLUG, SweepSettings, validate
 
 MOST_WORKERS = 64
-NEW = "new"  # in the address: the form; no sweep is called that
 
 
 def create(
@@ -28,35 +27,22 @@ def create(
     token: str,
     demo_seed: int = 0,
 ) -> SweepFolder:
-    """Make a sweep's folder, once for each token.
-
-    Args:
-        workspace: where.
-        title: any text; the folder's name is made from it.
-        collection: a collection's folder or YAML file, or 'demo' for a procedural area.
-        settings: of the sweep.
-        token: of this launch, made when the form was shown: a second call with it gives the same sweep.
-        demo_seed: of the procedural area.
+    """Make a sweep's folder, once for each token; see `kdcore.jobs.naming.create`.
 
     Raises:
-        SettingsError: no title, a token that is no slug, or a database that cannot be used.
-        RunError: the workspace cannot be written to, or the other call with this token failed.
+        SettingsError: also of a database that cannot be used.
     """
-    about = new_about(title, collection, demo_seed, "sweep")
-    if collection == "demo":
-        about = about.model_copy(update={"collection": workspace.areas / f"demo-{demo_seed}"})
     if settings.storage is not None:
         from kdcore.jobs.sweep_storage import open_database
 
         open_database(settings.storage)  # a mistyped URL is told before anything is written
 
-    def make() -> str:
-        workspace.sweeps.mkdir(parents=True, exist_ok=True)
-        return appear(
-            workspace.sweeps, about.title, "sweep", (NEW,), lambda folder: SweepFolder.begin(folder, settings, about)
-        ).name
+    def begin(folder: Path, about: About) -> None:
+        if about.demo is not None:
+            about = about.model_copy(update={"collection": workspace.areas / f"demo-{about.demo}"})
+        SweepFolder.begin(folder, settings, about)
 
-    return SweepFolder(workspace.sweeps / once(workspace, token, make))
+    return SweepFolder(naming.create(workspace, "sweep", title, collection, token, demo_seed, begin))
 
 
 def find(workspace: Workspace, id: str) -> SweepFolder:

@@ -16,7 +16,7 @@ from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-from kdcore.errors import RunError, SettingsError
+from kdcore.errors import RunError, SettingsError, in_short
 from kdcore.files import explain_write_error, is_full, is_read_only
 from kdcore.jobs.small_files import size_of
 from kdcore.settings import Objective, SweepSettings
@@ -176,7 +176,7 @@ def open_database(url: str) -> BaseStorage:
             f"Install it beside kdcore, or leave --storage away."
         ) from error
     except Exception as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
+        reason = in_short(getattr(error, "orig", None) or error, 160)
         raise SettingsError(
             f"--storage {shown}: cannot be used ({without_password(reason)}). Check the URL and that the database answers."
         ) from error

@@ -6,10 +6,10 @@ Asked at every request and before every change, so that a line taken out of the 
 import os
 from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from kdcore.bounded import remembered, stamp
 from kdcore.errors import KdcoreError
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import Frozen, load
@@ -67,16 +67,12 @@ def load_team(workspace: Workspace) -> Team:
         SettingsError: the file is broken; then nobody gets in.
     """
     file = team_file(workspace)
-    try:
-        stat = file.stat()
-    except OSError:
-        return Team()
-    return read_team(file, stat.st_mtime_ns, stat.st_size)
+    return read_team(file) if stamp(file) else Team()
 
 
-@lru_cache(maxsize=4)
-def read_team(file: Path, changed: int, size: int) -> Team:
-    """The file of that age and size."""
+@remembered(4)
+def read_team(file: Path) -> Team:
+    """Read what `team_file` names."""
     return load(Team, file)
 
 

@@ -18,9 +18,8 @@ from typing import Any
 
 from kdcore.errors import KdcoreError, Preempted, Stopped, unexpected
 from kdcore.files import remove_half_written
-from kdcore.jobs.detached import go_last
 from kdcore.jobs.devices import host
-from kdcore.jobs.job import ALREADY_WORKED_ON, Job
+from kdcore.jobs.job import ALREADY_WORKED_ON, Job, go_last
 from kdcore.jobs.locks import TakenError
 from kdcore.jobs.progress import Progress, Report, Stage, ignore, told
 from kdcore.jobs.slurm import launched

@@ -14,6 +14,7 @@ VARIABLE = "KDCORE_WORKSPACE"
 EXAMPLE = "example"
 SWEEPS = "sweeps"  # folder of the workspace
 RESERVED = (EXAMPLE, SWEEPS)  # no study is called that
+NEW = "new"  # in the address: the form; no sweep is called that
 EXAMPLE_FOLDER = Path(__file__).parents[1] / EXAMPLE
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
-from kdcore.errors import SettingsError
+from kdcore.errors import SettingsError, in_short
 from kdcore.models.pretrained import as_trained, put_encoder_weights, weights_file
 from kdcore.settings import PRESETS, WITHOUT_FEATURES, NetworkSettings
 
@@ -208,7 +208,7 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
             **options,
         )
     except (KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_short(error)
         if settings.weights is not None and is_download_problem(error):
             raise SettingsError(
                 f"ImageNet weights of {settings.encoder!r} could not be downloaded ({reason}). "

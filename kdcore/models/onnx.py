@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdcore.data.scene import Box
-from kdcore.errors import CheckpointError
+from kdcore.errors import CheckpointError, in_short
 from kdcore.jobs.quota import thread_count
 from kdcore.models.onnx_info import OnnxInfo
 from kdcore.models.onnx_maps import Pixels, to_maps
@@ -18,7 +18,16 @@ from kdcore.models.onnx_reading import KEY, read_info
 from kdcore.models.onnx_trial import try_out
 from kdcore.models.tiled import STRIDE, Axis, Grid
 
-__all__ = ["KEY", "OnnxInfo", "OnnxNetwork", "open_session", "read_info", "to_network_input", "to_probabilities"]
+__all__ = [
+    "KEY",
+    "OnnxInfo",
+    "OnnxNetwork",
+    "class_probabilities",
+    "open_session",
+    "read_info",
+    "to_maps",
+    "to_network_input",
+]
 
 SMALLEST = 1e-7  # of a probability whose logarithm is taken
 OVERLAP = 64  # pixels, of neighbouring tiles; half of it is cut away on each side
@@ -36,23 +45,8 @@ def to_network_input(info: OnnxInfo, images: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(images, dtype=info.input_type)
 
 
-def to_probabilities(info: OnnxInfo, outputs: NDArray[Any], size: tuple[int, int] | None = None) -> Pixels:
-    """What the graph gives -> probabilities (N, K, H, W) float32 of the classes; with two classes K = 1, of the second.
-
-    Args:
-        info: of the file.
-        outputs: the file's output.
-        size: height and width of what went in; maps of another size are resized to it. Default: the fixed tile.
-
-    Raises:
-        CheckpointError: other channels than `info` names, or probabilities outside 0..1.
-    """
-    values, _ = to_maps(info, outputs, size)
-    return class_probabilities(info, values)
-
-
 def class_probabilities(info: OnnxInfo, values: Pixels) -> Pixels:
-    """Maps (N, C, H, W) of the output channels -> probabilities (N, K, H, W) of the classes."""
+    """Maps (N, C, H, W) of the output channels -> probabilities (N, K, H, W) of the classes; with two classes K = 1, of the second."""
     if info.output == "logits":
         logits = class_logits(info, values)
         if info.logits == 1:
@@ -261,8 +255,3 @@ def padded(size: int, tile: int | None) -> int:
 def filled(pixels: Pixels, batch: int) -> Pixels:
     """A batch of a fixed size, its last image repeated."""
     return np.concatenate([pixels, np.repeat(pixels[-1:], batch - len(pixels), axis=0)])
-
-
-def in_short(error: Exception) -> str:
-    """The beginning of what a library said, on one line."""
-    return " ".join(str(error).split())[:200]

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kdcore.errors import CheckpointError
+from kdcore.errors import CheckpointError, in_short
 from kdcore.settings import NetworkSettings
 
 # Encoders whose ImageNet weights are in a package (the extra `pretrained`): module, and the class that knows the file.
@@ -79,7 +79,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file. Correct `weights`, or leave it out.") from error
     except Exception as error:  # a dozen kinds, depending on where the file is broken
-        reason = " ".join(str(error).split())[:150]
+        reason = in_short(error, 150)
         raise CheckpointError(
             f"{path}: cannot be read as weights ({reason}). Save them as safetensors, or with torch.save(model.state_dict(), ...)."
         ) from error

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdcore.evaluation.levels import LEVELS, NODATA, decide
-from kdcore.views.map_layers import DISAGREEMENT_COLOURS, PROBABILITY_COLOURS
+from kdcore.views.map_layers import PROBABILITY_COLOURS
 
 Classes = NDArray[np.uint8]
 Valid = NDArray[np.bool_]
@@ -62,21 +62,6 @@ def disagreement(truth: Classes, first: Classes, second: Classes) -> NDArray[np.
     code[known & ~first_right & second_right] = ONLY_SECOND
     code[known & ~first_right & ~second_right] = BOTH_WRONG
     return code
-
-
-def class_png(classes: Classes, colours: Sequence[str], hidden: Some[int] = ()) -> bytes:
-    """Classes in their colours; hidden ones and pixels without class are transparent."""
-    return palette_png(classes, colours, hidden)
-
-
-def disagreement_png(code: NDArray[np.uint8]) -> bytes:
-    """The three kinds of disagreement in their colours, agreement transparent."""
-    return palette_png(code, ("#000000", *DISAGREEMENT_COLOURS), {AGREEMENT})
-
-
-def probability_png(level: NDArray[np.uint8], valid: Valid) -> bytes:
-    """A class's probability from low to high, transparent where there is none."""
-    return palette_png(np.where(valid, level, np.uint8(NODATA)).astype(np.uint8), probability_palette())
 
 
 def probability_palette() -> list[str]:

@@ -1,24 +1,31 @@
-"""The layers of a scene: which files each is drawn from, and how."""
+"""The layers of a scene: which files each is drawn from, and how; and a rectangle of it pixel by pixel, as it was scored."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
 from kdcore.errors import RunError
+from kdcore.inference.layer_index import Rectangle
 from kdcore.server.drawing import (
+    AGREEMENT,
     Classes,
-    class_png,
     classes_of,
     disagreement,
-    disagreement_png,
     imagery_png,
-    probability_png,
+    palette_png,
+    probability_palette,
 )
-from kdcore.server.lookup import ShownScene
-from kdcore.server.reading import NODATA, Tile, flat_place, read_tile
+from kdcore.server.lookup import ShownScene, find_scene
+from kdcore.server.reading import NODATA, Tile, flat_place, opened, read_tile
+from kdcore.views.map_layers import DISAGREEMENT_COLOURS
+from kdcore.views.pictures import show_imagery
 
 LAYER = re.compile(r"imagery|truth|(mask|probability|disagreement)-[A-Za-z0-9._-]+")
 
@@ -48,12 +55,10 @@ def choose(shown: ShownScene, layer: str) -> tuple[list[Path], Draw]:
         return [shown.imagery], lambda tile, style: draw_imagery(shown, tile)
     if kind == "truth":
         truth = truth_of(shown)
-        return [truth], lambda tile, style: class_png(labels_of(shown, truth, tile), shown.layers.colours, style.hidden)
+        return [truth], lambda tile, style: draw_truth(shown, truth, tile, style)
     if kind == "mask":
         path = shown.map_of(rest)
-        return [path], lambda tile, style: class_png(
-            decided(shown, path, tile, style), shown.layers.colours, style.hidden
-        )
+        return [path], lambda tile, style: draw_mask(shown, path, tile, style)
     if kind == "probability":
         run, _, index = rest.rpartition("-")
         path, band = shown.map_of(run), band_of(shown, index)
@@ -106,26 +111,61 @@ def draw_imagery(shown: ShownScene, tile: Tile) -> bytes:
     return imagery_png(image, valid)
 
 
-def labels_of(shown: ShownScene, truth: Path, tile: Tile) -> Classes:
-    """The true classes, 255 where there are none."""
-    labels: Classes = read_tile(truth, tile, shown.scene.zoom)[0][0]
-    return labels
+def draw_truth(shown: ShownScene, truth: Path, tile: Tile, style: Style) -> bytes:
+    """The true classes in their colours; hidden ones and pixels without class are transparent."""
+    return palette_png(read_tile(truth, tile, shown.scene.zoom)[0][0], shown.layers.colours, style.hidden)
 
 
-def decided(shown: ShownScene, path: Path, tile: Tile, style: Style) -> Classes:
-    """The classes that a run decides on."""
+def draw_mask(shown: ShownScene, path: Path, tile: Tile, style: Style) -> bytes:
+    """The classes that a run decides on, likewise."""
     levels, valid = read_tile(path, tile, shown.scene.zoom, flat_place(shown.scene))
-    return classes_of(levels, valid, style.threshold)
+    return palette_png(classes_of(levels, valid, style.threshold), shown.layers.colours, style.hidden)
 
 
 def draw_probability(shown: ShownScene, path: Path, band: int, tile: Tile) -> bytes:
-    """One class's probabilities."""
+    """One class's probabilities from low to high, transparent where there are none."""
     levels, valid = read_tile(path, tile, shown.scene.zoom, flat_place(shown.scene), (band,))
-    return probability_png(levels[0], valid)
+    return palette_png(np.where(valid, levels[0], np.uint8(NODATA)), probability_palette())
 
 
 def draw_disagreement(shown: ShownScene, truth: Path, first: Path, second: Path, tile: Tile, style: Style) -> bytes:
-    """Where two runs differ from the truth."""
+    """The three ways in which two runs differ from the truth in their colours, agreement transparent."""
     values, _ = read_tile((truth, first, second), tile, shown.scene.zoom, flat_place(shown.scene))
     runs = (classes_of(levels, levels[0] != NODATA, style.threshold) for levels in np.split(values[1:], 2))
-    return disagreement_png(disagreement(values[0], *runs))
+    return palette_png(disagreement(values[0], *runs), ("#000000", *DISAGREEMENT_COLOURS), {AGREEMENT})
+
+
+def crops_of(
+    study: str, scene: str, rectangle: Rectangle, runs: Sequence[str]
+) -> tuple[NDArray[np.uint8], list[Classes]]:
+    """Read a rectangle of a scene.
+
+    Args:
+        study: its id.
+        scene: its id.
+        rectangle: row, column, height H and width W in pixels of the scene.
+        runs: whose maps are read.
+
+    Returns:
+        (H, W, 3) uint8 imagery, and the (H, W) uint8 classes of the truth and of each run, 255 where there are none.
+
+    Raises:
+        RunError: there is no such study, scene or run, or a file is broken.
+    """
+    shown = find_scene(study, scene)
+    row, column, height, width = rectangle
+    window = Window(column, row, width, height)
+    place = shown.scene.affine @ Affine.translation(column, row)
+    with (
+        opened((shown.imagery,)) as dataset,
+        WarpedVRT(dataset, crs=shown.scene.coordinates, transform=place, width=width, height=height) as warped,
+    ):
+        imagery, valid = warped.read(), warped.dataset_mask() > 0
+    masks = []
+    with opened((truth_of(shown),)) as dataset:
+        masks.append(dataset.read(1, window=window))
+    for run in runs:
+        with opened((shown.map_of(run),)) as dataset:
+            levels = dataset.read(window=window)
+        masks.append(classes_of(levels, levels[0] != NODATA))
+    return show_imagery(imagery, valid), masks

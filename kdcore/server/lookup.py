@@ -2,11 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from kdcore.errors import RunError
-from kdcore.inference.layer_index import FOLDER, INDEX, SceneLayers, StudyLayers
+from kdcore.inference.layer_index import FOLDER, SceneLayers, StudyLayers
 from kdcore.inference.uploads import PREFIX, find_upload
 from kdcore.jobs.store import list_runs
 from kdcore.jobs.workspace import Workspace
@@ -51,7 +50,7 @@ def find_scene(study_id: str, scene_id: str) -> ShownScene:
     study = find_study(study_id)
     if scene_id.startswith(PREFIX):
         return uploaded(study_id, scene_id)
-    layers = load_layers(study)
+    layers = StudyLayers.load(study)
     scene = layers.scene(scene_id)
     folder = study / FOLDER / scene.id
     candidates = {run.path.name: run.maps / f"{scene.name}.tif" for run in list_runs(study / "runs")}
@@ -101,21 +100,3 @@ def find_study(study_id: str) -> Path:
         return Workspace().study(study_id).path
     except RunError as error:  # which names the workspace's folder and other studies
         raise RunError(f"There is no study {study_id[:100]!r}.") from error
-
-
-def load_layers(study: Path) -> StudyLayers:
-    """What a study's map can show; read once for each time the file changed.
-
-    Raises:
-        RunError: the study has no map yet.
-    """
-    try:
-        changed = (study / FOLDER / INDEX).stat().st_mtime_ns
-    except OSError:
-        changed = 0
-    return _load(study, changed)
-
-
-@lru_cache(maxsize=32)
-def _load(study: Path, changed: int) -> StudyLayers:
-    return StudyLayers.load(study)

@@ -11,11 +11,10 @@ from starlette.responses import JSONResponse, Response
 
 from kdcore.errors import KdcoreError, SettingsError
 from kdcore.evaluation.levels import LEVELS, NODATA
-from kdcore.server.crowd import CrowdedError
 from kdcore.server.drawing import classes_of
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import read_pixel
-from kdcore.server.tiles import address_of, come_back, crowd, limiter, read_threshold, refuse
+from kdcore.server.tiles import CrowdedError, address_of, come_back, crowd, limiter, read_threshold, refuse
 
 
 async def point(request: Request) -> Response:

@@ -17,7 +17,7 @@ from rasterio._err import CPLE_BaseError  # what GDAL raises now and then is of 
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from kdcore.bounded import BoundedCache
+from kdcore.bounded import BoundedCache, remembered
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import SceneLayers
 
@@ -82,7 +82,7 @@ def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Itera
         flat: where they lie on the web-mercator map if the files themselves do not say it.
     """
     with told_if_broken(files), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-        headers = [header_of(path, path.stat().st_mtime_ns) for path in files]
+        headers = [header_of(path) for path in files]
         level = min(halvings, *(header.overviews for header in headers)) - 1
         if len(files) > 1 or flat is not None:
             source: Any = view(headers, flat, level)
@@ -93,9 +93,9 @@ def opened(files: Files, halvings: int = 0, flat: Affine | None = None) -> Itera
             yield dataset
 
 
-@lru_cache(maxsize=256)
-def header_of(path: Path, changed: int) -> Header:
-    """A file's header; `changed` makes a new file count as another one."""
+@remembered(256)
+def header_of(path: Path) -> Header:
+    """What a file says of itself."""
     with rasterio.open(path, driver="GTiff", sharing=False) as dataset:
         return Header(
             path=path,

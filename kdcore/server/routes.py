@@ -1,15 +1,27 @@
-"""All addresses that the dashboard serves besides its pages."""
+"""What the dashboard serves besides its pages, what its pages are served with, and what is imported while nobody waits."""
 
+import importlib
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from xstatic.pkg import leaflet
 
 from kdcore.server.point import point
 from kdcore.server.tiles import tile
 
 OWN = Path(__file__).parent / "static"
+# Not streamlit_folium: a component that is imported outside a page is not served.
+NEEDED = ("folium", "kdcore.views.maps", "kdcore.inference.layer_index")
+
+
+SCRIPT = b'<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin + "/" }</script>'
 
 
 def map_routes() -> list[BaseRoute]:
@@ -20,3 +32,67 @@ def map_routes() -> list[BaseRoute]:
         Mount("/leaflet/kdcore", StaticFiles(directory=OWN)),
         Mount("/leaflet", StaticFiles(directory=leaflet.BASE_DIR)),
     ]
+
+
+@asynccontextmanager
+async def warm(app: Any) -> AsyncIterator[None]:
+    """Lifespan of the app: imports go on in a thread of their own, and the server answers meanwhile."""
+    threading.Thread(target=import_needed, name="warm", daemon=True).start()
+    yield
+
+
+def import_needed() -> None:
+    """Import the modules; one that is missing is missed again, and told, where it is used."""
+    for name in NEEDED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+
+
+class BackendAddress:
+    """Middleware that tells Streamlit's browser code where the server is, by one line of script; everything else passes through.
+
+    Opened at /train, it otherwise asks for /train/_stcore/health first and for /_stcore/health next: two failed requests, two errors
+    in the console and a round trip at every reload of a page.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and look at the answer if it is a page."""
+        if scope["type"] != "http" or "." in scope["path"].rpartition("/")[2] or "/_stcore/" in scope["path"]:
+            await self.app(scope, receive, send)
+            return
+        # Streamlit compresses what it sends; a page of 8 kB travels as it is, so that it can be read here.
+        headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        scope = {**scope, "headers": headers}
+        held: Message | None = None
+        body: list[bytes] = []
+
+        async def insert(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start" and is_page(message):
+                held = message
+            elif held is not None and message["type"] == "http.response.body":
+                body.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    whole = b"".join(body).replace(b"<head>", b"<head>" + SCRIPT, 1)
+                    MutableHeaders(scope=held)["content-length"] = str(len(whole))
+                    await send(held)
+                    await send({"type": "http.response.body", "body": whole})
+            else:
+                await send(message)
+
+        await self.app(scope, receive, insert)
+
+
+def is_page(message: dict[str, Any] | Message) -> bool:
+    """Whether an answer is an uncompressed HTML page."""
+    headers = Headers(raw=message["headers"])
+    return (
+        message["status"] == 200
+        and headers.get("content-type", "").startswith("text/html")
+        and "content-encoding" not in headers
+    )

@@ -7,7 +7,9 @@ keep the tile).
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from anyio import CapacityLimiter, to_thread
@@ -17,7 +19,6 @@ from starlette.responses import JSONResponse, Response
 from kdcore.bounded import BoundedCache
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.jobs.workspace import Workspace
-from kdcore.server.crowd import Crowd, CrowdedError
 from kdcore.server.layers import Style, choose
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import OutsideTile, Tile
@@ -27,9 +28,49 @@ CACHE_BYTES = 16_000_000
 DEEPEST = 26  # zoom
 KEEP = "private, max-age=604800, immutable"
 KEEP_SHORTLY = "private, max-age=10"
-
-
+EACH = 64  # requests that may wait from one address; a browser opens six connections at a time
+ALL = 256  # together
 WHOLE = re.compile("[0-9]{1,9}")
+
+
+class CrowdedError(Exception):
+    """Too many wait already."""
+
+
+class Crowd:
+    """How many requests may wait for the few that are drawn at once: who asks for more is told to come back. For the server's one thread.
+
+    Args:
+        each: most from one address.
+        all: most together.
+    """
+
+    def __init__(self, each: int = EACH, all: int = ALL) -> None:
+        self.each, self.all = each, all
+        self.waiting: Counter[str] = Counter()
+
+    @contextmanager
+    def joined(self, address: str) -> Iterator[None]:
+        """Be one of them for the time of the block.
+
+        Raises:
+            CrowdedError: there are too many.
+        """
+        if self.waiting[address] >= self.each or self.waiting.total() >= self.all:
+            self.forget(address)
+            raise CrowdedError
+        self.waiting[address] += 1
+        try:
+            yield
+        finally:
+            self.waiting[address] -= 1
+            self.forget(address)
+
+    def forget(self, address: str) -> None:
+        """Keep no address of which nothing waits."""
+        if self.waiting[address] <= 0:
+            del self.waiting[address]
+
 
 drawn = BoundedCache[bytes](CACHE_BYTES, lambda png: len(png) + 200)  # an empty one lies outside
 limiter = CapacityLimiter(AT_ONCE)

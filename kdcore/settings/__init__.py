@@ -5,6 +5,7 @@ Everything else in kdcore receives these, from here; the files beside this one a
 
 from kdcore.settings.data import (
     MOST_BANDS,
+    PALETTE,
     PLACEHOLDER,
     SPLITS,
     ClassSettings,
@@ -13,6 +14,7 @@ from kdcore.settings.data import (
     SplitName,
     SplitSettings,
     check_colour,
+    class_colours,
 )
 from kdcore.settings.fields import SLUG, Frozen, Seconds, check_slug, limits, meaning, sentence, validate
 from kdcore.settings.files import fingerprint, load, read_yaml, save, to_yaml

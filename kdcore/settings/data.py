@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -18,6 +19,11 @@ SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 MOST_BANDS = 1000
 MOST_CELLS = 100_000  # of a grid
+# Okabe & Ito's colour-blind-safe palette, then Tol's muted one.
+PALETTE = (
+    *("#999999", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000"),
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#661100"),
+)
 
 
 def check_colour(text: str) -> str:
@@ -194,3 +200,11 @@ class CollectionSettings(Frozen):
     def scored(self) -> tuple[int, ...]:
         """Indices of the classes that get a probability map: the second of two, or all of more."""
         return (1,) if self.binary else tuple(range(len(self.classes)))
+
+
+def class_colours(given: Sequence[str | None]) -> list[str]:
+    """The collection's colours where every class has one, else the palette for all, so that no two look alike."""
+    known = [colour for colour in given if colour]
+    if len(known) == len(given):
+        return known
+    return [PALETTE[index % len(PALETTE)] for index in range(len(given))]

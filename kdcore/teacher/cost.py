@@ -1,14 +1,18 @@
-"""What it takes to compute and keep soft labels of scenes, told before anything is computed. Never imports torch."""
+"""What it takes to compute and keep soft labels of scenes, told before anything is computed, and what is left of a study. No torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
+from typing import Literal
 
-from kdcore.data.collection import Extent, Region
+from kdcore.data import demo
+from kdcore.data.collection import Collection, Extent, Region
+from kdcore.errors import KdcoreError
 from kdcore.jobs.devices import kind_of
-from kdcore.jobs.forecast import Costs
+from kdcore.jobs.forecast import FORWARD_SHARE, Costs, Left, time_left
 from kdcore.jobs.plan import asks_teacher
-from kdcore.jobs.study_progress import FORWARD_SHARE
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
 
 FLOAT16_BYTES = 2
@@ -88,3 +92,33 @@ def soft_label_cost(settings: StudySettings, extent: Extent, costs: Costs) -> So
         looked_at *= (WINDOW / (WINDOW - 2 * HALO)) ** 2
         seconds = pixels * networks * looked_at * FORWARD_SHARE * mean(step)
     return SoftLabelCost(bytes_of(pixels, extent.logits, views, networks), views, seconds)
+
+
+def extent_of(source: Path | Literal["demo"], crop: int) -> Extent | None:
+    """How much there is to ask a teacher about and to score; None where the data cannot be read.
+
+    Args:
+        source: a collection's path, or 'demo'.
+        crop: side of the crops, pixels.
+    """
+    try:
+        return demo.extent() if source == "demo" else Extent.of(Collection.open(source), crop)
+    except KdcoreError:
+        return None
+
+
+def left_of(study: StudyFolder, costs: Costs, extent: Extent | None, now: float) -> Left | None:
+    """How far a study at work is and how long the rest takes, by the forecast that was told before its launch; None where unknown.
+
+    Args:
+        study: whose job runs.
+        costs: see `kdcore.jobs.forecast.measured_costs`.
+        extent: of its data.
+        now: seconds since 1970.
+
+    Raises:
+        KdcoreError: a file of the study is broken.
+    """
+    kept = None if extent is None else soft_label_cost(study.settings, extent, costs)
+    scored = None if extent is None else extent.scored
+    return time_left(study, costs, scored, (kept and kept.seconds) or 0.0, now)

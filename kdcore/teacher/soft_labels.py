@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from kdcore.bounded import BoundedCache
+from kdcore.data.batches import VIEWS, turn_back
 from kdcore.data.collection import Collection, Region
 from kdcore.data.scene import Box
 from kdcore.data.survey import Survey
-from kdcore.data.turning import VIEWS, turn_back
 from kdcore.errors import Stopped
 from kdcore.files import is_full, sha256
 from kdcore.jobs.progress import Progress, Report, Stage, ignore

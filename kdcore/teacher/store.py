@@ -22,9 +22,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from kdcore.data.batches import VIEWS
 from kdcore.data.collection import Region
 from kdcore.data.scene import Box
-from kdcore.data.turning import VIEWS
 from kdcore.errors import Stopped
 from kdcore.files import write_json
 from kdcore.jobs.locks import held

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdcore.data.turning import VIEWS
+from kdcore.data.batches import VIEWS
 from kdcore.errors import CheckpointError
 from kdcore.models.checkpoint import CheckpointInfo, check_fits, load_network
 from kdcore.models.networks import SegmentationNetwork, count_parameters, without_weights
@@ -126,7 +126,7 @@ def combine(logits: Tensor, temperature: float) -> Tensor:
 
 
 def turn(image: Tensor, turns: int, flip: bool) -> Tensor:
-    """Rotate the last two axes by quarter turns, then mirror, as `kdcore.data.turning.turn` does with arrays."""
+    """Rotate the last two axes by quarter turns, then mirror, as `kdcore.data.batches.turn` does with arrays."""
     turned = torch.rot90(image, turns, (-2, -1))
     return turned.flip(-1) if flip else turned
 

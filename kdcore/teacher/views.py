@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdcore.data.batches import keep_inside
+from kdcore.data.batches import keep_inside, turn, turn_back
 from kdcore.data.collection import Region
 from kdcore.data.scene import Crop, SceneReader
-from kdcore.data.turning import turn, turn_back
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.models.onnx import OnnxNetwork
 from kdcore.models.tiled import Tile, make_grid, without_gaps

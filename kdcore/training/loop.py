@@ -24,9 +24,8 @@ from kdcore.teacher.soft_labels import kept_logits
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.augmentation import student_batch
 from kdcore.training.fabric import mean_over_ranks, with_common_statistics
-from kdcore.training.features import FeatureStudent, FeatureTeacher
 from kdcore.training.mixing import check_crops
-from kdcore.training.objective import compute_loss
+from kdcore.training.objective import FeatureStudent, FeatureTeacher, compute_loss
 from kdcore.training.state import Progress, Training, averaged, check_loss
 
 LOG_EVERY = 10  # steps between lines of metrics

@@ -1,34 +1,42 @@
-"""Measure what training steps cost on this machine, in five steps of each arm on made-up crops.
+"""Measure what training steps cost on this machine: in five steps of each arm on made-up crops, or in a few of a training itself.
 
 The dashboard asks for it as a job (`kdcore.jobs.question.Measurement`) when it knows no earlier study with the same networks. What it
-finds is kept in `WORKSPACE/.probes/`, where `kdcore.jobs.forecast` reads it.
+finds is kept in `WORKSPACE/.probes/`, where `kdcore.jobs.forecast` reads it. A training itself is timed
+in a folder that is thrown away.
 """
 
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from kdcore.data.batches import Batch
-from kdcore.errors import RunError
+from kdcore.errors import RunError, Stopped
+from kdcore.files import write_json
 from kdcore.jobs.devices import take
 from kdcore.jobs.forecast import Probe, save_probe
-from kdcore.jobs.plan import members
+from kdcore.jobs.plan import members, pixels, steps_file
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.jobs.question import Measurement
-from kdcore.jobs.study_progress import pixels
+from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.workspace import Workspace
 from kdcore.models.networks import SegmentationNetwork, build_network
-from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, StudySettings, validate
+from kdcore.settings import Budget, Hardware, NetworkSettings, Recipe, RunSettings, StudySettings, validate
 from kdcore.teacher.cost import channels
-from kdcore.teacher.soft_labels import kept_logits
+from kdcore.teacher.soft_labels import FOLDER, kept_logits
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.fabric import make_fabric
+from kdcore.training.loop import LOG_EVERY
 from kdcore.training.objective import compute_loss
+from kdcore.training.run import execute
 
 STEPS = 5  # after one that warms up
 BANDS, CLASSES = 3, 5
+ROUNDS = 2  # of each kind, in turn; the shortest counts, because whatever else a machine does only makes steps longer
+MANY = 1_000_000  # steps: never reached, so nothing is validated
 
 
 def probe(settings: StudySettings, locks: Path, report: Report = ignore) -> Probe:
@@ -138,3 +146,69 @@ def measure(job: Measurement, session: Report) -> None:
     """
     workspace = Workspace(Path(job.settings["workspace"]))
     save_probe(workspace, probe(validate(StudySettings, job.settings["study"], "study"), workspace.devices, session))
+
+
+def measure_alone_steps(
+    study: Path,
+    alone: RunSettings,
+    distilled: RunSettings,
+    report: Report,
+    should_stop: Callable[[], bool],
+) -> int:
+    """How many steps the student alone does in the time of the distilled student's training; written to `steps.json`.
+
+    Never fewer than the distilled student has.
+
+    Args:
+        study: the folder; its teacher is trained.
+        alone: what the student alone is to do, with the distilled student's budget.
+        distilled: what the distilled student is to do.
+        report: is told what happens.
+        should_stop: asked after every step.
+
+    Raises:
+        Stopped: `should_stop` said so.
+        KdcoreError: what ends any training.
+    """
+    kinds = {"alone": alone, "distilled": distilled}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    folder = study / ".timing"
+    try:
+        for number in range(ROUNDS * len(kinds)):
+            report(Progress("", Stage.TIMING_STEPS, number, ROUNDS * len(kinds)))
+            name = list(kinds)[number % len(kinds)]
+            seconds[name].append(seconds_of_step(folder, kinds[name], should_stop))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    steps = distilled.budget.steps
+    alone_steps = max(steps, round(steps * min(seconds["distilled"]) / min(seconds["alone"])))
+    write_json(
+        steps_file(study),
+        {
+            "alone": alone_steps,
+            "distilled": steps,
+            "seconds_of_a_step": {name: min(found) for name, found in seconds.items()},
+        },
+    )
+    return alone_steps
+
+
+def seconds_of_step(folder: Path, settings: RunSettings, should_stop: Callable[[], bool] = lambda: False) -> float:
+    """Begin a training in `folder`, end it after its tenth step, and say how long the steps after the first one took.
+
+    Raises:
+        Stopped: `should_stop` said so.
+        KdcoreError: what ends any training.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    budget = settings.budget.model_copy(update={"steps": MANY, "validate_every": MANY, "save_every": MANY})
+    run = RunDirectory.create(folder, settings.model_copy(update={"budget": budget}))
+
+    def enough() -> bool:
+        return any(line["step"] >= LOG_EVERY for line in run.read_metrics())
+
+    execute(run, should_stop=lambda: should_stop() or enough(), soft_labels=folder.parent.parent / FOLDER)
+    if not enough():
+        raise Stopped(f"{folder.parent}: was stopped while steps were timed. Start it again to go on.")
+    first, *_, last = run.read_metrics()
+    return float(last["seconds"] - first["seconds"]) / float(last["step"] - first["step"])

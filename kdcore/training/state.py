@@ -14,7 +14,7 @@ from kdcore.errors import TrainingDiverged
 from kdcore.models.checkpoint import load_tensors, save_tensors
 from kdcore.models.networks import SegmentationNetwork
 from kdcore.settings import Budget
-from kdcore.training.features import FeatureStudent
+from kdcore.training.objective import FeatureStudent
 
 
 @dataclass

@@ -27,8 +27,8 @@ from kdcore.ownership import write_own_json
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
 from kdcore.training.places import open_places, score_places
+from kdcore.training.probe import measure_alone_steps
 from kdcore.training.run import evaluate_ensemble, execute
-from kdcore.training.timing import measure_alone_steps
 from kdcore.training.work import prepare
 
 STUDENTS: tuple[Arm, ...] = ("alone", "distilled")

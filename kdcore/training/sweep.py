@@ -18,11 +18,10 @@ from kdcore.errors import KdcoreError, RunError, Stopped, unexpected
 from kdcore.evaluation.sweep_report import confirmation, sweep_report
 from kdcore.files import write_json, write_text
 from kdcore.jobs.locks import TakenError
-from kdcore.jobs.plan import run_name, with_steps
+from kdcore.jobs.plan import pixels, run_name, with_steps
 from kdcore.jobs.progress import Progress, Report, Stage
 from kdcore.jobs.small_files import read_dict
 from kdcore.jobs.store import RunDirectory
-from kdcore.jobs.study_progress import pixels
 from kdcore.jobs.sweep_claims import Claim, Claims
 from kdcore.jobs.sweep_confirm import planned_confirmation
 from kdcore.jobs.sweep_folder import SweepFolder, SweepWorker
@@ -225,7 +224,9 @@ def run_settings(
 ) -> RunSettings:
     """What one training of a sweep is to do."""
     settings = sweep.settings
-    steps = read_steps(sweep) if settings.seconds is not None else {}
+    steps = (
+        (read_dict(sweep.path / "steps.json") or {}) if settings.seconds is not None else {}
+    )  # as `measure_steps` found
     alpha = float(params["alpha"])
     asked = {name: value for name, value in params.items() if name in Recipe.model_fields}
     recipe = Recipe.model_validate(asked | {"alpha": alpha or Recipe().alpha})
@@ -345,8 +346,3 @@ def confirm(
             raise Stopped(f"{sweep.path}: was stopped. Start it again to go on.")
         time.sleep(ASK_EVERY)
     write_json(folder / "report.json", confirmation(sweep, plan))
-
-
-def read_steps(sweep: SweepFolder) -> dict[str, int]:
-    """What `measure_steps` found."""
-    return read_dict(sweep.path / "steps.json") or {}

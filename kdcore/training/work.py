@@ -12,8 +12,7 @@ from torch import nn
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection
 from kdcore.data.survey import Survey, survey
-from kdcore.evaluation.scores import Scores
-from kdcore.evaluation.validation import labelled_part
+from kdcore.evaluation.scores import Scores, labelled_part
 from kdcore.files import sha256
 from kdcore.inference.evaluate import ALONE, Share, evaluate
 from kdcore.jobs.progress import SCORING, Report, counting

@@ -162,13 +162,13 @@ def earlier_teachers(studies: list[StudyFolder], data: str) -> list[EarlierTeach
 
     Args:
         studies: where to look.
-        data: 'demo' or the path of a collection, as `data_of` gives it.
+        data: 'demo' or the path of a collection, as `StudyFolder.source` gives it.
     """
     found = []
     titles = told_apart({study.id: study.title for study in studies})
     for study in studies:
         try:
-            runs = [] if study.read_only or data_of(study) != data else study.runs()
+            runs = [] if study.read_only or str(study.source) != data else study.runs()
             for run in runs:
                 if run.settings.arm == "teacher" and run.best.exists() and run.report.exists():
                     mean_ap = run.read_report()["test"]["mean_ap"]
@@ -204,14 +204,9 @@ def studies_on(studies: list[StudyFolder], data: str) -> list[StudyFolder]:
     found = []
     for study in studies:
         with suppress(KdcoreError):
-            if data_of(study) == data:
+            if str(study.source) == data:
                 found.append(study)
     return found
-
-
-def data_of(study: StudyFolder) -> str:
-    """What a study is trained on: 'demo', or its collection's path."""
-    return DEMO if study.about.demo is not None else str(study.collection)
 
 
 def known_data(library: list[Known], studies: list[StudyFolder]) -> dict[str, str]:
@@ -219,7 +214,7 @@ def known_data(library: list[Known], studies: list[StudyFolder]) -> dict[str, st
     names = {str(entry.path): entry.name for entry in library}
     for study in studies:
         try:
-            key, data = data_of(study), study.data
+            key, data = str(study.source), study.data
         except KdcoreError:
             continue
         if data is not None and key != DEMO and Path(key).exists():

@@ -23,12 +23,11 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import percent, plain, visible
 from kdcore.views.amounts import amounts_html, shares_in_words
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.calibration import calibration_html, reliability_figure
 from kdcore.views.curves import view_name
 from kdcore.views.differences import difference_figure, difference_rows, gain_figure, interval_in_words
 from kdcore.views.layout import CONFIG
 from kdcore.views.moving import chart_height, moving_curves, put_points
-from kdcore.views.quality import quality_figure, quality_table
+from kdcore.views.quality import calibration_html, quality_figure, quality_table, reliability_figure
 
 SIDE_BY_SIDE = -2  # every class in a panel of its own
 LABELS = {MEAN: "Mean of all classes", SIDE_BY_SIDE: "Side by side"}

@@ -8,8 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from kdcore.ui import words
-from kdcore.ui.cards import CARD
-from kdcore.ui.formatting import count, percent, plain, sentence
+from kdcore.ui.formatting import CARD, count, percent, plain, sentence
 from kdcore.views.layout import CONFIG
 from kdcore.views.split_plan import split_chart
 

@@ -6,6 +6,7 @@ import streamlit as st
 from kdcore.deploy.costs import overlap_factor
 from kdcore.deploy.record import Deployment
 from kdcore.errors import KdcoreError
+from kdcore.inference.layer_index import StudyLayers
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import map_view, words
 from kdcore.ui.formatting import plain
@@ -117,7 +118,7 @@ def show_result(known: Deployment, job: Job) -> None:
 def draw_area(study: StudyFolder) -> None:
     """A map on which a box can be drawn, where the study's imagery says where it lies."""
     try:
-        layers = map_view.load_layers(study)
+        layers = StudyLayers.load(study.path)
         scene = map_view.scene_with(layers, None)
     except KdcoreError:
         return
@@ -130,7 +131,7 @@ def draw_area(study: StudyFolder) -> None:
         return
     from streamlit_folium import st_folium  # seconds of import
 
-    from kdcore.views.area_map import DRAWING, area_map
+    from kdcore.views.maps import DRAWING, area_map
 
     makes = map_view.map_choice(study, scene).makes
     key = f"{AREA_MAP} {study.id} {scene.id} {makes.version} {streets}"
@@ -150,7 +151,7 @@ def draw_area(study: StudyFolder) -> None:
 
 def take_box(key: str) -> None:
     """Put the area of the box that was drawn into the number above; `key` is the map's."""
-    from kdcore.views.area_map import drawn_km2
+    from kdcore.views.maps import drawn_km2
 
     km2 = drawn_km2(st.session_state.get(key))
     if km2 is not None:

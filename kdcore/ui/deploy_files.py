@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from kdcore.deploy.downloads import MIMES, TITLES, archive, deployed_size, files_of
+from kdcore.deploy.folder import JOB_FILES, MIMES, TITLES, files_of
 from kdcore.deploy.record import Deployment, Form
+from kdcore.jobs.bundle import size_in, zipped
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import megabytes, plain, sentence
 from kdcore.ui.study_picker import workspace
@@ -77,8 +78,8 @@ def show_downloads(study: StudyFolder, folder: Path, offered: list[Form]) -> Non
                         on_click="ignore",
                     )
         st.download_button(
-            f"Everything (ZIP, {megabytes(deployed_size(folder))})",
-            lambda: archive(folder, f"{study.id}-deploy"),
+            f"Everything (ZIP, {megabytes(size_in(folder, JOB_FILES))})",
+            lambda: zipped(folder, f"{study.id}-deploy", JOB_FILES),
             file_name=f"{study.id}-deploy.zip",
             mime="application/zip",
             icon=":material/folder_zip:",

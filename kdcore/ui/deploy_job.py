@@ -11,7 +11,6 @@ import streamlit as st
 from kdcore.deploy import folder as deploying
 from kdcore.deploy.record import INDEX, Deployment
 from kdcore.errors import KdcoreError
-from kdcore.jobs.small_files import modified
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
@@ -34,14 +33,7 @@ def load(folder: Path) -> Deployment | None:
     Raises:
         RunError: the file is broken.
     """
-    changed = modified(folder / INDEX)
-    return read(str(folder), changed) if changed else None
-
-
-@st.cache_resource(max_entries=20, show_spinner=False)
-def read(folder: str, changed: int) -> Deployment:
-    """Read `deploy.json`; `changed` makes a new file count as another one."""
-    return Deployment.load(Path(folder))
+    return Deployment.load(folder) if (folder / INDEX).exists() else None
 
 
 def offer(workspace: Workspace, study: StudyFolder, folder: Path, known: Deployment | None) -> None:

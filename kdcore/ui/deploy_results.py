@@ -6,8 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kdcore.deploy.record import Deployment
-from kdcore.ui.cards import CARD
-from kdcore.ui.formatting import count, plain
+from kdcore.ui.formatting import CARD, count, plain
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.deploy import (
     Headline,

@@ -12,7 +12,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
-from kdcore.ui.choices import EarlierTeacher, data_of
+from kdcore.ui.choices import EarlierTeacher
 from kdcore.ui.formatting import plain
 from kdcore.ui.verdict import warn_of_teacher
 
@@ -39,7 +39,7 @@ def earlier_students(
     """
     for study in sorted(studies, key=lambda study: study.created, reverse=True):
         try:
-            if study.read_only or data_of(study) != data:
+            if study.read_only or str(study.source) != data:
                 continue
             runs = [run for run in study.runs() if fits(run, settings, teacher)]
         except (KdcoreError, KeyError):

@@ -4,11 +4,14 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
-from kdcore.texts import visible as visible
+from kdcore.reading import visible as visible
 
 NO_BREAK = "\u00a0"  # between a number and its unit: no line break there
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+CARD: dict[str, Any] = {"border": True, "height": "stretch", "delta_color": "off", "delta_arrow": "off"}
+"""Options of `st.metric`: cards of one height in a row, and what a number is compared to without colour or arrow."""
 
 
 def plain(text: str) -> str:

@@ -25,7 +25,7 @@ def temperature_knob(example: StudyFolder | None, usual: float) -> float:
         usual: the preset's temperature.
     """
     temperature = discrete_slider("temperature", TEMPERATURES, usual)
-    pixels = [] if example is None else pixels_of(teacher_maps(example))
+    pixels = [] if example is None else pixels_of(example.teacher_run().maps)
     if example is None or not pixels:
         st.caption("Once a study on these data is finished, one of its pixels shows here what temperature does.")
         return temperature
@@ -120,11 +120,6 @@ def alpha_sentence(temperature: float, alpha: float) -> str:
         f"Task is the student's error against the labels, KL its distance from the teacher's softened answer; {balance}. "
         f"The factor {temperature**2:.4g} is the temperature squared: it makes up for softening, which weakens the teacher's voice."
     )
-
-
-def teacher_maps(study: StudyFolder) -> Path:
-    """The folder of the teacher's probability maps: of the ensemble where there is one."""
-    return study.teacher_run().maps
 
 
 @st.cache_data(max_entries=20, show_spinner=False)

@@ -1,4 +1,4 @@
-"""Start a study once, however often its button is clicked."""
+"""Start a study once, however often its button is clicked; and once more with a teacher that is trained on."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -6,11 +6,14 @@ from uuid import uuid4
 
 import streamlit as st
 
+from kdcore.errors import KdcoreError
 from kdcore.jobs import launch, slurm
+from kdcore.jobs.launch import LONGER, with_longer_teacher
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
+from kdcore.ui.formatting import plain
 from kdcore.ui.people import locked, permit
-from kdcore.ui.study_picker import workspace
+from kdcore.ui.study_picker import PARAMETER, workspace
 
 
 def launch_button(label: str, form: str, **options: Any) -> str | None:
@@ -83,3 +86,25 @@ def start_study(
     else:
         launch.start_in_slurm(study, in_slurm)
     return study
+
+
+def offer_longer_teacher(study: StudyFolder) -> None:
+    """A button that starts the study once more, its teacher beginning from what it has learnt."""
+    token = launch_button(
+        "Train the teacher on",
+        f"longer teacher of {study.id}",
+        type="secondary",
+        icon=":material/fitness_center:",
+        help=f"Starts a new study: the teacher begins from its weights and is trained for {LONGER} times as many steps, "
+        "then both students are trained again. Everything else stays the same.",
+    )
+    if token is None:
+        return
+    try:
+        settings, title = with_longer_teacher(study), f"{study.title[:170]}, teacher trained on"
+        longer = start_study(token, title, study.source, settings, study.about.demo or 0)
+    except KdcoreError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    st.query_params[PARAMETER] = longer.id
+    st.rerun()

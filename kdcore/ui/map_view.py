@@ -1,9 +1,8 @@
 """The map on a page: which layers there are, what they mean in a sentence, and drawing it."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import streamlit as st
 
@@ -13,10 +12,11 @@ from kdcore.inference.uploads import Upload
 from kdcore.jobs.plan import planned_runs, run_name, teacher_run
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.server.reading import warm_up
+from kdcore.ui.formatting import plain
+from kdcore.ui.study_picker import choose_study
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.map_layers import MapLayer, StudyMapLayers, hidden_at_first
+from kdcore.views.map_layers import MapLayer, Mode, StudyMapLayers, hidden_at_first
 
-Mode = Literal["swipe", "side"]
 HEIGHT = 320  # pixels at least; a map grows with the window
 ABOVE = 300  # pixels of a page that lie above and below its map
 
@@ -44,20 +44,24 @@ class MapChoice:
     makes: StudyMapLayers
 
 
-def load_layers(study: StudyFolder) -> StudyLayers:
-    """What the study's map can show; kept until the file changes.
+def show_study(title: str, icon: str, show: Callable[[StudyFolder, StudyLayers], None]) -> None:
+    """A page about the maps of a study: the choice of one, and what `show` makes of it.
 
-    Raises:
-        RunError: the study has no map.
+    Args:
+        title: what the page answers.
+        icon: of the page.
+        show: draws the rest, of a study with what its map can show.
     """
-    file = study.path / FOLDER / INDEX
-    return read_layers(str(study.path), file.stat().st_mtime_ns if file.is_file() else 0)
-
-
-@st.cache_resource(max_entries=20, show_spinner=False)
-def read_layers(study: str, changed: int) -> StudyLayers:
-    """Read `layers.json`; `changed` makes a new file count as another one."""
-    return StudyLayers.load(Path(study))
+    study = choose_study(title, icon)
+    if study is None:
+        return
+    try:
+        layers = StudyLayers.load(study.path)
+    except RunError as error:
+        st.info(plain(str(error)), icon=":material/map:")
+        st.page_link("runs.py", label="Look at the studies", icon=":material/folder_open:")
+    else:
+        show(study, layers)
 
 
 def arms_of(study: StudyFolder, seed: int | None = None) -> dict[str, str]:
@@ -78,7 +82,7 @@ def seeds_shown(study: StudyFolder) -> tuple[int, ...]:
 
 def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:
     """All layers of a scene for one seed of the students."""
-    layers, arms = load_layers(study), arms_of(study, seed)
+    layers, arms = StudyLayers.load(study.path), arms_of(study, seed)
     files = [study.path / FOLDER / INDEX, *(study.path / f"runs/{run}/maps/{scene.name}.tif" for run in arms.values())]
     makes = makes_layers(study, scene, layers, files)
     found = {"imagery": makes.imagery(), "truth": makes.truth()}
@@ -158,7 +162,6 @@ def show_map(
     mode: Mode = "swipe",
     *,
     focus: tuple[str, Bounds] | None = None,
-    threshold: float | None = None,
     basemap: bool = False,
     linked: bool = False,
     simple: bool = False,
@@ -173,7 +176,6 @@ def show_map(
         right: key of the other.
         mode: one map with a handle, or two maps that move together.
         focus: a key and a rectangle in degrees; the map moves there once for each key.
-        threshold: probability from which the second of two classes is marked; None leaves the one that was set on the map.
         basemap: whether OpenStreetMap is loaded from the internet.
         linked: whether view and threshold stand in the page's address.
         simple: a picture within a page, see `kdcore.views.maps.scene_map`.
@@ -183,9 +185,8 @@ def show_map(
     warm_up()
     from streamlit_folium import st_folium  # seconds of import, for pages with a map only
 
-    from kdcore.views.maps import scene_map, side_by_side_map, swipe_map
+    from kdcore.views.maps import scene_map, shown
 
-    draw = swipe_map if mode == "swipe" else side_by_side_map
     with st.container(key=f"{key}-frame"):
         st.html(f"<style>.st-key-{key}-frame iframe {{ height: max({HEIGHT}px, calc(100dvh - {above}px)); }}</style>")
         st_folium(
@@ -195,7 +196,7 @@ def show_map(
             height=HEIGHT,
             use_container_width=True,
             returned_objects=[],
-            feature_group_to_add=draw(choice.layers[left], choice.layers[right], focus=focus, threshold=threshold),
+            feature_group_to_add=shown(mode, choice.layers[left], choice.layers[right], focus),
         )
 
 

@@ -106,7 +106,7 @@ def tile_html(study: StudyFolder, layers: StudyLayers, ranked: Ranked, tile: Los
     Raises:
         KdcoreError: a file of the map is missing or broken.
     """
-    from kdcore.server.crops import crops_of  # reads rasters: loaded after the words are on screen
+    from kdcore.server.layers import crops_of  # reads rasters: loaded after the words are on screen
     from kdcore.views.pictures import blend, data_uri, show_labels
 
     scene = layers.scene_named(tile.scene)

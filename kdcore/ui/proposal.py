@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kdcore.data.palette import PALETTE, class_colours
 from kdcore.errors import SettingsError
-from kdcore.settings import SPLITS, ClassSettings, CollectionSettings, to_yaml, validate
+from kdcore.settings import PALETTE, SPLITS, ClassSettings, CollectionSettings, class_colours, to_yaml, validate
 
 UNUSED = "not used"
 PARTS = (*SPLITS, UNUSED)

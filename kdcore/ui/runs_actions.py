@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.jobs.bundle import bundle, bundle_size
+from kdcore.jobs.bundle import size_in, zipped
 from kdcore.jobs.status import ACTIVE
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import count, megabytes, plain
@@ -41,8 +41,8 @@ def offer_downloads(study: StudyFolder) -> None:
             )
         if study.finished:
             st.download_button(
-                f"Everything (ZIP, {megabytes(bundle_size(study))})",
-                lambda: bundle(study),
+                f"Everything (ZIP, {megabytes(size_in(study.path))})",
+                lambda: zipped(study.path, study.id),
                 file_name=f"{study.id}.zip",
                 mime="application/zip",
                 icon=":material/folder_zip:",

@@ -1,22 +1,24 @@
-"""The form of the Sweep page: what is searched, on which data, under which budget, and launch."""
+"""Which sweep the page shows, which the address names, and the form of a new one: what is searched, on which data, under which budget."""
 
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kdcore.errors import KdcoreError
+from kdcore.errors import KdcoreError, RunError
 from kdcore.jobs import sweep_library
 from kdcore.jobs.forecast import as_study, sweep_seconds
 from kdcore.jobs.library import Library
 from kdcore.jobs.quota import available_cores
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.jobs.sweep_folder import SweepFolder, list_sweeps
+from kdcore.jobs.sweep_library import find
+from kdcore.jobs.workspace import NEW
 from kdcore.settings import Budget, SweepSettings, parse_network, sentence
 from kdcore.ui import words
 from kdcore.ui.address import select_in_address
 from kdcore.ui.choices import ALPHAS, DEMO, STUDENTS, TEACHERS, earlier_teachers, known_data
-from kdcore.ui.formatting import count, duration, plain
+from kdcore.ui.formatting import count, duration, plain, told_apart
 from kdcore.ui.launching import choose_place, launch_button
 from kdcore.ui.more_settings import number
 from kdcore.ui.people import locked, permit
@@ -36,10 +38,12 @@ from kdcore.ui.sweep_choices import (
     Space,
     SweepChoices,
 )
-from kdcore.ui.sweep_words import FORM, say_neighbours, shown_error
+from kdcore.ui.sweep_words import FORM, INTRODUCTION, say_neighbours, shown_error
 from kdcore.ui.timing import costs_of, measure
 
 PARAMETER = "sweep"  # in the address
+REMEMBERED = "sweep"  # in the session: the last one that was looked at
+WIDGET = "sweep picker"
 
 
 def show_form() -> None:
@@ -254,3 +258,73 @@ def tell_time(settings: SweepSettings, workers: int) -> None:
         "Measure", icon=":material/timer:", help="Does five steps of each network on made-up crops.", disabled=locked()
     ):
         measure(as_study(settings, parse_network(settings.space.student[0])), place)
+
+
+def choose_sweep(title: str, icon: str) -> SweepFolder | None:
+    """The page's title, and beside it the sweeps to pick from and the way to a new one.
+
+    Returns:
+        The sweep to show; None for the form of a new one.
+    """
+    sweeps = list_sweeps(workspace().sweeps)
+    head = st.container(horizontal=True, vertical_alignment="bottom")
+    head.title(title, icon=icon)
+    wanted = named_sweep()
+    if not sweeps or (wanted is None and st.query_params.get(PARAMETER) == NEW):
+        return None
+    ids = [sweep.id for sweep in sweeps]
+    remembered = st.session_state.get(REMEMBERED)
+    chosen = wanted.id if wanted is not None else remembered if remembered in ids else ids[0]
+    st.session_state[WIDGET] = chosen
+    names = told_apart({sweep.id: title_of(sweep) for sweep in sweeps})
+    head.selectbox("Sweep", ids, key=WIDGET, format_func=names.__getitem__, on_change=follow_widget, width=360)
+    head.button("New sweep", icon=":material/add:", on_click=go_to_form)
+    st.session_state[REMEMBERED] = chosen
+    if st.query_params.get(PARAMETER) != chosen:
+        st.query_params[PARAMETER] = chosen
+    return next(sweep for sweep in sweeps if sweep.id == chosen)
+
+
+def named_sweep() -> SweepFolder | None:
+    """The sweep that the address names; None without one. An address that names none says so on the page."""
+    name = st.query_params.get(PARAMETER)
+    if name is None or name == NEW:
+        return None
+    try:
+        return find(workspace(), name)
+    except RunError:
+        st.warning(f"There is no sweep “{plain(name[:100])}” on this machine (any more).", icon=":material/search_off:")
+        return None
+
+
+def follow_widget() -> None:
+    """Put what was picked into the address; a trial that was looked at belongs to the other sweep."""
+    st.query_params.clear()
+    st.query_params[PARAMETER] = st.session_state[WIDGET]
+
+
+def go_to_form() -> None:
+    """Name the form in the address."""
+    st.query_params.clear()
+    st.query_params[PARAMETER] = NEW
+
+
+def title_of(sweep: SweepFolder) -> str:
+    """What a person calls it; its id where that cannot be read."""
+    try:
+        return sweep.about.title
+    except KdcoreError:
+        return sweep.id
+
+
+def show_new() -> None:
+    """What a sweep is, those that are there, and the form of a new one."""
+    st.markdown(INTRODUCTION)
+    for sweep in list_sweeps(workspace().sweeps):
+        if sweep.alive:
+            with st.container(border=True, horizontal=True, vertical_alignment="center"):
+                st.markdown(f":blue-badge[running] {plain(title_of(sweep))}", width="stretch")
+                st.page_link(
+                    "sweep.py", label="Watch", icon=":material/visibility:", query_params={PARAMETER: sweep.id}
+                )
+    show_form()

@@ -1,20 +1,26 @@
-"""What a sweep found: the verdict in words, the best trial beside the student alone, the figures and the table of trials."""
+"""What a sweep found: the verdict in words, the best trial beside the student alone, the figures and the table of trials.
 
+It is read again only when something has changed: every viewer looks every two seconds.
+"""
+
+import time
 from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from kdcore.evaluation.sweep_report import sweep_report
+from kdcore.jobs.small_files import modified
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.jobs.sweep_trials import TrialRecord
 from kdcore.settings import SweepSettings
-from kdcore.ui.cards import CARD
 from kdcore.ui.choices import DEMO
-from kdcore.ui.formatting import count, plain, points
+from kdcore.ui.formatting import CARD, count, plain, points
 from kdcore.ui.sweep_choices import fits_train, train_address
-from kdcore.ui.sweep_kept import Found
 from kdcore.ui.sweep_tables import trials_table, what
-from kdcore.ui.watching import TICK, draw_learning, metrics_of
+from kdcore.ui.watching import TICK, draw_learning
 from kdcore.views.layout import CONFIG
 from kdcore.views.sweep import sweep_charts
 from kdcore.views.sweep_look import Chart, settings_text
@@ -32,6 +38,38 @@ LOOKS = {
     "unknown": ("gray", ":material/hourglass_empty:"),
 }
 CONFIRMED = {"better": ("green", ":material/verified:"), "worse": ("red", ":material/trending_down:")}
+RENEWED = 2.0  # seconds, where a database keeps the trials and cannot be asked whether they changed
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sweep's trials and its report so far; see `kdcore.evaluation.sweep_report`."""
+
+    trials: list[TrialRecord]
+    report: dict[str, Any]
+
+
+def look(sweep: SweepFolder) -> Found:
+    """What is known now.
+
+    Raises:
+        KdcoreError: the sweep cannot be read.
+    """
+    database = sweep.settings.storage is not None
+    changed = (
+        time.time() // RENEWED if database else modified(sweep.journal),
+        modified(sweep.settings_file),
+        modified(sweep.path / "confirm" / "report.json"),
+        *sweep.alive,  # whose trials are being worked on
+    )
+    return read(str(sweep.path), changed)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def read(folder: str, changed: tuple[float, ...]) -> Found:
+    """Read the trials; `changed` makes a new state count as another one."""
+    report = sweep_report(SweepFolder(Path(folder)))
+    return Found([TrialRecord.model_validate(trial) for trial in report["trials"]], report)
 
 
 def show_headline(sweep: SweepFolder, found: Found) -> None:
@@ -206,7 +244,7 @@ def show_trial(sweep: SweepFolder, found: Found) -> None:
 def draw_curve(sweep: SweepFolder, trial: TrialRecord) -> None:
     """How the trial learnt, live while it does."""
     arm = "alone" if trial.role == "baseline" else "distilled"
-    runs = {f"trial {trial.number}": (arm, metrics_of(sweep.run(trial.number)))}
+    runs = {f"trial {trial.number}": (arm, sweep.run(trial.number).shown_metrics)}
     draw_learning(
         runs, "validation_mean_ap", "Validation mean AP", f"Mean AP on validation of trial {trial.number} by step"
     )

@@ -8,16 +8,16 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from kdcore.data import demo
-from kdcore.data.collection import Collection, Extent
+from kdcore.data.collection import Extent
 from kdcore.errors import KdcoreError
-from kdcore.jobs.forecast import Costs, Left, forecast, measured_costs, read_probes, time_left
+from kdcore.jobs.forecast import Costs, Left, forecast, measured_costs, read_probes
 from kdcore.jobs.progress import Progress
 from kdcore.jobs.question import Measurement
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import StudySettings
+from kdcore.teacher import cost
 from kdcore.teacher.cost import SoftLabelCost, soft_label_cost
-from kdcore.ui.choices import DEMO, data_of
+from kdcore.ui.choices import DEMO
 from kdcore.ui.formatting import count, duration, megabytes, plain, sentence
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing
@@ -33,7 +33,7 @@ def tell_time(settings: StudySettings, data: str) -> None:
     """
     costs, extent = costs_of(workspace().path), extent_of(data, settings.budget.crop)
     kept = None if extent is None else soft_label_cost(settings, extent, costs)
-    sentences = [time_sentence(settings, costs, kept, scored_of(extent))]
+    sentences = [time_sentence(settings, costs, kept, None if extent is None else extent.scored)]
     if kept is not None:
         sentences.append(soft_labels_sentence(kept, settings.hardware.cache_gb))
     st.caption(" ".join(sentences))
@@ -53,12 +53,7 @@ def offer_to_measure(settings: StudySettings, place: DeltaGenerator) -> None:
 @st.cache_data(ttl=60, max_entries=16, show_spinner=False)
 def extent_of(data: str, crop: int) -> Extent | None:
     """How much there is to ask a teacher about; None where the data cannot be read."""
-    if data == DEMO:
-        return demo.extent()
-    try:
-        return Extent.of(Collection.open(Path(data)), crop)
-    except KdcoreError:
-        return None
+    return cost.extent_of(DEMO if data == DEMO else Path(data), crop)
 
 
 @st.cache_data(ttl=20, max_entries=4, show_spinner=False)
@@ -68,20 +63,9 @@ def costs_of(path: Path) -> Costs:
 
 
 def left_of(study: StudyFolder) -> Left | None:
-    """How far a study at work is and how long the rest takes, by the forecast that was told before its launch; None where unknown.
-
-    Raises:
-        KdcoreError: a file of the study is broken.
-    """
-    costs, settings = costs_of(workspace().path), study.settings
-    extent = extent_of(data_of(study), settings.budget.crop)
-    kept = None if extent is None else soft_label_cost(settings, extent, costs)
-    return time_left(study, costs, scored_of(extent), (kept and kept.seconds) or 0.0, time.time())
-
-
-def scored_of(extent: Extent | None) -> tuple[int, int] | None:
-    """Pixels of validation and test, as a forecast wants them."""
-    return None if extent is None else (extent.validation, extent.test)
+    """See `kdcore.teacher.cost.left_of`."""
+    extent = extent_of(str(study.source), study.settings.budget.crop)
+    return cost.left_of(study, costs_of(workspace().path), extent, time.time())
 
 
 def time_sentence(

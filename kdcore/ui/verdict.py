@@ -8,8 +8,7 @@ from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.uncertainty import Difference
 from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict, ends
 from kdcore.ui import words
-from kdcore.ui.cards import CARD
-from kdcore.ui.formatting import count, megabytes, parameters, plain, times
+from kdcore.ui.formatting import CARD, count, megabytes, parameters, plain, times
 from kdcore.views.arms import ARM_NAMES
 
 VERDICT_LOOKS: dict[Verdict, tuple[str, str]] = {
@@ -33,9 +32,9 @@ def show_numbers(report: dict[str, Any]) -> None:
     quality, size, speed = st.columns(3)
     quality.metric(
         "Score of 100",
-        rounded_score(student),
+        score(student),
         help=words.TERMS["score"],
-        delta=f"instead of {rounded_score(teacher)}",
+        delta=f"instead of {score(teacher)}",
         **CARD,
     )
     size.metric(
@@ -71,7 +70,7 @@ def plain_verdict(report: dict[str, Any]) -> str:
     if between:
         between = f"(95 % confidence interval of the difference: {between} points)"
     listening = LISTENING[Verdict(comparison["verdict"])]
-    return f"{told}. **{listening}**: an apprentice without expert scores {rounded_score(alone)}{between and f' {plain(between)}'}."
+    return f"{told}. **{listening}**: an apprentice without expert scores {score(alone)}{between and f' {plain(between)}'}."
 
 
 def interval_in_words(points: dict[str, float | None]) -> str:
@@ -125,7 +124,7 @@ def show_arms(report: dict[str, Any]) -> None:
     """The arms with what they reached and how large they are."""
     rows = ["| | Mean AP | Parameters |", "| --- | ---: | ---: |"]  # pandas would take 74 MB for three lines
     rows += [
-        f"| {plain(ARM_NAMES[name])} | {score(arm)} | {parameters(arm['parameters'])} |"
+        f"| {plain(ARM_NAMES[name])} | {score(arm, 1)} | {parameters(arm['parameters'])} |"
         for name, arm in report["arms"].items()
     ]
     st.markdown("\n".join(rows))
@@ -159,11 +158,6 @@ def ratio(over: float | None, under: float | None) -> float | None:
     return over / under if over is not None and under else None
 
 
-def rounded_score(arm: dict[str, Any]) -> str:
-    """An arm's mean AP as a person repeats it: '69'."""
-    return "–" if arm["mean_ap"] is None else f"{100 * arm['mean_ap']:.0f}"
-
-
-def score(arm: dict[str, Any]) -> str:
-    """An arm's mean AP, from 0 to 100."""
-    return "–" if arm["mean_ap"] is None else f"{100 * arm['mean_ap']:.1f}"
+def score(arm: dict[str, Any], digits: int = 0) -> str:
+    """An arm's mean AP from 0 to 100, as a person repeats it: '69'."""
+    return "–" if arm["mean_ap"] is None else f"{100 * arm['mean_ap']:.{digits}f}"

@@ -5,7 +5,6 @@ The page only reads files that the study's own process writes, so closing it cha
 
 import shlex
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ import streamlit as st
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
 from kdcore.jobs.forecast import Left
+from kdcore.jobs.plan import StudyProgress
 from kdcore.jobs.status import ACTIVE, Status
-from kdcore.jobs.store import SHOWN_METRICS, RunDirectory
+from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.jobs.study_progress import StudyProgress
 from kdcore.ui import words
 from kdcore.ui.deploy_files import data_of as data_folder
 from kdcore.ui.formatting import count, duration, plain, sentence, when
-from kdcore.ui.longer_teacher import offer_longer_teacher
+from kdcore.ui.launching import offer_longer_teacher
 from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing, run_in_words
 from kdcore.ui.study_picker import PARAMETER, workspace
@@ -186,7 +185,7 @@ def attempt(what: str, action: Any, study: StudyFolder) -> None:
 def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
     """Loss and validation curves of all runs so far."""
     runs = {
-        run_in_words(run.name): (run.arm, metrics_of(RunDirectory(study.path / "runs" / run.name)))
+        run_in_words(run.name): (run.arm, RunDirectory(study.path / "runs" / run.name).shown_metrics)
         for run in progress.runs
         if run.state != "waiting"
     }
@@ -229,21 +228,6 @@ def draw_learning(
         st.line_chart(table, color=colours, x_label="Step", y_label=title, height=270, alt=alt)
 
 
-def metrics_of(run: RunDirectory) -> list[dict[str, Any]]:
-    """A run's lines of metrics, parsed again only when the file has changed."""
-    try:
-        stat = run.metrics.stat()
-    except OSError:
-        return []
-    return parsed_metrics(run.path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=200)
-def parsed_metrics(path: Path, changed: int, size: int) -> list[dict[str, Any]]:
-    """The lines of a metrics file of that age and size."""
-    return RunDirectory(path).read_metrics(SHOWN_METRICS)
-
-
 def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:
     """A row a run: state, steps, time, and the best validation score so far."""
     rows = []
@@ -251,7 +235,7 @@ def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:
         name, colour, icon = words.STATES["queued" if run.state == "waiting" else run.state]
         scores = [
             line["validation_mean_ap"]
-            for line in metrics_of(RunDirectory(study.path / "runs" / run.name))
+            for line in RunDirectory(study.path / "runs" / run.name).shown_metrics
             if line.get("validation_mean_ap") is not None
         ]
         rows.append(

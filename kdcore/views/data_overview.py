@@ -4,33 +4,40 @@ The dashboard asks for it as a job (`kdcore.jobs.question.DataLook`): what a bro
 that read rasters and polygons do not stay in the dashboard's memory, and progress can be shown.
 """
 
+import base64
 import copy
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 
 from kdcore.data.collection import Collection, Region
 from kdcore.data.demo import write_demo
 from kdcore.data.facts import Inspection
 from kdcore.data.inspect import check_collection, inspect
-from kdcore.data.palette import class_colours
 from kdcore.data.propose import proposal_text
+from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Box, Scene
 from kdcore.errors import KdcoreError
 from kdcore.files import expanded
 from kdcore.jobs.library import check_text
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.jobs.question import DataLook
-from kdcore.settings import SPLITS, CollectionSettings
+from kdcore.settings import SPLITS, CollectionSettings, class_colours
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
-from kdcore.views.thumbnails import thumbnails
 
 CROP = 128  # pixels: a split by blocks must leave room for crops of this size
 PICTURE = 256  # pixels: side of a picture
 MOST_SCENES = 400  # whose rectangles are drawn
+SIDES = ((12, 256), (60, 128))  # scenes at most, and the longer side of a picture of each in pixels
+SMALLEST = 64
+MOST_PIXELS = 300_000_000  # that are read for all pictures; scenes behind them have none
 
 
 def look(job: DataLook, session: Report) -> None:
@@ -246,3 +253,34 @@ def centre(box: Box) -> Box:
     """The middle of a rectangle, at most a picture large."""
     height, width = min(PICTURE, box.height), min(PICTURE, box.width)
     return Box(box.row + (box.height - height) // 2, box.column + (box.width - width) // 2, height, width)
+
+
+def thumbnails(scenes: Sequence[Scene], settings: CollectionSettings) -> list[str | None]:
+    """A picture of each scene as an address, at most 256 px wide and tall; None where it would take too long or cannot be read."""
+    side = next((side for most, side in SIDES if len(scenes) <= most), SMALLEST)
+    found: list[str | None] = []
+    left = MOST_PIXELS
+    for scene in scenes:
+        left -= scene.native_shape[0] * scene.native_shape[1]
+        found.append(thumbnail(scene, settings, side) if left >= 0 else None)
+    return found
+
+
+def thumbnail(scene: Scene, settings: CollectionSettings, side: int) -> str | None:
+    """A scene as a JPEG inside an address; None where it cannot be read, which is a problem that the look itself tells."""
+    bands = list(scene.bands[:3])
+    shrink = min(1.0, side / max(scene.height, scene.width))
+    shape = (max(1, round(scene.height * shrink)), max(1, round(scene.width * shrink)))
+    try:
+        with open_raster(scene.image, settings.max_declared_gb) as dataset:
+            image = dataset.read(bands, out_shape=(len(bands), *shape), resampling=Resampling.average)
+            valid = dataset.dataset_mask(out_shape=shape, resampling=Resampling.nearest) > 0
+    except (RasterioError, KdcoreError):
+        return None
+    if settings.nodata is not None:
+        valid &= (image != settings.nodata).any(axis=0)
+    if image.dtype.kind == "f":
+        valid &= np.isfinite(image).all(axis=0)
+    buffer = io.BytesIO()
+    Image.fromarray(show_imagery(np.nan_to_num(image), valid)).save(buffer, "JPEG", quality=75)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Kind = Literal["imagery", "truth", "mask", "probability", "disagreement"]
+Mode = Literal["swipe", "side"]
 
 # Only the first run is right, only the second is, both are wrong: also distinct with colour blindness, and no class has them.
 DISAGREEMENT_COLOURS = ("#00FFFF", "#8A00E6", "#000000")

@@ -1,50 +1,59 @@
-"""The map of a scene as folium objects, with the controls that live in the browser.
+"""The map of a scene, and a map to draw a box on, as folium objects, with the controls that live in the browser.
 
 Leaflet and the map's own script come from the dashboard itself (`kdcore.server`), so a map works without internet.
-`scene_map` is drawn once for a scene; what it shows is changed in place by `swipe_map` and `side_by_side_map`, so that the
-view, the handle and the sliders stay where a person put them.
+`scene_map` is drawn once for a scene; what it shows is changed in place by `shown`, so that the view, the handle and the sliders
+stay where a person put them.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import folium
 from folium.template import Template
 
+from kdcore.deploy.costs import box_km2
+from kdcore.errors import SettingsError
 from kdcore.inference.layer_index import Bounds, SceneLayers
-from kdcore.views.map_layers import MapLayer, StudyMapLayers
+from kdcore.views.map_layers import MapLayer, Mode, StudyMapLayers
 
 ROOT = "../.."  # from the frame that streamlit-folium draws in (/component/NAME/index.html) to the dashboard
 DEEPER = 4  # zoom levels beyond the one at which a pixel of the map is one of the scene
 
 Focus = tuple[str, Bounds]
 """A rectangle to look at, and a key: the map moves there once for each key."""
+DRAWING = "last_active_drawing"  # under which streamlit-folium hands over the box
 
 
-class SceneMap(folium.Map):
-    """A Leaflet map whose script files come from the dashboard."""
+class OwnMap(folium.Map):
+    """A Leaflet map whose script files come from the dashboard.
 
-    def __init__(self, root: str, base: Mapping[str, Any], **options: Any) -> None:
-        self.default_js = [("leaflet", f"{root}/leaflet/leaflet.js"), ("kdcore", f"{root}/leaflet/kdcore/map.js")]
-        self.default_css = [
-            ("leaflet_css", f"{root}/leaflet/leaflet.css"),
-            ("kdcore_css", f"{root}/leaflet/kdcore/map.css"),
-        ]
+    Args:
+        script: 'map', or 'area' which lets a person draw one box and tells it as Leaflet.draw would.
+        base: what the script begins with.
+        options: of `folium.Map`.
+    """
+
+    def __init__(self, script: Literal["map", "area"], base: Mapping[str, Any], **options: Any) -> None:
+        files = f"{ROOT}/leaflet"
+        self.default_js = [("leaflet", f"{files}/leaflet.js"), ("kdcore", f"{files}/kdcore/{script}.js")]
+        self.default_css = [("leaflet_css", f"{files}/leaflet.css"), ("kdcore_css", f"{files}/kdcore/map.css")]
         super().__init__(tiles=None, **options)
-        self.add_child(Start(base))
+        self.add_child(Start(script, {"root": ROOT, **base}))
 
 
 class Start(folium.MacroElement):
     """Hands the scene to the map's script."""
 
     _template = Template(
-        "{% macro script(this, kwargs) %}\nkdcoreMap.start({{ this._parent.get_name() }}, {{ this.base|tojson }});\n{% endmacro %}"
+        "{% macro script(this, kwargs) %}\n{{ this.script }}.start({{ this._parent.get_name() }}, {{ this.base|tojson }});\n{% endmacro %}"
     )
 
-    def __init__(self, base: Mapping[str, Any]) -> None:
+    def __init__(self, script: str, base: Mapping[str, Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._name = "Start"
+        self.script = f"kdcore{script.capitalize()}"
         self.base = base
 
 
@@ -68,8 +77,7 @@ def scene_map(
     basemap: bool = False,
     linked: bool = False,
     simple: bool = False,
-    root: str = ROOT,
-) -> SceneMap:
+) -> OwnMap:
     """A map of one scene, without layers yet.
 
     Args:
@@ -79,12 +87,10 @@ def scene_map(
         basemap: whether OpenStreetMap, from the internet, is drawn around the scene.
         linked: whether the page's address takes over view and threshold, and gives them back where it is opened.
         simple: a picture within a page: without sliders and zoom by wheel; its handle moves once by itself.
-        root: where the dashboard is, seen from the page that the map is in.
     """
     (south, west), (north, east) = scene.bounds
     options = {"zoomSnap": 0, "maxZoom": scene.zoom + DEEPER}  # steps would leave up to a third of the frame empty
     base = {
-        "root": root,
         "study": layers.study,
         "scene": layers.scene,
         "title": scene.name,
@@ -102,8 +108,8 @@ def scene_map(
         "linked": linked,
         "simple": simple,
     }
-    return SceneMap(
-        root,
+    return OwnMap(
+        "map",
         base,
         location=((south + north) / 2, (west + east) / 2),
         zoom_start=scene.zoom - 1,
@@ -112,28 +118,44 @@ def scene_map(
     )
 
 
-def swipe_map(left: MapLayer, right: MapLayer, *, focus: Focus | None = None, threshold: float | None = None) -> Shown:
-    """Two layers on one map, with a handle between them."""
-    return shown("swipe", left, right, focus, threshold)
-
-
-def side_by_side_map(
-    left: MapLayer, right: MapLayer, *, focus: Focus | None = None, threshold: float | None = None
-) -> Shown:
-    """Two maps that move together, a layer on each."""
-    return shown("side", left, right, focus, threshold)
-
-
-def shown(
-    mode: Literal["swipe", "side"], left: MapLayer, right: MapLayer, focus: Focus | None, threshold: float | None
-) -> Shown:
-    """What the map is to show; a threshold of None leaves the one that a person set."""
+def shown(mode: Mode, left: MapLayer, right: MapLayer, focus: Focus | None = None) -> Shown:
+    """What a map is to show: two layers with a handle between them, or two maps that move together, a layer on each."""
     looked_at = None if focus is None else {"key": focus[0], "bounds": focus[1]}
-    wanted = {
-        "mode": mode,
-        "left": left.to_dict(),
-        "right": right.to_dict(),
-        "focus": looked_at,
-        "threshold": threshold,
-    }
+    wanted = {"mode": mode, "left": left.to_dict(), "right": right.to_dict(), "focus": looked_at}
     return Shown(json.loads(json.dumps(wanted)))
+
+
+def area_map(scene: SceneLayers, layers: StudyMapLayers, basemap: bool) -> OwnMap:
+    """A map around a scene, on which a box can be drawn.
+
+    Args:
+        scene: a georeferenced one; its imagery is shown.
+        layers: makes the address of its tiles.
+        basemap: whether OpenStreetMap, from the internet, is drawn under it.
+    """
+    (south, west), (north, east) = scene.bounds
+    base = {
+        "study": layers.study,
+        "background": layers.background(),
+        "bounds": scene.bounds,
+        "deepest": scene.zoom + DEEPER,
+        "basemap": basemap,
+    }
+    centre = ((south + north) / 2, (west + east) / 2)
+    return OwnMap("area", base, location=centre, zoom_start=scene.zoom - 2, zoom_snap=0.5)
+
+
+def drawn_km2(returned: Mapping[str, Any] | None) -> float | None:
+    """Area of the box that a person drew, in km2 on the ellipsoid; None without one.
+
+    Args:
+        returned: what streamlit-folium gives; it comes from a browser, so it may hold anything.
+    """
+    try:
+        ring = (returned or {})[DRAWING]["geometry"]["coordinates"][0]
+        longitudes, latitudes = zip(*((float(x), float(y)) for x, y in ring), strict=True)
+        west, east, south, north = min(longitudes), max(longitudes), min(latitudes), max(latitudes)
+        km2 = box_km2(west, south, min(east, west + 360), north)
+    except (KeyError, IndexError, TypeError, ValueError, SettingsError):
+        return None
+    return km2 if math.isfinite(km2) and km2 > 0 else None

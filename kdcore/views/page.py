@@ -1,10 +1,12 @@
-"""A study's report as one HTML page that opens offline."""
+"""A study's report as one HTML page that opens offline, with its figures."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import plotly.io
 import rasterio
 from jinja2 import Environment, PackageLoader
@@ -13,23 +15,24 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from kdcore.data.collection import Collection
-from kdcore.data.palette import class_colours
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
 from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.calibration import calibration
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
 from kdcore.jobs.store import SHOWN_METRICS, RunDirectory, list_runs
 from kdcore.ownership import write_own_text
+from kdcore.settings import class_colours
 from kdcore.views.amounts import amounts_html
 from kdcore.views.arms import ARM_COLOURS, ARM_NAMES, key_html
-from kdcore.views.differences import difference_rows
-from kdcore.views.figures import report_figures
+from kdcore.views.curves import precision_recall_figure, precision_recall_grid
+from kdcore.views.differences import difference_figure, difference_rows
 from kdcore.views.learning import learning_figure
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
-from kdcore.views.quality import quality_table
+from kdcore.views.quality import quality_figure, quality_table, reliability_figure
 
 VIEW = 320  # pixels: side of a picture
 
@@ -175,3 +178,27 @@ def read_mask(path: Path, box: Box) -> NDArray[np.uint8]:
         with rasterio.open(path) as dataset:
             levels = dataset.read(window=Window(box.column, box.row, box.width, box.height))
     return np.where(levels[0] == NODATA, 255, decide(levels)).astype(np.uint8)
+
+
+def report_figures(curves: StudyCurves, comparison: Mapping[str, Any]) -> dict[str, go.Figure]:
+    """The figures of a report that nobody can move a slider in: every view, thresholds as chosen on validation.
+
+    Args:
+        curves: of the study.
+        comparison: as the study's report has it.
+
+    Returns:
+        `curves`, `difference`, `quality` and `calibration`.
+    """
+    points = {view: curves.points(view, curves.chosen_levels(view)) for view in curves.views}
+    whole = curves.views[-1]
+    return {
+        "curves": precision_recall_figure(curves, whole, points[whole])
+        if len(points) == 1
+        else precision_recall_grid(curves, points),
+        "difference": difference_figure(difference_rows(comparison, curves), covers_seeds=comparison["covers_seeds"]),
+        "quality": quality_figure(curves),
+        "calibration": reliability_figure(
+            {arm: calibration(*measured.fine, whole) for arm, measured in curves.arms.items()}
+        ),
+    }

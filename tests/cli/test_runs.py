@@ -17,10 +17,11 @@ from kdcore.cli.output import duration
 from kdcore.errors import Stopped
 from kdcore.jobs import workspace as workspace_module
 from kdcore.jobs.devices import host
+from kdcore.jobs.plan import planned_runs
 from kdcore.jobs.status import Status
 from kdcore.jobs.store import RunDirectory, RunStatus
 from kdcore.jobs.workspace import Workspace
-from kdcore.settings import STUDY_PRESETS
+from kdcore.settings import STUDY_PRESETS, Hardware, Recipe
 from tests.jobs.studies import processes_of, put_study, wait_for
 from tests.onnx_files import write_pixelwise
 
@@ -100,6 +101,24 @@ class TestShow:
         assert [run["state"] for run in facts["runs"]] == ["stopped", "waiting", "waiting"]
         assert facts["settings"]["recipe"] == study.settings.recipe.model_dump()
         assert facts["log"].endswith("a line")
+
+    def test_time_left_is_told_from_what_other_studies_took(self, workspace):
+        """As on the Train page: a study that has just begun takes as long as the same one did, by the clock 2 x (30 + 6 + 16) s."""
+        job = Status(state="finished", device="cpu", seconds=104)
+        changes = {"hardware": Hardware(device="cpu"), "recipe": Recipe(teacher_sees="crop"), "seeds": (0,)}
+        settings = STUDY_PRESETS["quick"].model_copy(update=changes)
+        before = put_study(workspace.path / "before", settings, job, demo=0, collection=None)
+        for run in planned_runs(before.settings):
+            RunDirectory(before.path / "runs" / run.name).path.mkdir(parents=True)
+            seconds = {"teacher": 30.0, "alone": 6.0, "distilled": 16.0}[run.arm]
+            RunDirectory(before.path / "runs" / run.name).write_status(
+                RunStatus(state="finished", step=run.steps, steps=run.steps, seconds=seconds, elapsed=2 * seconds)
+            )
+        put_study(
+            workspace.path / "now", before.settings, Status(state="queued", device="cpu"), demo=0, collection=None
+        )
+        told = {facts["id"]: facts["seconds_left"] for facts in json.loads(kdcore("runs", "list", "--json"))}
+        assert told["now"] == pytest.approx(104)
 
     def test_tells_people_why_it_failed(self, workspace):
         study = put_study(workspace.path / "one", job=Status(state="failed", message="the disk is full [sic]"))

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdcore.data.batches import Batches, read_ahead
+from kdcore.data.batches import Batches, read_ahead, turn
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
-from kdcore.data.turning import turn
 from kdcore.errors import DataError
 from kdcore.settings import SplitSettings
 from tests.conftest import paint, write_raster

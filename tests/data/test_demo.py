@@ -13,8 +13,7 @@ from scipy import ndimage
 
 from kdcore.data.collection import Collection, Extent
 from kdcore.data.demo import CLASSES, MARKER, extent, lay_out, make_district, place, write_demo
-from kdcore.data.procedural.canvas import METRES, Canvas
-from kdcore.data.procedural.light import cast_shadows
+from kdcore.data.procedural.canvas import METRES, Canvas, cast_shadows
 from kdcore.data.procedural.styles import DIFFICULTY, DISTRICTS
 from kdcore.data.survey import survey
 from kdcore.errors import KdcoreError

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from kdcore.data.batches import Batches
 from kdcore.data.collection import Collection, Region
-from kdcore.data.label_share import choose, cut
 from kdcore.data.masks import IGNORE
 from kdcore.data.scene import Box
-from kdcore.data.survey import survey
+from kdcore.data.survey import choose, cut, survey
 from kdcore.errors import DataError
 from kdcore.settings import SplitSettings
 from tests.conftest import write_raster

@@ -5,9 +5,10 @@ import zipfile
 
 import pytest
 
-from kdcore.deploy import downloads
-from kdcore.deploy.downloads import archive, deployed_size, files_of
+from kdcore.deploy.folder import JOB_FILES, files_of
 from kdcore.errors import RunError
+from kdcore.jobs import bundle
+from kdcore.jobs.bundle import size_in, zipped
 from tests.deployment import form, make_deployment, write_deployment
 
 
@@ -23,10 +24,10 @@ def test_the_archive_leaves_out_what_belongs_to_the_machine(tmp_path):
     for name in ("status.json", "alive.lock", "cancel", "log.txt", ".half.onnx"):
         (tmp_path / name).write_text("x")
     (tmp_path / "link.onnx").symlink_to("/etc/hostname")
-    with zipfile.ZipFile(io.BytesIO(archive(tmp_path, "town-deploy"))) as packed:
+    with zipfile.ZipFile(io.BytesIO(zipped(tmp_path, "town-deploy", JOB_FILES))) as packed:
         names = packed.namelist()
         assert packed.read("town-deploy/teacher.onnx") == b"teacher.onnx of teacher"
-        assert deployed_size(tmp_path) == sum(entry.file_size for entry in packed.infolist())
+        assert size_in(tmp_path, JOB_FILES) == sum(entry.file_size for entry in packed.infolist())
     assert len(names) == 5 * 3 + 1
     assert "town-deploy/deploy.json" in names
     assert all(name.startswith("town-deploy/") for name in names)
@@ -34,6 +35,6 @@ def test_the_archive_leaves_out_what_belongs_to_the_machine(tmp_path):
 
 def test_what_is_too_large_is_named_instead(tmp_path, monkeypatch):
     write_deployment(tmp_path, make_deployment())
-    monkeypatch.setattr(downloads, "LARGEST", 10)
+    monkeypatch.setattr(bundle, "LARGEST", 10)
     with pytest.raises(RunError, match="Copy the folder"):
-        archive(tmp_path, "town-deploy")
+        zipped(tmp_path, "town-deploy", JOB_FILES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kdcore.deploy.export import MOST_FLIPS, Parity, export_onnx, parity
-from kdcore.deploy.tiles import sample_tiles
+from kdcore.deploy.quantise import sample_tiles
 from kdcore.errors import CheckpointError, KdcoreError, SettingsError
 from kdcore.inference.engines import open_engine
 from kdcore.models.checkpoint import CheckpointInfo, load_network, save_network

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kdcore.deploy.metadata import deepness_keys
+from kdcore.deploy.export import deepness_keys
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.settings import NetworkSettings
 

@@ -9,9 +9,8 @@ from onnx import helper
 
 from kdcore.deploy.export import export_onnx, parity
 from kdcore.deploy.gate import Gate, gate, judge, without_filling
-from kdcore.deploy.quantise import has_vnni, kept_in_float, quantise_onnx
+from kdcore.deploy.quantise import has_vnni, kept_in_float, quantise_onnx, sample_tiles
 from kdcore.deploy.record import Difference
-from kdcore.deploy.tiles import sample_tiles
 from kdcore.errors import CheckpointError, DataError, KdcoreError
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.levels import odds_of

@@ -9,9 +9,9 @@ from kdcore.errors import DataError
 from kdcore.evaluation.bands import RECALLS, block_weights, study_curves
 from kdcore.evaluation.compare import compare
 from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.curves import precision_between, precision_in_steps
 from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN
-from kdcore.evaluation.recalls import precision_between, precision_in_steps
 from kdcore.evaluation.scores import Scores
 from tests.evaluation.test_compare import in_scenes
 from tests.odds import map_table, odds_at

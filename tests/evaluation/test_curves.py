@@ -17,7 +17,6 @@ from kdcore.errors import DataError
 from kdcore.evaluation.counting import ScoresBuilder
 from kdcore.evaluation.curves import (
     THRESHOLDS,
-    agreement,
     average_precision,
     best_level,
     boundary_iou,
@@ -197,12 +196,10 @@ class TestThreshold:
 
 
 class TestConfusion:
-    def test_iou_f1_and_agreement_by_hand(self):
+    def test_iou_and_f1_by_hand(self):
         confusion = np.array([[4, 1, 0], [2, 3, 0], [0, 0, 0]])
         np.testing.assert_allclose(iou_from_confusion(confusion), [4 / 7, 3 / 6, np.nan])
         np.testing.assert_allclose(f1_from_confusion(confusion), [8 / 11, 6 / 9, np.nan])
-        assert agreement(confusion) == pytest.approx(0.7)
-        assert np.isnan(agreement(np.zeros((3, 3))))
 
     def test_iou_and_f1_are_those_of_torchmetrics_with_ignored_pixels(self):
         rng = np.random.default_rng(0)

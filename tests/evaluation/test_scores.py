@@ -15,8 +15,7 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from kdcore.errors import DataError
 from kdcore.evaluation import counting
-from kdcore.evaluation.boundaries import boundary_band, boundary_pixels
-from kdcore.evaluation.counting import ScoresBuilder
+from kdcore.evaluation.counting import ScoresBuilder, boundary_band, boundary_pixels
 from kdcore.evaluation.curves import average_precision, expected_calibration_error, precision_at, recall_at
 from kdcore.evaluation.levels import NODATA, decide, quantise
 from kdcore.evaluation.scores import Place, Scores

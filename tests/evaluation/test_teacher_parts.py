@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kdcore.evaluation.teacher_parts import teacher_parts
+from kdcore.evaluation.advantage import teacher_parts
 from kdcore.jobs.store import RunDirectory
 from kdcore.settings import Budget, Recipe, RunSettings, save
 from tests.conftest import TINY

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.cli.runs import describe
+from kdcore.cli.runs import costs_in, describe
 from kdcore.deploy import folder as deployments
 from kdcore.deploy.folder import DeploymentFolder
 from kdcore.jobs.store import RunDirectory
@@ -33,10 +33,11 @@ def differing(found: Any, calm: Any, name: str = "") -> Iterator[str]:
 
 def look_at_studies(place: Path) -> None:
     """What the pages Start, Runs, Train and Curves and `kdcore runs` read."""
-    studies = Workspace(place).studies()
+    workspace = Workspace(place)
+    studies, costs = workspace.studies(), costs_in(workspace)
     overview(studies)
     for study in studies:
-        facts = describe(study)
+        facts = describe(study, costs)
         assert facts["state"] != "broken", facts["message"]
         _ = study.advantage, study.log_tail()
         if study.finished:

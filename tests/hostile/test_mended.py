@@ -22,7 +22,7 @@ from kdcore.data import vectors
 from kdcore.data.inspect import inspect
 from kdcore.data.rasters import open_raster
 from kdcore.data.unread import explain_unread
-from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, visible
+from kdcore.errors import CheckpointError, DataError, KdcoreError, RunError, SettingsError, written_out
 from kdcore.evaluation.scores import Scores
 from kdcore.files import expanded
 from kdcore.jobs.library import check_text
@@ -77,7 +77,7 @@ class TestFilesThatAreNone:
 
 class TestNames:
     def test_nothing_moves_the_cursor(self):
-        assert visible("a\x1b[31m\u202e\udcff\x07é ü\n\tb") == "a\\x1b[31m\\u202e\\udcff\\x07é ü\n\tb"
+        assert written_out("a\x1b[31m\u202e\udcff\x07é ü\n\tb") == "a\\x1b[31m\\u202e\\udcff\\x07é ü\n\tb"
         assert str(KdcoreError("a\x1b[2Jb")) == "a\\x1b[2Jb"
         assert escape("[red]\x9b") == "\\[red]\\x9b"
 

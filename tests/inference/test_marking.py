@@ -15,7 +15,7 @@ import torch
 
 from kdcore.inference.uploads import Upload, point_at, receive
 from kdcore.jobs import worker
-from kdcore.jobs.detached import NICE
+from kdcore.jobs.job import NICE
 from kdcore.jobs.progress import Stage
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.worker import Session

@@ -14,7 +14,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rio_cogeo.cogeo import cog_validate
 
-from kdcore.cli.speed import Speed
+from kdcore.cli.output import Speed
 from kdcore.errors import DataError, KdcoreError, RunError
 from kdcore.files import HALF_WRITTEN, unfinished
 from kdcore.inference.merging import merge

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from kdcore.cli.runs import describe
+from kdcore.cli.runs import costs_in, describe
 from kdcore.deploy import folder as deployments
 from kdcore.deploy.folder import deployment_folder
 from kdcore.deploy.record import Deployment
@@ -77,7 +77,8 @@ def test_every_reader_of_all_studies_goes_on(workspace, monkeypatch, name, conte
     damage(bad.path / name, content)
     monkeypatch.setattr("kdcore.jobs.workspace.has_example", lambda: False)
     studies = workspace.studies()
-    told = {facts["id"]: facts for facts in map(describe, studies)}
+    costs = costs_in(workspace)
+    told = {facts["id"]: facts for facts in (describe(study, costs) for study in studies)}
     assert (told["good"]["state"], told["good"]["message"]) == ("finished", "")
     assert len(overview(studies)) == len(studies)
     measured_costs(studies, read_probes(workspace))

@@ -1,6 +1,7 @@
 """How long a study would take, by hand."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -233,6 +234,99 @@ class TestLeft:
         with holding(study.lock, "taken"):
             computed, none = (time_left(study, costs, None, seconds, now=1000.0).seconds for seconds in (40.0, 0.0))
         assert computed - none == pytest.approx(30)
+
+
+class TestLeftByItsOwnRuns:
+    """Nothing else was measured in this workspace: what is left is told from the study's own runs. One seed; 8,192 pixels a step."""
+
+    @pytest.fixture
+    def left(self, tmp_path):
+        def told(*runs, now=1000.0, working=False, **values) -> Left | None:
+            """Of each run its name, steps done, seconds of them and seconds by the clock; it is finished with its 100th step."""
+            study = StudyFolder.begin(
+                tmp_path / "now", settings(**{"seeds": (0,)} | values), About(title="Now", demo=0)
+            )
+            for name, step, seconds, elapsed in runs:
+                state = "finished" if step == 100 else "running" if working else "stopped"
+                status = {"state": state, "step": step, "steps": 100, "seconds": seconds, "elapsed": elapsed}
+                run = study.path / "runs" / name
+                run.mkdir(parents=True)
+                (run / "status.json").write_text(json.dumps(status | {"updated": 1000.0}))
+            at = {"stage": "training", "run": runs[-1][0]} if working else {}
+            study.write_status(Status(state="running" if working else "stopped", device="cpu", **at))
+            with holding(study.lock, "taken") if working else nullcontext():
+                return time_left(study, measured_costs([]), None, 0.0, now)
+
+        return told
+
+    def test_before_anything_was_measured_nothing_is_known(self, left):
+        assert left() is None
+
+    def test_the_first_step_is_no_measure(self, left):
+        assert left(("teacher-s0", 1, 9.0, 9.0)) is None
+
+    def test_the_first_arm_stands_for_those_that_have_not_run(self, left):
+        found = left(("teacher-s0", 50, 100.0, 100.0))
+        # 50 steps of 2 s; the student alone as slow as that: 200 s; the distilled one with a third more: 266.7 s
+        assert found.seconds == pytest.approx(100 + 200 + 200 * 4 / 3)
+        assert not found.measured
+
+    def test_measured_arms_stand_for_themselves(self, left):
+        found = left(("teacher-s0", 100, 300, 300), ("alone-s0", 100, 100, 100), ("distilled-s0", 20, 30, 30))
+        assert found.seconds == pytest.approx(80 * 1.5)
+        assert found.measured
+
+    def test_the_distilled_student_is_guessed_from_the_other_two(self, left):
+        found = left(("teacher-s0", 100, 300, 300), ("alone-s0", 100, 100, 100))
+        assert found.seconds == pytest.approx(100 * (1.0 + 3.0 / 3))
+        assert not found.measured
+
+    def test_a_teacher_whose_predictions_are_cached_is_not_asked_at_each_step(self, left):
+        cached = Recipe(teacher_sees="scene", unlabelled=1.0)
+        found = left(("teacher-s0", 100, 300, 300), ("alone-s0", 100, 100, 100), recipe=cached)
+        assert found.seconds == pytest.approx(2 * 100)
+
+    def test_unlabelled_crops_and_ensembles_cost_more(self, left):
+        runs = (("teacher-s0", 100, 300, 300), ("teacher-s1", 100, 300, 300), ("alone-s0", 100, 100, 100))
+        two = TeacherSettings(network=PRESETS["base"], budget=SMALL, seeds=(0, 1))
+        found = left(*runs, teacher=two, recipe=Recipe(alpha=0.5, unlabelled=1.0, teacher_sees="crop"))
+        assert found.seconds == pytest.approx(2 * 100 * (1.0 + 2 * 3.0 / 3))
+
+    def test_reading_and_scoring_are_added_as_they_were_measured(self, left):
+        found = left(("teacher-s0", 100, 300, 300), ("alone-s0", 100, 100, 150))
+        assert found.seconds == pytest.approx(200 * (1.0 + 1.5) / 2)
+
+    def test_larger_crops_cost_more(self, left):
+        teacher = TeacherSettings(network=PRESETS["base"], budget=SMALL.model_copy(update={"crop": 128}))
+        found = left(("teacher-s0", 100, 400, 400), teacher=teacher, recipe=Recipe(alpha=0))
+        assert found.seconds == pytest.approx(100.0 + 100.0)  # a quarter of the pixels, twice
+
+    def test_other_seeds_of_an_arm_are_averaged(self, left):
+        runs = (("teacher-s0", 100, 100, 100), ("alone-s0", 100, 100, 100), ("distilled-s0", 100, 200, 200))
+        found = left(*runs, ("alone-s1", 100, 140, 140), seeds=(0, 1, 2))
+        assert found.seconds == pytest.approx(200.0 + 120.0 + 200.0)
+        assert found.measured
+
+    def test_the_student_with_all_labels_costs_what_the_student_alone_does(self, left):
+        runs = (("teacher-s0", 100, 300, 300), ("alone-s0", 100, 100, 100), ("distilled-s0", 100, 200, 200))
+        found = left(*runs, labels=0.25)
+        assert (found.seconds, found.measured) == (pytest.approx(100.0), True)
+
+    def test_it_counts_down_between_two_words_of_the_run(self, left):
+        runs = (("teacher-s0", 100, 100, 100), ("alone-s0", 100, 100, 100), ("distilled-s0", 50, 50, 50))
+        assert left(*runs, working=True, now=1020.0).seconds == pytest.approx(50 - 20)
+
+    def test_all_done_leaves_nothing(self, left):
+        found = left(("teacher-s0", 100, 1, 1), ("alone-s0", 100, 1, 1), ("distilled-s0", 100, 1, 1))
+        assert (found.share, found.seconds) == (1, 0)
+
+    def test_given_checkpoints_are_not_trained_and_cost_no_less_than_the_student(self, left, tmp_path):
+        given = TeacherSettings(network=PRESETS["base"], checkpoints=(tmp_path / "best.safetensors",))
+        found = left(("alone-s0", 100, 100, 100), teacher=given)
+        assert found.seconds == pytest.approx(
+            100 * 4 / 3
+        )  # the distilled student, with a forward pass as slow as its own
+        assert not found.measured
 
 
 class TestSweepLeft:

@@ -308,7 +308,7 @@ class TestAWorker:
         def refuse(*args, **options):
             raise OSError(12, "Cannot allocate memory")
 
-        monkeypatch.setattr("kdcore.jobs.detached.subprocess.Popen", refuse)
+        monkeypatch.setattr("kdcore.jobs.job.subprocess.Popen", refuse)
         with pytest.raises(RunError, match=r"could not be started \(Cannot allocate memory\)"):
             study.start()
         assert study.state == "failed"

@@ -3,7 +3,7 @@
 import pytest
 
 from kdcore.errors import RunError
-from kdcore.jobs.longer import with_longer_teacher
+from kdcore.jobs.launch import with_longer_teacher
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.settings import Budget, TeacherSettings
 from tests.conftest import TINY

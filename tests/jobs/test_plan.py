@@ -1,11 +1,11 @@
-"""Which runs a study consists of, and how many steps each has."""
+"""Which runs a study consists of, how many steps each has, and how far they are."""
 
 import pytest
 
 from kdcore.errors import RunError
-from kdcore.jobs.plan import parse_run, planned_runs, read_alone_steps, with_steps
-from kdcore.jobs.study_progress import measure_progress
-from kdcore.settings import Budget, TeacherSettings
+from kdcore.jobs.plan import StudyProgress, measure_progress, parse_run, planned_runs, read_alone_steps, with_steps
+from kdcore.jobs.store import RunDirectory, RunStatus
+from kdcore.settings import Budget, Recipe, StudySettings, TeacherSettings
 from tests.conftest import TINY
 from tests.jobs.studies import tiny_study
 
@@ -71,3 +71,59 @@ def test_a_broken_file_of_steps_is_named(tmp_path):
     (tmp_path / "steps.json").write_text("{")
     with pytest.raises(RunError, match=r"steps\.json: does not hold the steps of the student alone"):
         read_alone_steps(tmp_path)
+
+
+@pytest.fixture
+def settings():
+    asked_at_each_step = Recipe(teacher_sees="crop")
+    return tiny_study(budget=BUDGET, teacher=TeacherSettings(network=TINY, budget=BUDGET), recipe=asked_at_each_step)
+
+
+@pytest.fixture
+def measure(tmp_path, settings):
+    def write(*, working: bool = True, of: StudySettings = settings, **runs: RunStatus) -> StudyProgress:
+        for name, status in runs.items():
+            run = RunDirectory(tmp_path / name.replace("_", "-"))
+            run.path.mkdir(exist_ok=True)
+            run.write_status(status)
+        return measure_progress(of, tmp_path, working)
+
+    return write
+
+
+def test_before_anything_is_begun_all_runs_wait(measure):
+    progress = measure()
+    assert [run.name for run in progress.runs] == ["teacher-s0", "alone-s0", "distilled-s0"]
+    assert {run.state for run in progress.runs} == {"waiting"}
+    assert (progress.step, progress.steps) == (0, 300)
+
+
+def test_all_done_is_all_steps(measure):
+    done = RunStatus(state="finished", step=100, steps=100, seconds=1.0, elapsed=1.0)
+    assert measure(teacher_s0=done, alone_s0=done, distilled_s0=done, working=False).step == 300
+
+
+def test_a_run_whose_process_died_was_interrupted(measure):
+    running = RunStatus(state="running", step=20, steps=100, seconds=1.0)
+    assert measure(teacher_s0=running).runs[0].state == "running"
+    assert measure(teacher_s0=running, working=False).runs[0].state == "interrupted"
+
+
+def test_a_run_that_was_killed_after_its_report_is_finished(measure, tmp_path):
+    """Before it could say so itself; it is not worked on again."""
+    killed = RunStatus(state="running", step=100, steps=100, seconds=50.0)
+    assert measure(working=False, teacher_s0=killed).runs[0].state == "interrupted"
+    (tmp_path / "teacher-s0/report.json").write_text("{}")
+    assert measure(working=False, teacher_s0=killed).runs[0].state == "finished"
+
+
+def test_a_broken_status_counts_as_not_begun(measure, tmp_path):
+    measure(teacher_s0=RunStatus(state="running", step=20, steps=100))
+    (tmp_path / "teacher-s0/status.json").write_text('{"step": ')
+    assert measure().runs[0].state == "waiting"
+
+
+def test_existing_checkpoints_are_scored_and_not_trained(measure, settings, tmp_path):
+    teacher = settings.teacher.model_copy(update={"checkpoints": (tmp_path / "best.safetensors",)})
+    progress = measure(of=settings.model_copy(update={"teacher": teacher}))
+    assert (progress.runs[0].name, progress.runs[0].steps) == ("teacher", 0)

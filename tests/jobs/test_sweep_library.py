@@ -10,8 +10,8 @@ from kdcore.jobs import naming, sweep_library
 from kdcore.jobs.forecast import Costs, sweep_seconds
 from kdcore.jobs.job import hide
 from kdcore.jobs.locks import holding
+from kdcore.jobs.plan import pixels
 from kdcore.jobs.status import Status
-from kdcore.jobs.study_progress import pixels
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import PRESETS, Budget, Hardware, Recipe, SearchSpace, SweepSettings, TeacherSettings
 from tests.training.sweeps import sweep_settings

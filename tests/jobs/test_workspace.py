@@ -125,14 +125,16 @@ def test_looking_writes_nothing(workspace):
 def test_listing_many_studies_parses_their_settings_once(workspace, monkeypatch):
     """A page of studies is drawn every few seconds for each onlooker."""
     for index in range(10):
-        put_study(workspace.path / f"study-{index}", job=Status(state="finished"))
+        study = put_study(workspace.path / f"study-{index}", job=Status(state="finished"))
+        for file in study.path.glob("*.*"):
+            os.utime(file, (1000, 1000))  # what was written just now is read once more
 
     def look():
         return [(study.job, study.title, study.progress()) for study in workspace.studies()]
 
     first = look()
     assert len(first) == 10
-    monkeypatch.setattr("kdcore.jobs.small_files.load_study", lambda file: pytest.fail(f"{file} is parsed again"))
+    monkeypatch.setattr("kdcore.jobs.study_folder.load_study", lambda file: pytest.fail(f"{file} is parsed again"))
     assert look() == first
     os.utime(workspace.path / "study-0" / "study.yaml", (1, 1))  # what has changed is read
     with pytest.raises(pytest.fail.Exception, match="study-0"):

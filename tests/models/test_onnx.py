@@ -11,7 +11,7 @@ from scipy.special import expit, logit, softmax
 
 from kdcore.errors import CheckpointError, KdcoreError, SettingsError
 from kdcore.models.networks import count_parameters, probabilities
-from kdcore.models.onnx import OnnxNetwork, open_session, read_info, to_network_input, to_probabilities
+from kdcore.models.onnx import OnnxNetwork, class_probabilities, open_session, read_info, to_maps, to_network_input
 from kdcore.models.onnx_reading import EXAMPLE
 from kdcore.teacher.teacher import Teacher
 from tests.onnx_files import write_pixelwise
@@ -33,7 +33,7 @@ def run(path, pixels):
     """What the graph itself gives, through the two pure functions."""
     info, session = read_info(path), open_session(path, 1)
     outputs = session.run(None, {session.get_inputs()[0].name: to_network_input(info, pixels)})[0]
-    return to_probabilities(info, outputs, pixels.shape[2:])
+    return class_probabilities(info, to_maps(info, outputs, pixels.shape[2:])[0])
 
 
 # --- classes

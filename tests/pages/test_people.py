@@ -24,7 +24,7 @@ def as_person(monkeypatch):
     def become(someone, *, forging=False):
         monkeypatch.setattr(people, "person", lambda: someone)
         if forging:  # the browser's buttons are made to work again
-            for module in ("runs_actions", "watching", "launching", "deploy_job", "own_file", "sweep_actions"):
+            for module in ("runs_actions", "watching", "launching", "deploy_job", "own_file", "sweep_watching"):
                 monkeypatch.setattr(f"kdcore.ui.{module}.locked", lambda: False)
 
     return become

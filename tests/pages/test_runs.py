@@ -6,7 +6,7 @@ import os
 import time
 import zipfile
 
-from kdcore.jobs.bundle import bundle
+from kdcore.jobs.bundle import zipped
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
@@ -126,6 +126,6 @@ def test_a_bundle_holds_the_study_without_what_belongs_to_this_machine(workspace
     state.parent.mkdir(exist_ok=True, parents=True)
     state.write_bytes(b"to resume from")
     (study.path / "alive.lock").touch()
-    names = zipfile.ZipFile(io.BytesIO(bundle(study))).namelist()
+    names = zipfile.ZipFile(io.BytesIO(zipped(study.path, study.id))).namelist()
     assert {"town/study.yaml", "town/report.json", "town/runs/alone-s0/scores.npz"} <= set(names)
     assert not [name for name in names if name.endswith(("state.safetensors", ".lock", "job.json"))]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from kdcore.data.batches import VIEWS, turn, turn_back
 from kdcore.data.collection import Collection, Region
 from kdcore.data.scene import Box
-from kdcore.data.turning import VIEWS, turn, turn_back
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network, probabilities
 from kdcore.settings import CollectionSettings, Hardware, load

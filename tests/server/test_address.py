@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from kdcore.server.address import SCRIPT, BackendAddress
+from kdcore.server.routes import SCRIPT, BackendAddress
 
 PAGE = "<!doctype html><html><head><title>é</title></head>" + "<p>text</p>" * 200 + "</html>"
 

@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.server import reading, tiles
 from kdcore.server.access import Access
-from kdcore.server.crowd import Crowd, CrowdedError
 from kdcore.server.guard import Guard
 from kdcore.server.routes import map_routes
+from kdcore.server.tiles import Crowd, CrowdedError
 from tests.map_study import make_map_study
 
 LONG = "9" * 5_000
@@ -166,7 +166,7 @@ def test_many_different_requests_keep_no_more_than_their_limits(client, workspac
     finally:
         for cache, former in kept:
             cache._kept = former
-    assert reading.header_of.cache_info().maxsize is not None
+    assert reading.header_of.__wrapped__.cache_info().maxsize is not None
 
 
 def tile_of(lat: float, lng: float, zoom: int) -> tuple[int, int]:

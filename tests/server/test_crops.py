@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from kdcore.errors import RunError
-from kdcore.server.crops import crops_of
+from kdcore.server.layers import crops_of
 from tests.map_study import make_map_study
 
 RECTANGLE = (352, 512, 128, 128)  # row, column, height, width: at the corner of 480 x 640

@@ -13,10 +13,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdcore.data.batches import keep_inside
+from kdcore.data.batches import VIEWS, keep_inside, turn, turn_back
 from kdcore.data.collection import Collection, Region
 from kdcore.data.scene import Box
-from kdcore.data.turning import VIEWS, turn, turn_back
 from kdcore.errors import Stopped
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network

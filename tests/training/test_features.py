@@ -7,7 +7,7 @@ from kdcore.errors import SettingsError
 from kdcore.models.networks import SegmentationNetwork, build_network
 from kdcore.settings import NetworkSettings
 from kdcore.teacher.teacher import Teacher
-from kdcore.training.features import FeatureStudent, FeatureTeacher
+from kdcore.training.objective import FeatureStudent, FeatureTeacher
 from tests.conftest import TINY
 
 LARGER = NetworkSettings(encoder="tu-test_resnet", depth=3, decoder_channels=(24, 16, 12))

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from kdcore.training import memory
+from kdcore.training import run
 
 STEPS = """
 import resource, sys
 import torch
-from kdcore.training.memory import keep_freed_memory
+from kdcore.training.run import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
@@ -42,5 +42,5 @@ def test_memory_is_not_cleared_again_at_each_step():
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    assert not memory.keep_freed_memory()
+    monkeypatch.setattr(run.ctypes, "CDLL", lambda name: object())
+    assert not run.keep_freed_memory()

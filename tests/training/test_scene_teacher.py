@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdcore.data.batches import Batches, keep_inside
+from kdcore.data.batches import Batches, keep_inside, turn
 from kdcore.data.collection import Collection
 from kdcore.data.survey import survey
-from kdcore.data.turning import turn
 from kdcore.jobs.progress import Progress, Stage
 from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network

@@ -7,9 +7,9 @@ import pytest
 from kdcore.errors import Stopped
 from kdcore.jobs.store import RunDirectory
 from kdcore.settings import Recipe
-from kdcore.training import timing
+from kdcore.training import probe
+from kdcore.training.probe import seconds_of_step
 from kdcore.training.study import run_study
-from kdcore.training.timing import seconds_of_step
 from tests.training.studies import study_settings
 from tests.training.test_study import begun, collection, runs_of  # noqa: F401
 
@@ -23,7 +23,7 @@ def measured(monkeypatch):
         asked.append(settings.arm)
         return (0.3 if settings.recipe.alpha else 0.2) * (1 if len(asked) > 2 else 2 + len(asked))
 
-    monkeypatch.setattr(timing, "seconds_of_step", seconds)
+    monkeypatch.setattr(probe, "seconds_of_step", seconds)
     return asked
 
 

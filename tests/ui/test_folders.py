@@ -3,7 +3,7 @@
 import pytest
 
 from kdcore.errors import DataError
-from kdcore.ui.folders import first_place, home, nearest_folder, subfolders
+from kdcore.ui.folder_browser import first_place, home, nearest_folder, subfolders
 
 
 def test_only_folders_that_are_not_hidden_are_listed(tmp_path):
@@ -19,7 +19,7 @@ def test_a_folder_that_cannot_be_read_gets_a_sentence(tmp_path, monkeypatch):
     def refuse(place):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("kdcore.ui.folders.os.scandir", refuse)
+    monkeypatch.setattr("kdcore.ui.folder_browser.os.scandir", refuse)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)"):
         subfolders(tmp_path)
 

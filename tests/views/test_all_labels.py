@@ -14,10 +14,9 @@ from kdcore.evaluation.scores import Scores
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import load_study
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.figures import report_figures
 from kdcore.views.learning import learning_figure
 from kdcore.views.moving import moving_curves
-from kdcore.views.page import write_page
+from kdcore.views.page import report_figures, write_page
 from kdcore.views.quality import quality_table
 from tests.synthetic_study import make_study
 from tests.views.test_page import Page

@@ -13,11 +13,10 @@ from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
 from kdcore.views.amounts import amounts_html, amounts_in_words, choose_unit, shares_in_words
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS, key_html
-from kdcore.views.calibration import calibration_html, reliability_figure
 from kdcore.views.curves import drawn_curve, precision_recall_figure, precision_recall_grid
 from kdcore.views.differences import Row, difference_figure, difference_rows, gain_figure, interval_in_words
-from kdcore.views.figures import report_figures
-from kdcore.views.quality import quality_figure, quality_table
+from kdcore.views.page import report_figures
+from kdcore.views.quality import calibration_html, quality_figure, quality_table, reliability_figure
 from tests.synthetic_study import CLASSES, make_study
 
 HOSTILE = "<img src=x onerror=alert(1)>"

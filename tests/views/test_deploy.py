@@ -5,7 +5,6 @@ import math
 import pytest
 
 from kdcore.deploy.record import Deployment
-from kdcore.views.area_map import DRAWING, drawn_km2
 from kdcore.views.deploy import (
     better_teacher,
     difference_in_words,
@@ -18,6 +17,7 @@ from kdcore.views.deploy import (
     where_lost,
 )
 from kdcore.views.deploy_costs import Job, cost_rows, cost_sentence, cost_table, energy_in_words, hours_in_words, number
+from kdcore.views.maps import DRAWING, drawn_km2
 from kdcore.views.pareto import AXES, front, pareto_figure, points_of
 from tests.deployment import REFUSED, form, make_deployment, speed
 

@@ -9,8 +9,8 @@ from kdcore.evaluation.bands import study_curves
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES, ARM_SYMBOLS
-from kdcore.views.figures import report_figures
 from kdcore.views.learning import learning_figure
+from kdcore.views.page import report_figures
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import re
 import pytest
 from streamlit_folium import _get_feature_group_string, _get_map_string
 
-from kdcore.data.palette import PALETTE
 from kdcore.inference.layer_index import SceneLayers
+from kdcore.settings import PALETTE
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS, StudyMapLayers, hidden_at_first
-from kdcore.views.maps import scene_map, side_by_side_map, swipe_map
+from kdcore.views.maps import scene_map, shown
 
 EVIL = "</script><img src=x onerror=alert(1)>'\"`${1}"
 RUNS = {"teacher-s0": "Teacher", "distilled-s0": "Distilled student"}
@@ -41,18 +41,26 @@ def argument(text: str, call: str) -> dict:
     return json.loads(re.search(rf"{re.escape(call)}\((?:map_div, )?(.*)\);", text)[1])
 
 
-def shown(group) -> dict:
+def told(group) -> dict:
     made = scene_map(make_scene(), make_layers(), RUNS)
     made.render()
     return argument(_get_feature_group_string(group, made), "kdcoreMap.show")
 
 
 def test_nothing_is_fetched_from_another_host():
-    made = scene_map(make_scene(), make_layers(), RUNS, root="")
+    made = scene_map(make_scene(), make_layers(), RUNS)
     page = made.get_root().render()
     links = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert sorted(links) == [
-        *("/leaflet/kdcore/map.css", "/leaflet/kdcore/map.js", "/leaflet/leaflet.css", "/leaflet/leaflet.js")
+        *(
+            f"../..{file}"
+            for file in (
+                "/leaflet/kdcore/map.css",
+                "/leaflet/kdcore/map.js",
+                "/leaflet/leaflet.css",
+                "/leaflet/leaflet.js",
+            )
+        )
     ]
     assert "://" not in page
     assert argument(script(), "kdcoreMap.start")["basemap"] is False
@@ -131,11 +139,10 @@ def test_what_hides_the_photo_is_off_at_first():
 def test_swipe_and_side_by_side_show_the_same_layers():
     layers = make_layers()
     left, right = layers.truth(), layers.imagery()
-    for draw, mode in ((swipe_map, "swipe"), (side_by_side_map, "side")):
-        wanted = shown(draw(left, right, focus=("a", ((1, 2), (3, 4))), threshold=0.3))
+    for mode in ("swipe", "side"):
+        wanted = told(shown(mode, left, right, ("a", ((1, 2), (3, 4)))))
         assert (wanted["mode"], wanted["left"]["name"], wanted["right"]["path"]) == (mode, "Truth", "")
         assert wanted["focus"] == {"key": "a", "bounds": [[1, 2], [3, 4]]}
-        assert wanted["threshold"] == 0.3
 
 
 def test_changing_the_layers_does_not_make_another_map():
@@ -147,7 +154,7 @@ def test_names_from_outside_cannot_leave_the_script():
     texts = [script(make_scene(name=EVIL), layers)]
     made = scene_map(make_scene(), layers, {"teacher-s0": EVIL})
     texts.append(made.get_root().render())
-    group = swipe_map(layers.truth(), layers.mask("teacher-s0", EVIL))
+    group = shown("swipe", layers.truth(), layers.mask("teacher-s0", EVIL))
     texts.append(_get_feature_group_string(group, made))
     for text in texts:
         assert "</script><img" not in text

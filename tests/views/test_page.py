@@ -12,10 +12,9 @@ import pytest
 import rasterio
 from PIL import Image
 
-from kdcore.data.palette import class_colours
 from kdcore.evaluation.report import arm_runs, study_report
 from kdcore.evaluation.scores import Scores
-from kdcore.settings import CollectionSettings, SplitSettings
+from kdcore.settings import CollectionSettings, SplitSettings, class_colours
 from kdcore.views.page import pick_tiles, picture_rows, write_page
 from kdcore.views.pictures import blend, data_uri, show_imagery, show_labels
 from tests.conftest import write_collection

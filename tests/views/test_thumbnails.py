@@ -9,8 +9,7 @@ from PIL import Image
 
 from kdcore.data.scene import describe_scene
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
-from kdcore.views import thumbnails as module
-from kdcore.views.thumbnails import thumbnails
+from kdcore.views.data_overview import thumbnails
 from tests.conftest import write_raster
 
 SETTINGS = CollectionSettings(
@@ -48,7 +47,7 @@ def test_no_data_is_white_whoever_declares_it(tmp_path):
 
 
 def test_the_pixels_that_are_read_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_PIXELS", 150)
+    monkeypatch.setattr("kdcore.views.data_overview.MOST_PIXELS", 150)
     scenes = [
         describe_scene(write_raster(tmp_path / f"{name}.tif", np.ones((3, 10, 10), np.uint8)), SETTINGS)
         for name in "ab"

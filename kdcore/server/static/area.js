@@ -1,5 +1,5 @@
 /* A box on a map: drag one, or take what is seen. kdcoreArea.start(map, base) is called once; `base` is made by
-   kdcore/views/area_map.py. The box is told by the event that Leaflet.draw would fire, which streamlit-folium listens to.
+   kdcore/views/maps.py. The box is told by the event that Leaflet.draw would fire, which streamlit-folium listens to.
    Text is only ever set as text. */
 "use strict";
 

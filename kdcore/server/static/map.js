@@ -439,10 +439,6 @@ window.kdcoreMap = (() => {
 
   function show(given) {
     wanted = given;
-    if (wanted.threshold !== null && wanted.threshold !== tools.given) {
-      tools.threshold = tools.given = wanted.threshold; // chosen elsewhere since
-      keepTools();
-    }
     bar.querySelector(".kdcore-status").textContent = "";
     arrange();
     put(left, wanted.left, maps.main);
