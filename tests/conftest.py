@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def write_collection(root: Path, classes: int = 3, size: int = 128, unlabelled: 
     }
     save(CollectionSettings(**(values | settings)), root / "collection.yaml")
     return root / "collection.yaml"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Keep the order of `pytest_collection_modifyitems`; else files with few tests, which are the longest, would come last."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: where several processes share the files, one at the end would leave the others without work."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

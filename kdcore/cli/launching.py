@@ -30,7 +30,7 @@ SlurmOption = Annotated[
 ]
 
 
-def launch(how: Launch, name: str, path: Path, tasks: int, options: str) -> None:
+def launch(how: Launch, name: str, path: Path, tasks: int, options: str, nodes: int = 1) -> None:
     """Submit this command, or print the script that does.
 
     Args:
@@ -39,18 +39,19 @@ def launch(how: Launch, name: str, path: Path, tasks: int, options: str) -> None
         path: the folder that all processes work on.
         tasks: how many there are to be.
         options: of sbatch.
+        nodes: machines that each process uses.
 
     Raises:
         SettingsError: Slurm is not here, or refuses the options.
         RunError: the first process does not see this one's lock, or ended without a word.
     """
     folder = slurm.make_folder(path)
-    text = slurm.script(slurm.command_of(sys.argv[1:]), f"kdcore-{name}", folder, tasks, options)
+    text = slurm.script(slurm.command_of(sys.argv[1:]), f"kdcore-{name}", folder, tasks, options, nodes)
     if how == "print":
         print(text, end="")  # noqa: T201
         return
     with submitting(folder):
-        number = slurm.submit(text, folder)
+        number = slurm.submit(text, folder, tasks)
         say(
             f"Submitted: job {number}, {tasks} processes. They need no terminal. Logs: {folder}. Cancel: scancel {number}"
         )

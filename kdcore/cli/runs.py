@@ -28,6 +28,7 @@ from kdcore.cli.choices import (
     tell_recipe,
 )
 from kdcore.cli.output import Bars, JsonOption, console, duration, escape, explained, print_json, say
+from kdcore.cli.study import by_rank_zero, in_processes
 from kdcore.errors import KdcoreError
 from kdcore.jobs import launch
 from kdcore.jobs.forecast import Costs, measured_costs, read_probes
@@ -167,12 +168,14 @@ def start(
 
 @app.command("work")
 @explained
+@by_rank_zero
 def work_on(id: IdArgument, workspace: WorkspaceOption = None) -> None:
     """Work on a study in this process until it is finished, beside others that do; for schedulers."""
     from kdcore.training.worker import work
 
     study = Workspace(workspace).study(id)
     study.check_usable()
+    in_processes(study.settings)
     with Bars() as bars:
         work(study, bars)
     say(f"{study.id} is finished.")
@@ -195,7 +198,7 @@ def resume(id: IdArgument, workspace: WorkspaceOption = None) -> None:
     if study.finished:
         say(f"{study.id} is finished; there is nothing to resume.")
         return
-    study.resume()
+    launch.resume(study)
     say(f"{study.id} goes on. Watch it: kdcore runs show {study.id}")
 
 

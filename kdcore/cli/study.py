@@ -151,7 +151,7 @@ def study(
     begun = StudyFolder.begin(out.absolute(), chosen, about)
     if launch:
         wait_for_slurm(begun)
-        return launching.launch(launch, "study", out, tasks, slurm)
+        return launching.launch(launch, "study", out, tasks, slurm, chosen.hardware.nodes)
     work_in_terminal(begun, as_json)
 
 

@@ -9,7 +9,7 @@ from kdcore.jobs import naming, slurm
 from kdcore.jobs.devices import host, kind_of
 from kdcore.jobs.locks import holding
 from kdcore.jobs.plan import run_name
-from kdcore.jobs.status import Status
+from kdcore.jobs.status import ACTIVE, Status
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import StudySettings
@@ -70,11 +70,26 @@ def start_in_slurm(study: StudyFolder, tasks: int) -> None:
 
     study.check_usable()
     with holding(study.launch_lock, f"{study.id}: is being started by somebody else."):
-        if not study.alive and not slurm.queued(study.path):
-            wait_for_slurm(study)
-            slurm.start_array(
-                study.path, ["runs", "work", study.id, "--workspace", str(study.path.parent)], tasks, refused
-            )
+        if study.state in ACTIVE and slurm.queued(study.path):  # else those that Slurm still has are about to end
+            return
+        wait_for_slurm(study)
+        if not study.alive:
+            command = ["runs", "work", study.id, "--workspace", str(study.path.parent)]
+            slurm.start_array(study.path, command, tasks, refused, study.settings.hardware.nodes)
+
+
+def resume(study: StudyFolder) -> None:
+    """Let a study that was stopped, interrupted or failed go on from where it was: in Slurm if it was there and that is offered.
+
+    Raises:
+        RunError: it cannot be used, or its process is still busy with stopping.
+        SettingsError: Slurm refuses it.
+    """
+    tasks = slurm.tasks_of(study.path)
+    if tasks is None:
+        study.resume()
+    else:
+        start_in_slurm(study, tasks)
 
 
 def queue_position(study: StudyFolder) -> int | None:

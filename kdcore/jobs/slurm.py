@@ -49,7 +49,7 @@ def offered() -> str | None:
     return os.environ.get(OPTIONS) if shutil.which("sbatch") else None
 
 
-def script(command: Sequence[str], name: str, folder: Path, tasks: int, options: str) -> str:
+def script(command: Sequence[str], name: str, folder: Path, tasks: int, options: str, nodes: int = 1) -> str:
     """What `sbatch` is given; a plain bash script for any other scheduler.
 
     Args:
@@ -58,6 +58,7 @@ def script(command: Sequence[str], name: str, folder: Path, tasks: int, options:
         folder: `.slurm`; logs go there.
         tasks: how many processes.
         options: of sbatch, as a person types them.
+        nodes: machines that each process uses; it becomes `srun`, so the processes of its step are told to save the state.
 
     Raises:
         SettingsError: options or a path that do not stand on one line.
@@ -65,6 +66,8 @@ def script(command: Sequence[str], name: str, folder: Path, tasks: int, options:
     for what, text in (("--slurm", options), ("--out", str(folder)), ("the name", name)):
         if not text.isprintable():
             raise SettingsError(f"{what} {text!r}: must stand on one line, without control characters.")
+    if nodes > 1:
+        options = f"--nodes={nodes} --ntasks-per-node=1 {options}".rstrip()
     log = re.sub(r"([\\\"])", r"\\\1", str(folder)).replace("%", "%%")
     return f"""#!/bin/bash
 #SBATCH --job-name="{name}"
@@ -72,7 +75,7 @@ def script(command: Sequence[str], name: str, folder: Path, tasks: int, options:
 #SBATCH --output="{log}/%A_%a.log"
 #SBATCH --open-mode=append
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@{NOTICE}
+#SBATCH --signal={"" if nodes > 1 else "B:"}TERM@{NOTICE}
 {f"#SBATCH {options}" if options else "#"}
 # Every process runs the same command: it takes what is free, and whoever ends last puts the results together. SIGTERM
 # saves the state; exit code {AGAIN} then asks for a new start, which may be on another machine.
@@ -83,8 +86,13 @@ exec {shlex.join(command)}
 """
 
 
-def submit(text: str, folder: Path) -> str:
+def submit(text: str, folder: Path, tasks: int) -> str:
     """Give a script to Slurm.
+
+    Args:
+        text: the script.
+        folder: `.slurm`.
+        tasks: how many processes it asks for.
 
     Returns:
         The array's number.
@@ -101,7 +109,7 @@ def submit(text: str, folder: Path) -> str:
     with suppress(FileNotFoundError):
         (folder / FIRST).unlink()
     number = ask("sbatch", "--parsable", str(folder / "script.sh")).strip().partition(";")[0]
-    write_json(folder / "job.json", {"job": number, "submitted": time.time()})
+    write_json(folder / "job.json", {"job": number, "tasks": tasks, "submitted": time.time()})
     return number
 
 
@@ -128,12 +136,24 @@ def ask(*command: str, seconds: float = ASK_SECONDS) -> str:
 
 def number_of(path: Path) -> str | None:
     """The array that was submitted for a study, sweep or prediction; None where there was none."""
-    try:
-        values: Any = read_dict(path / FOLDER / "job.json")
-    except KdcoreError:
-        return None
-    number = (values or {}).get("job")
+    number = submitted(path).get("job")
     return number if isinstance(number, str) and number.isdigit() else None
+
+
+def tasks_of(path: Path) -> int | None:
+    """How many processes were submitted for a study; None where it has not been in Slurm, or that is not offered here."""
+    if offered() is None or number_of(path) is None:
+        return None
+    tasks = submitted(path).get("tasks")
+    return tasks if isinstance(tasks, int) and 1 <= tasks <= MOST_TASKS else 1
+
+
+def submitted(path: Path) -> dict[str, Any]:
+    """What is known of the array of a folder; empty where there was none."""
+    try:
+        return read_dict(path / FOLDER / "job.json") or {}
+    except KdcoreError:
+        return {}
 
 
 def states(number: str) -> list[str] | None:
@@ -224,7 +244,9 @@ def command_of(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "kdcore", *kept]
 
 
-def start_array(path: Path, arguments: Sequence[str], tasks: int, refused: Callable[[str], None]) -> None:
+def start_array(
+    path: Path, arguments: Sequence[str], tasks: int, refused: Callable[[str], None], nodes: int = 1
+) -> None:
     """Submit a command from a process that goes on with something else, such as the dashboard.
 
     Args:
@@ -232,6 +254,7 @@ def start_array(path: Path, arguments: Sequence[str], tasks: int, refused: Calla
         arguments: of `kdcore`.
         tasks: how many processes.
         refused: is told, later and from another thread, why the first process did not begin to work.
+        nodes: machines that each process uses.
 
     Raises:
         SettingsError: it is not switched on, or Slurm refuses it.
@@ -241,23 +264,23 @@ def start_array(path: Path, arguments: Sequence[str], tasks: int, refused: Calla
     if options is None:
         raise SettingsError(f"Slurm is not offered here: {OPTIONS} is not set, or there is no sbatch.")
     folder = make_folder(path)
-    text = script([sys.executable, "-m", "kdcore", *arguments], f"kdcore-{path.name}", folder, tasks, options)
-    submitted: Future[str] = Future()
+    text = script([sys.executable, "-m", "kdcore", *arguments], f"kdcore-{path.name}", folder, tasks, options, nodes)
+    number_given: Future[str] = Future()
 
     def wait() -> None:
         try:
             with submitting(folder):
-                number = submit(text, folder)
-                submitted.set_result(number)
+                number = submit(text, folder, tasks)
+                number_given.set_result(number)
                 wait_for_first(folder, number, lambda states: None)
         except KdcoreError as error:
-            if submitted.done():
+            if number_given.done():
                 refused(str(error))
             else:
-                submitted.set_exception(error)
+                number_given.set_exception(error)
 
     threading.Thread(target=wait, name="first process", daemon=True).start()
-    submitted.result()
+    number_given.result()
 
 
 def make_folder(path: Path) -> Path:

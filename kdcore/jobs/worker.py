@@ -136,10 +136,13 @@ class StopWish:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        by_scheduler = number == signal.SIGTERM and launched() is not None
         if self.since is not None:
+            if by_scheduler:
+                return  # it tells torchrun and the processes of it, which torchrun then tells once more
             raise KeyboardInterrupt
         self.since = time.monotonic()
-        self.preempted = number == signal.SIGTERM and launched() is not None
+        self.preempted = by_scheduler
         os.write(2, b"Stopping: the state is being saved. Once more to stop at once.\n")
 
 

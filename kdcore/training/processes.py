@@ -2,13 +2,15 @@
 
 Which process this is stands in torchrun's variables (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`, `MASTER_PORT`), whoever
 set them. Rank 0 alone holds locks and writes files. A process that fails ends the others: it says why in its error file and in
-the store that all share. Torch is imported only where processes are started or talk to each other.
+the store that all share. All of them end with the torchrun that started them. Torch is imported only where processes are started
+or talk to each other.
 """
 
+import ctypes
 import json
 import logging
 import os
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -21,10 +23,14 @@ from typing import Any, TypeVar
 
 from kdcore.errors import RunError, SettingsError
 from kdcore.jobs.quota import thread_count
+from kdcore.jobs.slurm import ask
 from kdcore.settings import Hardware
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+BY_TORCHRUN = "TORCHELASTIC_RUN_ID"  # torchrun sets it, whoever started that
+STARTER = "KDCORE_STARTER"  # number of the process that is torchrun, where that is this program
+END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 FOREVER = timedelta(days=365)  # rank 0 may wait in a queue, or score a test split, while the others wait for it
 FIRST_PORT, PORTS = 20_000, 10_000  # of the rendezvous of several machines; told from the job's number
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -102,7 +108,8 @@ def start(hardware: Hardware, command: Sequence[str]) -> int:
     if hardware.nodes == 1:
         return launch(hardware, command, "localhost:0", "127.0.0.1")
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) == hardware.nodes:
-        return launch(hardware, command, f"{first_host()}:{rendezvous_port()}", os.environ.get("SLURMD_NODENAME"))
+        meeting = f"{address_of(first_node())}:{rendezvous_port()}"
+        return launch(hardware, command, meeting, address_of(os.environ["SLURMD_NODENAME"]))
     nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", 0))
     if nodes < hardware.nodes:
         raise SettingsError(
@@ -120,12 +127,16 @@ def start(hardware: Hardware, command: Sequence[str]) -> int:
     os.execvp("srun", ["srun", *once_a_node, sys.executable, *command])
 
 
-def first_host() -> str:
+def first_node() -> str:
     """The machine of the allocation at which all meet."""
     nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_JOB_NODELIST"]
-    return subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-    ).stdout.split()[0]
+    return ask("scontrol", "show", "hostnames", nodes).split()[0]
+
+
+def address_of(node: str) -> str:
+    """Where Slurm itself reaches a node, whose name need be known to nobody else."""
+    facts = (word.partition("=") for word in ask("scontrol", "--oneliner", "show", "node", node).split())
+    return next((value for name, _, value in facts if name == "NodeAddr" and value), node)
 
 
 def rendezvous_port() -> int:
@@ -140,6 +151,7 @@ def launch(hardware: Hardware, command: Sequence[str], endpoint: str, address: s
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    os.environ[STARTER] = str(os.getpid())
     if hardware.nodes == 1 and sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nobody else need reach them
     logging.disable()  # one sentence instead of torchrun's tables
@@ -246,6 +258,7 @@ def led_by_rank_zero(work: Callable[[], R]) -> R:
     """
     if not started():
         return work()
+    end_with_starter()
     if rank():
         from kdcore.training.run import follow
 
@@ -253,6 +266,9 @@ def led_by_rank_zero(work: Callable[[], R]) -> R:
     try:
         return work()
     except PeerLostError as error:
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # torchrun ends all now; that is no scheduler's wish to go on later
         raise SystemExit(2) from error
     except BaseException as error:
         leave_message(str(error))
@@ -260,6 +276,20 @@ def led_by_rank_zero(work: Callable[[], R]) -> R:
     finally:
         with suppress(RuntimeError):  # whoever started the processes is gone, and the others with it
             orders().give(None)
+
+
+def end_with_starter() -> None:
+    """Let the kernel kill this process as soon as torchrun is gone: one that was killed itself can end nobody.
+
+    Without it all would train on, holding locks, and nobody would hear how they end. Torch does the same for processes that it
+    starts from a function, and not for those of a command. Linux only.
+    """
+    if sys.platform != "linux" or BY_TORCHRUN not in os.environ:
+        return
+    ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
+    starter = os.environ.get(STARTER, "")
+    if starter and os.getppid() != int(starter):  # it was gone before
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave_message(sentence: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from kdcore.errors import KdcoreError
+from kdcore.jobs import launch
 from kdcore.jobs.bundle import size_in, zipped
 from kdcore.jobs.status import ACTIVE
 from kdcore.jobs.study_folder import StudyFolder
@@ -69,7 +70,7 @@ def offer_actions(studies: Sequence[StudyFolder]) -> None:
         if resumable and st.button(
             "Resume", icon=":material/play_arrow:", help="Goes on from the last saved state.", disabled=shut
         ):
-            act("resumed", resumable, StudyFolder.resume)
+            act("resumed", resumable, launch.resume)
         put_aside = [study for study in settled if not study.archived]
         taken_back = [study for study in settled if study.archived]
         if put_aside and st.button(

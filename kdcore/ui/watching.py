@@ -156,7 +156,7 @@ def draw_controls(study: StudyFolder, job: Status) -> None:
                 help="Goes on from the last saved state.",
                 disabled=locked(),
             ):
-                attempt("resumed", StudyFolder.resume, study)
+                attempt("resumed", launch.resume, study)
         elif study.finished:
             if st.button("See the map", icon=":material/map:", type="primary"):
                 st.switch_page("map.py", query_params={PARAMETER: study.id})

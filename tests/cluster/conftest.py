@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.studies import wait_for
+from tests.pages.conftest import open_page  # noqa: F401 - a study in Slurm is watched on a page, too
 
 HOUSE = Path(__file__).parents[2]
-PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch")
+PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun")
+NODES = ("n1", "n2")
 CONFIGURATION = """
 ClusterName=test
+FirstJobId={first}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
@@ -80,6 +83,12 @@ class Cluster:
         """Start a node, and wait until it takes jobs."""
         self.start(name, "slurmd", "-D", "-N", name)
         wait_for(lambda: self.ask("sinfo", "-h", "-n", name, "-o", "%T").strip() in ("idle", "mixed", "allocated"))
+
+    def start_missing(self) -> None:
+        """Start what was killed."""
+        for name in NODES:
+            if name not in self.daemons:
+                self.start_node(name)
 
     def kill_node(self, name: str) -> None:
         """A machine that loses its power: no process of it says goodbye."""
@@ -159,6 +168,7 @@ def running_slurm(folder: Path) -> Iterator[Cluster]:
     folder.chmod(0o755)  # munged asks for it
     (folder / "state").mkdir()
     values = {"host": socket.gethostname().partition(".")[0], "folder": folder, "ports": free_ports(3)}
+    values["first"] = 10 * os.getpid()  # the port of a rendezvous is made of it: one for each Slurm on this machine
     (folder / "slurm.conf").write_text(CONFIGURATION.format(**values))
     place, key, connection = Cluster(folder), folder / "munge.key", folder / "munge.socket"
     subprocess.run(["mungekey", "--create", f"--keyfile={key}"], check=True)
@@ -169,8 +179,7 @@ def running_slurm(folder: Path) -> Iterator[Cluster]:
         )
         wait_for(connection.exists)
         place.start("slurmctld", "slurmctld", "-D", "-i")
-        for name in ("n1", "n2"):
-            place.start_node(name)
+        place.start_missing()
         yield place
     finally:
         place.stop()
@@ -190,9 +199,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 @pytest.fixture
 def nodes(cluster) -> Iterator[Cluster]:
     """The cluster with nothing to do and both nodes, before a test and after it."""
-    for name in ("n1", "n2"):
-        if name not in cluster.daemons:
-            cluster.start_node(name)
+    cluster.start_missing()
     yield cluster
     cluster.ask("scancel", "-s", "KILL", "-f", "-u", "root")
     cluster.ask("scancel", "-u", "root")

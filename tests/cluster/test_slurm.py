@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import pytest
 
 from kdcore.inference.prediction import Prediction
 from kdcore.jobs import launch
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.jobs.workspace import Workspace
-from kdcore.models.checkpoint import CheckpointInfo, save_network
+from kdcore.models.checkpoint import CheckpointInfo, load_tensors, save_network
 from kdcore.models.networks import build_network
 from kdcore.settings import Budget, TeacherSettings, save
 from kdcore.training.study import run_study
 from tests.conftest import TINY, write_collection, write_raster
 from tests.inference.engines import same_maps
 from tests.jobs.studies import tiny_study, wait_for
+from tests.pages.test_train import button
 from tests.training.studies import same_weights
 from tests.training.sweeps import BUDGET, sweep_settings
 
@@ -27,16 +30,20 @@ pytestmark = (
 )  # 30 to 90 s each: six to ten processes, each of which imports torch, on two simulated machines
 
 
-def process_of(job: str) -> int:
-    """The kdcore process of a job."""
+def process_of(job: str, *more: str) -> int:
+    """The kdcore process of a job, in whose surroundings more is said."""
+    wanted = {variable.encode() for variable in (f"SLURM_JOB_ID={job}", *more)}
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            variables = (entry / "environ").read_bytes().split(b"\0")
-            if f"SLURM_JOB_ID={job}".encode() in variables and b"kdcore" in (entry / "cmdline").read_bytes().split(
-                b"\0"
-            ):
+            variables, words = ((entry / name).read_bytes().split(b"\0") for name in ("environ", "cmdline"))
+            if wanted <= set(variables) and b"kdcore" in words:
                 return int(entry.name)
-    raise AssertionError(f"job {job} has no process")
+    raise AssertionError(f"job {job} has no process with {more}")
+
+
+def step_of(study, run):
+    """How far a run of a study is."""
+    return study.run(run).status.step if (study.path / "runs" / run / "settings.yaml").exists() else 0
 
 
 def finish(process, code=0):
@@ -105,43 +112,89 @@ def test_a_local_worker_and_an_array_share_a_sweep_though_one_is_killed(nodes, t
     assert sweep.progress().state == "finished"
 
 
-def test_a_study_is_preempted_loses_its_machine_is_cancelled_and_resumed(nodes, tmp_path):
-    collection = write_collection(tmp_path / "collection")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A study that those of Slurm must end like: its folder. Beside it lie its data and its settings."""
+    folder = tmp_path_factory.mktemp("undisturbed")
     budget = Budget(steps=250, batch_size=2, crop=64, validate_every=50, save_every=20)
     settings = tiny_study(budget, teacher=TeacherSettings(network=TINY, budget=budget))
-    save(settings, tmp_path / "settings.yaml")
-    command = ("study", collection, "--out", "studies/one", "--settings", "settings.yaml", "--launch", "slurm")
-    finish(nodes.kdcore(*command, cwd=tmp_path))
-    study = Workspace(tmp_path / "studies").study("one")
+    save(settings, folder / "settings.yaml")
+    run_study(write_collection(folder / "collection"), settings, folder / "alone/one")
+    return StudyFolder(folder / "alone/one")
 
-    def step(run):
-        return study.run(run).status.step if (study.path / "runs" / run / "settings.yaml").exists() else 0
 
-    wait_for(lambda: step("teacher-s0") >= 20)
-    nodes.ask("scancel", "--batch", "--signal=TERM", nodes.queue()[0][3])  # as before the end of its time
-    wait_for(lambda: not study.alive)
-    assert step("teacher-s0") < 250
-    assert study.state == "queued"
-    wait_for(lambda: study.state == "running")
-    before = step("teacher-s0")
-    assert before >= 20
-    wait_for(lambda: step("teacher-s0") > before)
+def same_study(one, other):
+    """Whether two studies ended with the same checkpoints."""
+    pairs = [(run.best, other.run(run.path.name).best) for run in one.runs()]
+    return len(pairs) == 3 and all(same_weights(*pair) for pair in pairs)
+
+
+def kill_machine_of(nodes, study):
+    """Kill the machine on which the one process of a study works, and wait until Slurm has started it on the other one."""
     node = nodes.queue()[0][2]
     nodes.kill_node(node)
     wait_for(lambda: not study.alive)
-    wait_for(lambda: study.alive, 120)  # Slurm has noticed, and has started it on the other one
+    wait_for(lambda: study.alive, 120)
     assert [entry[2] for entry in nodes.queue()] == [{"n1": "n2", "n2": "n1"}[node]]
-    wait_for(lambda: step("alone-s0") >= 20)
+
+
+def test_a_study_is_preempted_loses_its_machine_is_cancelled_and_resumed(nodes, undisturbed, tmp_path):
+    data = undisturbed.path.parents[1]
+    command = ("study", data / "collection", "--out", "studies/one", "--settings", data / "settings.yaml")
+    command += ("--launch", "slurm")
+    finish(nodes.kdcore(*command, cwd=tmp_path))
+    study = Workspace(tmp_path / "studies").study("one")
+    wait_for(lambda: step_of(study, "teacher-s0") >= 20)
+    nodes.ask("scancel", "--batch", "--signal=TERM", nodes.queue()[0][3])  # as before the end of its time
+    wait_for(lambda: not study.alive)
+    assert step_of(study, "teacher-s0") < 250
+    assert study.state == "queued"
+    wait_for(lambda: study.state == "running")
+    before = step_of(study, "teacher-s0")
+    assert before >= 20
+    wait_for(lambda: step_of(study, "teacher-s0") > before)
+    kill_machine_of(nodes, study)
+    wait_for(lambda: step_of(study, "alone-s0") >= 20)
     finish(nodes.kdcore("runs", "stop", "one", cwd=tmp_path))
     wait_for(lambda: study.state == "stopped")
     wait_for(lambda: not nodes.queue())
-    assert step("distilled-s0") == 0
-    finish(nodes.kdcore(*command, cwd=tmp_path))
+    assert step_of(study, "distilled-s0") == 0
+    nodes.start_missing()
+    finish(nodes.kdcore(*command, "--tasks", 2, "--slurm", "--exclusive", cwd=tmp_path))
     wait_for(lambda: study.state == "finished", 200)
-    alone = tmp_path / "alone/one"
-    run_study(collection, settings, alone)
-    for run in study.runs():
-        assert same_weights(run.best, alone / "runs" / run.path.name / "checkpoints/best.safetensors")
+    assert same_study(study, undisturbed)
+
+
+SEED = int(os.environ.get("KDCORE_TEST_SEED", time.time_ns() % 2**32))
+
+
+def test_a_training_on_two_nodes_ends_as_on_one_machine(nodes, tmp_path):
+    """The teacher's training loses a process, that of the student alone is told to end, and the distilled student's is left alone."""
+    rng = np.random.default_rng(SEED)
+    rank, step, delay = int(rng.integers(2)), int(rng.integers(1, 80)), float(rng.uniform(0, 0.1))
+    print(f"KDCORE_TEST_SEED={SEED}: rank {rank} killed {1000 * delay:.0f} ms after step {step}")
+    collection = write_collection(tmp_path / "collection")
+    budgets = [Budget(steps=steps, batch_size=2, crop=64, validate_every=steps, save_every=20) for steps in (160, 80)]
+    save(tiny_study(budgets[1], teacher=TeacherSettings(network=TINY, budget=budgets[0])), tmp_path / "settings.yaml")
+    command = ("study", collection, "--settings", "settings.yaml", "--device", "cpu", "--devices")
+    finish(nodes.kdcore(*command, 2, "--out", "together/one", cwd=tmp_path))
+    command += (1, "--nodes", 2, "--out", "studies/one", "--launch", "slurm")
+    finish(nodes.kdcore(*command, cwd=tmp_path))
+    study = Workspace(tmp_path / "studies").study("one")
+    wait_for(lambda: step_of(study, "teacher-s0") >= step)
+    time.sleep(delay)
+    os.kill(process_of(nodes.queue()[0][3], f"RANK={rank}"), signal.SIGKILL)
+    wait_for(lambda: not nodes.queue())
+    assert study.state == ("failed" if rank else "interrupted")  # rank 0 could still say so
+    assert not study.run("teacher-s0").report.exists()
+    finish(nodes.kdcore(*command, cwd=tmp_path))
+    wait_for(lambda: step_of(study, "alone-s0") >= 10)
+    nodes.ask("scancel", "--signal=TERM", nodes.queue()[0][3])  # the job's step, as before the end of its time
+    wait_for(lambda: not study.alive)
+    assert study.state == "queued"
+    assert 10 <= load_tensors(study.run("alone-s0").state)[1]["step"] < 80
+    wait_for(lambda: study.state == "finished", 200)
+    assert same_study(study, StudyFolder(tmp_path / "together/one"))
 
 
 def test_scores_of_an_evaluation_stand_in_its_log(nodes, tmp_path):
@@ -154,16 +207,31 @@ def test_scores_of_an_evaluation_stand_in_its_log(nodes, tmp_path):
     assert "Boundary IoU" in log.read_text()
 
 
-def test_a_study_from_a_page_is_submitted_once_and_runs(nodes, tmp_path, monkeypatch):
-    for name, value in (nodes.environment | {"KDCORE_SLURM_OPTIONS": "--exclusive"}).items():
-        monkeypatch.setenv(name, value)
+def test_a_study_from_a_page_loses_its_machine_is_stopped_and_resumed(
+    nodes, undisturbed, tmp_path, monkeypatch, open_page
+):
+    """What a click on Launch submits is in `tests/pages/test_slurm.py`."""
     workspace = Workspace(tmp_path / "studies")
-    study = launch.create(workspace, "One", write_collection(tmp_path / "collection"), tiny_study(), "token")
+    variables = {"KDCORE_SLURM_OPTIONS": "--exclusive", "KDCORE_WORKSPACE": str(workspace.path)}
+    for name, value in (nodes.environment | variables).items():
+        monkeypatch.setenv(name, value)
+    data = undisturbed.path.parents[1] / "collection/collection.yaml"
+    study = launch.create(workspace, "One", data, undisturbed.settings, "token")
     for _ in range(2):  # a double click
-        launch.start_in_slurm(study, 2)
+        launch.start_in_slurm(study, 1)
     assert study.state == "queued"
-    assert len({element.partition("_")[0] for element, *_ in nodes.queue()}) == 1
+    assert len(nodes.queue()) == 1
+    wait_for(lambda: step_of(study, "teacher-s0") >= 20)
+    kill_machine_of(nodes, study)
+    page, before = open_page("train", study=study.id), step_of(study, "teacher-s0")
+    wait_for(lambda: step_of(study, "teacher-s0") > before)
+    button(page, "Stop training").click().run()
+    wait_for(lambda: study.state == "stopped")
+    before = {entry[3] for entry in nodes.queue()}  # it may still be about to end
+    button(open_page("train", study=study.id), "Resume").click().run()
+    assert len({entry[3] for entry in nodes.queue()} - before) == 1  # not on the dashboard's machine
     wait_for(lambda: study.state == "finished", 200)
+    assert same_study(study, undisturbed)
     wait_for(lambda: not nodes.queue())
     assert not list((study.path / ".slurm").glob("*.lock"))
 

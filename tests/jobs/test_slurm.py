@@ -42,6 +42,13 @@ def test_the_script_runs_the_same_command_in_every_process(tmp_path, monkeypatch
     assert said.read_text() == f"{place}{place / '.slurm'}a b$"
 
 
+def test_a_training_on_several_nodes_is_told_to_save_in_its_step(tmp_path):
+    """The script becomes srun there, which Slurm must not tell: srun ends its processes at once."""
+    text = slurm.script(["true"], "kdcore-test", tmp_path, 1, "--gpus=4", nodes=2)
+    assert "\n#SBATCH --nodes=2 --ntasks-per-node=1 --gpus=4\n" in text
+    assert "\n#SBATCH --signal=TERM@120\n" in text
+
+
 @pytest.mark.parametrize("options", ["--gpus=1\nrm -rf ~", "--gpus=1\r", "\u2028"])
 def test_options_cannot_leave_their_line(tmp_path, options):
     with pytest.raises(SettingsError, match=r"--slurm .* must stand on one line"):
@@ -163,7 +170,7 @@ def test_a_process_that_slurm_ends_for_good_does_not_ask_for_a_new_start(monkeyp
 def test_without_slurm_a_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match="there is no sbatch on this machine"):
-        slurm.submit("#!/bin/bash\n", tmp_path)
+        slurm.submit("#!/bin/bash\n", tmp_path, 1)
 
 
 def test_the_script_is_printed_for_other_schedulers(tmp_path):

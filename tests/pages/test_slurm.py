@@ -13,7 +13,8 @@ def submitted(monkeypatch):
     calls = []
     monkeypatch.setattr("kdcore.jobs.slurm.offered", lambda: "--partition=gpu")
     monkeypatch.setattr(
-        "kdcore.jobs.slurm.start_array", lambda path, arguments, tasks, refused: calls.append((path, arguments, tasks))
+        "kdcore.jobs.slurm.start_array",
+        lambda path, arguments, tasks, *others: calls.append((path, arguments, tasks)),
     )
     return calls
 

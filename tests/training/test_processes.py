@@ -168,6 +168,15 @@ class TestWhatIsSaid:
         assert not lost_peer(ZeroDivisionError("division by zero"))
 
 
+SCONTROL = """#!/bin/sh
+case "$*" in
+  "show hostnames n[3-4]") printf "n3\\nn4\\n" ;;
+  "--oneliner show node n3") echo "NodeName=n3 Arch=x86_64 NodeAddr=10.0.0.3 NodeHostName=n3 OS=Linux" ;;
+  "--oneliner show node n4") echo "NodeName=n4 NodeAddr=n4.cluster NodeHostName=n4" ;;
+esac
+"""
+
+
 class TestSeveralMachines:
     def test_need_an_allocation_that_has_them(self, environment):
         with pytest.raises(
@@ -190,7 +199,7 @@ class TestSeveralMachines:
 
     def test_meet_at_the_first_of_them(self, environment, monkeypatch, tmp_path):
         scontrol = tmp_path / "scontrol"
-        scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames n[3-4]" ] && printf "n3\\nn4\\n"\n')
+        scontrol.write_text(SCONTROL)
         scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
         step = {
             "SLURM_STEP_NUM_TASKS": "2",
@@ -203,7 +212,7 @@ class TestSeveralMachines:
         monkeypatch.setattr(processes, "launch", lambda *arguments: met.append(arguments) or 0)
         hardware = Hardware(devices=4, nodes=2)
         assert start(hardware, ["-m", "kdcore"]) == 0
-        assert met == [(hardware, ["-m", "kdcore"], "n3:24716", "n4")]  # 20000 + (4711 + 5) % 10000
+        assert met == [(hardware, ["-m", "kdcore"], "10.0.0.3:24716", "n4.cluster")]  # 20000 + (4711 + 5) % 10000
 
 
 def test_a_study_in_the_background_starts_its_processes(tmp_path):

@@ -1,10 +1,8 @@
 """Real processes that share a training's batches: what they compute, and what happens when one of them is killed."""
 
-import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,7 +25,6 @@ from kdcore.models.networks import build_network
 from kdcore.settings import Budget, Hardware, Recipe, TeacherSettings, save
 from kdcore.training.loop import learning_rate
 from kdcore.training.objective import compute_loss
-from kdcore.training.processes import FIRST_PORT, PORTS
 from tests.conftest import SMALL_WINDOWS, run_settings, write_collection
 from tests.training.studies import study_settings
 from tests.training.test_run import SURVIVOR, leftovers, same_result
@@ -126,38 +123,6 @@ class TestTwoProcesses:
         assert logged[info.step] == summarise(alone)["mean_ap"]
 
 
-SRUN = """#!/bin/sh
-while [ "${1#--}" != "$1" ]; do shift; done
-for task in 0 1; do
-  SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=localhost SLURM_PROCID=$task SLURMD_NODENAME=localhost "$@" &
-done
-wait
-"""
-
-
-def job_with_free_port() -> int:
-    """The number of a job, of which the port is made at which its processes meet."""
-    for number in itertools.count(os.getpid()):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", FIRST_PORT + number % PORTS)):
-                return number
-    raise AssertionError
-
-
-def test_two_machines_end_with_the_checkpoint_of_one(collection, tmp_path, undisturbed, monkeypatch):
-    """Two torchruns that meet, started as `srun` starts them on two nodes, both of which are this machine."""
-    for name, text in (("srun", SRUN), ("scontrol", "#!/bin/sh\necho localhost\n")):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
-    monkeypatch.setitem(SLURM, "SLURM_JOB_ID", str(job_with_free_port()))
-    hardware = Hardware(device="cpu", devices=1, nodes=2)
-    run = RunDirectory.create(tmp_path / "run", run_settings(collection, budget=SURVIVOR, hardware=hardware))
-    assert train_together(run) == list(range(1, SURVIVOR.steps + 1))
-    same_result(run, undisturbed)
-
-
 class TestAKilledProcess:
     SEED = int(os.environ.get("KDCORE_TEST_SEED", time.time_ns() % 2**32))
 
@@ -217,10 +182,12 @@ class TestAStudy:
         assert [run.status.state for run in folder.runs()] == ["finished"] * 3
         assert "another process" not in folder.log_tail(1000)
 
-    def test_in_the_background_is_stopped_and_resumed(self, collection, undisturbed, tmp_path, monkeypatch):
+    def test_in_the_background_is_stopped_and_resumed_and_ends_with_its_launcher(
+        self, collection, undisturbed, tmp_path, monkeypatch
+    ):
         from kdcore.jobs.launch import create
         from kdcore.jobs.workspace import Workspace
-        from tests.jobs.studies import wait_for
+        from tests.jobs.studies import processes_of, wait_for
 
         for name, value in (SLURM | {"PYTHONPATH": str(ROOT)}).items():
             monkeypatch.setenv(name, value)
@@ -238,6 +205,11 @@ class TestAStudy:
         assert 10 <= saved["step"] < budget.steps
         study.resume()
         wait_for(lambda: run.status.step > saved["step"] or study.state == "failed", 300)
-        study.stop()
-        wait_for(lambda: not study.alive, 120)
-        assert load_tensors(run.state)[1]["step"] > saved["step"], study.log_tail()
+        ranks = ranks_of(study.path)
+        assert sorted(ranks) == [0, 1], study.log_tail()
+        (launcher,) = set(processes_of(study)) - set(ranks.values())
+        os.kill(launcher, signal.SIGKILL)  # nobody is left who could end them, or report them
+        wait_for(lambda: not processes_of(study))
+        assert study.state == "interrupted"
+        assert run.status.step > saved["step"]
+        assert not run.alive
