@@ -20,7 +20,7 @@ from kdcore.settings import (
     sentence,
 )
 from kdcore.ui import words
-from kdcore.ui.choices import OWN_PARTS
+from kdcore.ui.choices import OWN_PARTS, SHARES
 
 
 def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str, Any]:
@@ -66,6 +66,14 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 key="labels",
                 bind="query-params",
                 help=sentence(StudySettings, "labels"),
+            ),
+            "shares": a.multiselect(
+                "Label curve: further shares, %",
+                SHARES,
+                key="shares",
+                persist_state="session",
+                placeholder="None",
+                help=words.TERMS["label curve"],
             ),
             "match": select(b, "The student alone gets", "match", words.MATCHES, sentence(StudySettings, "match")),
             "teacher_seeds": c.number_input(
