@@ -78,5 +78,5 @@ def test_a_stored_curve_is_read_as_far_as_it_is_shown(tmp_path):
 @pytest.mark.parametrize("text", ["[]", "{", "{}", '{"points": [], "teacher": 1, "unfinished": [], "basis": ""}'])
 def test_a_broken_one_says_what_to_do(tmp_path, text):
     (tmp_path / "labels.json").write_text(text)
-    with pytest.raises(RunError, match="again|Remove the file"):
+    with pytest.raises(RunError, match=r"again|Remove the file"):
         stored_curve(tmp_path)
