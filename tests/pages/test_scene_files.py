@@ -58,7 +58,7 @@ def labelled(workspace, tmp_path):
 
 
 def upload(at, path, name="points.gpkg"):
-    at.file_uploader[-1].upload(name, path.read_bytes(), "application/octet-stream")
+    at.file_uploader[-1].set_value((name, path.read_bytes(), "application/octet-stream"))
     button(at, "Estimate").click().run()
     return at
 
