@@ -54,7 +54,7 @@ def draw_points(study: StudyFolder, scene: ShownScene, runs: Mapping[str, str], 
     """Draw a stratified random sample from a map, and give it away as a GeoPackage."""
     kept = f"area sample {study.id} {scene.scene.id}"
     st.markdown("**1. Draw points.** The classes of one network's map are the strata.")
-    with st.form(kept, border=False):
+    with st.form(f"form of {kept}", border=False):
         first, second, third = st.columns(3)
         run = first.selectbox("Strata of", list(runs), usual(runs), format_func=runs.__getitem__)
         points = second.number_input("Points in all", 2, 100_000, 300, step=50)
@@ -93,7 +93,7 @@ def take_labels(study: StudyFolder, scene: ShownScene, runs: Mapping[str, str], 
     """Take the labelled points back, and say what they say."""
     kept = f"area {study.id} {scene.scene.id}"
     st.markdown("**3. Estimate.**")
-    with st.form(kept, border=False):
+    with st.form(f"form of {kept}", border=False):
         file = st.file_uploader("The labelled points", type=["gpkg"], max_upload_size=MOST_MEGABYTES)
         sent = st.form_submit_button("Estimate", icon=":material/straighten:", disabled=locked())
     if sent and file is None:

@@ -25,7 +25,7 @@ LABELLED = (
     "This scene is labelled already, and it is tested on, so nothing may be trained on it. Map a raster of your own above, "
     "and choose it as the scene: then the tiles to label next are chosen here."
 )
-LARGE = "This scene is too large for a page. On the command line:"
+LARGE = "This raster is too large for a page. On the command line:"
 
 
 def show(study: StudyFolder, choice: MapChoice) -> None:
@@ -43,7 +43,8 @@ def show(study: StudyFolder, choice: MapChoice) -> None:
         maps, hectares, next_tiles = st.tabs(["Maps of this scene", "Hectares with intervals", "Where to label next"])
         with maps:
             show_maps(study, scene, runs)
-        small = choice.scene.height * choice.scene.width <= MOST_PIXELS
+        own = choice.scene.id.startswith(PREFIX)
+        small = not own or choice.scene.height * choice.scene.width <= MOST_PIXELS
         with hectares:
             if small:
                 area.show(study, scene, runs, write_classes)
@@ -51,7 +52,7 @@ def show(study: StudyFolder, choice: MapChoice) -> None:
                 show_command("area sample", "points.gpkg", scene, [list(runs)[area.usual(runs)]])
         with next_tiles:
             arms = arms_of(study)
-            if not choice.scene.id.startswith(PREFIX):
+            if not own:
                 st.info(LABELLED, icon=":material/label:")
             elif not {arms["teacher"], arms["distilled"]} <= runs.keys():
                 st.info("Both teacher and distilled student have to map this raster first.", icon=":material/map:")
@@ -149,7 +150,7 @@ def show_next(study: StudyFolder, scene: ShownScene, teacher: str, student: str)
 
     st.markdown(NEXT)
     kept = f"next tiles {study.id} {scene.scene.id}"
-    with st.form(kept, border=False):
+    with st.form(f"form of {kept}", border=False):
         left, right = st.columns(2)
         tiles = left.number_input("Tiles", 1, 1000, 10)
         side = right.number_input("Side of a tile, pixels", 8, 8192, 256, step=64)
