@@ -75,6 +75,7 @@ def show(curve: Curve) -> None:
     if report is not None:
         show_report(report)
     show_unfinished(curve, [] if report is None else report["unfinished"])
+    st.page_link("train.py", label="Another label curve: several shares under More settings", icon=":material/school:")
 
 
 def report_of(curve: Curve) -> dict[str, Any] | None:

@@ -86,8 +86,8 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 disabled=reused,
                 help=sentence(TeacherSettings, "seeds"),
             ),
-            "views": select(a, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")),
-            "teacher_flips": b.toggle(
+            "views": select(b, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")),
+            "teacher_flips": c.toggle(
                 "Teacher looks at eight views",
                 usual["teacher_flips"],
                 key="teacher_flips",
