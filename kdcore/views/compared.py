@@ -31,8 +31,9 @@ def studies_figure(studies: Mapping[str, StudyCurves], arm: str) -> go.Figure:
     for number, (title, curves) in enumerate(studies.items()):
         measured, view = curves.arms[arm], curves.views[-1]
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        low, high = measured.band[view]
         name = escape(title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…")
-        add_band(figure, RECALLS, *measured.band[view], tint(colour, 0.1), legendgroup=str(number), showlegend=False)
+        add_band(figure, RECALLS, low, high, tint(colour, 0.1), legendgroup=str(number), showlegend=False)
         recall, precision, threshold = drawn_curve(*measured.pooled, view)
         figure.add_scatter(
             x=recall,
