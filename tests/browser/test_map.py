@@ -277,6 +277,10 @@ def test_the_place_under_the_mouse_is_told_and_imagery_gets_brighter(visit):
     frame = frame_of(visit("/map?" + urlencode({"study": "town", "left": "Imagery", "right": "Imagery"})))
     cursor = frame.locator(".kdcore-cursor")
     expect(cursor).to_be_hidden()
+    frame.evaluate(
+        "([lat, lng]) => kdcoreMap.maps.main.setView([lat, lng], 20, {animate: false})", list(to_degrees(100.5, 222.5))
+    )
+    settle(frame)
     x, y = on_screen(frame, 100.5, 222.5)
     frame.locator("#map_div").hover(position={"x": x, "y": y})
     expect(cursor).to_contain_text("(WGS 84)")

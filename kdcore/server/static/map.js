@@ -279,7 +279,10 @@ window.kdcoreMap = (() => {
     leader.on("move", () => {
       if (following || wanted?.mode !== "side") return;
       following = true;
-      follower.setView(leader.getCenter(), leader.getZoom(), { animate: false });
+      const [centre, zoom] = [leader.getCenter(), leader.getZoom()];
+      // setView would cut 4.999 pixels down to 4 where a map is an odd number of pixels high.
+      if (zoom === follower.getZoom()) follower.panBy(follower.project(centre).subtract(follower.project(follower.getCenter())), { animate: false });
+      else follower.setView(centre, zoom, { animate: false });
       following = false;
     });
     const dot = L.circleMarker([0, 0], { radius: 6, color: "#fff", weight: 2, fillColor: "#000", fillOpacity: 1, interactive: false });
