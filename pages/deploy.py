@@ -8,7 +8,7 @@ from kdcore.ui import deploy_job
 from kdcore.ui.deploy_costs import show_costs
 from kdcore.ui.deploy_files import show_exports
 from kdcore.ui.deploy_results import show_headline, show_pareto
-from kdcore.ui.study_picker import choose_study, workspace
+from kdcore.ui.study_picker import PARAMETER, choose_study, workspace
 
 
 def show(study: StudyFolder) -> None:
@@ -29,3 +29,9 @@ def show(study: StudyFolder) -> None:
 chosen = choose_study("What do I gain?", ":material/rocket_launch:")
 if chosen is not None:
     show(chosen)
+    st.page_link(
+        "map.py",
+        label="Hectares of each class with intervals, and maps for QGIS: below the map",
+        icon=":material/straighten:",
+        query_params={PARAMETER: chosen.id},
+    )

@@ -5,7 +5,7 @@ import streamlit as st
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload, uploads_of
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.ui import map_view, mistakes, own_file, words
+from kdcore.ui import map_view, mistakes, own_file, scene_files, words
 from kdcore.ui.formatting import plain, told_apart, visible
 from kdcore.ui.study_picker import workspace
 
@@ -72,6 +72,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     with place:
         map_view.show_map(choice, left, right, mode, focus=focus, basemap=basemap, linked=True)
     own_file.show_own_files(workspace(), study, uploads)
+    scene_files.show(study, choice)
 
 
 map_view.show_study("Where do they differ?", ":material/map:", show)

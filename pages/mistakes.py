@@ -64,6 +64,12 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             st.html(mistakes.tile_html(study, layers, ranked, tile, runs))
         except KdcoreError as error:
             st.warning(plain(str(error)), icon=":material/broken_image:")
+    st.page_link(
+        "map.py",
+        label="Where new labels teach most: of a raster of your own, below the map",
+        icon=":material/label:",
+        query_params={PARAMETER: study.id},
+    )
 
 
 map_view.show_study("What did the student lose?", ":material/troubleshoot:", show)

@@ -1,18 +1,20 @@
-"""All studies: compare, stop, resume, archive, delete, download."""
+"""All studies: compare, note, stop, resume, archive, delete, download."""
 
 import streamlit as st
 
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import words
-from kdcore.ui.formatting import plain, sentence, told_apart
+from kdcore.ui.formatting import plain, sentence
 from kdcore.ui.people import show_actions
-from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, show_links
-from kdcore.ui.runs_table import comparison, overview
+from kdcore.ui.runs_actions import ACTIVE, offer_actions, offer_downloads, offer_undo, show_links
+from kdcore.ui.runs_comparison import show_comparison
+from kdcore.ui.runs_notes import offer_note, tags_of, with_tags
+from kdcore.ui.runs_sweeps import show_sweeps
+from kdcore.ui.runs_table import overview
 from kdcore.ui.stages import message_of
 from kdcore.ui.study_picker import LISTED, recent_studies, show_empty, workspace
 
 CHOSEN = "studies"  # in the address
-MOST_COMPARED = 10
 
 
 def named_in_address(studies: list[StudyFolder]) -> list[int]:
@@ -40,6 +42,8 @@ def choose(studies: list[StudyFolder]) -> list[StudyFolder]:
             "Alone": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
             "Distilled": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["mean AP"]),
             "All labels": st.column_config.NumberColumn(format="%.1f", help=words.TERMS["all labels"]),
+            "Tags": st.column_config.ListColumn(),
+            "Note": st.column_config.TextColumn(width="medium"),
             "Made": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm"),
         },
         alt="All studies with their state, settings and mean average precision",
@@ -50,29 +54,6 @@ def choose(studies: list[StudyFolder]) -> list[StudyFolder]:
     else:
         st.query_params.pop(CHOSEN, None)
     return chosen
-
-
-def show_comparison(studies: list[StudyFolder]) -> None:
-    """Finished studies side by side."""
-    finished = [study for study in studies if study.finished]
-    if len(finished) > MOST_COMPARED:
-        st.info(f"The first {MOST_COMPARED} of {len(finished)} finished studies are compared.", icon=":material/info:")
-        finished = finished[:MOST_COMPARED]
-    if len(finished) < 2:
-        st.caption("Studies are compared once two of the chosen ones are finished.")
-        return
-    st.subheader("Side by side")
-    table, titles = comparison(finished), told_apart({study.id: study.title for study in finished})
-    st.dataframe(
-        table.iloc[1:],
-        height="content",
-        column_config={study.id: st.column_config.TextColumn(titles[study.id]) for study in finished},
-        alt="Settings and results of the chosen studies, one column a study",
-    )
-    if len({(study.data or {}).get("hash") for study in finished}) > 1:
-        st.caption(
-            "These studies were tested on different data, so only the differences inside a study can be compared."
-        )
 
 
 @st.fragment(run_every=3)
@@ -106,7 +87,8 @@ def show(everything: list[StudyFolder], named: str) -> None:
     left, right = st.columns((5, 1), vertical_alignment="bottom")
     left.markdown("Every study on this machine. Choose one to open it, or several to compare them.")
     show_archived = right.toggle("Archived too", key="archived", bind="query-params")
-    shown = [study for study in everything if show_archived or not study.archived]
+    offer_undo()
+    shown = with_tags([study for study in everything if show_archived or not study.archived])
     chosen = choose(shown)
     if len(chosen) == 1:
         study = chosen[0]
@@ -115,6 +97,7 @@ def show(everything: list[StudyFolder], named: str) -> None:
             st.caption(plain(sentence(message)))
         show_links(study)
         offer_downloads(study)
+        offer_note(study, tags_of(everything))
     if chosen:
         offer_actions(chosen)
     else:
@@ -135,4 +118,5 @@ elif named:
     st.info(f"No study's name holds “{plain(named)}”.", icon=":material/search_off:")
 else:
     show_empty()
+show_sweeps()
 show_actions()

@@ -56,15 +56,9 @@ def estimate(
     as_json: JsonOption = False,
 ) -> None:
     """Estimate each class's area from the labels, and how right maps of the same ground are."""
-    from kdcore.evaluation.area import report
-    from kdcore.inference.area_sample import read, read_maps
+    from kdcore.inference.area_sample import estimate as estimate_areas
 
-    labelled = read(sample)
-    mapped, counted = read_maps(parse_maps(maps or []), labelled)
-    found = report(labelled.sample, labelled.classes, mapped, confidence)
-    found["counted"] = {"sampled map": dict(zip(labelled.classes, labelled.counted, strict=True))} | {
-        name: dict(zip(labelled.classes, hectares, strict=True)) for name, hectares in counted.items()
-    }
+    found = estimate_areas(sample, parse_maps(maps or []), confidence)
     if as_json:
         print_json(found)
         return

@@ -300,11 +300,10 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 def threshold_of(model: Path, classes: Sequence[str]) -> float:
     """The threshold of the run that a checkpoint belongs to, or 0.5."""
-    from kdcore.inference.parts import own_threshold
     from kdcore.jobs.store import RunDirectory
 
     of_run = model.parent.name == "checkpoints"
-    return own_threshold(RunDirectory(model.absolute().parents[1]), classes) if of_run else 0.5
+    return RunDirectory(model.absolute().parents[1]).own_threshold(classes) if of_run else 0.5
 
 
 def tell(made: list[Made], failed: int, rasters: list[Path], out: Path, as_json: bool) -> None:

@@ -11,7 +11,7 @@ tiles, and a baseline between two shares is the weighted mean of both, seed by s
 may have no end where the curve is flat, and then says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,7 @@ from kdcore.settings import Hardware, StudySettings, load_study
 CONFIDENCE = 0.95
 STEPS = 64  # of the grid between two shares
 PREFIX = "labels-"  # of the studies' folders
+REPORT = "labels.json"  # in a curve's folder
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class Worth:
 def share_folder(folder: Path, share: float) -> Path:
     """Where a label curve keeps the study of a share of the labels."""
     return folder / f"{PREFIX}{share:g}"
+
+
+def titled(title: str, share: float) -> str:
+    """What the study of a share is called, at most 200 characters."""
+    end = f": {100 * share:g} % of the labels"
+    return title[: 200 - len(end)] + end
 
 
 def share_studies(folder: Path) -> dict[float, Path]:
@@ -96,7 +103,19 @@ def common(settings: StudySettings) -> StudySettings:
 
 
 def label_curve(folder: Path) -> dict[str, Any]:
+    """The report of the label curve in a folder; see `curve_report`.
+
+    Raises:
+        RunError: no label curve, or no study of it is finished.
+    """
+    return curve_report(share_studies(folder))
+
+
+def curve_report(studies: Mapping[float, Path]) -> dict[str, Any]:
     """The report of a label curve, of the studies that are finished.
+
+    Args:
+        studies: their folders by share, ascending.
 
     Returns:
         `points`, ascending (`labels`: the share that was used; `wanted`: that was asked for; `alone`, `distilled`, `gain`: points of
@@ -104,9 +123,9 @@ def label_curve(folder: Path) -> dict[str, Any]:
         `basis` (what the intervals do not cover) and `settings`; plain JSON values.
 
     Raises:
-        RunError: no label curve, or no study of it is finished.
+        RunError: no study of it is finished.
     """
-    studies, reference, used, unfinished = share_studies(folder), None, {}, []
+    reference, used, unfinished = None, {}, []
     alone: list[list[Measured]] = []
     distilled: list[list[Measured]] = []
     teacher: float | None = None
@@ -123,7 +142,10 @@ def label_curve(folder: Path) -> dict[str, Any]:
         used[share] = float(runs["alone"][0].read_report()["labels"])
         teacher = runs["teacher"][0].read_report()["test"]["mean_ap"]
     if reference is None:
-        raise RunError(f"{folder}: no study of this label curve is finished. Give the same command again to go on.")
+        first = next(iter(studies.values()))
+        raise RunError(
+            f"{first.parent}: no study of this label curve is finished. Give the same command again to go on."
+        )
     ground, row = Ground(reference.tiles, reference.places), len(reference.scored)
     shares = list(used.values())
     points = []

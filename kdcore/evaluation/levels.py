@@ -57,17 +57,18 @@ def quantise(probabilities: NDArray[np.floating[Any]]) -> Levels:
     return levels
 
 
-def decide(levels: Levels) -> Levels:
+def decide(levels: Levels, positive: int = POSITIVE_LEVEL) -> Levels:
     """The predicted class of each pixel from its levels in a map.
 
     Args:
         levels: (K, H, W) uint8.
+        positive: from which level on the second of two classes is decided on.
 
     Returns:
-        (H, W) uint8: the class of the highest level, the first of equals; for one map 1 where the level is 127 or more.
+        (H, W) uint8: the class of the highest level, the first of equals; for one map 1 where the level is `positive` or more.
     """
     if len(levels) == 1:
-        yes: Levels = (levels[0] >= POSITIVE_LEVEL).astype(np.uint8)
+        yes: Levels = (levels[0] >= positive).astype(np.uint8)
         return yes
     highest, decided = levels[0], np.zeros(levels.shape[1:], dtype=np.uint8)
     for index, level in enumerate(levels[1:], start=1):  # 30 times faster than numpy's argmax over the first axis

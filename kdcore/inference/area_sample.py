@@ -21,8 +21,9 @@ from rasterio.windows import Window
 
 from kdcore.data.rasters import open_raster
 from kdcore.data.scene import Box
+from kdcore.data.vectors import refuse_unsafe
 from kdcore.errors import DataError
-from kdcore.evaluation.area import Sample, allocate
+from kdcore.evaluation.area import Sample, allocate, report
 from kdcore.files import sha256
 from kdcore.inference.ground_area import PixelAreas
 from kdcore.ownership import replacing_own
@@ -166,12 +167,37 @@ def find(dataset: DatasetReader, ranks: Sequence[NDArray[np.int64]]) -> Iterator
             yield pd.DataFrame({"stratum": stratum, "row": rows[here] + box.row, "column": columns[here]})
 
 
+def estimate(path: Path, maps: Mapping[str, Path], confidence: float = 0.95) -> dict[str, Any]:
+    """Each class's area from a labelled sample, and how right maps of the same ground are.
+
+    Args:
+        path: the sample.
+        maps: `NAME.classes.tif` of each map to judge, by any name.
+        confidence: of the intervals.
+
+    Returns:
+        As `kdcore.evaluation.area.report`, areas in hectares, and `counted`: hectares of each class by counting pixels of the sampled
+        map and of each of `maps`.
+
+    Raises:
+        DataError: see `read` and `read_maps`.
+    """
+    labelled = read(path)
+    mapped, counted = read_maps(maps, labelled)
+    found = report(labelled.sample, labelled.classes, mapped, confidence)
+    counts = {"sampled map": labelled.counted} | counted
+    found["counted"] = {name: dict(zip(labelled.classes, hectares, strict=True)) for name, hectares in counts.items()}
+    return found
+
+
 def read(path: Path) -> Labelled:
     """Read a sample back with the labels that somebody gave.
 
     Raises:
         DataError: it was not drawn by `draw`, or is no probability sample any more; points lack a label, or have one that is no class.
     """
+    if path.is_file():
+        refuse_unsafe(path)
     layers = {str(name) for name, _ in pyogrio.list_layers(path)} if path.is_file() else set()
     if not layers >= {"points", "design", "strata"}:
         raise DataError(

@@ -65,6 +65,11 @@ class SceneLayers(Frozen):
         return CRS.from_string(self.crs)
 
     @property
+    def crs_name(self) -> str:
+        """'EPSG:32645', or the name in the WKT of a CRS without a number."""
+        return self.crs.split('"')[1] if '"' in self.crs else self.crs
+
+    @property
     def bounds(self) -> Bounds:
         """South-west and north-east corner of `part`, (latitude, longitude) in degrees."""
         return self.bounds_of(self.part)

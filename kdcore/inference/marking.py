@@ -13,7 +13,7 @@ from kdcore.inference.layer_index import INDEX, StudyLayers
 from kdcore.inference.layers import measure_stretch, place, write_scene
 from kdcore.inference.mapping import MappingOptions
 from kdcore.inference.merging import merge
-from kdcore.inference.parts import make_parts, own_threshold, plan_prediction
+from kdcore.inference.parts import make_parts, plan_prediction
 from kdcore.inference.prediction import PolygonOptions, Prediction, begin
 from kdcore.inference.source import Source, open_source
 from kdcore.inference.uploads import ANY_SIZE, MOST_PIXELS, Upload, in_time
@@ -47,7 +47,7 @@ def mark(upload: Upload, report: Report) -> str:
     for name, checkpoints in weights.items():
         network = Teacher.load(checkpoints, info.classes, info.bands, info.band_numbers)
         engine = TorchEngine(network, info, network.fill, device)
-        options = MappingOptions(threshold=own_threshold(study.run(name), info.classes))
+        options = MappingOptions(threshold=study.run(name).own_threshold(info.classes))
         prediction = Prediction(upload.maps, name)
         plan = plan_prediction(upload.source, source, checkpoints, engine, options, PolygonOptions())
         if not begin(prediction, plan):

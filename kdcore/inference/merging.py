@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from kdcore.data.writing import quick_tiles, without_place_warning
 from kdcore.errors import RunError
 from kdcore.evaluation.levels import LEVELS, NODATA
 from kdcore.files import remove_half_written, replacing, unfinished, write_json
+from kdcore.inference.class_maps import classes_tag, colour_table
 from kdcore.inference.prediction import MAPS, MapKind, Plan, Prediction, finished_plan, remove_parts
 from kdcore.jobs.progress import Report, Stage, counting, ignore
 from kdcore.ownership import check_replaceable, is_ours, publish
@@ -204,7 +205,7 @@ def gather(prediction: Prediction, plan: Plan, kind: MapKind, there: list[int], 
             MODEL=", ".join(Path(model).name for model in plan.model.split(", ")),
             MODEL_SHA256=plan.model_sha256,
             SOURCE=Path(plan.raster).name,
-            CLASSES=", ".join(f"{index} {name}" for index, name in enumerate(plan.classes)),
+            CLASSES=classes_tag(plan.classes),
             MEANING=f"index of the class; {NODATA} is nodata"
             if classes
             else f"probability x {LEVELS - 1}; {NODATA} is nodata",
@@ -262,12 +263,3 @@ def compare(
             if not np.array_equal(file.read(window=window), values):
                 raise OSError(errno.ENOSPC, "what was written cannot be read back")
             progress(window.row_off + window.height, plan.height)
-
-
-def colour_table(colours: Sequence[str]) -> dict[int, tuple[int, int, int, int]]:
-    """The classes' colours; what is no class is transparent."""
-    table = dict.fromkeys(range(NODATA + 1), (0, 0, 0, 0))
-    for index, colour in enumerate(colours):
-        red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-        table[index] = (red, green, blue, 255)
-    return table

@@ -19,7 +19,6 @@ from kdcore.inference.mapping import Mapper, MappingOptions
 from kdcore.inference.prediction import Plan, PolygonOptions, Prediction, finished_plan, remove_parts
 from kdcore.inference.source import Source
 from kdcore.jobs.locks import held, trying
-from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo
 from kdcore.models.memory import check_room
 from kdcore.models.tiled import make_grid
@@ -112,15 +111,6 @@ def check_tile(engine: Engine, pixels: int, side: int) -> None:
         check_room(
             engine.info.network, engine.info.bands, logits, engine.batch * pixels, False, f"--tile {side}", engine.free
         )
-
-
-def own_threshold(run: RunDirectory, classes: Sequence[str]) -> float:
-    """The threshold that a run chose on its validation split for the second class of two, or 0.5."""
-    if len(classes) == 2 and run.report.exists():
-        found = run.read_report().get("at_threshold", {}).get(classes[1], {}).get("threshold")
-        if isinstance(found, float) and 0 < found < 1:
-            return found
-    return 0.5
 
 
 def make_mapper(source: Source, engine: Engine, options: MappingOptions) -> Mapper:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ClassVar
@@ -298,19 +299,34 @@ def check_apart(path: Path, name: str) -> None:
     Raises:
         DataError: one sentence with the file's own name.
     """
-    command = [sys.executable, "-m", "kdcore.inference.check_upload", str(path), short(name)]
+    run_apart("kdcore.inference.check_upload", [str(path), short(name)], name, "Convert it anew with gdal_translate.")
+
+
+def run_apart(module: str, arguments: Sequence[str], name: str, fix: str) -> str:
+    """What a module prints that reads a stranger's file; it runs in a process of its own, and limits its time and memory itself.
+
+    Args:
+        module: ends with `REFUSED` and prints one sentence where it refuses the file.
+        arguments: of the module.
+        name: of the file, any text.
+        fix: what to do with a file that takes too long or breaks the reader.
+
+    Raises:
+        DataError: one sentence with the file's own name.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise DataError(
-            f"{short(name)}: reading its header takes too long. Convert it anew with gdal_translate."
-        ) from error
+        raise DataError(f"{short(name)}: reading it takes too long. {fix}") from error
+    said = done.stdout.decode("utf-8", errors="replace")
     if done.returncode == REFUSED:
-        raise DataError(done.stdout.decode("utf-8", errors="replace"))
+        raise DataError(said)
     if done.returncode:
-        raise DataError(f"{short(name)}: cannot be read, it broke the reader. Convert it anew with gdal_translate.")
+        raise DataError(f"{short(name)}: cannot be read, it broke the reader. {fix}")
+    return said
 
 
 def check_geotiff(path: Path, name: str) -> None:

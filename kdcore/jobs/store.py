@@ -5,7 +5,7 @@ It is the job protocol, the store, and the thing that a person zips and sends. T
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -215,6 +215,14 @@ class RunDirectory:
         if not whole or not isinstance(report.get("test") or {}, dict):  # a sweep's trials do not read the test part
             raise RunError(f"{self.report}: is no report of a run. Remove it and run again; training is not repeated.")
         return report
+
+    def own_threshold(self, classes: Sequence[str]) -> float:
+        """The threshold that the run chose on its validation split for the second class of two, or 0.5."""
+        if len(classes) == 2 and self.report.exists():
+            found = self.read_report().get("at_threshold", {}).get(classes[1], {}).get("threshold")
+            if isinstance(found, float) and 0 < found < 1:
+                return found
+        return 0.5
 
 
 def without_place(settings: RunSettings) -> RunSettings:

@@ -1,22 +1,22 @@
 """A study is a folder, and a job: one process works through its runs in order. Never imports torch.
 
-Files: `study.yaml` (settings), `about.json` (title, data, archived or not), `job.json` (how far it is; replaced atomically),
+Files: `study.yaml` (settings), `about.json` (title, data, note, tags, archived or not), `job.json` (how far it is; replaced atomically),
 `alive.lock` (held while its process lives), `cancel` (asks the process to stop), `log.txt`, `data.json` (what the data are),
 `runs/` (a directory for each run), `advantage.json` (whether the teacher can teach), `steps.json` (of the student alone, with
 `match: seconds`), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
-
 from kdcore.bounded import remembered, stamp
 from kdcore.errors import KdcoreError, RunError
 from kdcore.files import remove_half_written, write_json
+from kdcore.jobs.about import About as About
 from kdcore.jobs.devices import kind_of
 from kdcore.jobs.job import Job
 from kdcore.jobs.locks import held, turn
@@ -24,27 +24,12 @@ from kdcore.jobs.plan import StudyProgress, measure_progress, read_alone_steps, 
 from kdcore.jobs.small_files import modified, read_dict, read_json
 from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
-from kdcore.reading import visible, visible_all
-from kdcore.settings import SLUG, Frozen, Seconds, StudySettings, load_study, save
+from kdcore.reading import visible_all
+from kdcore.settings import SLUG, StudySettings, load_study, save, validate
 
 SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
 SEVERAL = "kdcore.training.rank"
 REPORT_PARTS = ("arms", "comparison", "data", "settings")
-
-
-class About(Frozen):
-    """What a person calls a study, and where its data come from: a collection's path, or the seed of a demo area."""
-
-    title: str = Field(max_length=200)
-    collection: Path | None = None
-    demo: int | None = Field(default=None, ge=0)
-    created: Seconds = 0.0
-    archived: bool = False
-
-    @field_validator("title")
-    @classmethod
-    def _visible(cls, title: str) -> str:
-        return visible(title)
 
 
 @dataclass(frozen=True)
@@ -307,7 +292,20 @@ class StudyFolder(Job):
             RunError: it is read-only or broken.
         """
         self.check_usable()
-        self.write_about(self.about.model_copy(update={"archived": archived}))
+        with beginning(self.path):
+            self.write_about(self.about.model_copy(update={"archived": archived}))
+
+    def annotate(self, note: str, tags: Sequence[str]) -> None:
+        """Replace its note and its tags.
+
+        Raises:
+            RunError: it is read-only or broken.
+            SettingsError: too long, or too many.
+        """
+        self.check_usable()
+        with beginning(self.path):
+            values = self.about.model_dump() | {"note": note, "tags": tuple(tags)}
+            self.write_about(validate(About, values, "the note"))
 
     def runs(self) -> list[RunDirectory]:
         """The runs that were begun, by name."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kdcore.evaluation.levels import LEVELS, NODATA, decide
+from kdcore.evaluation.operating import level_of
 from kdcore.views.map_layers import PROBABILITY_COLOURS
 
 Classes = NDArray[np.uint8]
@@ -34,13 +35,7 @@ def classes_of(levels: NDArray[np.uint8], valid: Valid, threshold: float = 0.5) 
     Returns:
         (H, W) uint8: index of the class, 255 where not valid.
     """
-    decided = (levels[0] >= level_of(threshold)).astype(np.uint8) if len(levels) == 1 else decide(levels)
-    return np.where(valid, decided, np.uint8(NODATA)).astype(np.uint8)
-
-
-def level_of(threshold: float) -> int:
-    """The smallest level that a probability of at least `threshold` is stored as."""
-    return round(threshold * (LEVELS - 1))
+    return np.where(valid, decide(levels, level_of(threshold)), np.uint8(NODATA)).astype(np.uint8)
 
 
 def disagreement(truth: Classes, first: Classes, second: Classes) -> NDArray[np.uint8]:

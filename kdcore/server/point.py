@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from kdcore.errors import KdcoreError, SettingsError
 from kdcore.evaluation.levels import LEVELS, NODATA
+from kdcore.inference.layer_index import SceneLayers
 from kdcore.server.drawing import classes_of
 from kdcore.server.lookup import find_scene
 from kdcore.server.reading import read_pixel
@@ -53,7 +54,8 @@ def describe(study: str, scene: str, latitude: float, longitude: float, threshol
     """A pixel of a scene.
 
     Returns:
-        `inside` (whether the place is on what is shown) and, if so, `row` and `column` of the whole scene, `truth` (name of
+        `inside` (whether the place is on what is shown) and, if so, `row` and `column` of the whole scene, `place` (the pixel's middle in
+        the scene's CRS, None where it has none; `digits` behind the point tell pixels apart), `truth` (name of
         the class or None), `classes` (names of those with probabilities) and `runs`: for each run that has a prediction
         its `probabilities` in that order, the `class` it decides on, and whether that is `right` (None without truth).
 
@@ -83,7 +85,17 @@ def describe(study: str, scene: str, latitude: float, longitude: float, threshol
         "inside": True,
         "row": row,
         "column": column,
+        **where_on_ground(shown.scene, row, column),
         "truth": truth,
         "classes": [names[index] for index in shown.layers.scored],
         "runs": runs,
     }
+
+
+def where_on_ground(scene: SceneLayers, row: int, column: int) -> dict[str, Any]:
+    """The middle of a pixel in the scene's CRS, and how many digits behind the point tell it from its neighbours."""
+    if not scene.georeferenced:
+        return {"place": None, "digits": 0}
+    x, y = scene.affine @ (column + 0.5, row + 0.5)
+    step = min(math.hypot(scene.affine.a, scene.affine.d), math.hypot(scene.affine.b, scene.affine.e))
+    return {"place": [float(x), float(y)], "digits": min(9, max(0, math.ceil(1 - math.log10(step))))}

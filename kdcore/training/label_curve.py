@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kdcore.evaluation.label_curve import check_shares, label_curve, share_folder, with_share
+from kdcore.evaluation.label_curve import REPORT, check_shares, label_curve, share_folder, titled, with_share
 from kdcore.jobs.progress import Report, ignore
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.ownership import write_own_json
@@ -45,7 +45,7 @@ def run_label_curve(
         StudyFolder.begin(
             share_folder(folder, share),
             with_share(settings, share, unlabelled),
-            about.model_copy(update={"title": f"{about.title}: {100 * share:g} % of the labels"[:200]}),
+            about.model_copy(update={"title": titled(about.title, share)}),
         )
         for share in sorted(shares)
     ]
@@ -53,6 +53,6 @@ def run_label_curve(
     for study in studies:
         work(study, report, in_queue=False, forget_stop=True)
         values = label_curve(folder)
-        write_own_json(folder / "labels.json", values, overwrite=True)
+        write_own_json(folder / REPORT, values, overwrite=True)
         write_label_page(folder, values)
     return values

@@ -14,6 +14,7 @@ NAMES = (
     "study",
     "studies",
     "sweep",
+    "curve",
     "collection",
     "folder",
     "data",

@@ -1,6 +1,6 @@
 """From what a person chose on the Train page to the settings of a study. No streamlit here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from kdcore.data.collection import FILE_NAME
 from kdcore.data.pairing import find
 from kdcore.data.rasters import IMAGE_SUFFIXES
 from kdcore.errors import KdcoreError
+from kdcore.evaluation.label_curve import with_share
 from kdcore.jobs.library import Known
 from kdcore.jobs.shelf import Shelf
 from kdcore.jobs.study_folder import StudyFolder
@@ -34,6 +35,7 @@ AS_PRESET = "as in the preset"  # a network that is none of the named ones
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = tuple(round(0.1 * tenths, 1) for tenths in range(11))
 SEEDS = (1, 2, 3, 5)
+SHARES = (1, 2, 5, 10, 20, 35, 50, 100)  # percent of the labels
 OWN_PARTS = (
     "unlabelled",
     "confidence",
@@ -69,6 +71,7 @@ class Choices:
         recipe: key of `RECIPES`, where the rest of the recipe comes from, or `OWN`: then `own` counts.
         own: a value for each of `OWN_PARTS`.
         labels: percent of the train part's labels.
+        shares: further ones, percent: with any there is a study for each, which make up a label curve.
         upper_bound: whether the student with all labels is trained, too, where `labels` is below 100.
         views: of which soft labels are kept, 'eight' or 'one'.
     """
@@ -94,6 +97,7 @@ class Choices:
     teacher_flips: bool
     views: str
     upper_bound: bool = True
+    shares: Sequence[int] = ()
     reused: "EarlierTeacher | None" = None
 
     def settings(self) -> StudySettings:
@@ -120,6 +124,18 @@ class Choices:
         elif self.teacher != AS_PRESET:
             values["teacher"]["network"] = PRESETS[self.teacher].model_dump(mode="json")
         return validate(StudySettings, values, "the study's settings")
+
+    def label_curve(self, unlabelled: bool) -> list[StudySettings]:
+        """The settings of each study of a label curve, the smallest share first; none where one share was chosen.
+
+        Args:
+            unlabelled: whether the data have imagery without labels.
+
+        Raises:
+            SettingsError: what does not fit together.
+        """
+        settings, shares = self.settings(), sorted({self.labels, *self.shares})
+        return [with_share(settings, share / 100, unlabelled) for share in shares] if len(shares) > 1 else []
 
     def recipe_values(self) -> dict[str, Any]:
         """The recipe: that which was named, with what was set otherwise; alpha 0 leaves the teacher out altogether."""

@@ -1,5 +1,6 @@
 """Start a study once, however often its button is clicked; and once more with a teacher that is trained on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -7,6 +8,7 @@ from uuid import uuid4
 import streamlit as st
 
 from kdcore.errors import KdcoreError
+from kdcore.evaluation.label_curve import titled
 from kdcore.jobs import launch, slurm
 from kdcore.jobs.launch import LONGER, with_longer_teacher
 from kdcore.jobs.study_folder import StudyFolder
@@ -108,3 +110,27 @@ def offer_longer_teacher(study: StudyFolder) -> None:
         return
     st.query_params[PARAMETER] = longer.id
     st.rerun()
+
+
+def start_studies(
+    token: str,
+    title: str,
+    collection: Path | Literal["demo"],
+    settings: Sequence[StudySettings],
+    in_slurm: int | None = None,
+) -> StudyFolder:
+    """As `start_study`; with several settings for each share of a label curve: the first trains the teacher, and the others, which wait, take it over.
+
+    Returns:
+        The first study.
+
+    Raises:
+        KdcoreError: one cannot be made or started; those before it go on.
+    """
+    if len(settings) == 1:
+        return start_study(token, title, collection, settings[0], in_slurm=in_slurm)
+    started = [
+        start_study(f"{token}-{one.labels:g}", titled(title, one.labels), collection, one, in_slurm=in_slurm)
+        for one in settings
+    ]
+    return started[0]

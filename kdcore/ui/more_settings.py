@@ -20,7 +20,7 @@ from kdcore.settings import (
     sentence,
 )
 from kdcore.ui import words
-from kdcore.ui.choices import OWN_PARTS
+from kdcore.ui.choices import OWN_PARTS, SHARES
 
 
 def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str, Any]:
@@ -67,6 +67,14 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 bind="query-params",
                 help=sentence(StudySettings, "labels"),
             ),
+            "shares": a.multiselect(
+                "Label curve: further shares, %",
+                SHARES,
+                key="shares",
+                persist_state="session",
+                placeholder="None",
+                help=words.TERMS["label curve"],
+            ),
             "match": select(b, "The student alone gets", "match", words.MATCHES, sentence(StudySettings, "match")),
             "teacher_seeds": c.number_input(
                 "Teachers, averaged",
@@ -78,8 +86,8 @@ def more_settings(usual: dict[str, Any], recipe: str, reused: bool) -> dict[str,
                 disabled=reused,
                 help=sentence(TeacherSettings, "seeds"),
             ),
-            "views": select(a, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")),
-            "teacher_flips": b.toggle(
+            "views": select(b, "Soft labels are kept", "views", words.VIEWS, sentence(Hardware, "cache_views")),
+            "teacher_flips": c.toggle(
                 "Teacher looks at eight views",
                 usual["teacher_flips"],
                 key="teacher_flips",

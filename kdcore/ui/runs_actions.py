@@ -11,9 +11,10 @@ from kdcore.jobs.status import ACTIVE
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import count, megabytes, plain
 from kdcore.ui.people import locked, permit
-from kdcore.ui.study_picker import PARAMETER
+from kdcore.ui.study_picker import PARAMETER, workspace
 
 RESUMABLE = ("stopped", "interrupted", "failed")
+ARCHIVED = "archived last"  # in the session: ids of studies
 
 
 def show_links(study: StudyFolder) -> None:
@@ -84,6 +85,18 @@ def offer_actions(studies: Sequence[StudyFolder]) -> None:
             confirm_deletion(idle)
 
 
+def offer_undo() -> None:
+    """Take back what was archived last in this session, as long as it is archived."""
+    studies = [StudyFolder(workspace().path / id) for id in st.session_state.get(ARCHIVED, [])]
+    studies = [study for study in studies if study.archived]
+    if not studies:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"Archived {count(len(studies), 'study')}.")
+        if st.button("Undo", icon=":material/undo:", disabled=locked()):
+            act("took out of the archive", studies, lambda study: study.archive(False))
+
+
 def act(what: str, studies: Sequence[StudyFolder], action: Callable[[StudyFolder], None]) -> None:
     """Do something with each study; what does not work is said, and then the page is drawn anew."""
     problems = []
@@ -93,6 +106,7 @@ def act(what: str, studies: Sequence[StudyFolder], action: Callable[[StudyFolder
             action(study)
         except KdcoreError as error:
             problems.append(str(error))
+    st.session_state[ARCHIVED] = [study.id for study in studies] if what == "archived" else []
     if problems:
         for problem in problems:
             st.error(plain(problem), icon=":material/error:")

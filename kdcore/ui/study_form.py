@@ -12,7 +12,7 @@ from kdcore.jobs.plan import planned_runs
 from kdcore.jobs.shelf import Shelf
 from kdcore.recipes import EVIDENCE, OWN, current_name, recommended
 from kdcore.settings import PRESET_MEANINGS, PRESETS, RECIPES, STUDY_PRESETS
-from kdcore.ui import words
+from kdcore.ui import label_curves, words
 from kdcore.ui.address import select_in_address, take_from_address, take_once
 from kdcore.ui.choices import (
     AS_PRESET,
@@ -34,7 +34,7 @@ from kdcore.ui.choices import (
 from kdcore.ui.earlier_students import warn_before
 from kdcore.ui.formatting import parameters, plain
 from kdcore.ui.knobs import alpha_knob, temperature_knob
-from kdcore.ui.launching import choose_place, launch_button, start_study
+from kdcore.ui.launching import choose_place, launch_button, start_studies
 from kdcore.ui.more_settings import more_settings
 from kdcore.ui.study_picker import PARAMETER, example_study, recent_studies, workspace
 from kdcore.ui.timing import offer_to_measure, tell_time
@@ -61,7 +61,7 @@ def show_form() -> None:
     teachers = earlier_teachers(studies, data) + shelved_teachers(Shelf(workspace()), data)
     choices = choose_networks_and_budget(recipe, temperature, alpha, teachers, usual)
     try:
-        settings = choices.settings()
+        settings, curve = choices.settings(), choices.label_curve(has_unlabelled(data))
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
@@ -71,17 +71,20 @@ def show_form() -> None:
     told, buttons = st.bottom.columns((3, 1), vertical_alignment="center")
     place = told.empty()
     with place.container():
-        tell_time(settings, data)
+        tell_time(settings, data, len(curve))
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         offer_to_measure(settings, place)
         token = launch_button("Launch", "train", icon=":material/rocket_launch:")
     if token is None:
         return
+    collection = DEMO if data == DEMO else Path(data)
     try:
-        study = start_study(token, title, DEMO if data == DEMO else Path(data), settings, in_slurm=in_slurm)
+        study = start_studies(token, title, collection, curve or [settings], in_slurm)
     except KdcoreError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
+    if curve:
+        st.switch_page("labels.py", query_params={label_curves.PARAMETER: study.id})
     st.query_params[PARAMETER] = study.id
     st.rerun()
 

@@ -24,18 +24,21 @@ from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import recent_studies, workspace
 
 
-def tell_time(settings: StudySettings, data: str) -> None:
+def tell_time(settings: StudySettings, data: str, studies: int = 0) -> None:
     """Say how long the study would take and what it keeps on the disk.
 
     Args:
         settings: of the study.
         data: 'demo' or the path of a collection.
+        studies: of a label curve, which take about as long each, but that the teacher is trained once; 0 for a study of its own.
     """
     costs, extent = costs_of(workspace().path), extent_of(data, settings.budget.crop)
     kept = None if extent is None else soft_label_cost(settings, extent, costs)
     sentences = [time_sentence(settings, costs, kept, None if extent is None else extent.scored)]
     if kept is not None:
         sentences.append(soft_labels_sentence(kept, settings.hardware.cache_gb))
+    if studies:
+        sentences.insert(0, f"{count(studies, 'study')}, one for each share; the teacher is trained once. The first:")
     st.caption(" ".join(sentences))
 
 

@@ -26,6 +26,7 @@ from kdcore.ui.people import locked, permit
 from kdcore.ui.stages import doing, run_in_words
 from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.timing import left_of
+from kdcore.ui.usage import show_usage
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
 from kdcore.views.arms import ARM_COLOURS
 from kdcore.views.learning import learning_table
@@ -91,6 +92,8 @@ def draw_state(study: StudyFolder, job: Status, progress: StudyProgress) -> None
     share = progress.step / progress.steps if progress.steps else float(job.state == "finished")
     told = "" if job.state != "running" else left_in_words(left)
     st.progress(min(1.0, max(0.0, share if left is None else left.share)), text=f"{state_sentence(study, job)}{told}")
+    if job.state == "running":
+        show_usage(study)
     if job.state in ("failed", "broken"):
         st.error(
             plain(sentence(job.message)) or "It failed without a word. The log below may tell why.",

@@ -52,6 +52,12 @@ PAGES = (
         "Precision and recall of all networks, with intervals: does distillation help?",
     ),
     PageWords(
+        "labels.py",
+        "Labels",
+        ":material/sell:",
+        "Students with growing shares of the labels, with and without the teacher: what is it worth in labels?",
+    ),
+    PageWords(
         "sweep.py",
         "Sweep",
         ":material/tune:",
@@ -103,6 +109,8 @@ TERMS = {
     "speed": "Imagery that both networks mark in a second in PyTorch, without reading and writing files.",
     "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
     "against. One more training for each seed.",
+    "label curve": "One study for each share instead, all with one teacher. The Labels page then says what the teacher is worth in labels. "
+    "The student with all labels is left out: it is the share of 100.",
     "validation": "The part of the imagery that decides which weights are kept. The test part decides nothing: the networks are scored on it at the end.",
     "buffer": "Ground that belongs to no part, so that training crops do not reach into the ground that is used for testing.",
 }

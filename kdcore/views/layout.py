@@ -20,8 +20,12 @@ LAYOUT: dict[str, Any] = {
     "hoverlabel": {"align": "left"},
     "uirevision": "keep",  # a zoom stays when numbers change
 }
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
-"""How a browser shows a figure: without the maker's logo and what is of no use here."""
+CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "svg"},
+}
+"""How a browser shows a figure: without the maker's logo and what is of no use here; its camera saves a picture of any size."""
 
 
 def add_band(figure: go.Figure, x: Floats, low: Floats, high: Floats, colour: str, **more: Any) -> None:

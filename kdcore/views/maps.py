@@ -101,6 +101,7 @@ def scene_map(
         "deepest": scene.zoom + DEEPER,
         "options": options,
         "unit": scene.unit,
+        "crs": scene.crs_name if scene.georeferenced else "",
         "note": "" if scene.georeferenced else f"No georeference: flat map in {scene.unit}",
         "runs": [{"run": run, "name": name} for run, name in runs.items()],
         "hidden": layers.hidden,

@@ -266,10 +266,33 @@ def test_disagreement_agrees_with_numpy_where_one_clicks(visit, workspace):
         frame.locator("#map_div").click(position={"x": x, "y": y})
         popup = frame.locator(".kdcore-numbers")
         expect(popup).to_contain_text(f"Row {row}, column {column}.")
+        expect(popup).to_contain_text(f"{UTM}: {WEST + 4000 + (column + 0.5) * METRES:.2f}")
         expect(popup).to_contain_text(f"Truth: {'building' if truth[row, column] else 'land'}.")
         says = popup.locator(".kdcore-says td").all_inner_texts()  # teacher, student alone, distilled student
         assert says[0].endswith("right") == teacher_right
         assert says[2].endswith("right") == student_right
+
+
+def test_the_place_under_the_mouse_is_told_and_imagery_gets_brighter(visit):
+    frame = frame_of(visit("/map?" + urlencode({"study": "town", "left": "Imagery", "right": "Imagery"})))
+    cursor = frame.locator(".kdcore-cursor")
+    expect(cursor).to_be_hidden()
+    frame.evaluate(
+        "([lat, lng]) => kdcoreMap.maps.main.setView([lat, lng], 20, {animate: false})", list(to_degrees(100.5, 222.5))
+    )
+    settle(frame)
+    x, y = on_screen(frame, 100.5, 222.5)
+    frame.locator("#map_div").hover(position={"x": x, "y": y})
+    expect(cursor).to_contain_text("(WGS 84)")
+    told = [float(part.strip(" °")) for part in cursor.inner_text().removesuffix("(WGS 84)").split(",")]
+    assert told == pytest.approx(
+        to_degrees(100.5, 222.5), abs=1e-5
+    )  # two pixels: the mouse rests on whole ones of the screen
+    before = picture(frame).mean()
+    frame.locator("summary").click()
+    frame.get_by_label("Brightness").fill("1.8")
+    assert picture(frame).mean() > 1.2 * before
+    assert map_state(frame)["tools"]["brightness"] == 1.8
 
 
 def test_side_by_side_moves_together_by_mouse_and_keyboard(visit):

@@ -24,7 +24,15 @@ def as_person(monkeypatch):
     def become(someone, *, forging=False):
         monkeypatch.setattr(people, "person", lambda: someone)
         if forging:  # the browser's buttons are made to work again
-            for module in ("runs_actions", "watching", "launching", "deploy_job", "own_file", "sweep_watching"):
+            for module in (
+                "runs_actions",
+                "watching",
+                "launching",
+                "deploy_job",
+                "own_file",
+                "sweep_watching",
+                "runs_notes",
+            ):
                 monkeypatch.setattr(f"kdcore.ui.{module}.locked", lambda: False)
 
     return become
@@ -37,7 +45,8 @@ def button(at, label):
 @pytest.mark.parametrize("page", ["start", "train", "runs", "deploy", "map", "data"])
 def test_everything_that_changes_something_is_disabled_for_a_viewer(open_page, workspace, as_person, page):
     free = {"Look again", "Train on this", "Open", "Up", "Choose another folder", "See the map", "Start another study",
-            "Next worst tile", "Show", "Log out", "Back to the proposal", "Train the teacher on", "Keep"}  # fmt: skip
+            "Next worst tile", "Show", "Log out", "Back to the proposal", "Train the teacher on", "Keep",
+            "Draw points", "Choose tiles"}  # fmt: skip
     as_person(VIEWER)
     address = {"studies": "town"} if page == "runs" else {} if page in ("train", "data") else {"study": "town"}
     at = open_page(page, **address)
@@ -55,6 +64,15 @@ def test_a_viewer_is_refused_also_where_the_button_works(open_page, workspace, a
     assert started == []
     assert {path.name for path in workspace.iterdir() if not path.name.startswith(".")} == {"town", "hostile"}
     assert recent_actions(Workspace(workspace)) == []
+
+
+def test_a_viewer_cannot_change_a_note(open_page, workspace, as_person):
+    as_person(VIEWER, forging=True)
+    at = open_page("runs", studies="town")
+    at.text_area[0].set_value("mine")
+    button(at, "Save").click().run()
+    assert "Only a trainer" in words_of(at)
+    assert StudyFolder(workspace / "town").about.note == ""
 
 
 def test_what_a_trainer_does_is_told_with_name(open_page, workspace, as_person):

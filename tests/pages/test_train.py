@@ -254,6 +254,23 @@ class TestLaunch:
         assert at.query_params["study"] == "my-first-try"
         assert words_of(at).startswith("My **first** try")
 
+    def test_several_shares_of_the_labels_are_a_study_each(self, workspace, open_page, started):
+        at = open_page("train", preset="quick", recipe="classic")
+        at.text_input(key="title").set_value("Town")
+        at.number_input(key="labels").set_value(50)
+        at.multiselect(key="shares").set_value([10, 100]).run()
+        assert "3 studies, one for each share; the teacher is trained once." in words_of(at)
+        button(at, "Launch").click().run()
+        made = [Workspace(workspace).study(name) for name in started]
+        assert [(study.title, study.settings.labels) for study in made] == [
+            ("Town: 10 % of the labels", 0.1),
+            ("Town: 50 % of the labels", 0.5),
+            ("Town: 100 % of the labels", 1.0),
+        ]
+        first, *others = [study.settings.model_dump(exclude={"labels"}) for study in made]
+        assert others == [first, first]
+        assert not first["upper_bound"]
+
     def test_without_a_name_one_is_made_from_the_settings(self, workspace, open_page, started):
         at = open_page("train", temperature="3", alpha="0.7")
         button(at, "Launch").click().run()

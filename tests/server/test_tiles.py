@@ -280,6 +280,8 @@ def test_a_click_tells_every_runs_probabilities_and_the_truth(client, workspace)
     lng, lat = to_degrees.transform(WEST + 4000 + (column + 0.5) * METRES, NORTH - (row + 0.5) * METRES)
     found = client.get("/point/town/test-area", params={"lat": lat, "lng": lng, "threshold": 0.4}).json()
     assert (found["inside"], found["row"], found["column"], found["classes"]) == (True, row, column, ["building"])
+    assert found["place"] == [WEST + 4000 + 222.5 * METRES, NORTH - 100.5 * METRES]
+    assert found["digits"] == 2  # tell pixels of half a metre apart
     truth = ["land", "building"][read(workspace / ".areas/town/masks/test_area.tif")[0, row, column]]
     assert found["truth"] == truth
     assert sorted(found["runs"]) == ["alone-s0", "distilled-s0", "teacher-s0"]

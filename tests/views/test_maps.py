@@ -74,7 +74,7 @@ def test_the_map_starts_where_the_scene_is():
         100, rel=0.01
     )  # metres of a degree of longitude at 45.15 degrees north
     assert (north - south) * 111_140 == pytest.approx(50, rel=0.01)
-    assert (base["note"], base["unit"]) == ("", "metres")
+    assert (base["note"], base["unit"], base["crs"]) == ("", "metres", "EPSG:32633")
     assert base["point"] == "point/town/scene-1"
     assert base["hidden"] == [0]
 
@@ -83,6 +83,7 @@ def test_a_scene_without_georeference_says_so_and_has_no_basemap():
     flat = make_scene(georeferenced=False, unit="pixels", crs="EPSG:3857", transform=(1, 0, -100, 0, -1, 50))
     base = argument(script(flat, basemap=True), "kdcoreMap.start")
     assert base["note"] == "No georeference: flat map in pixels"
+    assert base["crs"] == ""
     assert base["basemap"] is False
 
 

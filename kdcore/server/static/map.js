@@ -128,7 +128,10 @@ window.kdcoreMap = (() => {
     }
     for (const side of sides) map.createPane(side.pane).style.zIndex = 410;
     map.createPane("kdcore-outline").style.zIndex = 420; // of a tile, above the layers
-    tiles(`${base.root}/${base.background}`, "tilePane").addTo(map);
+    map.createPane("kdcore-imagery").style.zIndex = 205; // above streets, below the layers
+    tiles(`${base.root}/${base.background}`, "kdcore-imagery").addTo(map);
+    light(map);
+    if (!base.simple) tellCursor(map);
     L.rectangle(base.bounds, { fill: false, color: "#888", weight: 1, interactive: false }).addTo(map);
     (base.unit === "pixels" ? new PixelScale({ imperial: false }) : L.control.scale({ imperial: false })).addTo(map);
     map.on("click", (event) => ask(map, event.latlng));
@@ -144,6 +147,33 @@ window.kdcoreMap = (() => {
       remember(`${base.study} ${base.scene}`, [lat, lng, map.getZoom()]);
       toAddress("place", [base.scene, lat.toFixed(6), lng.toFixed(6), map.getZoom()].join(","));
     });
+  }
+
+  /* Imagery alone gets brighter; masks keep their colours. */
+  function light(map) {
+    const usual = tools.brightness === 1 && tools.contrast === 1;
+    map.getPane("kdcore-imagery").style.filter = usual ? "" : `brightness(${tools.brightness}) contrast(${tools.contrast})`;
+  }
+
+  function lightAll() {
+    for (const map of Object.values(maps)) if (map) light(map);
+  }
+
+  /* Where the mouse is: degrees, or on a flat map the distance from the upper left corner. */
+  function tellCursor(map) {
+    const said = element("div", { class: "kdcore-cursor", hidden: "" });
+    if (base.crs) said.title = `The imagery is in ${base.crs}; a click tells the place in it`;
+    map.getContainer().append(said);
+    const [[, west], [north]] = base.bounds;
+    const corner = L.CRS.EPSG3857.project(L.latLng(north, west));
+    map.on("mousemove", ({ latlng }) => {
+      const { lat, lng } = latlng.wrap();
+      const { x, y } = L.CRS.EPSG3857.project(latlng);
+      const flat = `${(x - corner.x).toFixed(1)} right, ${(corner.y - y).toFixed(1)} down (${base.unit})`;
+      said.textContent = base.crs ? `${lat.toFixed(6)}°, ${lng.toFixed(6)}° (WGS 84)` : flat;
+      said.hidden = false;
+    });
+    map.on("mouseout", () => (said.hidden = true));
   }
 
   const PixelScale = L.Control.Scale.extend({
@@ -249,7 +279,10 @@ window.kdcoreMap = (() => {
     leader.on("move", () => {
       if (following || wanted?.mode !== "side") return;
       following = true;
-      follower.setView(leader.getCenter(), leader.getZoom(), { animate: false });
+      const [centre, zoom] = [leader.getCenter(), leader.getZoom()];
+      // setView would cut 4.999 pixels down to 4 where a map is an odd number of pixels high.
+      if (zoom === follower.getZoom()) follower.panBy(follower.project(centre).subtract(follower.project(follower.getCenter())), { animate: false });
+      else follower.setView(centre, zoom, { animate: false });
       following = false;
     });
     const dot = L.circleMarker([0, 0], { radius: 6, color: "#fff", weight: 2, fillColor: "#000", fillOpacity: 1, interactive: false });
@@ -301,9 +334,17 @@ window.kdcoreMap = (() => {
           redraw();
           toAddress("threshold", tools.threshold.toFixed(2));
         }, SMOOTH);
-      }));
+      }, 0.01, 0.99));
     }
     sliders.push(element("button", { type: "button", onclick: () => fit(false) }, "Whole scene"));
+    const picture = element("details", { class: "kdcore-picture" }, element("summary", {}, "Imagery"),
+      slider("Brightness", 2, "brightness", lightAll, 0.3, 4), slider("Contrast", 2, "contrast", lightAll, 0.3, 4));
+    picture.open = tools.picture;
+    picture.addEventListener("toggle", () => {
+      tools.picture = picture.open;
+      keepTools();
+    });
+    sliders.push(picture);
     bar.querySelector(".kdcore-sliders").replaceChildren(...sliders);
   }
 
@@ -326,11 +367,11 @@ window.kdcoreMap = (() => {
     redraw();
   }
 
-  function slider(name, digits, key, react) {
+  function slider(name, digits, key, react, low = 0, high = 1) {
     const show = () => (digits ? tools[key].toFixed(digits) : percent(tools[key]));
     const output = element("output", {}, show());
     const input = element("input", {
-      type: "range", min: key === "threshold" ? 0.01 : 0, max: key === "threshold" ? 0.99 : 1, step: 0.01, "aria-label": name,
+      type: "range", min: low, max: high, step: 0.01, "aria-label": name,
       oninput: () => {
         tools[key] = Number(input.value);
         output.textContent = show();
@@ -406,6 +447,7 @@ window.kdcoreMap = (() => {
       ...known.map(({ run }) => element("td", {}, verdict(found.runs[run]))));
     const truth = found.truth === null ? "Truth: not known here." : `Truth: ${found.truth}.`;
     return element("div", { class: "kdcore-numbers" }, element("p", {}, `${truth} Row ${found.row}, column ${found.column}.`),
+      ...(found.place ? [element("p", {}, `${base.crs}: ${found.place.map((number) => number.toFixed(found.digits)).join(", ")}`)] : []),
       element("table", {}, head, ...rows, says));
   }
 
@@ -419,7 +461,7 @@ window.kdcoreMap = (() => {
   function start(map, given) {
     base = given;
     maps.main = map;
-    tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, hidden: base.hidden, focus: null, ...recall(base.study), ...thresholdInAddress() };
+    tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, brightness: 1, contrast: 1, picture: false, hidden: base.hidden, focus: null, ...recall(base.study), ...thresholdInAddress() };
     makeBar();
     makeSwipe();
     if (base.simple) {
