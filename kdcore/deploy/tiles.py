@@ -39,9 +39,14 @@ def sample_tiles(
         yield np.pad(image, ((0, 0), *rest), mode="edge"), np.pad(crop.valid, rest)
 
 
-def positions(collection: Collection, split: SplitName, tile: int, step: int) -> Iterator[tuple[Scene, Box]]:
-    """Tiles laid over every rectangle of a part, cut off where it is smaller, the last of a row or column moved back to its end."""
-    for region in collection.regions(split):
+def positions(
+    collection: Collection, split: SplitName, tile: int, step: int, buffer: int = 0
+) -> Iterator[tuple[Scene, Box]]:
+    """Tiles laid over every rectangle of a part, cut off where it is smaller, the last of a row or column moved back to its end.
+
+    The part keeps `buffer` pixels away from the parts behind it, see `Collection.regions`.
+    """
+    for region in collection.regions(split, buffer):
         box = region.box
         for row in origins(box.row, box.height, tile, step):
             for column in origins(box.column, box.width, tile, step):

@@ -38,6 +38,18 @@ def load(folder: Path) -> Deployment | None:
     return read(str(folder), changed) if changed else None
 
 
+def records(workspace: Workspace, study: StudyFolder) -> list[Deployment]:
+    """What is known about a study's networks: as measured on this machine, and then what a read-only study brings along.
+
+    Raises:
+        RunError: a file is broken.
+    """
+    places = [deploying.deployment_folder(workspace, study)] + (
+        [study.path / deploying.FOLDER] if study.read_only else []
+    )
+    return [known for place in places if (known := load(place)) is not None]
+
+
 @st.cache_resource(max_entries=20, show_spinner=False)
 def read(folder: str, changed: int) -> Deployment:
     """Read `deploy.json`; `changed` makes a new file count as another one."""
