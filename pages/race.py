@@ -20,12 +20,14 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
         st.markdown(words.NO_RACE)
         race.offer_live(study, first=True)
         return
+    place = st.container()  # what it comes to stands above the choice of times
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = races[race.choose_timing(races)]
         race.offer_live(study, first=False)
-    race.show_race(study, layers, scene, chosen)
-    st.markdown(f"**{plain(headline(chosen))}** {plain_verdict(study.report())}")
     race.say_where(chosen, study)
+    with place:
+        st.markdown(f"{race.badge(chosen)} **{plain(headline(chosen))}** {plain_verdict(study.report())}")
+        race.show_race(study, layers, scene, chosen)
 
 
 chosen_study = choose_study("Who maps the town first?", ":material/sports_score:")

@@ -66,10 +66,10 @@ class Race {
       this.go((this.end * this.slider.value) / 1000, true);
     };
     const controls = element("div", "controls");
-    controls.append(this.button, this.slider, element("span", "pace", data.paceWords));
-    this.status = element("p", "result");
+    this.status = element("span", "result");
     this.status.setAttribute("role", "status");
-    this.root.replaceChildren(lanes, controls, this.status);
+    controls.append(this.button, this.slider, this.status);
+    this.root.replaceChildren(lanes, controls);
     this.root.style.setProperty("--ratio", photo.naturalWidth / photo.naturalHeight);
     this.go(0);
   }
@@ -100,8 +100,10 @@ class Race {
     if (!bySlider) this.slider.value = (1000 * this.now) / this.end;
     const told = this.lanes.map((lane) => `${lane.data.name} ${Math.floor(100 * lane.share)} %`).join(", ");
     this.slider.setAttribute("aria-valuetext", `${this.now.toFixed(this.digits)} seconds: ${told}`);
-    const result = this.now >= this.end ? this.data.result : "";
-    if (this.status.textContent !== result) this.status.textContent = result;
+    const ended = this.now >= this.end;
+    const words = ended ? this.data.result : this.data.paceWords;
+    if (this.status.textContent !== words) this.status.textContent = words;
+    this.status.classList.toggle("ended", ended);
     this.label();
   }
 

@@ -108,6 +108,11 @@ def draw_pictures(study_id: str, scene_id: str, runs: tuple[str, ...], changed: 
     return racing_pictures(photo, dict(zip(RACERS, masks, strict=True)), layers.colours, hidden)
 
 
+def badge(race: Race) -> str:
+    """Whether times were recorded or measured by a race on this machine, as Markdown."""
+    return ":green-badge[:material/bolt: Live]" if race.live else ":gray-badge[:material/history: Recorded]"
+
+
 def say_where(race: Race, study: StudyFolder) -> None:
     """Whether times were recorded or measured here, with machine and engine."""
     lanes = (race.teacher, race.student)
@@ -115,9 +120,9 @@ def say_where(race: Race, study: StudyFolder) -> None:
     device = plain(race.student.device)
     told = f"{' and '.join(engines)} on {device}, {when(race.measured)}."
     if race.live:
-        parts = [f":green-badge[:material/bolt: Live] Both networks mapped every tile on this machine: {told}"]
+        parts = [f"{badge(race)} Both networks mapped every tile on this machine: {told}"]
     else:
-        parts = [f":gray-badge[:material/history: Recorded] Measured on the Deploy page: {told} {words.RACE_RECORDED}"]
+        parts = [f"{badge(race)} Measured by an export: {told} {words.RACE_RECORDED}"]
     if race.teacher.stand_in:
         parts.append(words.RACE_STAND_IN)
     if study.settings.teacher.flips:

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
+from kdcore.data.palette import class_colours
 from kdcore.jobs.small_files import modified
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
@@ -16,6 +17,7 @@ from kdcore.jobs.study_progress import RunProgress, StudyProgress
 from kdcore.reading import ReadingError, read_bytes
 from kdcore.ui import words
 from kdcore.views.arms import ARM_NAMES, key_html
+from kdcore.views.map_layers import swatch_html
 
 MOST_BYTES = 1_000_000  # of a picture
 LARGEST = 1024  # pixels wide and tall
@@ -37,15 +39,24 @@ def draw_watched(study: StudyFolder, progress: StudyProgress) -> None:
             figures.append(
                 network_figure(runs[latest.name], latest, f"{name}, seed {latest.seed}" if several else name)
             )
-    st.html(f'<div class="kdcore-watched">{"".join(figures)}</div>')
+    st.html(f'<div class="kdcore-watched">{"".join(figures)}</div>{legend_of(study)}')
     st.caption(words.WATCHED)
+
+
+def legend_of(study: StudyFolder) -> str:
+    """The colours of the classes."""
+    classes, colours = ((study.data or {}).get(key) for key in ("classes", "colours"))
+    if not isinstance(classes, list) or not isinstance(colours, list):
+        return ""
+    named = zip(classes, class_colours(colours), strict=False)
+    return " ".join(f"{swatch_html(escape(str(colour)))}{escape(str(name))}" for name, colour in named)
 
 
 def network_figure(run: RunDirectory, progress: RunProgress, name: str) -> str:
     """What a network made of the place when it was validated last."""
     file = run.watched / "prediction.png"
     step = picture(file, modified(file))[1]
-    told = "not trained yet" if step is None else f"step {step:,} of {progress.steps:,}"
+    told = "no picture yet" if step is None else f"step {step:,} of {progress.steps:,}"
     return figure(file, name, told, key_html(progress.arm))
 
 

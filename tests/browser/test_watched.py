@@ -35,7 +35,7 @@ def test_pictures_are_renewed_while_a_study_runs(visit, workspace):
         teacher = page.get_by_role("img", name="Teacher, step 100 of 400")
         expect(teacher).to_be_visible()
         assert teacher.evaluate("image => image.naturalWidth") == 64
-        expect(page.get_by_role("img", name="Student alone, not trained yet")).to_be_visible()
+        expect(page.get_by_role("img", name="Student alone, no picture yet")).to_be_visible()
         expect(page.get_by_role("img", name="Truth")).to_be_visible()
         draw(study.path / "runs/teacher-s0", 200)
         draw(study.path / "runs/alone-s0", 100)

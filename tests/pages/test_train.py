@@ -480,7 +480,7 @@ class TestWatchedCrop:
         body = self.shown(open_page("train", study="town"))
         assert 'alt="Teacher, step 300 of 400"' in body
         assert 'alt="Distilled student, step 100 of 400"' in body
-        assert 'aria-label="Student alone, not trained yet"' in body
+        assert 'aria-label="Student alone, no picture yet"' in body
         assert 'aria-label="Photo"' in body  # there is none, so an empty frame
 
     @pytest.mark.parametrize("step", ["<img src=x>", "-1", "9" * 30, ""])
@@ -491,4 +491,4 @@ class TestWatchedCrop:
         body = self.shown(open_page("train", study="town"))
         assert "<img src=x>" not in body
         assert "svg" not in body
-        assert 'aria-label="Student alone, not trained yet"' in body
+        assert 'aria-label="Student alone, no picture yet"' in body
