@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.deployment import make_deployment, write_deployment
 from tests.pages.conftest import primary_buttons, words_of
 
 BUTTON = "Race live now"
+EXAMPLE = Path(__file__).parents[2] / "kdcore/example"
 
 
 @pytest.fixture
@@ -143,3 +145,10 @@ def test_the_button_of_a_new_race_shows_it(recorded, folder, open_page, monkeypa
 def test_start_leads_here(workspace, open_page):
     (link,) = [link for link in open_page("start").page_link if link.label == "Watch them race"]
     assert link.proto.query_string == "study=town"
+
+
+def test_the_example_races_from_the_first_visit(empty_workspace, open_page, monkeypatch):
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", EXAMPLE)
+    at = open_page("race")
+    assert "Recorded" in words_of(at)
+    assert [len(lane["boxes"]) for lane in drawn(at)["lanes"]] == [49, 49]
