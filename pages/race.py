@@ -22,11 +22,14 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
         return
     place = st.container()  # what it comes to stands above the choice of times
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = races[race.choose_timing(races)]
+        name = race.choose_timing(races)
+        chosen = races[name]
         race.offer_live(study, first=False)
     race.say_where(chosen, study)
     with place:
-        st.markdown(f"{race.badge(chosen)} **{plain(headline(chosen))}** {plain_verdict(study.report())}")
+        st.markdown(
+            f"{race.badge(chosen)} **{plain(headline(chosen, '' if chosen.live else name))}** {plain_verdict(study.report())}"
+        )
         race.show_race(study, layers, scene, chosen)
 
 

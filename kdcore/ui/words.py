@@ -166,7 +166,7 @@ RACE_LIVE_HELP = (
     "slows both down."
 )
 RACE_TIMES = "Recorded: from the speeds that the Deploy page measured, both networks in the same engine. Live: every tile timed on this machine."
-RACE_RECORDED = "Each tile takes its share of the speed that was measured; tiles overlap by 32 px on each side."
+RACE_RECORDED = "Each tile takes its share of the speed that was measured; tiles overlap by 32 px on each side. Scores are the study's, in PyTorch."
 RACE_STAND_IN = (
     "The expert's weights are not on this machine, so a network of the same architecture with other weights was timed: the time does not depend "
     "on them. The map is the expert's own."

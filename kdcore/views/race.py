@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kdcore.deploy.race import Lane, Race, course, pace, recorded_lane, square_kilometres
 from kdcore.deploy.record import Deployment
 from kdcore.inference.layer_index import SceneLayers
-from kdcore.views.deploy import Variant, factor, in_same_engine, variants
+from kdcore.views.deploy import ENGINE_NAMES, Variant, factor, in_same_engine, variants
 from kdcore.views.map_layers import lower
 from kdcore.views.pictures import blend, data_uri, show_labels
 
@@ -142,14 +142,21 @@ def result_in_words(race: Race) -> str:
     return f"The {lower(RACER_NAMES['distilled'])} needed {student}, the {lower(RACER_NAMES['teacher'])} {teacher}."
 
 
-def headline(race: Race) -> str:
-    """The result as a comparison."""
+def headline(race: Race, way: str = "") -> str:
+    """The result as a comparison.
+
+    Args:
+        race: the times.
+        way: in which both were run, as `recorded_races` calls it; without one the lanes' engines say it.
+    """
     what = "km² an hour" if race.metres_per_pixel is not None else "pixels an hour"
+    student, teacher = (ENGINE_NAMES[lane.engine] for lane in (race.student, race.teacher))
+    where = f"both in {way or student}" if way or student == teacher else f"{student} against {teacher}"
     if race.faster >= ALIKE:
-        return f"The apprentice maps {factor(race.faster)} times as many {what} as the expert."
+        return f"The apprentice maps {factor(race.faster)} times as many {what} as the expert, {where}."
     if race.faster > 1 / ALIKE:
-        return f"The apprentice maps about as many {what} as the expert: on this machine there is no speed to be gained from it."
-    return f"The apprentice maps only {race.faster:.2f} times as many {what} as the expert."
+        return f"The apprentice maps about as many {what} as the expert, {where}: there is no speed to be gained from it here."
+    return f"The apprentice maps only {race.faster:.2f} times as many {what} as the expert, {where}."
 
 
 def seconds_in_words(seconds: float) -> str:

@@ -74,7 +74,7 @@ def test_recorded_times_are_those_of_the_deployment(recorded, workspace, open_pa
         f"{100 * report['arms'][arm]['mean_ap']:.1f}" for arm in ("teacher", "distilled")
     ]
     said = words_of(at)
-    assert "The apprentice maps 3.3 times as many km² an hour as the expert." in said
+    assert "The apprentice maps 3.3 times as many km² an hour as the expert, both in OpenVINO int8." in said
     assert ":gray-badge[:material/history: Recorded] Measured by an export: OpenVINO on cpu" in said
     assert "an apprentice without expert scores" in said  # the verdict, as Start has it
     at.segmented_control(key="timing").set_value("PyTorch").run()

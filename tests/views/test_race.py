@@ -86,13 +86,24 @@ def test_one_time_scale_for_both_is_said(factor, words):
 @pytest.mark.parametrize(
     ("teacher", "student", "said"),
     [
-        (8, 1, "The apprentice maps 8.0 times as many km² an hour as the expert."),
-        (1, 1.01, "about as many km² an hour as the expert: on this machine there is no speed to be gained from it."),
-        (1, 2, "The apprentice maps only 0.50 times as many km² an hour as the expert."),
+        (8, 1, "The apprentice maps 8.0 times as many km² an hour as the expert, both in PyTorch."),
+        (
+            1,
+            1.01,
+            "about as many km² an hour as the expert, both in PyTorch: there is no speed to be gained from it here.",
+        ),
+        (1, 2, "The apprentice maps only 0.50 times as many km² an hour as the expert, both in PyTorch."),
     ],
 )
 def test_the_headline_says_who_is_faster(teacher, student, said):
     assert said in headline(race(teacher, student))
+
+
+def test_the_headline_names_the_engines():
+    both = race(8, 1)
+    assert headline(both, "OpenVINO int8").endswith("as the expert, both in OpenVINO int8.")
+    foreign = both.model_copy(update={"teacher": both.teacher.model_copy(update={"engine": "onnxruntime"})})
+    assert headline(foreign).endswith("as the expert, PyTorch against ONNX Runtime.")
 
 
 def test_times_have_the_digits_that_tell_them_apart():
