@@ -14,10 +14,11 @@ from kdcore.ui.study_picker import PARAMETER, choose_study, workspace
 def show(study: StudyFolder) -> None:
     """A study's exports, or the button that makes them."""
     folder = deployment_folder(workspace(), study)
-    known = deploy_job.load(folder)
-    if known is None:
+    records = deploy_job.records(workspace(), study)
+    if not records:
         deploy_job.offer(workspace(), study, folder, None)
         return
+    known = records[0]
     show_headline(known, study.report())
     show_pareto(known)
     show_costs(study, known)

@@ -15,6 +15,7 @@ from kdcore.ui.verdict import plain_verdict, show_arms, show_gap, show_numbers, 
 
 AROUND_PICTURE = 440  # pixels of the page above and below it, so that everything fits a window of 1280 x 800
 LINKS = (
+    ("race.py", "Watch them race", ":material/sports_score:"),
     ("map.py", "Look closer on the map", ":material/map:"),
     ("mistakes.py", "See what was lost", ":material/troubleshoot:"),
     ("curves.py", "See the curves", ":material/show_chart:"),

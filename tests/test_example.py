@@ -3,11 +3,13 @@
 import pytest
 
 from kdcore.data.demo import write_demo
+from kdcore.deploy.record import Deployment
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.jobs.record import LARGEST
 from kdcore.jobs.workspace import Workspace
+from kdcore.views.race import recorded_races
 
 EXAMPLE = Workspace().example()
 
@@ -42,6 +44,18 @@ def test_the_map_has_imagery_truth_and_every_arm():
         shown = [run for run in EXAMPLE.runs() if run.settings.arm == "teacher" or run.settings.seed == 0]
         assert len(shown) == 3
         assert all((run.maps / f"{scene.name}.tif").is_file() for run in shown)
+
+
+def test_teacher_and_student_were_measured_in_the_same_engines():
+    known = Deployment.load(EXAMPLE.path / "deploy")
+    (scene,) = StudyLayers.load(EXAMPLE.path).scenes
+    races = recorded_races(known, scene)
+    assert {"PyTorch", "ONNX Runtime", "OpenVINO"} <= set(races)
+    assert all(race.faster > 1 for race in races.values())
+    measured = {form.arm: form.mean_ap for form in known.forms if form.kind == "torch"}
+    for arm, value in measured.items():
+        run = EXAMPLE.run(f"{arm}-s0").read_report()
+        assert value == run["test"]["mean_ap"]
 
 
 def test_report_follows_from_the_recorded_scores():

@@ -37,6 +37,7 @@ from kdcore.cli.choices import (
 )
 from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
+from kdcore.deploy.folder import DeploymentFolder, deployment_folder
 from kdcore.errors import SettingsError
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.files import unfinished
@@ -44,6 +45,7 @@ from kdcore.jobs.launch import wait_for_slurm
 from kdcore.jobs.record import record
 from kdcore.jobs.slurm import launched
 from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.worker import do
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, write_own_json
 from kdcore.settings import STUDY_PRESETS, StudySettings
@@ -78,7 +80,10 @@ def demo(
     as_json: JsonOption = False,
     record_into: Annotated[
         Path | None,
-        typer.Option("--record", help="Also copy the finished study, as the dashboard's example, into this folder."),
+        typer.Option(
+            "--record",
+            help="Also export and measure the networks, and copy the finished study, as the dashboard's example, into this folder.",
+        ),
     ] = None,
 ) -> None:
     """The whole story on a procedural area: teacher, student alone, distilled student, verdict. About five minutes on two cores."""
@@ -87,6 +92,7 @@ def demo(
     study = StudyFolder.begin(out.absolute(), settings, about)
     work_in_terminal(study, as_json)
     if record_into is not None:
+        measure_in_terminal(study)
         size = record(study, record_into.absolute())
         errors.print(f"Recorded {size / 1e6:.1f} MB into {escape(str(record_into))}", soft_wrap=True, highlight=False)
 
@@ -201,6 +207,15 @@ def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
     with Bars() as bars:
         values = work(study, bars, in_queue=in_workspace, forget_stop=launched() is None)
     show_study(study, values, as_json)
+
+
+def measure_in_terminal(study: StudyFolder) -> None:
+    """Export and measure a study's networks, as the Deploy page does, with bars."""
+    from kdcore.deploy.make import make
+
+    deployment = DeploymentFolder(deployment_folder(Workspace(study.path.parent), study))
+    with Bars() as bars:
+        do(deployment, make, bars, forget_stop=True)
 
 
 @explained

@@ -2,7 +2,7 @@
 
 import fnmatch
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -310,3 +310,25 @@ def subtract(box: Box, hole: Box) -> list[Box]:
         Box(cut.row, right, cut.height, box.column + box.width - right),
     ]
     return [part for part in rest if part.height > 0 and part.width > 0]
+
+
+def positions(
+    collection: Collection, split: SplitName, tile: int, step: int, buffer: int = 0
+) -> Iterator[tuple[Scene, Box]]:
+    """Tiles laid over every rectangle of a part, cut off where it is smaller, the last of a row or column moved back to its end.
+
+    The part keeps `buffer` pixels away from the parts behind it, see `Collection.regions`.
+    """
+    for region in collection.regions(split, buffer):
+        box = region.box
+        for row in origins(box.row, box.height, tile, step):
+            for column in origins(box.column, box.width, tile, step):
+                inside = Box(row, column, tile, tile).intersection(box)
+                if inside is not None:
+                    yield region.scene, inside
+
+
+def origins(start: int, size: int, tile: int, step: int) -> list[int]:
+    """Where tiles along one side of a rectangle begin."""
+    last = start + max(size - tile, 0)
+    return sorted({*range(start, last, step), last})

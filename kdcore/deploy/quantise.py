@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcore.data.collection import Collection
-from kdcore.data.scene import Box, Scene
+from kdcore.data.collection import Collection, positions
 from kdcore.errors import CheckpointError, DataError, KdcoreError, in_short
 from kdcore.files import explain_write_error, replacing, unfinished
 from kdcore.settings import SplitName
@@ -158,20 +157,3 @@ def sample_tiles(
         image = np.where(crop.valid, crop.image, fill[:, None, None]).astype(np.float32)
         rest = ((0, tile - inside.height), (0, tile - inside.width))
         yield np.pad(image, ((0, 0), *rest), mode="edge"), np.pad(crop.valid, rest)
-
-
-def positions(collection: Collection, split: SplitName, tile: int, step: int) -> Iterator[tuple[Scene, Box]]:
-    """Tiles laid over every rectangle of a part, cut off where it is smaller, the last of a row or column moved back to its end."""
-    for region in collection.regions(split):
-        box = region.box
-        for row in origins(box.row, box.height, tile, step):
-            for column in origins(box.column, box.width, tile, step):
-                inside = Box(row, column, tile, tile).intersection(box)
-                if inside is not None:
-                    yield region.scene, inside
-
-
-def origins(start: int, size: int, tile: int, step: int) -> list[int]:
-    """Where tiles along one side of a rectangle begin."""
-    last = start + max(size - tile, 0)
-    return sorted({*range(start, last, step), last})

@@ -7,11 +7,13 @@ from kdcore.errors import RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import EXAMPLE
 from kdcore.reading import read_json
 from kdcore.settings import save
 
 TITLE = "Example: a demo town"
 LARGEST = 16_000_000  # bytes
+DEPLOYMENT = "deploy/deploy.json"  # see `kdcore.deploy.record`
 RUN_FILES = ("status.json", "metrics.jsonl", "report.json", "scores.npz", "scores-validation.npz")
 
 
@@ -19,6 +21,7 @@ def record(study: StudyFolder, folder: Path) -> int:
     """Copy what the dashboard shows of a study, without the teacher's weights and without paths of this machine.
 
     The map keeps the first seed of each student, and the first scene only where all would be too large; curves and numbers keep all.
+    Of what was exported and measured the numbers stay, without the networks' files.
 
     Args:
         study: finished, on a demo area.
@@ -70,6 +73,9 @@ def copy(study: StudyFolder, target: Path, scenes: list[dict[str, object]]) -> N
     write_json(target / "layers" / "layers.json", layers | {"scenes": scenes})
     for scene in scenes:
         shutil.copytree(study.layers / str(scene["id"]), target / "layers" / str(scene["id"]))
+    measured = study.path / DEPLOYMENT
+    if measured.is_file():
+        write_json(target / DEPLOYMENT, read_json(measured) | {"study": EXAMPLE})
     for run in study.runs():
         copy_run(
             run,

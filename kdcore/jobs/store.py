@@ -50,7 +50,8 @@ class RunDirectory:
     """Reads and writes one run's directory.
 
     Files: `settings.yaml`, `status.json` (replaced atomically), `metrics.jsonl` (appended), `log.txt`, `alive.lock` (held
-    while the process lives), `checkpoints/`, `scores.npz`, `scores-validation.npz`, `maps/`, `report.json`.
+    while the process lives), `checkpoints/`, `watched/` (a crop as the network sees it), `scores.npz`, `scores-validation.npz`,
+    `maps/`, `report.json`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,6 +64,7 @@ class RunDirectory:
         self.maps = path / "maps"
         self.report = path / "report.json"
         self.metrics = path / "metrics.jsonl"
+        self.watched = path / "watched"
         self._elapsed_before = 0.0
         self._working_since: float | None = None
 

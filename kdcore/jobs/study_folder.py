@@ -284,6 +284,8 @@ class StudyFolder(Job):
             raise RunError(
                 f"{self.id}: its networks are being exported and measured. Stop that on the Deploy page first."
             )
+        if held(self.path / "race" / "alive.lock"):
+            raise RunError(f"{self.id}: its networks are racing. Stop that on the Race page first.")
 
     def archive(self, archived: bool) -> None:
         """Put it aside, or take it back.

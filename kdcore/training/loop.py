@@ -51,6 +51,7 @@ def train(
     validate: Callable[[nn.Module], float],
     on_step: Callable[[int, int], None] | None = None,
     on_score: Callable[[int, float], None] | None = None,
+    watch: Callable[[SegmentationNetwork, int], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Train until the budget is spent, from the saved state where there is one.
@@ -66,6 +67,7 @@ def train(
         validate: mean AP of a network on the validation split; the highest decides which checkpoint is kept as best.
         on_step: is told steps done and steps in all.
         on_score: is told the step and mean AP of each validation.
+        watch: is given the network, which it must not change, and the step of each validation.
         should_stop: asked after every step; True saves the state and ends.
 
     Raises:
@@ -105,6 +107,8 @@ def train(
         if progress.step in validations:
             training.check_weights(budget)
             score = validate(training.candidate)
+            if watch:
+                watch(training.candidate, progress.step)
             step.model.train()
             judge(run, training, info, score, writes=fabric.is_global_zero)
             if on_score:

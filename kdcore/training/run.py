@@ -162,6 +162,7 @@ def train_and_evaluate(
                 validate=work.quality,
                 on_step=counting(report, Stage.TRAINING, run.path.name),
                 on_score=on_score,
+                watch=work.watched() if first and test else None,  # nobody watches the trials of a sweep
                 should_stop=should_stop,
             )
         stopped = progress.step < settings.budget.steps

@@ -24,6 +24,7 @@ from kdcore.teacher.soft_labels import FOLDER, Served, open_soft_labels, regions
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.fabric import align_buffers, share_of
 from kdcore.training.results import quality
+from kdcore.training.watched import Watched
 
 
 @lru_cache(maxsize=2)
@@ -120,6 +121,11 @@ class Work:
             progress=counting(self.report, SCORING[split], self.run.path.name),
             share=share,
         )
+
+    def watched(self) -> Watched:
+        """What draws the crop that people watch."""
+        device, autocast = self.fabric.device, self.fabric.autocast
+        return Watched(self.run, self.collection, self.settings.scored_buffer, device, autocast)
 
     def quality(self, network: nn.Module) -> float:
         """Mean AP on the validation split."""

@@ -23,7 +23,13 @@ def show_exports(study: StudyFolder, folder: Path, known: Deployment) -> None:
     offered = [form for form in exported if form.file and not form.refused]
     if offered:
         show_checks(offered)
-        show_downloads(study, folder, offered)
+        if any((folder / form.file).is_file() for form in offered):
+            show_downloads(study, folder, offered)
+        else:
+            st.info(
+                "The files themselves are not on this machine. **Export and measure again** below makes them.",
+                icon=":material/info:",
+            )
     else:
         st.info("No exported file passed its checks.", icon=":material/info:")
     for form in exported:

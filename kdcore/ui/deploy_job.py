@@ -36,6 +36,18 @@ def load(folder: Path) -> Deployment | None:
     return Deployment.load(folder) if (folder / INDEX).exists() else None
 
 
+def records(workspace: Workspace, study: StudyFolder) -> list[Deployment]:
+    """What is known about a study's networks: as measured on this machine, and then what a read-only study brings along.
+
+    Raises:
+        RunError: a file is broken.
+    """
+    places = [deploying.deployment_folder(workspace, study)] + (
+        [study.path / deploying.FOLDER] if study.read_only else []
+    )
+    return [known for place in places if (known := load(place)) is not None]
+
+
 def offer(workspace: Workspace, study: StudyFolder, folder: Path, known: Deployment | None) -> None:
     """The job as it stands: its progress while it works, else what it came to and the button that starts it.
 

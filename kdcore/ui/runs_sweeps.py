@@ -6,8 +6,7 @@ from kdcore.errors import KdcoreError
 from kdcore.jobs.sweep_folder import SweepFolder, list_sweeps
 from kdcore.ui.formatting import count, plain, when
 from kdcore.ui.study_picker import workspace
-from kdcore.ui.sweep_form import PARAMETER
-from kdcore.ui.sweep_picker import title_of
+from kdcore.ui.sweep_form import PARAMETER, title_of
 
 SHOWN = 20
 

@@ -28,6 +28,7 @@ from kdcore.ui.study_picker import PARAMETER, workspace
 from kdcore.ui.timing import left_of
 from kdcore.ui.usage import show_usage
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
+from kdcore.ui.watched import draw_watched
 from kdcore.views.arms import ARM_COLOURS
 from kdcore.views.learning import learning_table
 
@@ -63,6 +64,7 @@ def draw_study(study: StudyFolder, job: Status) -> None:
         draw_state(study, job, progress)
         warn_of_teacher(study.advantage)
     draw_controls(study, job)
+    draw_watched(study, progress)
     draw_curves(study, progress)
     draw_runs(study, progress)
     draw_log(study, job)

@@ -22,6 +22,12 @@ PAGES = (
         "What this is, and whether it works: one finished study, looked at in a minute.",
     ),
     PageWords(
+        "race.py",
+        "Race",
+        ":material/sports_score:",
+        "Teacher and student map the same ground side by side, as fast as they are.",
+    ),
+    PageWords(
         "data.py",
         "Data",
         ":material/database:",
@@ -157,6 +163,24 @@ DISTILLATIONS = {name: method.label for name, method in CHOICES.items()}
 
 LIVE = "Trains the demo study on this machine, now: a teacher and two students, a few minutes on two cores. You can watch, and close the page."
 NO_EXAMPLE = "No study is finished yet. **Run it live** trains one on this machine in a few minutes, on a demo area that needs no download."
+WATCHED = "One place of the validation part, as every network sees it. No network is trained on it. Each picture is renewed when its network is validated."
+NO_RACE = (
+    "How fast these networks are was not measured yet. Measure it on the **Deploy** page, or let both of them map the ground on this machine "
+    "now: that takes a few seconds for small networks."
+)
+RACE_LIVE = "Live, on this machine"
+RACE_LIVE_HELP = (
+    "Runs both networks over every tile of this ground on this machine, and shows the times that they took. A training that runs meanwhile "
+    "slows both down."
+)
+RACE_TIMES = "Recorded: from the speeds that the Deploy page measured, both networks in the same engine. Live: every tile timed on this machine."
+RACE_RECORDED = "Each tile takes its share of the speed that was measured; tiles overlap by 32 px on each side. Scores are the study's, in PyTorch."
+RACE_STAND_IN = (
+    "The expert's weights are not on this machine, so a network of the same architecture with other weights was timed: the time does not depend "
+    "on them. The map is the expert's own."
+)
+RACE_FLIPS = "The expert's score is an average over eight flips and rotations of each tile; its time is that of one."
+RACE_FLIPS_RUN = "The expert is an average over eight flips and rotations of each tile, all of which were timed."
 MAP_HELP = """
 Drag the line, or reach its handle with the tab key and move it with the arrow keys. Click a pixel to see what every network makes of it. The address
 above keeps this view: copy it to show it to someone.

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from kdcore.cli import app
 from kdcore.cli.choices import flags_of
 from kdcore.cli.choices import study_settings as chosen_settings
+from kdcore.deploy.folder import DeploymentFolder
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.scores import Scores
 from kdcore.jobs.study_folder import StudyFolder
@@ -674,3 +675,15 @@ def test_the_package_is_the_command():
     ]
     assert "Usage: kdcore data" in shown[0]
     assert shown[0] == shown[1]
+
+
+def test_demo_measures_its_networks_before_it_records_them(tmp_path, monkeypatch):
+    from kdcore.cli import study as command
+
+    order: list[str] = []
+    monkeypatch.setattr(command, "work_in_terminal", lambda study, as_json: order.append("study"))
+    monkeypatch.setattr("kdcore.deploy.make.make", lambda deployment, report: order.append(deployment.path.name))
+    monkeypatch.setattr(command, "record", lambda study, folder: order.append("record") or 1)
+    assert run("demo", "--out", tmp_path / "demo", "--record", tmp_path / "example")[0] == 0
+    assert order == ["study", "deploy", "record"]
+    assert DeploymentFolder(tmp_path / "demo/deploy").status.state == "finished"

@@ -15,6 +15,7 @@ from kdcore.jobs.store import RunDirectory
 from kdcore.jobs.workspace import Workspace
 from kdcore.models.checkpoint import checksum, load_tensors
 from kdcore.ui.runs_table import overview
+from kdcore.ui.watched import picture
 
 OF_THE_CLOCK = {
     "seconds", "elapsed", "megapixels_per_second", "build_seconds", "finished", "made", "measured", "updated", "latency",
@@ -57,6 +58,8 @@ def look_at_run(run: RunDirectory) -> None:
     for file in (run.scores, run.validation_scores):
         if file.exists():
             np.load(file).close()
+    for file in run.watched.glob("[!.]*"):
+        assert picture(file, 0)[0], f"{file} is no picture"
 
 
 def run_facts(run: RunDirectory) -> Facts:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from kdcore.deploy.record import Deployment
 from kdcore.errors import RunError
 from kdcore.jobs.record import record
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
+from tests.deployment import make_deployment, write_deployment
 from tests.map_study import make_map_study
 
 
@@ -38,6 +40,14 @@ def test_the_copy_is_a_finished_study_without_the_teachers_weights(study, tmp_pa
     assert size == sum(file.stat().st_size for file in copied.path.rglob("*") if file.is_file())
     assert [run.best.exists() for run in copied.runs()] == [run.settings.arm != "teacher" for run in copied.runs()]
     assert copied.report()["arms"] == study.report()["arms"]
+
+
+def test_what_was_measured_stays_without_the_networks_files(study, tmp_path):
+    write_deployment(study.path / "deploy", make_deployment("town"))
+    record(study, tmp_path / "example")
+    assert [file.name for file in (tmp_path / "example/deploy").iterdir()] == ["deploy.json"]
+    known = Deployment.load(tmp_path / "example/deploy")
+    assert known == make_deployment("example")
 
 
 def test_no_text_file_names_the_place_it_came_from(study, town, tmp_path):

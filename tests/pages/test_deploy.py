@@ -16,6 +16,7 @@ from tests.deployment import REFUSED, form, make_deployment, speed, write_deploy
 from tests.pages.conftest import primary_buttons, text_of, words_of
 
 BUTTON = "Export and measure"
+EXAMPLE = Path(__file__).parents[2] / "kdcore/example"
 
 
 @pytest.fixture
@@ -273,3 +274,15 @@ def test_texts_of_the_record_are_text(folder, open_page):
     at = open_page("deploy", study="town")
     assert hostile in words_of(at)
     assert hostile not in text_of(at)
+
+
+# ---- the bundled example ----
+
+
+def test_the_example_brings_its_numbers_and_no_files(empty_workspace, open_page, monkeypatch):
+    monkeypatch.setattr("kdcore.jobs.workspace.EXAMPLE_FOLDER", EXAMPLE)
+    at = open_page("deploy", study="example")
+    assert len(at.metric) == 4
+    assert "The files themselves are not on this machine." in words_of(at)
+    assert "Everything" not in " ".join(each.label for each in at.get("download_button"))
+    assert [each.label for each in at.button] == [f"{BUTTON} again"]

@@ -8,6 +8,8 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from kdcore.cli.choices import study_settings
 from kdcore.errors import RunError
@@ -472,3 +474,38 @@ class TestATeacherThatCanHardlyTeach:
         assert "The student alone is that of \u201cTown, first try\u201d." in words_of(at)
         at.select_slider(key="student").set_value("medium").run()  # of which no study tells anything
         assert "it can hardly teach anything" not in words_of(at)
+
+
+class TestWatchedCrop:
+    """The pictures that trainings write of one place."""
+
+    def draw(self, run: Path, step: str) -> None:
+        texts = PngInfo()
+        texts.add_text("step", step)
+        run.joinpath("watched").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(run / "watched/prediction.png", pnginfo=texts)
+
+    def shown(self, at) -> str:
+        return next((part.proto.body for part in at.get("html") if 'class="kdcore-watched"' in part.proto.body), "")
+
+    def test_an_older_study_shows_none(self, workspace, open_page):
+        assert self.shown(open_page("train", study="town")) == ""
+
+    def test_each_arm_has_its_latest_picture_with_its_step(self, workspace, open_page):
+        self.draw(workspace / "town/runs/teacher-s0", "300")
+        self.draw(workspace / "town/runs/distilled-s0", "100")
+        body = self.shown(open_page("train", study="town"))
+        assert 'alt="Teacher, step 300 of 400"' in body
+        assert 'alt="Distilled student, step 100 of 400"' in body
+        assert 'aria-label="Student alone, no picture yet"' in body
+        assert 'aria-label="Photo"' in body  # there is none, so an empty frame
+
+    @pytest.mark.parametrize("step", ["<img src=x>", "-1", "9" * 30, ""])
+    def test_what_is_no_step_and_no_picture_is_left_out(self, workspace, open_page, step):
+        self.draw(workspace / "town/runs/teacher-s0", step)
+        (workspace / "town/runs/alone-s0/watched").mkdir()
+        (workspace / "town/runs/alone-s0/watched/prediction.png").write_bytes(b"<svg onload=alert(1)>")
+        body = self.shown(open_page("train", study="town"))
+        assert "<img src=x>" not in body
+        assert "svg" not in body
+        assert 'aria-label="Student alone, no picture yet"' in body

@@ -40,6 +40,15 @@ def test_photo_truth_and_decisions_are_those_of_the_files(workspace, study):
     assert teacher.shape == (128, 128)
 
 
+def test_a_large_rectangle_can_be_made_smaller(workspace):
+    photo, (teacher,) = crops_of("town", "test-area", (0, 0, 480, 640), ["teacher-s0"], 160, truth=False)
+    assert photo.shape == (120, 160, 3)
+    with rasterio.open(workspace / "town/runs/teacher-s0/maps/test_area.tif") as dataset:
+        levels = dataset.read(1)
+    assert teacher.shape == (120, 160)
+    assert teacher.mean() == pytest.approx((levels >= 127).mean(), abs=0.01)
+
+
 def test_what_is_not_there_is_told(workspace):
     with pytest.raises(RunError, match="no map of 'test-area' by a run 'gone'"):
         crops_of("town", "test-area", RECTANGLE, ["gone"])

@@ -70,7 +70,7 @@ class TestAFinishedRun:
     def test_leaves_everything_that_the_design_names(self, finished):
         names = {file.name for file in finished.path.iterdir()} - {"alive.lock"}
         assert names == {
-            "settings.yaml", "status.json", "metrics.jsonl", "log.txt", "checkpoints", "scores.npz",
+            "settings.yaml", "status.json", "metrics.jsonl", "log.txt", "checkpoints", "watched", "scores.npz",
             "scores-validation.npz", "maps", "report.json",
         }  # fmt: skip
         assert not finished.alive
