@@ -85,6 +85,7 @@ VARIABLES = {
     "([security](security.md))",
     "KDCORE_SLURM_OPTIONS": "of the dashboard: where it is set, the Train and Sweep pages offer Slurm, with these options of sbatch ([cluster](cluster.md))",
     "KDCORE_LAUNCHED": "set by the script of `--launch`: this is one of several processes of a scheduler ([cluster](cluster.md))",
+    "KDCORE_STARTER": "set where kdcore starts the processes of one training: the process with which they end ([processes](several_processes.md))",
     "KDCORE_REAL_DATA": "for the tests only: folder of the real imagery that some of them read",
 }
 

@@ -209,7 +209,7 @@ class TestAStudy:
         assert sorted(ranks) == [0, 1], study.log_tail()
         (launcher,) = set(processes_of(study)) - set(ranks.values())
         os.kill(launcher, signal.SIGKILL)  # nobody is left who could end them, or report them
-        wait_for(lambda: not processes_of(study))
-        assert study.state == "interrupted"
+        wait_for(lambda: study.state == "interrupted")
+        assert not processes_of(study)
         assert run.status.step > saved["step"]
         assert not run.alive
