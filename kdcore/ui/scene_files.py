@@ -22,7 +22,7 @@ NEXT = (
     "They are no probability sample, so never estimate an area from them."
 )
 LABELLED = (
-    "This scene is labelled already, and it is tested on, so nothing may be trained on it. Map a raster of your own above, "
+    "This scene is labelled already, and it is tested on, so nothing may be trained on it. Mark a raster of your own above, "
     "and choose it as the scene: then the tiles to label next are chosen here."
 )
 LARGE = "This raster is too large for a page. On the command line:"
@@ -53,7 +53,7 @@ def show(study: StudyFolder, choice: MapChoice) -> None:
         with next_tiles:
             arms = arms_of(study)
             if not own:
-                st.info(LABELLED, icon=":material/label:")
+                st.markdown(LABELLED)
             elif not {arms["teacher"], arms["distilled"]} <= runs.keys():
                 st.info("Both teacher and distilled student have to map this raster first.", icon=":material/map:")
             elif small:

@@ -17,7 +17,7 @@ def give(page: Page, name: str, contents: bytes) -> None:
     frame_of(page)  # the page does not move any more
     if not page.get_by_role("button", name="Mark it").is_visible():
         page.get_by_text("Map a raster of your own").click()
-    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/tiff", "buffer": contents})
+    page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "image/tiff", "buffer": contents})
     expect(page.get_by_text(name).first).to_be_visible()
     page.get_by_role("button", name="Mark it").click()
 
