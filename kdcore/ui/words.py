@@ -85,7 +85,7 @@ PAGES = (
 
 STORY = (
     "A large, slow **expert** (the *teacher*) has taught a small, fast **apprentice** (the *student*) to find things in aerial photos. "
-    "Left of the line is the photo, right of it what was found. Drag the line."
+    "Drag the line."
 )
 PICTURES = {  # layers of the map that Start shows, and what they are called there
     "imagery": "Photo",
