@@ -83,7 +83,11 @@ class Question(Job):
         """Once nobody waits, end this process and all that it has started, and remove the folder."""
         while held(self.asker_lock):
             time.sleep(NOTICE_EVERY)
-        shutil.rmtree(self.path, ignore_errors=True)
+        gone = self.path.with_name(f"{self.path.name}-gone")
+        with suppress(OSError):  # what still writes into the folder must not keep it from being removed
+            self.path.rename(gone)
+        for place in (gone, self.path):
+            shutil.rmtree(place, ignore_errors=True)
         os.killpg(0, signal.SIGKILL) if hasattr(os, "killpg") else os._exit(1)
 
     def _wait(self, report: Report) -> None:

@@ -273,9 +273,9 @@ class Predict(Kind):
         import sys
 
         from kdcore.cli import main
-        from kdcore.inference import prediction
+        from kdcore.inference import parts
 
-        prediction.PART_PIXELS = 1  # a part for each row of tiles
+        parts.PART_PIXELS = 1  # a part for each row of tiles
         place.mkdir(parents=True, exist_ok=True)
         model = RunDirectory(self.base.study / "runs/distilled-s0").best
         sys.argv = ["kdcore", "predict", str(model), str(self.base.raster), "--out", str(place), "--tile", "128"]
