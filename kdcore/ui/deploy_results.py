@@ -66,8 +66,8 @@ def show_numbers(known: Deployment, found: Headline) -> None:
         speed,
         "Faster" if found.faster >= 1 else "Slower",
         f"{factor(max(found.faster, 1 / found.faster))} times",
-        f"{spread(student)}, not {spread(reference)} MPx/s",
-        f"{against} Megapixels a second, reading and writing files left out.",
+        f"{student.speed.megapixels_per_second:.3g}, not {reference.speed.megapixels_per_second:.3g} MPx/s",
+        f"{against} Megapixels a second, reading and writing files left out: {spread(student)}, not {spread(reference)}.",
     )
     before, after = quality(reference.form, known), quality(student.form, known)
     card(
@@ -77,7 +77,7 @@ def show_numbers(known: Deployment, found: Headline) -> None:
         None
         if before is None or after is None
         else f"mean AP {100 * after.mean_ap:.1f}, not {100 * before.mean_ap:.1f}",
-        f"{against} Mean AP on the test split: 100 is perfect."
+        f"{against} Mean AP on the test split: 100 is perfect. The student is the first seed's; Start and Curves show means over seeds."
         + (
             " The student's is expected from its difference on validation."
             if after is not None and after.expected
