@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from kdcore.inference.uploads import uploads_of
 from kdcore.jobs.workspace import Workspace
+from tests.browser.conftest import READY
 from tests.browser.test_map import frame_of, map_state
 from tests.inference.test_uploads import VRT, declared
 from tests.map_study import give_weights
@@ -57,6 +58,7 @@ def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace, expected_probl
     assert map_state(frame)["left"] == "Teacher"
     frame.locator("#map_div").click(position={"x": 520, "y": 220})
     expect(frame.locator(".kdcore-numbers")).to_contain_text("Truth: not known here.")
+    page.wait_for_selector(READY)  # a rerun would close the list again
     page.get_by_role("combobox", name="Left").click()
     expect(page.get_by_role("option", name="Student alone", exact=True)).to_be_visible()
     expect(page.get_by_role("option", name="Truth", exact=True)).to_have_count(0)
