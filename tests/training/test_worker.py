@@ -108,7 +108,8 @@ class TestItsProcess:
         wait_for(lambda: second.finished, 400)
         wait_for(lambda: first.finished, 400)
         assert second.job.started >= killed
-        assert first.job.started >= second.job.ended
+        # Not the end of the second job: it is written once its device is free again.
+        assert first.job.started >= (second.path / "report.json").stat().st_mtime
         assert_same_weights(first, second)
         assert first.report()["arms"]["distilled"]["mean_ap"] == second.report()["arms"]["distilled"]["mean_ap"]
         assert all(study.page.exists() and (study.layers / "layers.json").exists() for study in (first, second))
