@@ -116,6 +116,7 @@ def predict_shares(raster: Path, half: Path, rounds: int) -> dict[str, list[floa
 def until_first_part(folder: Path, raster: Path) -> tuple[float, float, float, float]:
     """Seconds from submitting until the first process runs, and until its first part is there; bytes a pixel of both maps."""
     from kdcore.inference.prediction import Prediction
+
     sys.path.insert(0, str(ROOT))
     from tests.cluster.conftest import running_slurm
     from tests.jobs.studies import wait_for
