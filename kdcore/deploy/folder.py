@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from kdcore.deploy.record import Form
-from kdcore.errors import RunError
+from kdcore.errors import KdcoreError, RunError
 from kdcore.jobs.bundle import files_in
 from kdcore.jobs.job import Job
 from kdcore.jobs.progress import Stage
@@ -32,20 +32,15 @@ READ_ONLY = ".deploy"  # in the workspace: deployments of studies that cannot be
 
 
 @dataclass(frozen=True)
-class DeploymentFolder(Job):
-    """Reads and writes one deployment's folder. Beside the job's files: the exported networks and `deploy.json`."""
+class StudyJob(Job):
+    """A job that works on a finished study: its folder lies in the study, or in the workspace's `READ_ONLY` where the study is read-only."""
 
-    KIND: ClassVar[str] = "kdcore.deploy.folder:DeploymentFolder"
-    WORK: ClassVar[str] = "kdcore.deploy.make:make"
-    GOES_LAST: ClassVar[bool] = True
-    RUNNING: ClassVar[str] = "{id}: its networks are being exported and measured already."
-    BROKEN: ClassVar[str] = "The state of this deployment cannot be read. Start it again."
-    DIED: ClassVar[str] = "its process ended without a word. Start it again; finished files are kept."
+    READ_ONLY: ClassVar[str]
 
     @property
     def id(self) -> str:
         """The study's."""
-        return self.path.name if self.path.parent.name == READ_ONLY else self.path.parent.name
+        return self.path.name if self.path.parent.name == self.READ_ONLY else self.path.parent.name
 
     @property
     def workspace(self) -> Workspace:
@@ -54,12 +49,38 @@ class DeploymentFolder(Job):
 
     @property
     def study(self) -> StudyFolder:
-        """The study whose networks are deployed.
+        """The study whose networks it uses.
 
         Raises:
             RunError: it is gone.
         """
         return self.workspace.study(self.id)
+
+    @property
+    def told(self) -> Status | None:
+        """How far it is; None where it was never started.
+
+        A status that cannot be read is told as a failure, so that a page need not care.
+        """
+        if not self.status_file.exists():
+            return None
+        try:
+            return self.status
+        except KdcoreError as error:
+            return Status(state="failed", message=str(error))
+
+
+@dataclass(frozen=True)
+class DeploymentFolder(StudyJob):
+    """Reads and writes one deployment's folder. Beside the job's files: the exported networks and `deploy.json`."""
+
+    KIND: ClassVar[str] = "kdcore.deploy.folder:DeploymentFolder"
+    WORK: ClassVar[str] = "kdcore.deploy.make:make"
+    GOES_LAST: ClassVar[bool] = True
+    RUNNING: ClassVar[str] = "{id}: its networks are being exported and measured already."
+    BROKEN: ClassVar[str] = "The state of this deployment cannot be read. Start it again."
+    DIED: ClassVar[str] = "its process ended without a word. Start it again; finished files are kept."
+    READ_ONLY: ClassVar[str] = READ_ONLY
 
 
 def deployment_folder(workspace: Workspace, study: StudyFolder) -> Path:
@@ -68,17 +89,8 @@ def deployment_folder(workspace: Workspace, study: StudyFolder) -> Path:
 
 
 def status(folder: Path) -> Status | None:
-    """How far a deployment is; None where it was never started.
-
-    A status that cannot be read is told as a failure, so that a page need not care.
-    """
-    deployment = DeploymentFolder(folder)
-    if not deployment.status_file.exists():
-        return None
-    try:
-        return deployment.status
-    except RunError as error:
-        return Status(state="failed", message=str(error))
+    """How far a deployment is; None where it was never started."""
+    return DeploymentFolder(folder).told
 
 
 def start(workspace: Workspace, study: StudyFolder) -> DeploymentFolder:

@@ -14,10 +14,10 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 
 from kdcore.deploy.costs import overlap_factor
+from kdcore.deploy.folder import StudyJob
 from kdcore.deploy.record import EngineName, EngineSpeed
 from kdcore.errors import RunError
 from kdcore.inference.layer_index import Rectangle, SceneLayers
-from kdcore.jobs.job import Job
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.reading import read_bytes
@@ -174,7 +174,7 @@ def square_kilometres(pixels: float, metres_per_pixel: float) -> float:
 
 
 @dataclass(frozen=True)
-class RaceFolder(Job):
+class RaceFolder(StudyJob):
     """Reads and writes a live race's folder. Beside the job's files: `race.json`."""
 
     KIND: ClassVar[str] = "kdcore.deploy.race:RaceFolder"
@@ -182,25 +182,7 @@ class RaceFolder(Job):
     RUNNING: ClassVar[str] = "{id}: its networks are racing already."
     BROKEN: ClassVar[str] = "The state of this race cannot be read. Race again."
     DIED: ClassVar[str] = "its process ended without a word. Race again."
-
-    @property
-    def id(self) -> str:
-        """The study's."""
-        return self.path.name if self.path.parent.name == READ_ONLY else self.path.parent.name
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace that it belongs to."""
-        return Workspace(self.path.parents[1])
-
-    @property
-    def study(self) -> StudyFolder:
-        """The study whose networks race.
-
-        Raises:
-            RunError: it is gone.
-        """
-        return self.workspace.study(self.id)
+    READ_ONLY: ClassVar[str] = READ_ONLY
 
 
 def race_folder(workspace: Workspace, study: StudyFolder) -> RaceFolder:

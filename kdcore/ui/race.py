@@ -9,7 +9,6 @@ from kdcore.deploy.race import INDEX, RACERS, Race, RaceFolder, course, race_fol
 from kdcore.errors import KdcoreError, RunError
 from kdcore.inference.layer_index import SceneLayers, StudyLayers
 from kdcore.jobs.small_files import modified
-from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import deploy_job, map_view, words
 from kdcore.ui.formatting import plain, sentence, when
@@ -139,7 +138,7 @@ def offer_live(study: StudyFolder, first: bool) -> None:
         first: nothing can be shown yet, so that this is the main thing to do.
     """
     folder = race_folder(workspace(), study)
-    job = status_of(folder)
+    job = folder.told
     if job is not None and not job.over:
         watch(folder)
         return
@@ -154,16 +153,6 @@ def offer_live(study: StudyFolder, first: bool) -> None:
         help=words.RACE_LIVE_HELP,
     ):
         start(folder, study)
-
-
-def status_of(folder: RaceFolder) -> Status | None:
-    """How far a live race is; None where there was none. One that cannot be read counts as failed."""
-    if not folder.status_file.exists():
-        return None
-    try:
-        return folder.status
-    except KdcoreError as error:
-        return Status(state="failed", message=str(error))
 
 
 def start(folder: RaceFolder, study: StudyFolder) -> None:
@@ -182,7 +171,7 @@ def start(folder: RaceFolder, study: StudyFolder) -> None:
 @st.fragment(run_every=TICK)
 def watch(folder: RaceFolder) -> None:
     """How far a live race is; when it has ended, the page is drawn anew and the ticking is over."""
-    job = status_of(folder)
+    job = folder.told
     if job is None or job.over:
         st.rerun(scope="app")
     share = job.done / job.total if job.total else 0.0
