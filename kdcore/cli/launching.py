@@ -1,6 +1,7 @@
 """`--launch`: the same command by many processes of a scheduler instead of here."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,18 +51,19 @@ def launch(how: Launch, name: str, path: Path, tasks: int, options: str, nodes: 
     if how == "print":
         print(text, end="")  # noqa: T201
         return
-    with submitting(folder):
-        number = slurm.submit(text, folder, tasks)
-        say(
-            f"Submitted: job {number}, {tasks} processes. They need no terminal. Logs: {folder}. Cancel: scancel {number}"
-        )
+    with submitting(folder), ThreadPoolExecutor(1) as pool:  # a Ctrl-C does not reach it: a job's number is not lost
+        submission = pool.submit(slurm.submit, text, folder, tasks)
         try:
+            number = submission.result()
+            say(
+                f"Submitted: job {number}, {tasks} processes. They need no terminal. Logs: {folder}. Cancel: scancel {number}"
+            )
             errors.print(
                 "Waiting for the first process, to see whether it sees this one's lock (Ctrl-C: leave it in the queue)"
             )
             machine = slurm.wait_for_first(folder, number, lambda text: errors.print(escape(text), highlight=False))
         except KeyboardInterrupt:
-            errors.print("It stays in the queue.")
+            errors.print(f"It stays in the queue. Cancel: scancel {submission.result()}")
             return
     say(f"The first process runs on {machine}, and sees this one's lock.")
 

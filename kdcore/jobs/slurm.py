@@ -124,7 +124,13 @@ def ask(*command: str, seconds: float = ASK_SECONDS) -> str:
     """
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            start_new_session=True,  # a Ctrl-C is for us: what Slurm has taken in, it must not keep to itself
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SettingsError(f"{command[0]}: cannot be asked ({error}).") from error

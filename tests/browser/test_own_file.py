@@ -1,9 +1,10 @@
 """A GeoTIFF of one's own: what is refused in the browser, and the way from the file to the map."""
 
+from contextlib import suppress
 from urllib.parse import unquote_plus
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from kdcore.inference.uploads import uploads_of
 from kdcore.jobs.workspace import Workspace
@@ -13,11 +14,33 @@ from tests.inference.test_uploads import VRT, declared
 from tests.map_study import give_weights
 
 
+@pytest.fixture(autouse=True)
+def no_uploads(workspace):
+    """Each test begins with none, and so with a closed form, whatever another one left."""
+    for upload, _ in uploads_of(Workspace(workspace), "town"):
+        upload.delete()
+
+
+def unfold(page: Page) -> None:
+    """Open the form."""
+    frame_of(page)  # the page does not move any more
+    page.get_by_text("Map a raster of your own").click()
+
+
+def open_list(page: Page, name: str, option: str) -> None:
+    """Open a list, again if the page was drawn anew meanwhile, which closes it."""
+    while True:  # bounded by the test's own time limit
+        page.wait_for_selector(READY)
+        page.get_by_role("combobox", name=name).click()
+        with suppress(TimeoutError):
+            page.get_by_role("option", name=option, exact=True).wait_for(timeout=5000)
+            return
+        page.keyboard.press("Escape")
+
+
 def give(page: Page, name: str, contents: bytes) -> None:
     """Choose a file and send it."""
-    frame_of(page)  # the page does not move any more
-    if not page.get_by_role("button", name="Mark it").is_visible():
-        page.get_by_text("Map a raster of your own").click()
+    unfold(page)
     page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "image/tiff", "buffer": contents})
     expect(page.get_by_text(name).first).to_be_visible()
     page.get_by_role("button", name="Mark it").click()
@@ -58,9 +81,7 @@ def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace, expected_probl
     assert map_state(frame)["left"] == "Teacher"
     frame.locator("#map_div").click(position={"x": 520, "y": 220})
     expect(frame.locator(".kdcore-numbers")).to_contain_text("Truth: not known here.")
-    page.wait_for_selector(READY)  # a rerun would close the list again
-    page.get_by_role("combobox", name="Left").click()
-    expect(page.get_by_role("option", name="Student alone", exact=True)).to_be_visible()
+    open_list(page, "Left", "Student alone")
     expect(page.get_by_role("option", name="Truth", exact=True)).to_have_count(0)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Download").click()
@@ -79,8 +100,7 @@ def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace, expected_probl
 def test_a_raster_on_this_machine_is_mapped_where_it_lies(visit, workspace, expected_problems):
     give_weights(workspace / "town")
     page = visit("/map?study=town")
-    frame_of(page)
-    page.get_by_text("Map a raster of your own").click()
+    unfold(page)
     page.get_by_role("tab", name="A raster on this machine").click()
     path = page.get_by_role("textbox", name="Path of a raster")
     path.fill("/no/such/file.tif")

@@ -121,16 +121,18 @@ class Cluster:
         """What waits or runs: element, state, node and number of the job."""
         return [line.split("|") for line in self.ask("squeue", "-h", "-r", "-o", "%i|%T|%N|%A").splitlines()]
 
-    def kdcore(self, *arguments: object, cwd: Path) -> "subprocess.Popen[str]":
-        """The command in a process of its own."""
+    def kdcore(self, *arguments: object, cwd: Path, before: Path | None = None) -> "subprocess.Popen[str]":
+        """The command as in a terminal of its own; programs that lie in `before` are found first."""
+        path = {} if before is None else {"PATH": f"{before}:{self.environment['PATH']}"}
         return subprocess.Popen(
             [sys.executable, "-m", "kdcore", *map(str, arguments)],
-            env=self.environment,
+            env=self.environment | path,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
         )
 
 

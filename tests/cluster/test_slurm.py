@@ -1,6 +1,7 @@
 """The same command by several processes of a real Slurm: nothing is lost, nothing is done twice, however they end."""
 
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdcore.inference.prediction import Prediction
-from kdcore.jobs import launch
+from kdcore.jobs import launch, slurm
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.jobs.workspace import Workspace
@@ -249,6 +250,25 @@ def test_what_waits_is_taken_out_of_the_queue_by_a_stop(nodes, tmp_path):
     finish(nodes.kdcore("runs", "stop", "one", cwd=tmp_path))
     assert not nodes.queue()
     assert study.state == "stopped"
+
+
+def test_a_stop_while_sbatch_is_asked_keeps_the_jobs_number(nodes, tmp_path):
+    """Ctrl-C goes to all processes of a terminal, sbatch among them, at a moment at which Slurm may have taken the job in."""
+    write_collection(tmp_path / "collection")
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "sbatch").write_text(f'#!/bin/sh\necho asked > {slow}/asked\nsleep 2\nexec {shutil.which("sbatch")} "$@"\n')
+    (slow / "sbatch").chmod(0o755)
+    command = ("study", tmp_path / "collection", "--out", "studies/one", "--preset", "demo", "--launch", "slurm")
+    asking = nodes.kdcore(*command, "--slurm", "--hold", cwd=tmp_path, before=slow)
+    wait_for((slow / "asked").exists)
+    os.killpg(asking.pid, signal.SIGINT)
+    errors = finish(asking)[1]
+    number = slurm.number_of(tmp_path / "studies/one")
+    assert [entry[1] for entry in nodes.queue()] == ["PENDING"]
+    assert f"scancel {number}" in errors
+    finish(nodes.kdcore("runs", "stop", "one", cwd=tmp_path))
+    assert not nodes.queue()
 
 
 def test_options_that_slurm_refuses_are_told_in_its_words(nodes, tmp_path):
