@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,7 @@ def gpus() -> list[str]:
     return names[:end]
 
 
+@cache
 def torch_can_use_gpus() -> bool:
     """Whether the installed torch was built with CUDA, told from its version."""
     try:

@@ -30,7 +30,7 @@ from kdcore.ui.usage import show_usage
 from kdcore.ui.verdict import show_gap, show_numbers, show_teacher_parts, show_verdict, warn_of_teacher
 from kdcore.ui.watched import draw_watched
 from kdcore.views.arms import ARM_COLOURS
-from kdcore.views.learning import learning_table
+from kdcore.views.learning import learning_points, live_spec
 
 TICK = 2.0  # seconds
 SOON = 3.0  # seconds
@@ -225,12 +225,12 @@ def draw_learning(
         alt: for who cannot see it.
         last_step: right end of the axis.
     """
-    table = learning_table(
-        {name: lines for name, (_, lines) in runs.items()}, key, 100 if key.endswith("ap") else 1, last_step
-    )
-    if not table.empty:
-        colours: list[Any] = [ARM_COLOURS[runs[name][0]] for name in table.columns]
-        st.line_chart(table, color=colours, x_label="Step", y_label=title, height=270, alt=alt)
+    lines = {name: found for name, (_, found) in runs.items()}
+    points = learning_points(lines, key, 100 if key.endswith("ap") else 1, last_step)
+    if len(points):
+        colours = {name: ARM_COLOURS[runs[name][0]] for name in points["Run"].unique().to_pylist()}
+        end = max(last_step, *points["Step"].to_pylist())
+        st.vega_lite_chart(points, live_spec(colours, title, end), alt=alt)
 
 
 def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:

@@ -1,16 +1,19 @@
 """How the arms learnt: loss and validation quality against steps, as a figure of the report and as a table for what is live."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
+import pyarrow as pa
 from plotly.subplots import make_subplots
 
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
 from kdcore.views.layout import style
 
 MOST_POINTS = 48  # of a line: what one tick of a live chart may cost is bounded by it
+LIVE_HEIGHT, LEGEND_ROW = 250, 22  # pixels of a live chart, and of two lines in its legend
 
 
 def learning_figure(metrics: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> go.Figure:
@@ -44,28 +47,86 @@ def learning_figure(metrics: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
     return figure
 
 
-def learning_table(
+def learning_points(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str, factor: float = 1.0, last_step: int = 0
-) -> pd.DataFrame:
-    """The lines of a live chart: a row a step, a column a run that was measured; of a long run the means of equal stretches.
+) -> pa.Table:
+    """What a live chart draws: a row a point, with the columns Run, Step and Value; of a long line the means of equal stretches.
 
     Args:
         runs: for each run its lines of metrics.
         key: which measurement, for example 'loss'.
         factor: multiplied to it.
-        last_step: right end of the axis, so that a live chart does not rescale it.
+        last_step: of the whole training, so that a live chart does not divide it anew.
     """
     lines = {
-        name: pd.Series(
-            {line["step"]: factor * line[key] for line in entries if line.get(key) is not None}, dtype="float64"
-        )
+        name: {line["step"]: factor * line[key] for line in entries if line.get(key) is not None}
         for name, entries in runs.items()
     }
-    table = pd.DataFrame({name: line for name, line in lines.items() if len(line)})
-    if len(table) > MOST_POINTS:
-        stretch = -(-max(last_step, table.index.max()) // MOST_POINTS)
-        table = table.groupby((table.index + stretch - 1) // stretch * stretch).mean()
-    table = table.interpolate("index", limit_area="inside")  # a row without a number would break the line
-    if len(table) and last_step > table.index.max():
-        table.loc[last_step] = float("nan")
-    return table.rename_axis("Step").astype("float32")
+    stretch = -(-max(last_step, *(step for line in lines.values() for step in line), 1) // MOST_POINTS)
+    rows = []
+    for name, line in lines.items():
+        groups: dict[int, list[float]] = defaultdict(list)
+        for step, value in line.items():
+            groups[step if len(line) <= MOST_POINTS else -(-step // stretch) * stretch].append(value)
+        rows += [(name, step, fmean(values)) for step, values in groups.items()]
+    names, steps, means = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table({"Run": names, "Step": pa.array(steps, pa.int64()), "Value": pa.array(means, pa.float32())})
+
+
+def live_spec(colours: Mapping[str, str], title: str, last_step: int) -> dict[str, Any]:
+    """What Vega-Lite draws of a table with the columns Run, Step and Value: a line a run, numbers under the pointer.
+
+    Written out: `st.line_chart` has Altair build and check the same at every look, which took two thirds of a live page's
+    processor time with ten people watching.
+
+    Args:
+        colours: of the lines, by run.
+        title: of the upright axis.
+        last_step: right end of the axis.
+    """
+    hover = {
+        "name": "hover",
+        "select": {
+            "type": "point",
+            "on": "pointermove",
+            "nearest": True,
+            "fields": ["Step", "Run"],
+            "clear": "pointerout",
+        },
+    }
+    shown = [
+        ("Run", "nominal", "Run", {}),
+        ("Step", "quantitative", "Step", {}),
+        ("Value", "quantitative", title, {"format": ".3~f"}),
+    ]
+    return {
+        "height": LIVE_HEIGHT + LEGEND_ROW * -(-len(colours) // 2),
+        "encoding": {
+            "x": {
+                "field": "Step",
+                "type": "quantitative",
+                "scale": {"domain": [0, last_step], "nice": False},
+                "axis": {"grid": False, "tickMinStep": 1, "tickCount": 8, "titlePadding": 2},
+            },
+            "y": {"field": "Value", "type": "quantitative", "title": title, "scale": {"zero": False}},
+            "color": {
+                "field": "Run",
+                "type": "nominal",
+                "scale": {"domain": list(colours), "range": list(colours.values())},
+                "legend": {"orient": "bottom", "title": None, "symbolType": "stroke", "offset": 4, "columns": 2},
+            },
+        },
+        "layer": [
+            {"mark": {"type": "line", "clip": True}},
+            {
+                "mark": {"type": "point", "filled": True, "size": 60, "clip": True},
+                "params": [hover],
+                "encoding": {
+                    "opacity": {"condition": {"param": "hover", "empty": False, "value": 1}, "value": 0},
+                    "tooltip": [
+                        {"field": field, "type": kind, "title": head, **more} for field, kind, head, more in shown
+                    ],
+                },
+            },
+        ],
+    }
