@@ -13,7 +13,7 @@ from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
 from kdcore.views.layout import style
 
 MOST_POINTS = 48  # of a line: what one tick of a live chart may cost is bounded by it
-LIVE_HEIGHT, LEGEND_ROW = 250, 22  # pixels of a live chart, and of two lines in its legend
+LIVE_HEIGHT = 290  # pixels
 
 
 def learning_figure(metrics: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> go.Figure:
@@ -100,7 +100,7 @@ def live_spec(colours: Mapping[str, str], title: str, last_step: int) -> dict[st
         ("Value", "quantitative", title, {"format": ".3~f"}),
     ]
     return {
-        "height": LIVE_HEIGHT + LEGEND_ROW * -(-len(colours) // 2),
+        "height": LIVE_HEIGHT,
         "encoding": {
             "x": {
                 "field": "Step",
@@ -113,7 +113,15 @@ def live_spec(colours: Mapping[str, str], title: str, last_step: int) -> dict[st
                 "field": "Run",
                 "type": "nominal",
                 "scale": {"domain": list(colours), "range": list(colours.values())},
-                "legend": {"orient": "bottom", "title": None, "symbolType": "stroke", "offset": 4, "columns": 2},
+                "legend": {  # the seeds of an arm share its colour
+                    "values": list({colour: run for run, colour in reversed(colours.items())}.values())[::-1],
+                    "labelExpr": "split(datum.label, ', seed')[0]",
+                    "orient": "bottom",
+                    "title": None,
+                    "symbolType": "stroke",
+                    "offset": 4,
+                    "columns": 2,
+                },
             },
         },
         "layer": [

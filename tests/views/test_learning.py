@@ -45,9 +45,11 @@ def test_stretches_are_those_of_the_whole_training_and_a_short_line_keeps_its_ow
 
 def test_a_line_is_drawn_in_its_colour_up_to_the_last_step():
     """Else the axis of a live chart would change with every look."""
-    spec = live_spec({"teacher": "#112233"}, "Training loss", 400)
+    spec = live_spec({"teacher, seed 0": "#112233", "teacher, seed 1": "#112233"}, "Training loss", 400)
     assert spec["encoding"]["x"]["scale"]["domain"] == [0, 400]
-    assert spec["encoding"]["color"]["scale"] == {"domain": ["teacher"], "range": ["#112233"]}
+    colours = spec["encoding"]["color"]
+    assert colours["scale"] == {"domain": ["teacher, seed 0", "teacher, seed 1"], "range": ["#112233", "#112233"]}
+    assert colours["legend"]["values"] == ["teacher, seed 0"]  # once for all seeds
 
 
 def test_a_tick_of_the_largest_study_stays_small():
