@@ -62,6 +62,7 @@ class StudyFolder(Job):
             remove_half_written(path)
             if study.settings_file.exists() and study.holds_work():
                 before = study.settings
+                settings = settings.model_copy(update={"hardware": settings.hardware.as_begun(before.hardware)})
                 free = {"hardware": settings.hardware, "upper_bound": settings.upper_bound, "test_on": settings.test_on}
                 if before.model_copy(update=free) != settings:
                     raise RunError(

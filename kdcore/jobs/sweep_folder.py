@@ -104,6 +104,7 @@ class SweepFolder(Folder):
             remove_half_written(path)
             if sweep.settings_file.exists() and sweep.about_file.exists():
                 before = sweep.settings
+                settings = settings.model_copy(update={"hardware": settings.hardware.as_begun(before.hardware)})
                 changeable = {name: getattr(settings, name) for name in ("trials", "confirm", "hardware")}
                 if before.model_copy(update=changeable) != settings:
                     raise RunError(

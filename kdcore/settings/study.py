@@ -105,8 +105,9 @@ class Hardware(Described):
     sync_batch_norm: bool = False
     """with several processes on GPUs: batch norm takes its statistics from the whole batch and not from each process'
     part (SyncBatchNorm)"""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """`bf16-mixed` is faster on a GPU, and on a CPU that computes with bfloat16 (AVX512-BF16, AMX)"""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """`auto` takes `bf16-mixed` where the device computes with bfloat16 itself (GPUs since 2020, CPUs with AVX512-BF16 or AMX), which is
+    faster there, else `32-true`; it is chosen when a study begins, for all of its networks, and written into its settings"""
     channels_last: bool = True
     """memory layout that convolutions are faster in, on a GPU and on a CPU"""
     compile: bool = False
@@ -118,6 +119,10 @@ class Hardware(Described):
     cache_views: Literal["eight", "one"] = "eight"
     """`eight` caches the soft labels of all eight flips and rotations of a crop, `one` turns those of the upright view
     (an eighth of the space), which is a little off wherever the teacher contradicts itself; by how much is measured"""
+
+    def as_begun(self, before: Self) -> Self:
+        """With the precision that was chosen when a study began, if this leaves it open."""
+        return self.model_copy(update={"precision": before.precision}) if self.precision == "auto" else self
 
     @property
     def processes(self) -> int:

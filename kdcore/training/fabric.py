@@ -12,8 +12,10 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from kdcore.errors import SettingsError
+from kdcore.inference.engines import choose_device
 from kdcore.inference.evaluate import Share
 from kdcore.training import processes
+from kdcore.training.precision import choose_precision
 
 ASK_EVERY = 10  # steps between agreements to stop on GPUs: each one waits for them
 
@@ -39,6 +41,8 @@ def make_fabric(device: str, devices: int, precision: Any, nodes: int = 1) -> Fa
             "`kdcore study` starts them, and so does torchrun."
         )
     alone = wanted == 1
+    if precision == "auto":
+        precision = choose_precision(choose_device(device))
     if not alone:
         for name in ("lightning.fabric", "lightning.pytorch"):  # they greet in each process
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -27,6 +27,7 @@ from kdcore.ownership import write_own_json
 from kdcore.settings import Arm, Budget, Recipe, RunSettings, StudySettings, fingerprint, save
 from kdcore.teacher.soft_labels import FOLDER
 from kdcore.training.places import open_places, score_places
+from kdcore.training.precision import settle
 from kdcore.training.probe import measure_alone_steps
 from kdcore.training.run import evaluate_ensemble, execute
 from kdcore.training.work import prepare
@@ -63,7 +64,7 @@ def run_study(
     collection = Collection.open(collection_path)
     check_memory(settings, collection)
     places = open_places(settings, collection)
-    begin(out, settings, collection)
+    settings = begin(out, settings, collection)
     assert collection.path is not None
     _, found = prepare(collection.path, settings.budget.crop, settings.labels)
     if settings.recipe.unlabelled:
@@ -255,8 +256,11 @@ def settings_of(
     )
 
 
-def begin(out: Path, settings: StudySettings, collection: Collection) -> None:
+def begin(out: Path, settings: StudySettings, collection: Collection) -> StudySettings:
     """Make the study's folder, or check that what is there is this study on this data.
+
+    Returns:
+        The settings, with what was left open.
 
     Raises:
         RunError: the folder holds something else; it is left alone.
@@ -276,6 +280,8 @@ def begin(out: Path, settings: StudySettings, collection: Collection) -> None:
             f"{out}: this study began with other data (files or collection.yaml have changed since). Choose another --out."
         )
     write_json(out / "data.json", data)
+    with turn(out / ".begin.lock", f"{out}: another process begins it."):
+        return settings.model_copy(update={"hardware": settle(study)})
 
 
 def reuse_teacher(out: Path, name: str, settings: RunSettings, data_hash: str) -> None:

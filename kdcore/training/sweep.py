@@ -30,6 +30,7 @@ from kdcore.settings import Budget, Objective, Range, Recipe, RunSettings, Sweep
 from kdcore.teacher.soft_labels import FOLDER, open_soft_labels, regions_of
 from kdcore.teacher.teacher import Teacher
 from kdcore.training.fabric import make_fabric
+from kdcore.training.precision import settle
 from kdcore.training.probe import cost_of_step, make
 from kdcore.training.run import execute
 from kdcore.training.work import prepare
@@ -99,6 +100,7 @@ def prepare_for_all(sweep: SweepFolder, report: Report, should_stop: Callable[[]
         assert collection.path is not None
         check_same_data(sweep, collection)
         prepare(collection.path, sweep.settings.budget.crop)
+        settle(sweep)
         checkpoints = train_teacher(sweep, collection.path, report, should_stop)
         if sweep.settings.seconds is not None:
             measure_steps(sweep, report)

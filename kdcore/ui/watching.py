@@ -34,6 +34,7 @@ from kdcore.views.learning import learning_points, live_spec
 
 TICK = 2.0  # seconds
 SOON = 3.0  # seconds
+PRECISIONS = {"bf16-mixed": " · bfloat16", "16-mixed": " · float16"}
 
 
 def watch(study: StudyFolder) -> None:
@@ -82,10 +83,12 @@ def draw_command(study: StudyFolder) -> None:
 
 
 def draw_settings(study: StudyFolder) -> None:
-    """Data, temperature, alpha and age, in one line."""
-    recipe = study.settings.recipe
+    """Data, temperature, alpha, a precision below float32, and age, in one line."""
+    recipe, precision = study.settings.recipe, study.settings.hardware.precision
     name = plain(str((study.data or {}).get("name", "the data are not read yet")))
-    st.caption(f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g} · made {when(study.created)}")
+    st.caption(
+        f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g}{PRECISIONS.get(precision, '')} · made {when(study.created)}"
+    )
 
 
 def draw_state(study: StudyFolder, job: Status, progress: StudyProgress) -> None:

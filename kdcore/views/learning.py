@@ -114,7 +114,9 @@ def live_spec(colours: Mapping[str, str], title: str, last_step: int) -> dict[st
                 "type": "nominal",
                 "scale": {"domain": list(colours), "range": list(colours.values())},
                 "legend": {  # the seeds of an arm share its colour
-                    "values": list({colour: run for run, colour in reversed(colours.items())}.values())[::-1],
+                    "values": [
+                        run for index, run in enumerate(colours) if list(colours.values()).index(colours[run]) == index
+                    ],
                     "labelExpr": "split(datum.label, ', seed')[0]",
                     "orient": "bottom",
                     "title": None,

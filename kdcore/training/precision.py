@@ -1,0 +1,42 @@
+"""Which numbers a study or a sweep trains with where its settings leave that open: chosen once, and kept in its settings file."""
+
+from typing import Literal
+
+import torch
+
+from kdcore.inference.engines import choose_device
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.sweep_folder import SweepFolder
+from kdcore.settings import Hardware, save
+
+
+def choose_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
+    """bfloat16 where the device itself computes with it, else float32.
+
+    Where it does, a step took 0.5 to 0.7 of the seconds; where a processor has to imitate it, more (`benchmarks/precision.py`).
+    """
+    if device.type == "cuda":
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        own = any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16-mixed" if own else "32-true"
+
+
+def settle(folder: StudyFolder | SweepFolder) -> Hardware:
+    """Choose what was left open, for all runs alike and for good: networks of two precisions would not be compared fairly.
+
+    Whoever calls it holds a lock of the folder.
+
+    Returns:
+        The folder's hardware, with a precision.
+    """
+    settings = folder.settings
+    if settings.hardware.precision == "auto":
+        chosen = choose_precision(choose_device(settings.hardware.device))
+        hardware = settings.hardware.model_copy(update={"precision": chosen})
+        settings = settings.model_copy(update={"hardware": hardware})
+        save(settings, folder.settings_file)
+        folder.log(
+            f"precision {chosen}: {'faster here' if chosen != '32-true' else 'this device has no bfloat16 of its own'}"
+        )
+    return settings.hardware
