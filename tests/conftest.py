@@ -1,5 +1,6 @@
 """Fixtures: small real files on disk, made anew for each test."""
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -84,6 +85,17 @@ def write_collection(root: Path, classes: int = 3, size: int = 128, unlabelled: 
     }
     save(CollectionSettings(**(values | settings)), root / "collection.yaml")
     return root / "collection.yaml"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Nothing is garbage of what is imported and collected: nobody looks for any among it, then or in the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,6 +15,7 @@ ROOMS = [
     "bounded",
     "errors",
     "files",
+    "imports",
     "ownership",
     "reading",
     "settings",

@@ -7,6 +7,7 @@ import typer
 
 from kdcore.cli.output import Bars, JsonOption, errors, explained, print_json, say
 from kdcore.errors import SettingsError
+from kdcore.imports import large_imports
 from kdcore.jobs.progress import Progress, Stage
 from kdcore.ownership import check_replaceable, is_ours, replacing_own
 
@@ -45,8 +46,9 @@ def export(
         raise SettingsError(
             "--int8: needs --data COLLECTION; ranges are measured on its train split, and the loss on its validation split."
         )
-    from kdcore.deploy.export import deepness_keys, export_onnx
-    from kdcore.models.checkpoint import check_fits, load_network
+    with large_imports():
+        from kdcore.deploy.export import deepness_keys, export_onnx
+        from kdcore.models.checkpoint import check_fits, load_network
 
     check_replaceable([out, *([eight_bits(out)] if int8 else [])], overwrite, inputs=[checkpoint])
     network, about = load_network(checkpoint)

@@ -13,6 +13,7 @@ from kdcore.cli import launching
 from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import JsonOption, Speed, errors, escape, explained, print_json, say, tell_stages
 from kdcore.errors import KdcoreError, SettingsError, Stopped
+from kdcore.imports import large_imports
 from kdcore.jobs.locks import TakenError
 from kdcore.reading import read_json
 from kdcore.settings import validate
@@ -112,9 +113,10 @@ def predict(
     if incomplete:
         made, failed = until_mapped(files, lambda raster, _: put_together(out, raster, overwrite, incomplete=True))
         return tell(made, failed, files, out, as_json)
-    from kdcore.inference.engines import open_engine
-    from kdcore.inference.mapping import MappingOptions
-    from kdcore.inference.prediction import PolygonOptions
+    with large_imports():
+        from kdcore.inference.engines import open_engine
+        from kdcore.inference.mapping import MappingOptions
+        from kdcore.inference.prediction import PolygonOptions
 
     runner = open_engine(model, engine, device)
     values = {

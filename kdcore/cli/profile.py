@@ -8,6 +8,7 @@ from rich.table import Table
 
 from kdcore.cli.output import Bars, JsonOption, console, escape, explained, print_json, say
 from kdcore.errors import CheckpointError, RunError, SettingsError
+from kdcore.imports import large_imports
 from kdcore.jobs.progress import Stage, counting
 
 
@@ -25,8 +26,9 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Measure size, speed and memory of networks in every engine, in turn, and name the fastest."""
-    from kdcore.deploy.profile import fastest, jobs_for, measure, network_size
-    from kdcore.inference.engines import ENGINES
+    with large_imports():
+        from kdcore.deploy.profile import fastest, jobs_for, measure, network_size
+        from kdcore.inference.engines import ENGINES
 
     chosen = [name for name in ENGINES if name in (engine or ENGINES)]
     unknown = [name for name in engine or () if name not in ENGINES]

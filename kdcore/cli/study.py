@@ -41,6 +41,7 @@ from kdcore.deploy.folder import DeploymentFolder, deployment_folder
 from kdcore.errors import SettingsError
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.files import unfinished
+from kdcore.imports import large_imports
 from kdcore.jobs.launch import wait_for_slurm
 from kdcore.jobs.record import record
 from kdcore.jobs.slurm import launched
@@ -211,8 +212,8 @@ def work_in_terminal(study: StudyFolder, as_json: bool) -> None:
 
 def measure_in_terminal(study: StudyFolder) -> None:
     """Export and measure a study's networks, as the Deploy page does, with bars."""
-    from kdcore.deploy.make import make
-
+    with large_imports():
+        from kdcore.deploy.make import make
     deployment = DeploymentFolder(deployment_folder(Workspace(study.path.parent), study))
     with Bars() as bars:
         do(deployment, make, bars, forget_stop=True)
@@ -321,7 +322,8 @@ def evaluate(
     if launch:
         check_overwrite(overwrite)
         return launching.launch(launch, "evaluate", maps or Path(), 1, slurm)
-    from kdcore.training.run import evaluate_checkpoint
+    with large_imports():
+        from kdcore.training.run import evaluate_checkpoint
 
     if maps is not None:
         from kdcore.data.collection import Collection

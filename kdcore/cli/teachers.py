@@ -9,6 +9,7 @@ from rich.table import Table
 from kdcore.cli.output import Bars, JsonOption, console, escape, explained, print_json, say
 from kdcore.cli.runs import WorkspaceOption
 from kdcore.errors import KdcoreError
+from kdcore.imports import large_imports
 from kdcore.jobs.shelf import Shelf, Shelved, resolved
 from kdcore.jobs.workspace import Workspace
 
@@ -33,7 +34,8 @@ def add_teacher(
     as_json: JsonOption = False,
 ) -> None:
     """Copy a network, with what describes it, onto the shelf of the workspace."""
-    from kdcore.training.shelving import add
+    with large_imports():
+        from kdcore.training.shelving import add
 
     entry = add(file, name, Shelf(Workspace(workspace)), description, licence, source)
     if as_json:
@@ -82,7 +84,8 @@ def check_teacher(
 
     The exit code is 1 where a check fails.
     """
-    from kdcore.training.shelving import as_values, check
+    with large_imports():
+        from kdcore.training.shelving import as_values, check
 
     file = resolved(name, Shelf(Workspace(workspace)))
     if not file.is_file():

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from kdcore.imports import large_imports
 from kdcore.inference.quiet_openvino import import_openvino
 
 EngineName = Literal["torch", "onnxruntime", "openvino"]
@@ -43,11 +44,12 @@ def open_run(path: Path, engine: EngineName, device: str, threads: int, tile: in
 
 def open_torch(path: Path, device: str, threads: int, tile: int) -> tuple[Run, int, str]:
     """A checkpoint in torch, as predictions run it."""
-    import torch
+    with large_imports():
+        import torch
+
+        from kdcore.inference.engines import open_engine
 
     torch.set_num_threads(threads)
-    from kdcore.inference.engines import open_engine
-
     engine = open_engine(path, "torch", device, threads)
     images = tiles_of((engine.batch, len(engine.fill), tile, tile), "float32")
     return lambda: engine(images), engine.batch * tile**2, device

@@ -18,6 +18,7 @@ from typing import Any
 
 from kdcore.errors import KdcoreError, Preempted, Stopped, unexpected
 from kdcore.files import remove_half_written
+from kdcore.imports import large_imports
 from kdcore.jobs.devices import host
 from kdcore.jobs.job import ALREADY_WORKED_ON, Job, go_last
 from kdcore.jobs.locks import TakenError
@@ -258,7 +259,8 @@ def log_last(job: Job, text: str) -> None:
 def named(name: str) -> Any:
     """What 'module:name' stands for."""
     module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    with large_imports():
+        return getattr(importlib.import_module(module), attribute)
 
 
 def main(arguments: list[str]) -> int:

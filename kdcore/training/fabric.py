@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from kdcore.errors import SettingsError
@@ -44,8 +44,7 @@ def make_fabric(device: str, devices: int, precision: Any, nodes: int = 1) -> Fa
     if precision == "auto":
         precision = choose_precision(choose_device(device))
     if not alone:
-        for name in ("lightning.fabric", "lightning.pytorch"):  # they greet in each process
-            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets in each process
     try:
         return Fabric(
             accelerator="auto" if device == "auto" else device,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from kdcore.data.batches import Batch, Batches, read_ahead

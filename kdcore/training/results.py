@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 
 from kdcore.data.collection import Collection

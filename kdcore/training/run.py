@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from kdcore.data.collection import Collection
 from kdcore.data.mixed import same_resolution

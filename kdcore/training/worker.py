@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kdcore.errors import Preempted, RunError, Stopped
+from kdcore.imports import large_imports
 from kdcore.jobs.devices import Devices, take
 from kdcore.jobs.launch import queue_position
 from kdcore.jobs.locks import TakenError
@@ -87,12 +88,13 @@ def help_with_runs(
     """Do every run that is free, also one that is given up, until all are finished or the leader has ended."""
     if devices is not None:
         devices.show_only_these()
-    import torch
+    with large_imports():
+        import torch
+
+        from kdcore.data.collection import Collection
+        from kdcore.training.study import work_on_runs
 
     torch.set_num_threads(threads())
-    from kdcore.data.collection import Collection
-    from kdcore.training.study import work_on_runs
-
     collection = Collection.open(study.collection)
     while study.alive and not should_stop():
         if work_on_runs(study.path, study.settings, collection, report, should_stop):
@@ -149,10 +151,11 @@ def compute(study: StudyFolder, devices: Devices | None, session: Session) -> di
     name = devices.name if devices else session.journal.status.device
     session.update(state="running", message="", started=time.time(), device=name)
     session(Progress("", Stage.STARTING))
-    use_torch_on(study, session)
-    from kdcore.data.demo import write_demo
-    from kdcore.training.study import run_study
-    from kdcore.views.page import write_page
+    with large_imports():
+        use_torch_on(study, session)
+        from kdcore.data.demo import write_demo
+        from kdcore.training.study import run_study
+        from kdcore.views.page import write_page
 
     study.log(f"computes on {session.journal.status.device}")
     about, collection = study.about, study.collection

@@ -1,17 +1,11 @@
-"""Curves from histograms are those of scikit-learn and torchmetrics from pixels."""
+"""Curves from histograms are those of scikit-learn from pixels."""
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
-from torchmetrics.functional.classification import (
-    binary_calibration_error,
-    multiclass_f1_score,
-    multiclass_jaccard_index,
-)
+from sklearn.metrics import average_precision_score, f1_score, jaccard_score, precision_recall_curve
 
 from kdcore.errors import DataError
 from kdcore.evaluation.counting import ScoresBuilder
@@ -32,6 +26,7 @@ from kdcore.evaluation.curves import (
     reliability_curve,
 )
 from kdcore.evaluation.levels import LEVELS
+from tests.evaluation.calibration import calibration_error
 from tests.odds import odds_at
 
 histograms = arrays(np.int64, LEVELS, elements=st.integers(0, 50), fill=st.just(0))
@@ -201,17 +196,14 @@ class TestConfusion:
         np.testing.assert_allclose(iou_from_confusion(confusion), [4 / 7, 3 / 6, np.nan])
         np.testing.assert_allclose(f1_from_confusion(confusion), [8 / 11, 6 / 9, np.nan])
 
-    def test_iou_and_f1_are_those_of_torchmetrics_with_ignored_pixels(self):
+    def test_iou_and_f1_are_those_of_scikit_learn_with_ignored_pixels(self):
         rng = np.random.default_rng(0)
         labels = rng.choice([0, 1, 2, 3, 255], size=(60, 70)).astype(np.uint8)
         levels = rng.integers(0, 255, (4, 60, 70)).astype(np.uint8)
         confusion = confusion_of(levels, labels)
-        given_to_them = torch.tensor(levels.argmax(axis=0)), torch.tensor(labels.astype(int))
-        for ours, theirs in (
-            (iou_from_confusion, multiclass_jaccard_index),
-            (f1_from_confusion, multiclass_f1_score),
-        ):
-            expected = theirs(*given_to_them, num_classes=4, average="none", ignore_index=255).numpy()
+        seen = labels != 255
+        for ours, theirs in ((iou_from_confusion, jaccard_score), (f1_from_confusion, f1_score)):
+            expected = theirs(labels[seen], levels.argmax(axis=0)[seen], labels=range(4), average=None)
             np.testing.assert_allclose(ours(confusion), expected, atol=1e-6)
 
     def test_boundary_iou_by_hand(self):
@@ -228,22 +220,16 @@ class TestCalibration:
         assert expected_calibration_error(positives, negatives, PROBABILITY, bins=2) == pytest.approx(0.25 * 2 / 4)
 
     @pytest.mark.parametrize("bins", [1, 10, 15])
-    def test_the_error_is_that_of_torchmetrics_on_the_levels(self, bins):
-        truth, _, levels, *_ = pixels(3)
-        levels = np.minimum(
-            levels, 253
-        )  # torchmetrics gives p = 1 an interval of its own; ours belongs to the last one
-        both = [np.bincount(levels[truth == side], minlength=LEVELS) for side in (1, 0)]
-        expected = binary_calibration_error(torch.tensor(levels / 254.0), torch.tensor(truth), n_bins=bins, norm="l1")
-        assert expected_calibration_error(*both, PROBABILITY, bins=bins) == pytest.approx(float(expected), abs=1e-6)
+    def test_the_error_is_that_of_scikit_learn_on_the_levels(self, bins):
+        truth, _, levels, *both = pixels(3)
+        expected = calibration_error(truth, levels / 254, bins)
+        assert expected_calibration_error(*both, PROBABILITY, bins=bins) == pytest.approx(expected, abs=1e-6)
 
     def test_rounding_to_levels_moves_the_error_by_little(self):
         # A pixel's probability moves by 1/508 at most; a pixel that changes its interval moves it no further on average.
         truth, probability, _, positives, negatives = pixels(4, 50000)
-        expected = binary_calibration_error(torch.tensor(probability), torch.tensor(truth), n_bins=15, norm="l1")
-        assert expected_calibration_error(positives, negatives, PROBABILITY) == pytest.approx(
-            float(expected), abs=1 / 508
-        )
+        expected = calibration_error(truth, probability)
+        assert expected_calibration_error(positives, negatives, PROBABILITY) == pytest.approx(expected, abs=1 / 508)
 
     def test_a_perfectly_calibrated_score_has_no_error(self):
         levels = np.arange(255)
