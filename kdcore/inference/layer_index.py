@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from affine import Affine
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
@@ -59,6 +59,12 @@ class SceneLayers(Frozen):
     zoom: int
     bands: tuple[Band, ...] = ()
     shown: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _shown(self) -> Self:
+        if self.bands and not (len(self.shown) in (1, 3) and {*self.shown} <= {band.number for band in self.bands}):
+            raise ValueError("`shown` are one or three of the bands")
+        return self
 
     def stored(self, numbers: Sequence[int] = ()) -> tuple[int, ...] | None:
         """Where the imagery on disk holds bands, from 1; None for all of it.

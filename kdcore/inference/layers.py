@@ -38,6 +38,7 @@ PIECE = 1024  # pixels: what is read and written at once, a multiple of the read
 TILE = 256  # pixels: of the files, so that little more than a tile of the map has to be decoded
 SMALLEST_OVERVIEW = 256  # pixels
 MOST_BANDS = 32  # of a scene that can be looked at; of more those that are shown at first, and others evenly spread
+MOST_VALUES = 2_000_000_000  # pixels times bands, about a gigabyte on disk; of a larger scene only the bands shown at first are kept
 MOST_SAMPLES = 64  # blocks of 256 px that the stretch is measured on
 STRETCH = (2, 98)  # percentiles that become black and white
 EQUATOR_METRES_PER_PIXEL = 2 * math.pi * 6378137 / 256  # of web mercator at zoom 0
@@ -294,7 +295,7 @@ def only_inside(labels: NDArray[np.uint8], part: Box, test: Sequence[Box]) -> ND
 
 
 def picture_of(reader: SceneReader, scenes: Sequence[Scene], names: Sequence[str] = ()) -> Picture:
-    """What is written of scenes so that it can be looked at: all bands where a file has more than three, else those that are shown.
+    """What is written of scenes so that it can be looked at: all bands of a file with more than three, or those that are shown at first.
 
     Red, green and blue are shown where the bands that networks see are known to be that, else the first three; one where
     they are fewer.
@@ -311,10 +312,10 @@ def picture_of(reader: SceneReader, scenes: Sequence[Scene], names: Sequence[str
     colours = {*first.bands, *read_header(first.image, limit).colours}
     least = min(read_header(scene.image, limit).bands for scene in scenes)
     there = [band for band in known if band.number in colours and band.number <= least]
-    if len(there) <= 3:
-        return Picture((), shown)
     others = [band for band in there if band.number not in shown]
     kept = {*shown, *(band.number for band in spread(others, MOST_BANDS - len(shown)))}
+    if len(there) <= 3 or len(kept) * max(scene.box.area for scene in scenes) > MOST_VALUES:
+        return Picture((), shown)
     return Picture(tuple(band for band in there if band.number in kept), shown)
 
 

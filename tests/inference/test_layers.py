@@ -171,6 +171,15 @@ def test_of_very_many_bands_some_can_be_looked_at(make_collection, tmp_path):
     assert read(tmp_path / "study/layers/d/imagery.tif")[0].shape[0] == 32
 
 
+def test_of_a_huge_scene_only_the_usual_bands_are_kept(make_collection, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.layers.MOST_VALUES", 128 * 128 * 5 - 1)
+    path = make_collection()
+    write_many(path)
+    (scene,) = write_layers(tmp_path / "study", Collection.open(path)).scenes
+    assert (scene.bands, scene.shown) == ((), (4, 3, 2))
+    assert read(tmp_path / "study/layers/d/imagery.tif")[0].shape == (3, 128, 128)
+
+
 def test_one_band_is_shown_grey(make_collection, tmp_path):
     path = make_collection(bands=(2,))
     write_layers(tmp_path / "study", Collection.open(path))

@@ -1,6 +1,7 @@
 """Map tiles, checked pixel by pixel against numpy and pyproj."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,19 @@ def test_imagery_is_drawn_with_the_bands_that_are_asked_for(client, workspace, b
         assert off.mean() < 1.5  # smooth where it is made smaller
     assert known.mean() > 0.3
     assert len({values[number - 1].tobytes() for number in (1, 2, 3, 4, 5)}) == 5
+
+
+def test_a_scene_that_shows_bands_it_does_not_have_is_broken(client, workspace, tmp_path, monkeypatch):
+    shutil.copytree(workspace / "wide", tmp_path / "wide")
+    monkeypatch.setenv("KDCORE_WORKSPACE", str(tmp_path))
+    index = tmp_path / "wide/layers/layers.json"
+    for shown in ([9, 1, 2], [], [1, 2]):
+        layers = json.loads(index.read_text())
+        layers["scenes"][0]["shown"] = shown
+        index.write_text(json.dumps(layers))
+        answer = client.get("/tiles/wide/test-area/imagery/1/0/0.png")
+        assert answer.status_code == 404
+        assert "is broken. Remove it and start the study again" in answer.text
 
 
 def test_tiles_are_small_and_may_be_kept(client):
