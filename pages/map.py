@@ -5,7 +5,7 @@ import streamlit as st
 from kdcore.inference.layer_index import StudyLayers
 from kdcore.inference.uploads import find_upload, uploads_of
 from kdcore.jobs.study_folder import StudyFolder
-from kdcore.ui import map_view, mistakes, own_file, scene_files, words
+from kdcore.ui import bands, map_view, mistakes, own_file, scene_files, words
 from kdcore.ui.formatting import plain, told_apart, visible
 from kdcore.ui.study_picker import workspace
 
@@ -21,7 +21,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         map_view.forget_unless(mistakes.SCENE, names)
         scene_id = st.selectbox(
-            "Scene", names, format_func=names.__getitem__, key=mistakes.SCENE, bind="query-params", width=200
+            "Scene", names, format_func=names.__getitem__, key=mistakes.SCENE, bind="query-params", width=170
         )
         seeds = map_view.seeds_shown(study)
         seed = seeds[0]
@@ -50,6 +50,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             bind="query-params",
             format_func=VIEWS.__getitem__,
         )
+        photo = bands.choose_bands(choice.scene)
         ranked = mistakes.rank(study, layers, seed)
         st.button(
             "Next worst tile",
@@ -62,7 +63,8 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
 
     focus = mistakes.focus_on(ranked, choice.scene)
     said = map_view.sentence(choice.layers[left], choice.layers[right], mode)
-    st.markdown(plain(f"{said} {mistakes.describe(ranked) if focus else ''}"))
+    pieces = (said, bands.sentence(choice.scene, photo), mistakes.describe(ranked) if focus else "")
+    st.markdown(plain(" ".join(filter(None, pieces))))
     place = st.container()  # the map stands above its switch
     with st.container(horizontal=True, vertical_alignment="top"):
         st.caption(words.MAP_HELP, width="stretch")
@@ -70,7 +72,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             "Streets around it", key="streets", bind="query-params", help=words.STREETS
         )
     with place:
-        map_view.show_map(choice, left, right, mode, focus=focus, basemap=basemap, linked=True)
+        map_view.show_map(choice, left, right, mode, focus=focus, bands=photo, basemap=basemap, linked=True)
     own_file.show_own_files(workspace(), study, uploads)
     scene_files.show(study, choice)
 

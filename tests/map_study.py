@@ -45,6 +45,7 @@ def make_map_study(
     native_metres: float | None = None,
     seed: int = 0,
     labels: float = 1.0,
+    bands: Sequence[str] = (),
 ) -> Path:
     """Write a collection of scenes train, validation and `test_area`, and a finished study on it, into a workspace.
 
@@ -56,12 +57,14 @@ def make_map_study(
         native_metres: ground resolution of scenes without georeference.
         seed: of what is painted.
         labels: share that the students have; below 1 there is a student with all labels.
+        bands: names of the bands where they are others than red, green and blue: then the imagery is of 16 bits.
     """
     rng = np.random.default_rng(seed)
     root = workspace / ".areas" / name
     for index, scene in enumerate(("train", "validation", "test_area")):
         painted = paint_labels(rng, len(classes))
-        write(root / f"images/{scene}.tif", paint_image(rng, painted), crs, WEST + 2000 * index)
+        image = paint_image(rng, painted, bands)
+        write(root / f"images/{scene}.tif", image, crs, WEST + 2000 * index, names=bands)
         write(root / f"masks/{scene}.tif", painted[None], crs, WEST + 2000 * index)
     save(
         CollectionSettings(
@@ -120,8 +123,11 @@ def paint_labels(rng: np.random.Generator, classes: int) -> np.ndarray:
     return labels
 
 
-def paint_image(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Colours of the classes with noise, (3, 480, 640) uint8."""
+def paint_image(rng: np.random.Generator, labels: np.ndarray, bands: Sequence[str] = ()) -> np.ndarray:
+    """Colours of the classes with noise, (3, 480, 640) uint8; or smooth noise in (bands, 480, 640) uint16."""
+    if bands:
+        noise = ndimage.gaussian_filter(rng.normal(size=(len(bands), *labels.shape)), (0, 12, 12))
+        return (3000 + 1000 * noise / noise.std()).clip(1, 9000).astype(np.uint16)
     table = np.array([[96, 120, 72], [190, 150, 130], [60, 80, 130], [40, 110, 60]], dtype=float)
     return np.clip(table[labels].transpose(2, 0, 1) + rng.normal(0, 12, (3, *labels.shape)), 0, 255).astype(np.uint8)
 
@@ -134,7 +140,7 @@ def predict(rng: np.random.Generator, labels: np.ndarray, classes: int, skill: f
     return quantise(probabilities[1:] if classes == 2 else probabilities)
 
 
-def write(path: Path, array: np.ndarray, crs: str | None, west: float, **options) -> None:
+def write(path: Path, array: np.ndarray, crs: str | None, west: float, names: Sequence[str] = (), **options) -> None:
     """Write (bands, H, W) as a tiled GeoTIFF with its upper left corner at `west`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {} if crs is None else {"crs": crs, "transform": from_origin(west, NORTH, METRES, METRES)}
@@ -142,6 +148,8 @@ def write(path: Path, array: np.ndarray, crs: str | None, west: float, **options
     profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": array.dtype}
     with rasterio.open(path, "w", **profile, **place, tiled=True, blockxsize=256, blockysize=256, **options) as file:
         file.write(array)
+        if names:
+            file.descriptions = tuple(names)
 
 
 def give_weights(study: Path, classes: Sequence[str] = ("land", "building")) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from kdcore.data.demo import write_demo
 from kdcore.deploy.record import Deployment
+from kdcore.evaluation import stored_curves
 from kdcore.evaluation.report import study_report
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.layer_index import StudyLayers
@@ -65,6 +66,13 @@ def test_report_follows_from_the_recorded_scores():
         assert again["comparison"][metric] == pytest.approx(recorded["comparison"][metric], rel=1e-3)
     for arm, values in recorded["arms"].items():
         assert again["arms"][arm]["mean_ap"] == pytest.approx(values["mean_ap"])
+
+
+def test_its_curves_are_measured_already(monkeypatch):
+    monkeypatch.setattr(stored_curves, "study_curves", lambda *given: pytest.fail("measured again"))
+    curves = stored_curves.curves_of(EXAMPLE.path)
+    for arm, values in EXAMPLE.report()["arms"].items():
+        assert curves.arms[arm].ap[-1, 0] == pytest.approx(values["mean_ap"])
 
 
 def test_teacher_is_at_least_five_points_above_the_student_alone():

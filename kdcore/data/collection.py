@@ -164,7 +164,7 @@ class Collection:
         """A hash of every file's contents and of the settings that change what is read from them."""
         fields = CollectionSettings.model_fields
         unused = {key for key in LATER_KEYS if getattr(self.settings, key) == fields[key].default}
-        settings = self.settings.model_dump(mode="json", exclude={"root", "name"} | unused)
+        settings = self.settings.model_dump(mode="json", exclude={"root", "name", "band_names"} | unused)
         total = hashlib.sha256(repr(settings).encode())
         hashes: dict[Path, str] = {}  # one vector file may serve all scenes
         for scene in (*self.scenes, *self.unlabelled):

@@ -242,7 +242,7 @@ class SceneReader:
         return crop
 
     def _block(self, scene: Scene, block_row: int, block_column: int) -> Crop:
-        key = (str(scene.image), block_row, block_column)
+        key = (str(scene.image), scene.bands, block_row, block_column)
         kept = self._blocks.get(key)
         if kept is not None:
             return kept

@@ -147,7 +147,7 @@ def open_ground(stack: ExitStack, study: StudyFolder, scene: SceneLayers, engine
     """
     info = engine.info
     stored = stack.enter_context(open_raster(study.layers / scene.id / "imagery.tif"))
-    if info.dtype == "uint8" and stored.count == info.bands:
+    if info.dtype == "uint8" and stored.count == info.bands == 3:
         top, left, _, _ = scene.part
 
         def read_stored(box: Box) -> Crop:

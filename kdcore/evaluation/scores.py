@@ -193,7 +193,7 @@ class Scores:
             return scores
         except FileNotFoundError as error:
             raise DataError(f"{path}: there is no such file. Evaluate the run first.") from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             message = f"{path}: cannot be read as scores ({error}). Delete the file and evaluate the run again."
             raise DataError(message) from error
 
@@ -215,7 +215,7 @@ def check_archive(path: Path) -> None:
         )
 
 
-_UNREADABLE = (
+UNREADABLE = (
     DataError, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 

@@ -1,18 +1,20 @@
 """What a study's map can show: its scenes, where they lie, their classes. Read by the tile server and by the pages."""
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from affine import Affine
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from pyproj import Transformer
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from kdcore.bounded import remembered
-from kdcore.errors import RunError
+from kdcore.data.spectrum import Band
+from kdcore.errors import RunError, SettingsError
 from kdcore.reading import read_bytes, visible
 from kdcore.settings import Frozen
 
@@ -40,6 +42,8 @@ class SceneLayers(Frozen):
         crs: of `transform`, as 'EPSG:number' or WKT.
         transform: column and row of the whole scene to the CRS, (a, b, c, d, e, f).
         zoom: web-mercator zoom at which a map pixel is about as large as a pixel of the scene.
+        bands: of the imagery, in its order; none where it is shown in one way only: as it is, or as one band in grey.
+        shown: numbers of the bands that are drawn red, green and blue unless a person asks for others, or of the one drawn grey.
     """
 
     id: str
@@ -53,6 +57,31 @@ class SceneLayers(Frozen):
     crs: str
     transform: tuple[float, float, float, float, float, float]
     zoom: int
+    bands: tuple[Band, ...] = ()
+    shown: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _shown(self) -> Self:
+        if self.bands and not (len(self.shown) in (1, 3) and {*self.shown} <= {band.number for band in self.bands}):
+            raise ValueError("`shown` are one or three of the bands")
+        return self
+
+    def stored(self, numbers: Sequence[int] = ()) -> tuple[int, ...] | None:
+        """Where the imagery on disk holds bands, from 1; None for all of it.
+
+        Args:
+            numbers: of the bands in the raster; those that are shown without.
+
+        Raises:
+            SettingsError: it does not hold one of them.
+        """
+        kept = [band.number for band in self.bands]
+        missing = [number for number in numbers if number not in kept]
+        if missing and not kept:
+            raise SettingsError("The bands of this imagery cannot be chosen; leave `bands` out.")
+        if missing:
+            raise SettingsError(f"This imagery has no band {missing[0]}; its bands are {', '.join(map(str, kept))}.")
+        return tuple(kept.index(number) + 1 for number in numbers or self.shown) if kept else None
 
     @cached_property
     def affine(self) -> Affine:

@@ -5,29 +5,30 @@ The truth lies on the very pixels of the runs' own maps (`runs/*/maps/<scene>.ti
 
 import errno
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio._err import CPLE_BaseError  # what GDAL raises now and then is of no public kind
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
 from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
-from rio_cogeo.cogeo import cog_translate
-from rio_cogeo.profiles import cog_profiles
 
 from kdcore.data.collection import Collection
 from kdcore.data.masks import IGNORE
-from kdcore.data.rasters import open_raster
-from kdcore.data.scene import Box, Crop, Scene, SceneReader
+from kdcore.data.rasters import read_header
+from kdcore.data.scene import Box, Scene, SceneReader
+from kdcore.data.spectrum import TRUE_COLOUR, Band, named_colours, read_bands
 from kdcore.data.survey import spread
-from kdcore.data.writing import read_back, writing_raster
+from kdcore.data.writing import read_back, without_place_warning, writing_raster
 from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
 from kdcore.inference.layer_index import FOLDER, INDEX, WEB_MERCATOR, SceneLayers, StudyLayers, slugs
@@ -36,6 +37,8 @@ from kdcore.settings import class_colours
 PIECE = 1024  # pixels: what is read and written at once, a multiple of the reader's block and of the file's tile
 TILE = 256  # pixels: of the files, so that little more than a tile of the map has to be decoded
 SMALLEST_OVERVIEW = 256  # pixels
+MOST_BANDS = 32  # of a scene that can be looked at; of more those that are shown at first, and others evenly spread
+MOST_VALUES = 2_000_000_000  # pixels times bands, about a gigabyte on disk; of a larger scene only the bands shown at first are kept
 MOST_SAMPLES = 64  # blocks of 256 px that the stretch is measured on
 STRETCH = (2, 98)  # percentiles that become black and white
 EQUATOR_METRES_PER_PIXEL = 2 * math.pi * 6378137 / 256  # of web mercator at zoom 0
@@ -43,12 +46,24 @@ EQUATOR_METRES_PER_PIXEL = 2 * math.pi * 6378137 / 256  # of web mercator at zoo
 Stretch = list[tuple[float, float]]
 
 
+class Picture(NamedTuple):
+    """What imagery on disk holds; see `SceneLayers`."""
+
+    bands: tuple[Band, ...]
+    shown: tuple[int, ...]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of the bands that are written."""
+        return tuple(band.number for band in self.bands) or self.shown
+
+
 def write_layers(
     study: Path, collection: Collection, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> StudyLayers:
     """Write imagery and truth of every scene with test pixels into `layers/` of a study's folder, and their index.
 
-    What was written from the same data before is kept, so that this can be called again after any interruption.
+    What was written from the same data and bands before is kept, so that this can be called again after any interruption.
 
     Args:
         study: the study's folder.
@@ -61,9 +76,10 @@ def write_layers(
     Raises:
         KdcoreError: the disk is full, or imagery that cannot be read any more; `layers.json` is then not there.
     """
+    picture = picture_of(collection.reader, collection.scenes, collection.settings.band_names)
     try:
         written = StudyLayers.load(study)
-        if written.data == collection.content_hash:
+        if written.data == collection.content_hash and all(scene.bands == picture.bands for scene in written.scenes):
             return written
     except RunError:
         pass  # none yet, or of an older kind: write them
@@ -74,11 +90,11 @@ def write_layers(
         colours=tuple(class_colours([entry.colour for entry in collection.settings.classes])),
         scored=collection.settings.scored,
         scenes=tuple(
-            place(scene, bounding_box(boxes), slug)
+            place(scene, bounding_box(boxes), slug, picture)
             for (scene, boxes), slug in zip(parts, slugs([scene.id for scene, _ in parts]), strict=True)
         ),
     )
-    stretch = measure_stretch(collection.reader, collection.scenes)
+    stretch = measure_stretch(collection.reader, collection.scenes, picture.numbers)
     total = sum(len(list(pieces(Box(*scene.part)))) for scene in layers.scenes)
     done = 0
     for (scene, boxes), placed in zip(parts, layers.scenes, strict=True):
@@ -105,7 +121,7 @@ def bounding_box(boxes: Sequence[Box]) -> Box:
     return Box(row, column, below - row, right - column)
 
 
-def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
+def place(scene: Scene, box: Box, slug: str, picture: Picture) -> SceneLayers:
     """Where a scene lies on the map; one without georeference gets a flat place around 0/0, in metres or else in pixels."""
     georeferenced = scene.on_earth
     metres = scene.metres_per_pixel
@@ -125,6 +141,8 @@ def place(scene: Scene, box: Box, slug: str) -> SceneLayers:
         crs=crs.to_string(),
         transform=tuple(transform)[:6],
         zoom=native_zoom(crs, transform, scene.width, scene.height),
+        bands=picture.bands,
+        shown=picture.shown,
     )
 
 
@@ -159,7 +177,8 @@ def write_scene(
     test: Sequence[Box] | None,
 ) -> Iterator[None]:
     """Write `imagery.tif` of one scene and, unless `test` is None, `truth.tif`; yields after each piece."""
-    bands = display_bands(scene)
+    pictured = replace(scene, bands=Picture(placed.bands, placed.shown).numbers)
+    colours = {"photometric": "rgb" if len(pictured.bands) == 3 else "minisblack"}  # or GDAL takes the fourth for alpha
     box = Box(*placed.part)
     common: dict[str, Any] = {
         "dtype": "uint8",
@@ -187,7 +206,9 @@ def write_scene(
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True))
         pictures = stack.enter_context(
-            writing_raster(folder / "imagery.tif", compress, count=len(bands), **common, **part_only)
+            writing_raster(
+                folder / "imagery.tif", compress, count=len(pictured.bands), **colours, **common, **part_only
+            )
         )
         labels = None
         if test is not None:
@@ -197,7 +218,7 @@ def write_scene(
             crop = reader.read(scene, part)
             place = part.row - box.row, part.column - box.column
             try:
-                pictures.write(show(crop, bands, stretch), *place)
+                pictures.write(show(reader.read(pictured, part).image, crop.valid, stretch), *place)
                 pictures.dataset.write_mask(crop.valid, window=Window(place[1], place[0], part.width, part.height))
                 if labels is not None and test is not None:
                     labels.write(only_inside(crop.labels, part, test)[None], part.row, part.column)
@@ -207,26 +228,34 @@ def write_scene(
 
 
 def optimise(path: Path) -> None:
-    """Rewrite imagery as a Cloud-Optimized GeoTIFF, compressed as photographs are, and read it back."""
-    options: dict[str, Any] = dict(cog_profiles["jpeg"]) | {"blockxsize": TILE, "blockysize": TILE, "jpeg_quality": 90}
+    """Rewrite imagery as a Cloud-Optimized GeoTIFF, compressed as photographs are, and read it back.
+
+    Three of many bands are read at a time, so those lie behind each other; GDAL's own driver for such files cannot do that.
+    """
     target = path.with_suffix(".cog.tif")
+    add_overviews(path, Resampling.average)
     try:
         with rasterio.open(path) as dataset:
-            if dataset.count == 1:
-                options.pop("photometric", None)
-            cog_translate(
-                dataset,
-                target,
-                options,
-                overview_level=overview_levels(dataset.width, dataset.height),
-                overview_resampling="average",
-                in_memory=False,  # a scene may be larger than the memory
-                quiet=True,
-            )
+            count = dataset.count
+        options: dict[str, Any] = {
+            "photometric": "ycbcr" if count == 3 else "minisblack",
+            "interleave": "band" if count > 3 else "pixel",
+            "compress": "jpeg",
+            "jpeg_quality": 90,
+            "tiled": True,
+            "blockxsize": TILE,
+            "blockysize": TILE,
+            "bigtiff": "if_safer",
+            "copy_src_overviews": True,
+        }
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_TIFF_OVR_BLOCKSIZE=TILE), without_place_warning():
+            rasterio.shutil.copy(path, target, driver="GTiff", **options)
         with rasterio.open(target) as dataset:
             for _, window in dataset.block_windows(1):
                 dataset.read(window=window)
         target.replace(path)
+    except CPLE_BaseError as error:
+        raise OSError(errno.ENOSPC, "GDAL could not write") from error
     finally:
         target.unlink(missing_ok=True)
 
@@ -236,14 +265,13 @@ def overview_levels(width: int, height: int) -> int:
     return max(0, math.ceil(math.log2(max(width, height) / SMALLEST_OVERVIEW)))
 
 
-def add_overviews(path: Path) -> None:
-    """Add overviews to a map of probabilities or classes, so that small scales are cheap to draw.
+def add_overviews(path: Path, resampling: Resampling = Resampling.nearest) -> None:
+    """Add overviews to a map, so that small scales are cheap to draw.
 
-    They repeat single pixels (`nearest`) and are no averages: what a small scale shows of two maps and their
-    disagreement is then true of the pixels that it shows.
+    Those of probabilities and classes repeat single pixels (`nearest`) and are no averages: what a small scale shows of two maps
+    and their disagreement is then true of the pixels that it shows.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with without_place_warning(), rasterio.Env(GDAL_TIFF_OVR_BLOCKSIZE=TILE):
         try:
             dataset = rasterio.open(path, "r+")
         except TypeError as error:  # what rasterio makes of a file that is cut short
@@ -251,7 +279,7 @@ def add_overviews(path: Path) -> None:
         with dataset:
             levels = overview_levels(dataset.width, dataset.height)
             if levels:
-                dataset.build_overviews([2**level for level in range(1, levels + 1)], Resampling.nearest)
+                dataset.build_overviews([2**level for level in range(1, levels + 1)], resampling)
 
 
 def only_inside(labels: NDArray[np.uint8], part: Box, test: Sequence[Box]) -> NDArray[np.uint8]:
@@ -266,33 +294,44 @@ def only_inside(labels: NDArray[np.uint8], part: Box, test: Sequence[Box]) -> ND
     return kept
 
 
-def display_bands(scene: Scene) -> list[int]:
-    """Which of the bands that are read are shown, from 0: red, green and blue where the file names them, else the first three.
+def picture_of(reader: SceneReader, scenes: Sequence[Scene], names: Sequence[str] = ()) -> Picture:
+    """What is written of scenes so that it can be looked at: all bands of a file with more than three, or those that are shown at first.
 
-    One band where there are fewer than three.
+    Red, green and blue are shown where the bands that networks see are known to be that, else the first three; one where
+    they are fewer.
+
+    Args:
+        reader: of the scenes.
+        scenes: alike, but for further bands behind those that networks see.
+        names: of the bands, see `read_bands`.
     """
-    if len(scene.bands) < 3:
-        return [0]
-    with open_raster(scene.image) as dataset:
-        meanings = [dataset.colorinterp[band - 1] for band in scene.bands]
-    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    return [meanings.index(colour) for colour in wanted] if all(colour in meanings for colour in wanted) else [0, 1, 2]
+    first, limit = scenes[0], reader.settings.max_declared_gb
+    known = read_bands(first.image, names, limit)
+    seen = [band for band in known if band.number in first.bands]
+    shown = (named_colours(seen, TRUE_COLOUR) or first.bands[:3]) if len(first.bands) > 2 else first.bands[:1]
+    colours = {*first.bands, *read_header(first.image, limit).colours}
+    least = min(read_header(scene.image, limit).bands for scene in scenes)
+    there = [band for band in known if band.number in colours and band.number <= least]
+    others = [band for band in there if band.number not in shown]
+    kept = {*shown, *(band.number for band in spread(others, MOST_BANDS - len(shown)))}
+    if len(there) <= 3 or len(kept) * max(scene.box.area for scene in scenes) > MOST_VALUES:
+        return Picture((), shown)
+    return Picture(tuple(band for band in there if band.number in kept), shown)
 
 
-def show(crop: Crop, bands: Sequence[int], stretch: Stretch | None) -> NDArray[np.uint8]:
-    """The shown bands of a piece as 8 bits, (bands, H, W); black where there is no data."""
-    image = crop.image[list(bands)]
+def show(image: NDArray[Any], valid: NDArray[np.bool_], stretch: Stretch | None) -> NDArray[np.uint8]:
+    """A piece as 8 bits, (bands, H, W); black where there is no data."""
     if stretch is None:
         return image.astype(np.uint8)
     shown = np.zeros(image.shape, dtype=np.uint8)
     for index, (low, high) in enumerate(stretch):
         shown[index] = np.clip((image[index].astype(np.float32) - low) / (high - low) * 255, 0, 255)
-    shown[:, ~crop.valid] = 0
+    shown[:, ~valid] = 0
     return shown
 
 
-def measure_stretch(reader: SceneReader, scenes: Sequence[Scene]) -> Stretch | None:
-    """The values of each shown band that become black and white, the same for all scenes.
+def measure_stretch(reader: SceneReader, scenes: Sequence[Scene], numbers: tuple[int, ...]) -> Stretch | None:
+    """The values of each of some bands that become black and white, the same for all scenes.
 
     None for 8-bit colour imagery, which is shown as it is.
 
@@ -300,15 +339,14 @@ def measure_stretch(reader: SceneReader, scenes: Sequence[Scene]) -> Stretch | N
         DataError: the scenes hold no data.
     """
     first = scenes[0]
-    bands = display_bands(first)
     if first.dtype == "uint8" and len(first.bands) == 3:
         return None
-    places = [(scene, box) for scene in scenes for box in sample_boxes(scene)]
-    values: list[list[NDArray[Any]]] = [[] for _ in bands]
+    places = [(replace(scene, bands=numbers), box) for scene in scenes for box in sample_boxes(scene)]
+    values: list[list[NDArray[Any]]] = [[] for _ in numbers]
     for scene, box in spread(places, MOST_SAMPLES):
         crop = reader.read(scene, box)
-        for index, band in enumerate(bands):
-            values[index].append(crop.image[band][crop.valid][::7])
+        for samples, band in zip(values, crop.image, strict=True):
+            samples.append(band[crop.valid][::7])
     stretch = []
     for samples in values:
         together = np.concatenate(samples)

@@ -10,7 +10,7 @@ from kdcore.errors import DataError, RunError
 from kdcore.files import write_text
 from kdcore.inference.engines import TorchEngine
 from kdcore.inference.layer_index import INDEX, StudyLayers
-from kdcore.inference.layers import measure_stretch, place, write_scene
+from kdcore.inference.layers import measure_stretch, picture_of, place, write_scene
 from kdcore.inference.mapping import MappingOptions
 from kdcore.inference.merging import merge
 from kdcore.inference.parts import make_parts, plan_prediction
@@ -118,9 +118,16 @@ def write_map_layers(upload: Upload, study: StudyFolder, source: Source, report:
     """Write the imagery and, last of all, the index that says the map is there."""
     of_study = StudyLayers.load(study.path)
     scene, reader = source.scene, source.reader
-    placed = place(scene, scene.box, upload.id).model_copy(update={"name": upload.status.name})
+    picture = picture_of(reader, [scene])
+    if of_study.scenes and not any(band.name for band in picture.bands):  # of the same kind as the study's imagery
+        called = {band.number: band.name for band in of_study.scenes[0].bands}
+        picture = picture_of(
+            reader, [scene], [called.get(number, "") for number in range(1, max(called, default=0) + 1)]
+        )
+    placed = place(scene, scene.box, upload.id, picture).model_copy(update={"name": upload.status.name})
+    stretch = measure_stretch(reader, [scene], picture.numbers)
     count = counting(report, Stage.LAYERS)
-    for done, _ in enumerate(write_scene(upload.path, reader, scene, placed, measure_stretch(reader, [scene]), None)):
+    for done, _ in enumerate(write_scene(upload.path, reader, scene, placed, stretch, None)):
         count(done, done + 1)
     layers = of_study.model_copy(update={"scenes": (placed,)})
     write_text(upload.path / INDEX, layers.model_dump_json(indent=1))

@@ -14,6 +14,7 @@ from kdcore.settings import save
 TITLE = "Example: a demo town"
 LARGEST = 16_000_000  # bytes
 DEPLOYMENT = "deploy/deploy.json"  # see `kdcore.deploy.record`
+CURVES = "curves.npz"  # see `kdcore.evaluation.stored_curves`
 RUN_FILES = ("status.json", "metrics.jsonl", "report.json", "scores.npz", "scores-validation.npz")
 
 
@@ -69,6 +70,8 @@ def copy(study: StudyFolder, target: Path, scenes: list[dict[str, object]]) -> N
     data = (study.data or {}) | {"collection": "demo"}
     write_json(target / "data.json", data)
     write_json(target / "report.json", study.report() | {"data": data})
+    if (study.path / CURVES).is_file():
+        shutil.copy(study.path / CURVES, target)
     layers = read_json(study.layers / "layers.json")
     write_json(target / "layers" / "layers.json", layers | {"scenes": scenes})
     for scene in scenes:

@@ -3,7 +3,8 @@
 Files: `study.yaml` (settings), `about.json` (title, data, note, tags, archived or not), `job.json` (how far it is; replaced atomically),
 `alive.lock` (held while its process lives), `cancel` (asks the process to stop), `log.txt`, `data.json` (what the data are),
 `runs/` (a directory for each run), `advantage.json` (whether the teacher can teach), `steps.json` (of the student alone, with
-`match: seconds`), `layers/` (what the map shows), `report.json` and `report.html` (once it is finished).
+`match: seconds`), `layers/` (what the map shows), `report.json`, `report.html` and `curves.npz`
+(once it is finished).
 """
 
 from collections.abc import Sequence

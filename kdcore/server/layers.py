@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from affine import Affine
@@ -35,6 +35,7 @@ class Style(NamedTuple):
 
     threshold: float
     hidden: frozenset[int]
+    bands: tuple[int, ...] = ()
 
 
 Draw = Callable[[Tile, Style], bytes]
@@ -52,7 +53,7 @@ def choose(shown: ShownScene, layer: str) -> tuple[list[Path], Draw]:
         )
     kind, _, rest = layer.partition("-")
     if kind == "imagery":
-        return [shown.imagery], lambda tile, style: draw_imagery(shown, tile)
+        return [shown.imagery], lambda tile, style: draw_imagery(shown, tile, style.bands)
     if kind == "truth":
         truth = truth_of(shown)
         return [truth], lambda tile, style: draw_truth(shown, truth, tile, style)
@@ -104,10 +105,15 @@ def band_of(shown: ShownScene, text: str) -> int:
     return scored.index(int(text)) + 1
 
 
-def draw_imagery(shown: ShownScene, tile: Tile) -> bytes:
-    """Imagery: smooth where it is made smaller, whole pixels where it is made larger."""
-    native = shown.scene.zoom
-    image, valid = read_tile(shown.imagery, tile, native, resampling="bilinear" if tile[0] <= native else "nearest")
+def draw_imagery(shown: ShownScene, tile: Tile, bands: tuple[int, ...]) -> bytes:
+    """Imagery, with the bands of these numbers or else the usual ones: smooth where it is made smaller, whole pixels where larger.
+
+    Raises:
+        SettingsError: it has no such band.
+    """
+    native, stored = shown.scene.zoom, shown.scene.stored(bands)
+    resampling: Literal["nearest", "bilinear"] = "bilinear" if tile[0] <= native else "nearest"
+    image, valid = read_tile(shown.imagery, tile, native, bands=stored, resampling=resampling)
     return imagery_png(image, valid)
 
 
@@ -165,7 +171,7 @@ def crops_of(
         opened((shown.imagery,)) as dataset,
         WarpedVRT(dataset, crs=shown.scene.coordinates, transform=place, width=shape[1], height=shape[0]) as warped,
     ):
-        imagery, valid = warped.read(), warped.dataset_mask() > 0
+        imagery, valid = warped.read(shown.scene.stored()), warped.dataset_mask() > 0
     masks = []
     if truth:
         with opened((truth_of(shown),)) as dataset:

@@ -1,8 +1,8 @@
 """Map tiles: `/tiles/STUDY/SCENE/LAYER/Z/X/Y.png`.
 
 LAYER is one of: imagery, truth, mask-RUN, probability-RUN-CLASS, disagreement-RUN-RUN. Query: `threshold` (0 to 1, two
-classes only), `hide` (indices of classes, with commas), `v` (any text that changes when the files do; the browser may then
-keep the tile).
+classes only), `hide` (indices of classes, with commas), `bands` (of the imagery: the numbers of three bands, with commas, or of one),
+`v` (any text that changes when the files do; the browser may then keep the tile).
 """
 
 import os
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kdcore.bounded import BoundedCache
+from kdcore.data.spectrum import parse_numbers
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.jobs.workspace import Workspace
 from kdcore.server.layers import Style, choose
@@ -139,7 +140,7 @@ def read_position(zoom: int, x: int, y: int) -> Tile:
 
 
 def read_style(query: Mapping[str, str]) -> Style:
-    """Threshold and hidden classes of a query.
+    """Threshold, hidden classes and bands of a query.
 
     Raises:
         SettingsError: no numbers, or out of range.
@@ -148,7 +149,8 @@ def read_style(query: Mapping[str, str]) -> Style:
     text = query.get("hide", "")
     if not re.fullmatch(r"([0-9]{1,3}(,[0-9]{1,3}){0,254})?", text):
         raise SettingsError("`hide` must be indices of classes with commas between them, for example 0,3.")
-    return Style(threshold, frozenset(int(index) for index in text.split(",") if index))
+    hidden = frozenset(int(index) for index in text.split(",") if index)
+    return Style(threshold, hidden, parse_numbers(query.get("bands", "")))
 
 
 def read_threshold(query: Mapping[str, str]) -> float:

@@ -100,6 +100,7 @@ class CollectionSettings(Frozen):
     mask_tolerance: int = Field(default=0, ge=0, le=127)
     area_of_interest: str | None = None
     bands: tuple[int, ...] | None = None
+    band_names: tuple[str, ...] = ()
     nodata: float | None = None
     scene: str | None = None
     split: SplitSettings
@@ -184,6 +185,8 @@ class CollectionSettings(Frozen):
             raise ValueError("`bands` are numbered from 1, for example [4, 3, 2]")
         if self.bands is not None and len(self.bands) > MOST_BANDS:
             raise ValueError(f"`bands` names {len(self.bands):,} bands; at most {MOST_BANDS:,} are given to a network")
+        if len(self.band_names) > MOST_BANDS:
+            raise ValueError(f"`band_names` has {len(self.band_names):,} names; at most {MOST_BANDS:,} are read")
         return self
 
     @property

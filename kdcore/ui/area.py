@@ -63,25 +63,37 @@ def draw_points(study: StudyFolder, scene: ShownScene, runs: Mapping[str, str], 
     if sent:
         from kdcore.inference.area_sample import draw
 
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "points.gpkg"
-                drawn = draw(write(study, scene, run, Path(folder)), out, int(points), int(least), seed=0)
-                st.session_state[kept] = drawn, out.read_bytes()
-        except KdcoreError as error:
-            st.session_state.pop(kept, None)
-            st.error(plain(str(error).replace("--least", "the points in each class")), icon=":material/error:")
+        def make(folder: Path, out: Path) -> dict[str, Any]:
+            return draw(write(study, scene, run, folder), out, int(points), int(least), seed=0)
+
+        make_file(kept, make)
     if kept in st.session_state:
         drawn, contents = st.session_state[kept]
         counts = ", ".join(f"{entry['points']} in {name}" for name, entry in drawn.items() if entry["points"])
         st.markdown(plain(f"{sum(entry['points'] for entry in drawn.values())} points: {counts}."))
-        st.download_button(
-            "Points (GeoPackage)",
-            contents,
-            file_name=f"{scene.scene.id}-points.gpkg",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        offer("Points (GeoPackage)", contents, f"{scene.scene.id}-points.gpkg")
+
+
+def make_file(kept: str, make: Callable[[Path, Path], Any]) -> None:
+    """Make a GeoPackage and keep what was told of it and its contents in the session, or say in a sentence why not.
+
+    Args:
+        kept: key in the session of the pair.
+        make: is given a folder for what it needs and the file to write; what it returns is kept.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "made.gpkg"
+            st.session_state[kept] = make(Path(folder), out), out.read_bytes()
+    except KdcoreError as error:
+        st.session_state.pop(kept, None)
+        text = str(error).replace("--least", "the points in each class").replace("--side", "side")
+        st.error(plain(text), icon=":material/error:")
+
+
+def offer(title: str, contents: bytes, name: str) -> None:
+    """The button that takes such a file along."""
+    st.download_button(title, contents, file_name=name, icon=":material/download:", on_click="ignore")
 
 
 def usual(runs: Mapping[str, str]) -> int:

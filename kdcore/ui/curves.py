@@ -11,13 +11,14 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
-from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.bands import StudyCurves
 from kdcore.evaluation.calibration import calibration
 from kdcore.evaluation.curves import iou_from_confusion, precision_recall
 from kdcore.evaluation.levels import LEVELS
 from kdcore.evaluation.operating import MEAN, OperatingPoint, level_of
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.stored_curves import curves_of
 from kdcore.jobs.small_files import modified
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui.formatting import percent, plain, visible
@@ -49,12 +50,8 @@ def stamp(study: StudyFolder) -> Stamp:
 
 @st.cache_data(max_entries=8, show_spinner="Measuring how sure the curves are …")
 def load_curves(study: str, stamp: Stamp) -> StudyCurves:
-    """Measure a study's curves with their bands; `stamp` tells one state of its files from the next."""
-    runs = arm_runs(Path(study))
-    curves = study_curves(
-        {arm: (Scores.load(run.scores) for run in directories) for arm, directories in runs.items()},
-        {arm: (Scores.load(run.validation_scores) for run in directories) for arm, directories in runs.items()},
-    )
+    """A study's curves with their bands; `stamp` tells one state of its files from the next."""
+    curves = curves_of(Path(study))
     return replace(curves, classes=tuple(map(visible, curves.classes)))
 
 

@@ -1,6 +1,6 @@
 """The map on a page: which layers there are, what they mean in a sentence, and drawing it."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,7 +150,7 @@ def choose_layer(side: str, choice: MapChoice, preferred: str) -> str:
         key=side.lower(),
         bind="query-params",
         format_func=lambda key: choice.layers[key].name,
-        width=230,
+        width=200,
     )
     return chosen
 
@@ -162,6 +162,7 @@ def show_map(
     mode: Mode = "swipe",
     *,
     focus: tuple[str, Bounds] | None = None,
+    bands: Sequence[int] = (),
     basemap: bool = False,
     linked: bool = False,
     simple: bool = False,
@@ -176,6 +177,7 @@ def show_map(
         right: key of the other.
         mode: one map with a handle, or two maps that move together.
         focus: a key and a rectangle in degrees; the map moves there once for each key.
+        bands: numbers of those that the imagery is drawn with; the usual ones without.
         basemap: whether OpenStreetMap is loaded from the internet.
         linked: whether view and threshold stand in the page's address.
         simple: a picture within a page, see `kdcore.views.maps.scene_map`.
@@ -196,7 +198,9 @@ def show_map(
             height=HEIGHT,
             use_container_width=True,
             returned_objects=[],
-            feature_group_to_add=shown(mode, choice.layers[left], choice.layers[right], focus),
+            feature_group_to_add=shown(
+                mode, choice.layers[left], choice.layers[right], focus, photo=choice.makes.background(bands)
+            ),
         )
 
 

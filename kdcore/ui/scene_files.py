@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -156,24 +157,15 @@ def show_next(study: StudyFolder, scene: ShownScene, teacher: str, student: str)
         side = right.number_input("Side of a tile, pixels", 8, 8192, 256, step=64)
         sent = st.form_submit_button("Choose tiles", icon=":material/grid_on:")
     if sent:
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "next.gpkg"
-                first, second = (write_classes(study, scene, run, Path(folder)) for run in (teacher, student))
-                found = write_next(first, second, out, int(tiles), int(side))
-                st.session_state[kept] = [asdict(tile) for tile in found], out.read_bytes()
-        except KdcoreError as error:
-            st.session_state.pop(kept, None)
-            st.error(plain(str(error)), icon=":material/error:")
+
+        def make(folder: Path, out: Path) -> list[dict[str, Any]]:
+            first, second = (write_classes(study, scene, run, folder) for run in (teacher, student))
+            return [asdict(tile) for tile in write_next(first, second, out, int(tiles), int(side))]
+
+        area.make_file(kept, make)
     if kept in st.session_state:
         rows, contents = st.session_state[kept]
-        st.download_button(
-            "Tiles (GeoPackage)",
-            contents,
-            file_name=f"{scene.scene.id}-next.gpkg",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        area.offer("Tiles (GeoPackage)", contents, f"{scene.scene.id}-next.gpkg")
         table = [
             {"Rank": rank, "Row": row["row"], "Column": row["column"], "Other class": percent(row["disagreement"], 0)}
             for rank, row in enumerate(rows, 1)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from kdcore.evaluation.bands import RECALLS, StudyCurves
 from kdcore.evaluation.operating import MEAN
 from kdcore.views.arms import tint
-from kdcore.views.curves import drawn_curve, lines_of_f1, scale_axes
+from kdcore.views.curves import draw_curve, draw_f1, scale_axes
 from kdcore.views.layout import add_band, style
 from kdcore.views.quality import estimate
 
@@ -25,26 +25,15 @@ def studies_figure(studies: Mapping[str, StudyCurves], arm: str) -> go.Figure:
         arm: that all of them have.
     """
     figure = go.Figure()
-    recall, precision = lines_of_f1()
-    faint = {"color": tint("#80848E", 0.6), "width": 1, "dash": "dot"}
-    figure.add_scatter(x=recall, y=precision, mode="lines", line=faint, hoverinfo="skip", showlegend=False)
+    draw_f1(figure)
     for number, (title, curves) in enumerate(studies.items()):
         measured, view = curves.arms[arm], curves.views[-1]
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-        low, high = measured.band[view]
         name = escape(title if len(title) <= LONGEST else f"{title[: LONGEST - 1]}…")
+        label = f"{name}: AP {estimate(measured.ap[MEAN])}"
+        low, high = measured.band[view]
         add_band(figure, RECALLS, low, high, tint(colour, 0.1), legendgroup=str(number), showlegend=False)
-        recall, precision, threshold = drawn_curve(*measured.pooled, view)
-        figure.add_scatter(
-            x=recall,
-            y=precision,
-            customdata=threshold,
-            mode="lines",
-            name=f"{name}: AP {estimate(measured.ap[MEAN])}",
-            line={"color": colour, "dash": dash, "width": 2.4, "simplify": False},
-            legendgroup=str(number),
-            hovertemplate=f"<b>{name}</b><br>found %{{x:.1%}}, of its marks %{{y:.1%}} are right<br>threshold %{{customdata:.0%}}<extra></extra>",
-        )
+        draw_curve(figure, measured, view, name, colour, dash, name=label, legendgroup=str(number))
     style(figure, height=420 + 22 * len(studies), margin={"l": 62, "r": 20, "t": 12, "b": 48})
     scale_axes(figure)
     figure.update_xaxes(title_text="<b>Recall</b>, mean of the classes →")

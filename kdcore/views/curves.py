@@ -101,16 +101,7 @@ def draw_ground(
     figure: go.Figure, curves: StudyCurves, view: int, place: dict[str, Any], *, labels: bool = True
 ) -> None:
     """Lines of equal F1, and the precision of a guess."""
-    recall, precision = lines_of_f1()
-    figure.add_scatter(
-        x=recall,
-        y=precision,
-        mode="lines",
-        line={"color": tint("#80848E", 0.6), "width": 1, "dash": "dot"},
-        hoverinfo="skip",
-        showlegend=False,
-        **place,
-    )
+    draw_f1(figure, **place)
     guess = curves.guess(view)
     if np.isfinite(guess):
         figure.add_scatter(
@@ -134,6 +125,20 @@ def label_ground(figure: go.Figure, guess: float) -> None:
     if np.isfinite(guess):
         text = f"a guess: {100 * guess:.{1 if guess < 0.1 else 0}f} %"
         figure.add_annotation(x=0.006, y=guess, text=text, yanchor="bottom", **common)
+
+
+def draw_f1(figure: go.Figure, **place: Any) -> None:
+    """The lines of equal F1, faint."""
+    recall, precision = lines_of_f1()
+    figure.add_scatter(
+        x=recall,
+        y=precision,
+        mode="lines",
+        line={"color": tint("#80848E", 0.6), "width": 1, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        **place,
+    )
 
 
 def lines_of_f1() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -172,16 +177,7 @@ def draw_arm(
             hoverinfo="skip",
             **common,
         )
-    recall, precision, threshold = drawn_curve(*measured.pooled, view)
-    figure.add_scatter(
-        x=recall,
-        y=precision,
-        customdata=threshold,
-        mode="lines",
-        line={"color": colour, "dash": dash, "width": 2.4, "simplify": False},
-        hovertemplate=f"<b>{ARM_NAMES[arm]}</b><br>found %{{x:.1%}}, of its marks %{{y:.1%}} are right<br>threshold %{{customdata:.0%}}<extra></extra>",
-        **common,
-    )
+    draw_curve(figure, measured, view, ARM_NAMES[arm], colour, dash, **common)
     if legend:  # line and marker stand for the arm; without data of its own
         figure.add_scatter(
             x=[None],
@@ -193,6 +189,22 @@ def draw_arm(
             legendgroup=arm,
             **place,
         )
+
+
+def draw_curve(
+    figure: go.Figure, measured: ArmCurves, view: int, title: str, colour: str, dash: str, **more: Any
+) -> None:
+    """The curve of all seeds of an arm together; `title` heads what the pointer is told, as markup, and `more` goes to plotly."""
+    recall, precision, threshold = drawn_curve(*measured.pooled, view)
+    figure.add_scatter(
+        x=recall,
+        y=precision,
+        customdata=threshold,
+        mode="lines",
+        line={"color": colour, "dash": dash, "width": 2.4, "simplify": False},
+        hovertemplate=f"<b>{title}</b><br>found %{{x:.1%}}, of its marks %{{y:.1%}} are right<br>threshold %{{customdata:.0%}}<extra></extra>",
+        **more,
+    )
 
 
 def drawn_curve(

@@ -74,9 +74,9 @@ class StudyMapLayers:
         """Nothing over the imagery."""
         return MapLayer("Imagery", "imagery", "", sentence="the imagery alone")
 
-    def background(self) -> str:
-        """Path of the imagery's own tiles, which lie under every layer."""
-        return self._path("imagery")
+    def background(self, bands: Sequence[int] = ()) -> str:
+        """Path of the imagery's own tiles, which lie under every layer; drawn with bands of these numbers, else with the usual ones."""
+        return self._path("imagery") + (f"&bands={','.join(map(str, bands))}" if bands else "")
 
     def truth(self) -> MapLayer:
         """The labels."""

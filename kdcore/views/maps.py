@@ -94,7 +94,6 @@ def scene_map(
         "study": layers.study,
         "scene": layers.scene,
         "title": scene.name,
-        "background": layers.background(),
         "point": layers.point(),
         "bounds": scene.bounds,
         "native": scene.zoom,
@@ -119,10 +118,13 @@ def scene_map(
     )
 
 
-def shown(mode: Mode, left: MapLayer, right: MapLayer, focus: Focus | None = None) -> Shown:
-    """What a map is to show: two layers with a handle between them, or two maps that move together, a layer on each."""
+def shown(mode: Mode, left: MapLayer, right: MapLayer, focus: Focus | None = None, *, photo: str) -> Shown:
+    """What a map is to show: two layers with a handle between them, or two maps that move together, a layer on each.
+
+    `photo` is the path of the imagery's tiles, which lie under both.
+    """
     looked_at = None if focus is None else {"key": focus[0], "bounds": focus[1]}
-    wanted = {"mode": mode, "left": left.to_dict(), "right": right.to_dict(), "focus": looked_at}
+    wanted = {"mode": mode, "left": left.to_dict(), "right": right.to_dict(), "photo": photo, "focus": looked_at}
     return Shown(json.loads(json.dumps(wanted)))
 
 

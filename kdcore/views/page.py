@@ -17,12 +17,13 @@ from rasterio.windows import Window
 from kdcore.data.collection import Collection
 from kdcore.data.scene import Box
 from kdcore.errors import KdcoreError
-from kdcore.evaluation.bands import StudyCurves, study_curves
+from kdcore.evaluation.bands import StudyCurves
 from kdcore.evaluation.calibration import calibration
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.levels import NODATA, decide
 from kdcore.evaluation.report import arm_runs
 from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.stored_curves import curves_of
 from kdcore.jobs.store import SHOWN_METRICS, RunDirectory, list_runs
 from kdcore.ownership import write_own_text
 from kdcore.settings import class_colours
@@ -38,7 +39,7 @@ VIEW = 320  # pixels: side of a picture
 
 
 def write_page(study: Path, report: dict[str, Any], overwrite: bool = False) -> Path:
-    """Write `report.html` into the study's folder.
+    """Write `report.html` into the study's folder, and its curves, which pages then need not measure.
 
     Args:
         study: the folder.
@@ -52,17 +53,13 @@ def write_page(study: Path, report: dict[str, Any], overwrite: bool = False) -> 
         NotOursError: the page was edited, or somebody else's file has its name.
     """
     runs = arm_runs(study)
-    scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
     trained = {
         arm: directories for arm, directories in runs.items() if any(run.metrics.exists() for run in directories)
     }
     if "teacher" not in trained:
         members = [run for run in list_runs(study / "runs") if run.trained_teacher]
         trained = {"teacher": members} | trained if members else trained
-    curves = study_curves(
-        scores,
-        {arm: (Scores.load(run.validation_scores) for run in directories) for arm, directories in runs.items()},
-    )
+    curves = curves_of(study, keep=True)
     figures = report_figures(curves, report["comparison"]) | {
         "learning": learning_figure(
             {arm: [run.read_metrics(SHOWN_METRICS) for run in directories] for arm, directories in trained.items()}
@@ -85,7 +82,7 @@ def write_page(study: Path, report: dict[str, Any], overwrite: bool = False) -> 
         amounts=class_amounts(curves, report["data"]["metres_per_pixel"]),
         arm_colours=ARM_COLOURS,
         legend=list(zip(report["data"]["classes"], colours, strict=True)),
-        views=picture_rows(report, runs, scores, colours),
+        views=picture_rows(report, runs, colours),
         plotly=plotly.offline.get_plotlyjs(),
         figures={
             name: plotly.io.to_html(figure, full_html=False, include_plotlyjs=False) for name, figure in figures.items()
@@ -107,14 +104,14 @@ def class_amounts(curves: StudyCurves, metres_per_pixel: float | None) -> list[t
 
 
 def picture_rows(
-    report: dict[str, Any], runs: dict[str, list[RunDirectory]], scores: dict[str, list[Scores]], colours: list[str]
+    report: dict[str, Any], runs: dict[str, list[RunDirectory]], colours: list[str]
 ) -> list[dict[str, Any]]:
     """An easy, a typical and a hard place of the test split, as pictures; none where imagery or maps are not at hand any more."""
     try:
         collection = Collection.open(Path(report["data"]["collection"]))
         if collection.content_hash != report["data"]["hash"]:
             return []  # truth beside maps of other imagery would tell stories
-        return draw_rows(collection, report, runs, scores, colours)
+        return draw_rows(collection, report, runs, colours)
     except (KdcoreError, RasterioError):
         return []
 
@@ -123,15 +120,15 @@ def draw_rows(
     collection: Collection,
     report: dict[str, Any],
     runs: dict[str, list[RunDirectory]],
-    scores: dict[str, list[Scores]],
     colours: list[str],
 ) -> list[dict[str, Any]]:
     """The pictures of `picture_rows`."""
     scenes = {scene.id: scene for scene in collection.scenes}
     to_centre = report["settings"]["evaluation"]["tile"] // 2
+    scores = Scores.load(runs["distilled"][0].scores)
     rows = []
-    for name, index in pick_tiles(scores["distilled"][0]):
-        scene_id, row, column = scores["distilled"][0].tiles[index]
+    for name, index in pick_tiles(scores):
+        scene_id, row, column = scores.tiles[index]
         scene = scenes[scene_id]
         height, width = min(VIEW, scene.height), min(VIEW, scene.width)
         box = Box(

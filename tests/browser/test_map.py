@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import urllib.request
 from http.client import HTTPConnection
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from scipy import ndimage
 
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS
 from tests.browser.conftest import READY
-from tests.map_study import METRES, NORTH, UTM, WEST
+from tests.map_study import METRES, NORTH, UTM, WEST, make_map_study
 
 
 def frame_of(page: Page, address: str = "") -> Frame:
@@ -111,6 +112,31 @@ def status_of(address: str, path: str, host: str) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+def test_other_bands_change_the_imagery_under_the_same_map(visit, workspace):
+    study = make_map_study(workspace, "wide", bands=("red", "green", "blue", "nir"))
+    try:
+        page = visit("/map?study=wide")
+        frame = frame_of(page, "imagery")
+        before = picture(frame)
+        frame.evaluate("() => { window.same = true; }")
+        page.get_by_role("button", name="Bands").click()
+        page.get_by_role("combobox", name="Combination").click()
+        page.get_by_role("option", name="Colour infrared").click()
+        frame.wait_for_function(
+            """() => {
+              const images = [...document.querySelectorAll(".leaflet-kdcore-imagery-pane img")];
+              return images.length > 0 && images.every(image => image.src.includes("bands=4,1,2"));
+            }"""
+        )
+        settle(frame)
+        assert frame.evaluate("() => window.same")
+        assert (picture(frame) != before).any(axis=-1).mean() > 0.3
+        expect(page.get_by_text("red is band 4 (near infrared)")).to_be_visible()
+    finally:
+        shutil.rmtree(study)
+        shutil.rmtree(workspace / ".areas/wide")
 
 
 def test_the_map_shows_tiles_without_internet(visit):

@@ -9,7 +9,7 @@ from pyproj import Transformer
 from rio_cogeo.cogeo import cog_validate
 
 from kdcore.data.collection import Collection
-from kdcore.errors import KdcoreError, RunError
+from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.inference.layer_index import StudyLayers, slugs
 from kdcore.inference.layers import add_overviews, overview_levels, write_layers
 from kdcore.settings import SplitSettings
@@ -104,11 +104,80 @@ def test_dark_sixteen_bit_bands_are_stretched_alike_in_all_scenes(make_collectio
     shown = {name: read(tmp_path / f"study/layers/{name}/imagery.tif") for name in "cd"}
     for name, value in (("c", 500), ("d", 600)):
         image, mask = shown[name]
-        assert image.shape == (3, 128, 128)
+        assert image.shape == (4, 128, 128)
         assert (mask[:4] == 0).all()
         assert (mask[8:] == 255).all()
         expected = (value - 300) / 700 * 255  # black at 300 and white at 1000, the ends of the whole collection
         assert np.abs(image[:, 100:].astype(float) - expected).max() < 6
+
+
+def write_many(path, names=("B1", "B2", "B3", "B4", "B8A")):
+    """Make the images of a collection ones of five bands of 16 bits; gives those of scene d."""
+    for index, name in enumerate("abcd"):
+        image = np.random.default_rng(index).integers(0, 4000, (5, 16, 16)).repeat(8, 1).repeat(8, 2).astype("uint16")
+        with rasterio.open(
+            write_raster(path.parent / f"images/{name}.tif", image, west=500_000 + 1000 * index), "r+"
+        ) as file:
+            file.descriptions = names
+    return image
+
+
+def test_all_of_many_bands_can_be_looked_at(make_collection, tmp_path):
+    path = make_collection()
+    image = write_many(path)
+    (scene,) = write_layers(tmp_path / "study", Collection.open(path)).scenes
+    assert [(band.number, band.name, band.meaning) for band in scene.bands] == [
+        *((1, "B1", "coastal"), (2, "B2", "blue"), (3, "B3", "green"), (4, "B4", "red"), (5, "B8A", "nir08"))
+    ]
+    assert (scene.shown, scene.stored()) == ((4, 3, 2), (4, 3, 2))
+    shown, _ = read(tmp_path / "study/layers/d/imagery.tif")
+    for band, values in zip(shown.astype(float), image.astype(float), strict=True):
+        low, high = np.percentile(values, (2, 98))  # of scene d; the collection's differ a little
+        assert np.abs(band - np.clip((values - low) / (high - low) * 255, 0, 255)).mean() < 8
+
+
+def test_bands_that_no_network_sees_can_be_looked_at(make_collection, tmp_path):
+    path = make_collection(bands=(5, 1, 2), band_names=("red", "green", "blue", "nir", "<i>"))
+    write_many(path)
+    (scene,) = write_layers(tmp_path / "study", Collection.open(path)).scenes
+    assert ([band.number for band in scene.bands], scene.shown) == ([1, 2, 3, 4, 5], (5, 1, 2))
+    assert [band.label for band in scene.bands[3:]] == ["band 4 (near infrared)", "band 5 (<i>)"]
+    assert scene.stored((4,)) == (4,)
+    with pytest.raises(SettingsError, match="no band 6; its bands are 1, 2, 3, 4, 5"):
+        scene.stored((4, 6, 1))
+
+
+def test_names_of_bands_change_no_hash_and_are_renewed(make_collection, tmp_path):
+    path = make_collection()
+    write_many(path)
+    before = Collection.open(path)
+    write_layers(tmp_path / "study", before)
+    path.write_text(path.read_text() + "band_names: [a, b, c, d, nir]\n")
+    named = Collection.open(path)
+    assert named.content_hash == before.content_hash
+    (scene,) = write_layers(tmp_path / "study", named).scenes
+    assert [band.name for band in scene.bands] == ["a", "b", "c", "d", "nir"]
+    assert scene.shown == (1, 2, 3)
+
+
+def test_of_very_many_bands_some_can_be_looked_at(make_collection, tmp_path):
+    path = make_collection(bands=(40, 20, 10))
+    for index, name in enumerate("abcd"):
+        image = np.random.default_rng(index).integers(0, 255, (50, 128, 128), dtype=np.uint8)
+        write_raster(path.parent / f"images/{name}.tif", image, west=500_000 + 1000 * index)
+    (scene,) = write_layers(tmp_path / "study", Collection.open(path)).scenes
+    assert len(scene.bands) == 32
+    assert {40, 20, 10} <= {band.number for band in scene.bands}
+    assert read(tmp_path / "study/layers/d/imagery.tif")[0].shape[0] == 32
+
+
+def test_of_a_huge_scene_only_the_usual_bands_are_kept(make_collection, tmp_path, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.layers.MOST_VALUES", 128 * 128 * 5 - 1)
+    path = make_collection()
+    write_many(path)
+    (scene,) = write_layers(tmp_path / "study", Collection.open(path)).scenes
+    assert (scene.bands, scene.shown) == ((), (4, 3, 2))
+    assert read(tmp_path / "study/layers/d/imagery.tif")[0].shape == (3, 128, 128)
 
 
 def test_one_band_is_shown_grey(make_collection, tmp_path):
@@ -134,7 +203,7 @@ def test_layers_are_written_once_and_again_when_the_data_change(make_collection,
     assert (read(truth)[0] == labels).all()
 
 
-@pytest.mark.parametrize("kilobytes", [64, 400, 900, 1400])
+@pytest.mark.parametrize("kilobytes", [64, 400, 900, 1300])
 def test_a_full_disk_is_noticed_and_leaves_nothing_half_written(make_collection, tmp_path, kilobytes):
     collection = Collection.open(make_collection(size=600))
     with small_disk(tmp_path / "disk", kilobytes) as disk:

@@ -81,6 +81,11 @@ def test_a_file_is_marked_by_every_network(give, workspace):
     assert not (upload.path / "truth.tif").exists()
 
 
+def test_bands_that_no_network_sees_can_be_looked_at(give):
+    (scene,) = give(noise(bands=5, size=64)).layers.scenes
+    assert ([band.number for band in scene.bands], scene.shown) == ([1, 2, 3, 4, 5], (1, 2, 3))
+
+
 def test_its_maps_and_polygons_can_be_taken_along(give):
     upload = give(noise())
     files = upload.results("distilled-s0")

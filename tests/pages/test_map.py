@@ -75,6 +75,83 @@ def test_an_address_that_asks_for_what_is_not_there_shows_the_default(workspace,
     assert "outlined tile" not in words_of(at)
 
 
+NAMES = ("red", "green", "blue", "nir", "<i>fifth</i>")
+
+
+def give_bands(file, numbers=(1, 2, 3, 4, 5)):
+    """What `layers.json` says of imagery with more bands than three."""
+    layers = json.loads(file.read_text())
+    known = {"red": "red", "green": "green", "blue": "blue", "nir": "nir"}
+    for scene in layers["scenes"]:
+        scene["bands"] = [
+            {"number": number, "name": NAMES[number - 1], "meaning": known.get(NAMES[number - 1], "")}
+            for number in numbers
+        ]
+        scene["shown"] = [1, 2, 3]
+    file.write_text(json.dumps(layers))
+
+
+class TestBands:
+    @pytest.fixture
+    def wide(self, workspace):
+        give_bands(workspace / "town/layers/layers.json")
+
+    def test_of_plain_colour_imagery_cannot_be_chosen(self, workspace, open_page):
+        at = open_page("map", study="town", bands="3,2,1")
+        assert not [box for box in at.selectbox if box.key == "combination"]
+        assert "bands=" not in drawn(at)["feature_group"]
+
+    def test_that_are_usual_are_shown_first(self, wide, open_page):
+        at = open_page("map", study="town")
+        assert at.selectbox(key="combination").options == [
+            "True colour: 1, 2, 3",
+            "Colour infrared: 4, 1, 2",
+            "Bands of your own choice",
+        ]
+        assert "In the imagery, red is band 1 (red), green is band 2 (green), blue is band 3 (blue)." in words_of(at)
+        assert "bands=" not in drawn(at)["feature_group"]
+
+    def test_are_chosen_together_one_by_one_or_in_grey(self, wide, open_page):
+        at = open_page("map", study="town")
+        before = drawn(at)["script"]
+        at.selectbox(key="combination").select((4, 1, 2)).run()
+        assert "\\u0026bands=4,1,2" in drawn(at)["feature_group"]
+        assert at.query_params["bands"] == "4,1,2"
+        assert "red is band 4 (near infrared), green is band 1 (red)" in words_of(at)
+        at.selectbox(key="band 1").select(5).run()
+        assert at.query_params["bands"] == "4,5,2"
+        assert at.selectbox(key="combination").value == ()
+        assert "green is band 5 (<i>fifth</i>)" in words_of(at)
+        at.toggle(key="grey").set_value(True).run()
+        assert "In the imagery, grey is band 4 (near infrared)." in words_of(at)
+        at.selectbox(key="band 0").select(2).run()
+        assert "\\u0026bands=2" in drawn(at)["feature_group"]
+        at.toggle(key="grey").set_value(False).run()
+        assert "bands=" not in drawn(at)["feature_group"]
+        assert drawn(at)["script"] == before  # the same map, with other pictures
+
+    @pytest.mark.parametrize("bands", ["4,1,2", "5"])
+    def test_stand_in_the_address(self, wide, open_page, bands):
+        assert f"bands={bands}" in drawn(open_page("map", study="town", bands=bands))["feature_group"]
+
+    @pytest.mark.parametrize("bands", ["9,1,2", "1,2", "<b>", "0", "1e3", "\u0661"])
+    def test_that_are_not_there_leave_the_usual_ones(self, wide, open_page, bands):
+        assert "bands=" not in drawn(open_page("map", study="town", bands=bands))["feature_group"]
+
+    def test_of_a_file_of_ones_own_are_its_own(self, workspace, open_page):
+        upload = given(workspace, "mine.tif", "finished")
+        layers = json.loads((workspace / "town/layers/layers.json").read_text())
+        layers["scenes"][0]["id"] = upload.id
+        (upload.path / "layers.json").write_text(json.dumps(layers))
+        give_bands(upload.path / "layers.json", numbers=(1, 2, 3, 5))
+        at = open_page("map", study="town", bands="5,2,1")
+        at.selectbox(key="scene").select(upload.id).run()
+        assert f"tiles/town/{upload.id}/imagery" in drawn(at)["feature_group"]
+        assert "bands=5,2,1" in drawn(at)["feature_group"]
+        at.selectbox(key="scene").select("test-area").run()
+        assert "bands=" not in drawn(at)["feature_group"]
+
+
 def test_a_study_without_maps_says_so(workspace, open_page):
     shutil.rmtree(workspace / "town/layers")
     at = open_page("map", study="town")

@@ -1,6 +1,7 @@
 """Map tiles, checked pixel by pixel against numpy and pyproj."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -28,10 +29,11 @@ EDGE = 20037508.342789244  # half the width of web mercator, metres
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Two studies: two classes in UTM, and four classes without georeference."""
+    """Three studies: two classes in UTM, four classes without georeference, and imagery of five bands."""
     folder = tmp_path_factory.mktemp("workspace")
     make_map_study(folder, "town")
     make_map_study(folder, "flat", classes=("land", "building", "water", "wood"), crs=None)
+    make_map_study(folder, "wide", bands=("red", "green", "blue", "nir", "swir1"))
     return folder
 
 
@@ -193,6 +195,36 @@ def test_probabilities_go_from_dark_to_light(client, workspace):
     assert brightness[low].max() < brightness[high].min()
 
 
+@pytest.mark.parametrize("bands", ["", "1,2,3", "4,1,2", "5,5,1", "4"])
+def test_imagery_is_drawn_with_the_bands_that_are_asked_for(client, workspace, bands):
+    zoom = 19
+    x, y = scene_tile(240, 320, zoom)
+    address = f"/tiles/wide/test-area/imagery/{zoom}/{x}/{y}.png"
+    rgba(client.get(address))  # of other bands: it is not given again
+    shown = rgba(client.get(address, params={"bands": bands} if bands else {}))
+    rows, columns = utm_pixels(*centres(zoom, x, y))
+    values, known = sample(read(workspace / "wide/layers/test-area/imagery.tif"), rows, columns)
+    numbers = [int(number) for number in (bands or "1,2,3").split(",")]
+    for channel, number in enumerate(numbers if len(numbers) == 3 else 3 * numbers):
+        off = np.abs(shown[..., channel].astype(int) - values[number - 1])[known]
+        assert off.mean() < 1.5  # smooth where it is made smaller
+    assert known.mean() > 0.3
+    assert len({values[number - 1].tobytes() for number in (1, 2, 3, 4, 5)}) == 5
+
+
+def test_a_scene_that_shows_bands_it_does_not_have_is_broken(client, workspace, tmp_path, monkeypatch):
+    shutil.copytree(workspace / "wide", tmp_path / "wide")
+    monkeypatch.setenv("KDCORE_WORKSPACE", str(tmp_path))
+    index = tmp_path / "wide/layers/layers.json"
+    for shown in ([9, 1, 2], [], [1, 2]):
+        layers = json.loads(index.read_text())
+        layers["scenes"][0]["shown"] = shown
+        index.write_text(json.dumps(layers))
+        answer = client.get("/tiles/wide/test-area/imagery/1/0/0.png")
+        assert answer.status_code == 404
+        assert "is broken. Remove it and start the study again" in answer.text
+
+
 def test_tiles_are_small_and_may_be_kept(client):
     x, y = scene_tile(240, 320, 19)
     answer = client.get(f"/tiles/town/test-area/mask-teacher-s0/19/{x}/{y}.png?v=1")
@@ -224,6 +256,16 @@ def test_a_tile_beside_the_raster_is_empty(client):
         ("/tiles/town/test-area/imagery/1/0/0.png?threshold=nan", 400, "`threshold`"),
         ("/tiles/town/test-area/imagery/1/0/0.png?threshold=2", 400, "`threshold`"),
         ("/tiles/town/test-area/imagery/1/0/0.png?hide=1;2", 400, "`hide`"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=1,2", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=0", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=-1,2,3", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=1.0", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=%D9%A1", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=4%0A", 400, "one or three band numbers"),
+        (f"/tiles/wide/test-area/imagery/1/0/0.png?bands={'9' * 4000}", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/mask-teacher-s0/1/0/0.png?bands=x", 400, "one or three band numbers"),
+        ("/tiles/wide/test-area/imagery/1/0/0.png?bands=1,2,6", 400, "no band 6; its bands are 1, 2, 3, 4, 5"),
+        ("/tiles/town/test-area/imagery/1/0/0.png?bands=3,2,1", 400, "cannot be chosen"),
         ("/tiles/..%2F..%2Fetc/test-area/imagery/1/0/0.png", 404, ""),
         ("/point/town/nope?lat=1&lng=1", 404, "scene 'nope'"),
         ("/point/town/test-area?lat=north&lng=1", 400, "`lat` and `lng`"),

@@ -29,19 +29,6 @@ from tests.disks import mounted, small_disk
 SURVIVOR = Budget(steps=12, batch_size=2, crop=64, validate_every=3, save_every=2, ema=0.9)
 
 
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory):
-    return write_collection(tmp_path_factory.mktemp("run") / "collection")
-
-
-@pytest.fixture(scope="module")
-def finished(collection, tmp_path_factory):
-    """A finished run; it must not be changed."""
-    run = RunDirectory.create(tmp_path_factory.mktemp("finished") / "alone-s0", run_settings(collection))
-    execute(run)
-    return run
-
-
 def contents(folder) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 

@@ -1,7 +1,6 @@
 """The crop that people watch: which it is, that its picture is what the network says, and that nothing else changes."""
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
@@ -17,19 +16,6 @@ from kdcore.training.state import below
 from kdcore.training.watched import choose_crop
 from tests.conftest import QUICK, run_settings, write_collection, write_raster
 from tests.training.studies import contents, same_weights
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory):
-    return write_collection(tmp_path_factory.mktemp("watched") / "collection")
-
-
-@pytest.fixture(scope="module")
-def finished(collection, tmp_path_factory):
-    """A finished run; it must not be changed."""
-    run = RunDirectory.create(tmp_path_factory.mktemp("finished") / "alone-s0", run_settings(collection))
-    execute(run)
-    return run
 
 
 def test_the_picture_is_what_the_network_says_of_the_crop(finished, collection):

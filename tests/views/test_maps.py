@@ -141,9 +141,14 @@ def test_swipe_and_side_by_side_show_the_same_layers():
     layers = make_layers()
     left, right = layers.truth(), layers.imagery()
     for mode in ("swipe", "side"):
-        wanted = told(shown(mode, left, right, ("a", ((1, 2), (3, 4)))))
+        wanted = told(shown(mode, left, right, ("a", ((1, 2), (3, 4))), photo=layers.background()))
         assert (wanted["mode"], wanted["left"]["name"], wanted["right"]["path"]) == (mode, "Truth", "")
         assert wanted["focus"] == {"key": "a", "bounds": [[1, 2], [3, 4]]}
+        assert wanted["photo"] == "tiles/town/scene-1/imagery/{z}/{x}/{y}.png?v=0"
+
+
+def test_chosen_bands_stand_in_the_address_of_the_imagery():
+    assert make_layers().background((8, 4, 3)) == "tiles/town/scene-1/imagery/{z}/{x}/{y}.png?v=0&bands=8,4,3"
 
 
 def test_changing_the_layers_does_not_make_another_map():
@@ -155,7 +160,7 @@ def test_names_from_outside_cannot_leave_the_script():
     texts = [script(make_scene(name=EVIL), layers)]
     made = scene_map(make_scene(), layers, {"teacher-s0": EVIL})
     texts.append(made.get_root().render())
-    group = shown("swipe", layers.truth(), layers.mask("teacher-s0", EVIL))
+    group = shown("swipe", layers.truth(), layers.mask("teacher-s0", EVIL), photo=layers.background())
     texts.append(_get_feature_group_string(group, made))
     for text in texts:
         assert "</script><img" not in text

@@ -12,6 +12,7 @@ window.kdcoreMap = (() => {
   const left = { overlay: null, shown: null, pane: "kdcore-left" };
   const right = { overlay: null, shown: null, pane: "kdcore-right" };
   const maps = { main: null, second: null };
+  const photos = new Map(); // the imagery under the layers of each map
 
   /* ---- small helpers ---- */
 
@@ -108,15 +109,22 @@ window.kdcoreMap = (() => {
   }
 
   function redraw() {
-    for (const { overlay, shown } of [left, right]) {
-      if (!overlay) continue;
-      const path = address(shown.path);
-      if (overlay._url === path) continue;
-      overlay.setUrl(path, true);
-      for (const { coords, el } of Object.values(overlay._tiles)) {
-        // Each picture stays until its successor has come, so that the map does not flicker.
-        if (coords.z === overlay._tileZoom) el.src = overlay.getTileUrl(coords);
-      }
+    for (const { overlay, shown } of [left, right]) if (overlay) exchange(overlay, address(shown.path));
+  }
+
+  function lay(path) {
+    for (const map of Object.values(maps)) {
+      if (photos.has(map)) exchange(photos.get(map), path);
+      else if (map) photos.set(map, tiles(path, "kdcore-imagery").addTo(map));
+    }
+  }
+
+  /* Each picture stays until its successor has come, so that the map does not flicker. */
+  function exchange(layer, path) {
+    if (layer._url === path) return;
+    layer.setUrl(path, true);
+    for (const { coords, el } of Object.values(layer._tiles ?? {})) {
+      if (coords.z === layer._tileZoom) el.src = layer.getTileUrl(coords);
     }
   }
 
@@ -129,7 +137,6 @@ window.kdcoreMap = (() => {
     for (const side of sides) map.createPane(side.pane).style.zIndex = 410;
     map.createPane("kdcore-outline").style.zIndex = 420; // of a tile, above the layers
     map.createPane("kdcore-imagery").style.zIndex = 205; // above streets, below the layers
-    tiles(`${base.root}/${base.background}`, "kdcore-imagery").addTo(map);
     light(map);
     if (!base.simple) tellCursor(map);
     L.rectangle(base.bounds, { fill: false, color: "#888", weight: 1, interactive: false }).addTo(map);
@@ -483,6 +490,7 @@ window.kdcoreMap = (() => {
     wanted = given;
     bar.querySelector(".kdcore-status").textContent = "";
     arrange();
+    lay(`${base.root}/${wanted.photo}`);
     put(left, wanted.left, maps.main);
     put(right, wanted.right, wanted.mode === "side" ? maps.second : maps.main);
     redraw();
