@@ -1,7 +1,5 @@
 """What this is and whether it works: one finished study at once, and the same study run live at a click."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from kdcore.errors import KdcoreError
@@ -56,8 +54,7 @@ def show_picture(study: StudyFolder) -> None:
         format_func=words.PICTURES.__getitem__,
         label_visibility="collapsed",
     )
-    named = {key: replace(choice.layers[key], name=name) for key, name in words.PICTURES.items()}
-    map_view.show_map(replace(choice, layers=named), "imagery", chosen, simple=True, above=AROUND_PICTURE, key="start")
+    map_view.show_picture(choice, words.PICTURES, chosen, above=AROUND_PICTURE)
 
 
 def show(study: StudyFolder) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import streamlit as st
 
 from kdcore.evaluation.gap import gap_sentence
-from kdcore.evaluation.uncertainty import Difference
 from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict, ends
 from kdcore.ui import words
 from kdcore.ui.formatting import CARD, count, megabytes, parameters, plain, times
@@ -75,6 +74,8 @@ def plain_verdict(report: dict[str, Any]) -> str:
 
 def interval_in_words(points: dict[str, float | None]) -> str:
     """'+0.6 to +3.0' of a report's difference, with so many decimals that it says what the verdict says; empty without interval."""
+    from kdcore.evaluation.uncertainty import Difference  # with numpy: the numbers above it need not wait for that
+
     mean, low, high = (points[part] for part in ("mean", "low", "high"))
     return "" if mean is None or low is None or high is None else ends(Difference(mean, low, high))
 

@@ -1,7 +1,7 @@
 /* The map in the browser: swipe, side by side, opacity, threshold, class switches, and a click for the numbers.
 
    kdcoreMap.start(map, base) is called once for a scene; kdcoreMap.show(wanted) whenever a person chooses other layers, which
-   changes the map in place. `base` and `wanted` are made by kdcore/views/maps.py. Text is only ever set as text. */
+   changes the map in place. `base` and `wanted` are made by kdcore/views/map_layers.py. Text is only ever set as text. */
 "use strict";
 
 window.kdcoreMap = (() => {
