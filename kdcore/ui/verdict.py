@@ -3,6 +3,7 @@
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict, ends
@@ -25,10 +26,10 @@ LISTENING = {
 BYTES = 4  # of a weight
 
 
-def show_numbers(report: dict[str, Any]) -> None:
-    """Score, size and speed of the distilled student beside the teacher's, in a row of equal cards."""
+def show_numbers(report: dict[str, Any], beside: DeltaGenerator | None = None) -> None:
+    """Score, size and speed of the distilled student and of the teacher: a row of equal cards, or one below the other `beside` something."""
     teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
-    quality, size, speed = st.columns(3)
+    quality, size, speed = st.columns(3) if beside is None else (beside, beside, beside)
     quality.metric(
         "Score of 100",
         score(student),

@@ -67,7 +67,7 @@ def test_the_sentence_agrees_with_the_numbers_above_it(workspace, open_page, ver
 def test_the_buttons_choose_what_is_right_of_the_line(workspace, open_page):
     at = open_page("start")
     buttons = at.segmented_control(key="picture")
-    assert buttons.options == ["Photo", "Truth", "Expert", "Apprentice", "Mistakes"]
+    assert buttons.options == ["Photo", "Truth", "Expert", "Apprentice", "Who is right?"]
     for option, layer in (
         ("truth", "/truth/"),
         ("teacher", "/mask-teacher-s0/"),

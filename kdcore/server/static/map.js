@@ -464,6 +464,7 @@ window.kdcoreMap = (() => {
     tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, brightness: 1, contrast: 1, picture: false, hidden: base.hidden, focus: null, ...recall(base.study), ...thresholdInAddress() };
     makeBar();
     makeSwipe();
+    fill(); // before there are layers: they ask for the tiles of one zoom only
     if (base.simple) {
       map.scrollWheelZoom.disable(); // the page is to scroll, not the map to zoom
       if (L.Browser.mobile) map.dragging.disable();
