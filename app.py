@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 
 from kdcore.server.guard import Guard
 from kdcore.server.logs import hide_secrets
-from kdcore.server.routes import BackendAddress, map_routes, warm
+from kdcore.server.routes import BackendAddress, map_routes
 from kdcore.ui.people import access_or_exit, may_see
 
 hide_secrets()
@@ -18,5 +18,4 @@ app = st.App(
         Middleware(Guard, access=access_or_exit(), identify=may_see),
         Middleware(BackendAddress),
     ],
-    lifespan=warm,
 )

@@ -43,7 +43,7 @@ def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float
             page.goto(url)
             page.get_by_text("Score of 100").wait_for()
             numbers = time.perf_counter() - start
-            page.frame_locator("iframe[title*=folium]").locator("img.leaflet-tile-loaded").first.wait_for()
+            page.frame_locator("iframe").locator("img.leaflet-tile-loaded").first.wait_for()
             times.append([answered, numbers, time.perf_counter() - start])
             page.wait_for_selector(READY)
             memory = [megabytes(process)[0]]

@@ -53,9 +53,18 @@ def choose(library: Library) -> Path | None:
 
 
 def offer_demo() -> None:
-    """Say what the demo area is, and make it when asked."""
+    """Say what the demo area is, and make it when asked; the way to data of one's own stands beside it."""
     st.markdown(DEMO_WORDS)
-    if st.button("Make the demo area", type="primary", icon=":material/landscape:", disabled=locked()):
+    with st.container(horizontal=True):
+        made = st.button("Make the demo area", type="primary", icon=":material/landscape:", disabled=locked())
+        st.button(
+            "Use a folder of your own",
+            icon=":material/folder_open:",
+            disabled=locked(),
+            on_click=st.query_params.update,
+            args=({"collection": OTHER},),
+        )
+    if made:
         permit("made", "the demo area")
         look(DEMO_AREA)
         st.rerun()

@@ -72,7 +72,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             "Streets around it", key="streets", bind="query-params", help=words.STREETS
         )
     with place:
-        map_view.show_map(choice, left, right, mode, focus=focus, bands=photo, basemap=basemap, linked=True)
+        map_view.show_map(choice, left, right, mode, focus=focus, bands=photo, basemap=basemap)
     own_file.show_own_files(workspace(), study, uploads)
     scene_files.show(study, choice)
 

@@ -1,7 +1,5 @@
 """What this is and whether it works: one finished study at once, and the same study run live at a click."""
 
-from dataclasses import replace
-
 import streamlit as st
 
 from kdcore.errors import KdcoreError
@@ -13,7 +11,8 @@ from kdcore.ui.launching import launch_button, start_study
 from kdcore.ui.study_picker import PARAMETER, example_study, named_study, recent_studies
 from kdcore.ui.verdict import plain_verdict, show_arms, show_gap, show_numbers, show_verdict
 
-AROUND_PICTURE = 440  # pixels of the page above and below it, so that everything fits a window of 1280 x 800
+AROUND_PICTURE = 395  # pixels of the page above and below it, so that everything fits a window of 1280 x 800
+BESIDE_PICTURE = 310
 LINKS = (
     ("race.py", "Watch them race", ":material/sports_score:"),
     ("map.py", "Look closer on the map", ":material/map:"),
@@ -56,15 +55,15 @@ def show_picture(study: StudyFolder) -> None:
         format_func=words.PICTURES.__getitem__,
         label_visibility="collapsed",
     )
-    named = {key: replace(choice.layers[key], name=name) for key, name in words.PICTURES.items()}
-    map_view.show_map(replace(choice, layers=named), "imagery", chosen, simple=True, above=AROUND_PICTURE, key="start")
+    map_view.show_picture(choice, words.PICTURES, chosen, above=AROUND_PICTURE)
 
 
 def show(study: StudyFolder) -> None:
     """A finished study: its masks over the photo, its numbers, and where to go from here."""
     report = study.report()
-    picture = st.container()
-    show_numbers(report)
+    with st.container(horizontal=True):
+        picture, numbers = st.container(width="stretch"), st.container(width=BESIDE_PICTURE)
+    show_numbers(report, beside=numbers)
     st.markdown(plain_verdict(report))
     address = {PARAMETER: study.id}
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from kdcore.evaluation.uncertainty import Difference, Needed
+if TYPE_CHECKING:
+    from kdcore.evaluation.uncertainty import Difference, Needed
 
 FEWEST_BLOCKS = 6.0
 """With fewer independent blocks a verdict holds for the test ground only. Correlation as long as the scene, with which
@@ -61,7 +63,7 @@ class GroundFacts:
     touching: bool = False
 
 
-def decide(difference: Difference, seeds: int, *, enough: bool = True) -> Verdict:
+def decide(difference: "Difference", seeds: int, *, enough: bool = True) -> Verdict:
     """Better or worse only where the whole interval is, as it is printed (two decimals), and where there are several seeds.
 
     Args:
@@ -82,19 +84,19 @@ def among(verdict: Verdict, adjusted: float, level: float = 0.05) -> Verdict:
     return Verdict.SAME if found and not adjusted < level else verdict
 
 
-def margin(difference: Difference) -> float:
+def margin(difference: "Difference") -> float:
     """Within how many points the two are equivalent: the end of the interval that is farther from 0."""
     return max(abs(difference.low), abs(difference.high))
 
 
 def put_in_words(
     verdict: Verdict,
-    difference: Difference,
+    difference: "Difference",
     seeds: int,
     confidence: float,
     *,
     gap: str = "",
-    needed: Needed | None = None,
+    needed: "Needed | None" = None,
     lack: Lack | None = None,
 ) -> str:
     """The verdict of mean AP as a sentence or two; `gap` is a clause from `gap_in_words`."""
@@ -122,7 +124,7 @@ def put_in_words(
 
 def gap_in_words(
     verdict: Verdict,
-    gap: Difference | None,
+    gap: "Difference | None",
     share: float | None,
     interval: tuple[float, float] | None,
     smallest: float,
@@ -145,7 +147,7 @@ def gap_in_words(
     return f"; it closes {100 * share:.0f} % of the gap to the {reference} ({low:.0f} to {high:.0f} %){passing}"
 
 
-def needed_in_words(needed: Needed) -> str:
+def needed_in_words(needed: "Needed") -> str:
     """What would decide."""
     area = None if needed.area is None else f"{needed.area:.3g} times the test area"
     if needed.seeds is None and area is None:
@@ -157,7 +159,7 @@ def needed_in_words(needed: Needed) -> str:
     return f"To detect a difference of the measured size takes {needed.seeds} seeds, or {area}."
 
 
-def others_in_words(verdicts: Mapping[str, Verdict], differences: Mapping[str, Difference]) -> str:
+def others_in_words(verdicts: Mapping[str, Verdict], differences: "Mapping[str, Difference]") -> str:
     """The verdicts of IoU and Boundary IoU where they differ from that of mean AP; begins with a space if there is any."""
     said = ""
     for metric in ("mean_iou", "mean_boundary_iou"):
@@ -211,20 +213,20 @@ def basis_in_words(facts: GroundFacts, seeds: int) -> str:
     return said
 
 
-def digits(difference: Difference) -> int:
+def digits(difference: "Difference") -> int:
     """Decimals with which a difference is written: so many that no end of an interval becomes 0 by rounding."""
     values = [abs(value) for value in (difference.mean, difference.low, difference.high) if not math.isnan(value)]
     return 2 if min(values, default=1.0) < 0.095 else 1
 
 
-def ends(difference: Difference) -> str:
+def ends(difference: "Difference") -> str:
     """'+0.6 to +3.0'."""
     places = digits(difference)
     low, high = (f"{round(value, places) + 0.0:+.{places}f}" for value in (difference.low, difference.high))
     return f"{low} to {high}"
 
 
-def margin_in_words(difference: Difference) -> str:
+def margin_in_words(difference: "Difference") -> str:
     """The margin of equivalence, rounded up."""
     scale: float = 10 ** digits(difference)
     return f"{math.ceil(margin(difference) * scale) / scale:.{digits(difference)}f}"

@@ -1,53 +1,42 @@
-"""What the dashboard serves besides its pages, what its pages are served with, and what is imported while nobody waits."""
+"""What the dashboard serves besides its pages, and what its pages are served with."""
 
-import importlib
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from xstatic.pkg import leaflet
 
-from kdcore.server.point import point
-from kdcore.server.tiles import tile
-
 OWN = Path(__file__).parent / "static"
-# Not streamlit_folium: a component that is imported outside a page is not served.
-NEEDED = ("folium", "kdcore.views.maps", "kdcore.inference.layer_index")
-
-
 SCRIPT = b'<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin + "/" }</script>'
 
 
 def map_routes() -> list[BaseRoute]:
     """Tiles, points, Leaflet's files and the map's own script: everything that a map needs, so that it works offline."""
     return [
-        Route("/tiles/{study}/{scene}/{layer}/{z}/{x}/{y}.png", tile),
-        Route("/point/{study}/{scene}", point),
+        Route("/tiles/{study}/{scene}/{layer}/{z}/{x}/{y}.png", later("kdcore.server.tiles", "tile")),
+        Route("/point/{study}/{scene}", later("kdcore.server.point", "point")),
         Mount("/leaflet/kdcore", StaticFiles(directory=OWN)),
         Mount("/leaflet", StaticFiles(directory=leaflet.BASE_DIR)),
     ]
 
 
-@asynccontextmanager
-async def warm(app: Any) -> AsyncIterator[None]:
-    """Lifespan of the app: imports go on in a thread of their own, and the server answers meanwhile."""
-    threading.Thread(target=import_needed, name="warm", daemon=True).start()
-    yield
+def later(module: str, name: str) -> Callable[[Request], Awaitable[Response]]:
+    """What answers a request, imported when the first one comes: a first page has its numbers before anything reads rasters."""
 
+    async def answer(request: Request) -> Response:
+        found = await to_thread.run_sync(import_module, module)
+        response: Response = await getattr(found, name)(request)
+        return response
 
-def import_needed() -> None:
-    """Import the modules; one that is missing is missed again, and told, where it is used."""
-    for name in NEEDED:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
+    return answer
 
 
 class BackendAddress:

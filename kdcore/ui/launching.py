@@ -8,7 +8,6 @@ from uuid import uuid4
 import streamlit as st
 
 from kdcore.errors import KdcoreError
-from kdcore.evaluation.label_curve import titled
 from kdcore.jobs import launch, slurm
 from kdcore.jobs.launch import LONGER, with_longer_teacher
 from kdcore.jobs.study_folder import StudyFolder
@@ -129,6 +128,8 @@ def start_studies(
     """
     if len(settings) == 1:
         return start_study(token, title, collection, settings[0], in_slurm=in_slurm)
+    from kdcore.evaluation.label_curve import titled  # with numpy and rasterio, which a first page does without
+
     started = [
         start_study(f"{token}-{one.labels:g}", titled(title, one.labels), collection, one, in_slurm=in_slurm)
         for one in settings

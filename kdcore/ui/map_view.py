@@ -1,7 +1,7 @@
 """The map on a page: which layers there are, what they mean in a sentence, and drawing it."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
@@ -15,8 +15,9 @@ from kdcore.server.reading import warm_up
 from kdcore.ui.formatting import plain
 from kdcore.ui.study_picker import choose_study
 from kdcore.views.arms import ARM_NAMES
-from kdcore.views.map_layers import MapLayer, Mode, StudyMapLayers, hidden_at_first
+from kdcore.views.map_layers import MapLayer, Mode, StudyMapLayers, hidden_at_first, map_base, map_wanted
 
+HERE = Path(__file__).parent
 HEIGHT = 320  # pixels at least; a map grows with the window
 ABOVE = 300  # pixels of a page that lie above and below its map
 
@@ -24,6 +25,12 @@ COMPARISONS = {
     "disagreement": ("teacher", "distilled", "Teacher or distilled?"),
     "distillation": ("alone", "distilled", "Alone or distilled?"),
 }
+component = st.components.v2.component(
+    "kdcore_picture",
+    html="<iframe></iframe>",
+    css="iframe { display: block; width: 100%; border: 0; color-scheme: normal; }",  # else a dark page gets a white ground
+    js=(HERE / "picture.js").read_text(encoding="utf-8"),
+)
 
 
 @dataclass(frozen=True)
@@ -159,17 +166,13 @@ def show_map(
     choice: MapChoice,
     left: str,
     right: str,
-    mode: Mode = "swipe",
+    mode: Mode,
     *,
     focus: tuple[str, Bounds] | None = None,
     bands: Sequence[int] = (),
     basemap: bool = False,
-    linked: bool = False,
-    simple: bool = False,
-    above: int = ABOVE,
-    key: str = "map",
 ) -> None:
-    """Draw a scene with a layer on each side.
+    """Draw a scene with a layer on each side; view and threshold stand in the page's address.
 
     Args:
         choice: from `map_choice`.
@@ -179,22 +182,18 @@ def show_map(
         focus: a key and a rectangle in degrees; the map moves there once for each key.
         bands: numbers of those that the imagery is drawn with; the usual ones without.
         basemap: whether OpenStreetMap is loaded from the internet.
-        linked: whether view and threshold stand in the page's address.
-        simple: a picture within a page, see `kdcore.views.maps.scene_map`.
-        above: pixels of the window that map and legend leave to the rest of the page.
-        key: distinguishes several maps of a page.
     """
     warm_up()
-    from streamlit_folium import st_folium  # seconds of import, for pages with a map only
+    from streamlit_folium import st_folium  # seconds of import, and pandas: for pages with this map only
 
     from kdcore.views.maps import scene_map, shown
 
-    with st.container(key=f"{key}-frame"):
-        st.html(f"<style>.st-key-{key}-frame iframe {{ height: max({HEIGHT}px, calc(100dvh - {above}px)); }}</style>")
+    with st.container(key="map-frame"):
+        st.html(f"<style>.st-key-map-frame iframe {{ height: {height(ABOVE)}; }}</style>")
         st_folium(
-            scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap, linked=linked, simple=simple),
+            scene_map(choice.scene, choice.makes, choice.runs, basemap=basemap, linked=True),
             # streamlit-folium compares maps without what follows an underscore; the key tells scenes apart that it would not.
-            key=f"{key} {choice.makes.study} {choice.scene.id} {choice.makes.version} {basemap}",
+            key=f"map {choice.makes.study} {choice.scene.id} {choice.makes.version} {basemap}",
             height=HEIGHT,
             use_container_width=True,
             returned_objects=[],
@@ -202,6 +201,31 @@ def show_map(
                 mode, choice.layers[left], choice.layers[right], focus, photo=choice.makes.background(bands)
             ),
         )
+
+
+def show_picture(choice: MapChoice, names: Mapping[str, str], right: str, above: int) -> None:
+    """Draw a scene as a picture within a page: the imagery left of a line, a layer right of it.
+
+    Args:
+        choice: from `map_choice`.
+        names: of layers, by key; on this page they are called so.
+        right: key of the layer.
+        above: pixels of the window that picture and legend leave to the rest of the page.
+    """
+    warm_up()
+    left, over = (replace(choice.layers[key], name=names[key]) for key in ("imagery", right))
+    data = {
+        "title": f"Picture of {choice.scene.name}",
+        "height": height(above),
+        "base": map_base(choice.scene, choice.makes, choice.runs, simple=True),
+        "wanted": map_wanted("swipe", left, over, photo=choice.makes.background()),
+    }
+    component(data=[data], key="picture-frame")  # in a list: Streamlit imports pandas to look at what a dict holds
+
+
+def height(above: int) -> str:
+    """Height of a map's frame in CSS: what is left of the window."""
+    return f"max({HEIGHT}px, calc(100dvh - {above}px))"
 
 
 def sentence(left: MapLayer, right: MapLayer, mode: Mode) -> str:

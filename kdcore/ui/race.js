@@ -4,7 +4,7 @@
 const races = new WeakMap();
 
 export default function (component) {
-  const { data, parentElement } = component;
+  const { data: [data], parentElement } = component;
   if (!races.has(parentElement)) races.set(parentElement, new Race(parentElement.querySelector(".race")));
   const race = races.get(parentElement);
   race.show(data);

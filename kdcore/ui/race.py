@@ -86,7 +86,9 @@ def show_race(study: StudyFolder, layers: StudyLayers, scene: SceneLayers, race:
     pictures = draw_pictures(study.id, scene.id, tuple(arms[arm] for arm in RACERS), tuple(map(modified, files)))
     report = study.report()
     scores: dict[str, str] = {arm: score(report["arms"][arm]) for arm in RACERS}
-    component(data=race_data(race, pictures, scores, course(scene)), key="race")
+    component(
+        data=[race_data(race, pictures, scores, course(scene))], key="race"
+    )  # a list: see `map_view.show_picture`
     st.html(legend_html(layers, map_view.hidden_classes(study, layers)))
 
 

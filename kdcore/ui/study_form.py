@@ -130,7 +130,7 @@ def choose_data_and_preset(known: dict[str, str]) -> tuple[str, str]:
         left, middle, right = st.columns((4, 5, 4))
         with left:
             data = select_in_address("Train on", "data", known, DEMO)
-            st.page_link("data.py", label="Look at it, or use data of your own", icon=":material/database:")
+            st.page_link("data.py", label="Look at it, or use your own", icon=":material/database:")
         with middle:
             preset = st.segmented_control(
                 "Start from",

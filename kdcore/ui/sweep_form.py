@@ -53,7 +53,7 @@ def show_form() -> None:
         left, right = st.columns((3, 2))
         with left:
             data = select_in_address("Search on", "data", known_data(Library(workspace()).known(), studies), DEMO)
-            st.page_link("data.py", label="Look at it, or use data of your own", icon=":material/database:")
+            st.page_link("data.py", label="Look at it, or use your own", icon=":material/database:")
         usual = f"{'Demo area' if data == DEMO else Path(data).stem}, which temperature and alpha"
         title = right.text_input("Name of the sweep", key="sweep title", max_chars=100, placeholder=usual)
         right.caption("Any words that tell it from the others.")

@@ -3,9 +3,9 @@
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.evaluation.gap import gap_sentence
-from kdcore.evaluation.uncertainty import Difference
 from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict, ends
 from kdcore.ui import words
 from kdcore.ui.formatting import CARD, count, megabytes, parameters, plain, times
@@ -26,10 +26,10 @@ LISTENING = {
 BYTES = 4  # of a weight
 
 
-def show_numbers(report: dict[str, Any]) -> None:
-    """Score, size and speed of the distilled student beside the teacher's, in a row of equal cards."""
+def show_numbers(report: dict[str, Any], beside: DeltaGenerator | None = None) -> None:
+    """Score, size and speed of the distilled student and of the teacher: a row of equal cards, or one below the other `beside` something."""
     teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
-    quality, size, speed = st.columns(3)
+    quality, size, speed = st.columns(3) if beside is None else (beside, beside, beside)
     quality.metric(
         "Score of 100",
         score(student),
@@ -75,6 +75,8 @@ def plain_verdict(report: dict[str, Any]) -> str:
 
 def interval_in_words(points: dict[str, float | None]) -> str:
     """'+0.6 to +3.0' of a report's difference, with so many decimals that it says what the verdict says; empty without interval."""
+    from kdcore.evaluation.uncertainty import Difference  # with numpy: the numbers above it need not wait for that
+
     mean, low, high = (points[part] for part in ("mean", "low", "high"))
     return "" if mean is None or low is None or high is None else ends(Difference(mean, low, high))
 

@@ -92,7 +92,7 @@ PICTURES = {  # layers of the map that Start shows, and what they are called the
     "truth": "Truth",
     "teacher": "Expert",
     "distilled": "Apprentice",
-    "disagreement": "Mistakes",
+    "disagreement": "Who is right?",
 }
 
 # A term and the sentence that explains it to someone who does not program.
@@ -110,7 +110,8 @@ TERMS = {
     "It takes three seeds or more to separate a recipe's effect from how much results vary between runs.",
     "step": "A step is one small correction of the network, after looking at one batch of crops.",
     "recipe": "A recipe: what the distilled student listens to, and how much.",
-    "score": "Mean AP on the test part, which decided nothing before: 100 is perfect.",
+    "score": "Mean AP (average precision, averaged over the classes) on the test part, which decided nothing before: 100 is perfect. It judges "
+    "how well a network ranks sure places above unsure ones; it is not the share of right pixels.",
     "size": "The weights as 32-bit numbers, four bytes for each of a network's parameters.",
     "speed": "Imagery that both networks mark in a second in PyTorch, without reading and writing files.",
     "all labels": "The same student, trained with all labels and no teacher: what a share of the labels costs, and what distillation is measured "
@@ -138,7 +139,10 @@ NO_STUDY = (
 )
 NO_STUDY_BUTTON = "Start a study"
 EXAMPLE = "example"  # id of the bundled study
-EXAMPLE_NOTE = "This is the bundled example: a finished study that was recorded and comes with the program."
+EXAMPLE_NOTE = (
+    "This is the bundled example: a recorded study with trainings of about two minutes on one processor core, so the masks still have many mistakes. The "
+    "score judges how well a network ranks sure places above unsure ones; it is not the share of right pixels."
+)
 
 # What each of the recipes of `kdcore.settings.RECIPES` does; what speaks for it says `kdcore.recipes`.
 RECIPES = {

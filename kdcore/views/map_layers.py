@@ -4,6 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from kdcore.inference.layer_index import Bounds, SceneLayers
+
+ROOT = "../.."  # from the frames that maps are drawn in (/component/NAME/index.html, /leaflet/kdcore/map.html) to the dashboard
+DEEPER = 4  # zoom levels beyond the one at which a pixel of the map is one of the scene
+
+Focus = tuple[str, Bounds]
+"""A rectangle to look at, and a key: the map moves there once for each key."""
 Kind = Literal["imagery", "truth", "mask", "probability", "disagreement"]
 Mode = Literal["swipe", "side"]
 
@@ -126,6 +133,60 @@ class StudyMapLayers:
             LegendEntry(name, colour, index)
             for index, (name, colour) in enumerate(zip(self.classes, self.colours, strict=True))
         )
+
+
+def map_base(
+    scene: SceneLayers,
+    layers: StudyMapLayers,
+    runs: Mapping[str, str],
+    *,
+    basemap: bool = False,
+    linked: bool = False,
+    simple: bool = False,
+) -> dict[str, Any]:
+    """What the map's script begins with: a scene, without layers yet.
+
+    Args:
+        scene: where it lies.
+        layers: makes the addresses of its tiles.
+        runs: name on screen of each run that a click tells about, by the run's own name.
+        basemap: whether OpenStreetMap, from the internet, is drawn around the scene.
+        linked: whether the page's address takes over view and threshold, and gives them back where it is opened.
+        simple: a picture within a page: without sliders and zoom by wheel; its handle moves once by itself.
+    """
+    return {
+        "root": ROOT,
+        "study": layers.study,
+        "scene": layers.scene,
+        "title": scene.name,
+        "point": layers.point(),
+        "bounds": scene.bounds,
+        "native": scene.zoom,
+        "deepest": scene.zoom + DEEPER,
+        "options": {
+            "zoomSnap": 0,
+            "maxZoom": scene.zoom + DEEPER,
+        },  # steps would leave up to a third of the frame empty
+        "unit": scene.unit,
+        "crs": scene.crs_name if scene.georeferenced else "",
+        "note": "" if scene.georeferenced else f"No georeference: flat map in {scene.unit}",
+        "runs": [{"run": run, "name": name} for run, name in runs.items()],
+        "hidden": layers.hidden,
+        "basemap": basemap and scene.georeferenced,
+        "linked": linked,
+        "simple": simple,
+    }
+
+
+def map_wanted(
+    mode: Mode, left: MapLayer, right: MapLayer, focus: Focus | None = None, *, photo: str
+) -> dict[str, Any]:
+    """What the map's script is to show: two layers with a handle between them, or two maps that move together, a layer on each.
+
+    `photo` is the path of the imagery's tiles, which lie under both.
+    """
+    looked_at = None if focus is None else {"key": focus[0], "bounds": focus[1]}
+    return {"mode": mode, "left": left.to_dict(), "right": right.to_dict(), "photo": photo, "focus": looked_at}
 
 
 def swatch_html(colour: str) -> str:

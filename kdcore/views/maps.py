@@ -1,5 +1,7 @@
 """The map of a scene, and a map to draw a box on, as folium objects, with the controls that live in the browser.
 
+The picture on Start is the same map without folium: Streamlit imports pandas for a component of streamlit-folium's kind.
+
 Leaflet and the map's own script come from the dashboard itself (`kdcore.server`), so a map works without internet.
 `scene_map` is drawn once for a scene; what it shows is changed in place by `shown`, so that the view, the handle and the sliders
 stay where a person put them.
@@ -15,14 +17,9 @@ from folium.template import Template
 
 from kdcore.deploy.costs import box_km2
 from kdcore.errors import SettingsError
-from kdcore.inference.layer_index import Bounds, SceneLayers
-from kdcore.views.map_layers import MapLayer, Mode, StudyMapLayers
+from kdcore.inference.layer_index import SceneLayers
+from kdcore.views.map_layers import DEEPER, ROOT, Focus, MapLayer, Mode, StudyMapLayers, map_base, map_wanted
 
-ROOT = "../.."  # from the frame that streamlit-folium draws in (/component/NAME/index.html) to the dashboard
-DEEPER = 4  # zoom levels beyond the one at which a pixel of the map is one of the scene
-
-Focus = tuple[str, Bounds]
-"""A rectangle to look at, and a key: the map moves there once for each key."""
 DRAWING = "last_active_drawing"  # under which streamlit-folium hands over the box
 
 
@@ -40,7 +37,7 @@ class OwnMap(folium.Map):
         self.default_js = [("leaflet", f"{files}/leaflet.js"), ("kdcore", f"{files}/kdcore/{script}.js")]
         self.default_css = [("leaflet_css", f"{files}/leaflet.css"), ("kdcore_css", f"{files}/kdcore/map.css")]
         super().__init__(tiles=None, **options)
-        self.add_child(Start(script, {"root": ROOT, **base}))
+        self.add_child(Start(script, base))
 
 
 class Start(folium.MacroElement):
@@ -69,63 +66,30 @@ class Shown(folium.FeatureGroup):
         self.wanted = wanted
 
 
-def scene_map(
-    scene: SceneLayers,
-    layers: StudyMapLayers,
-    runs: Mapping[str, str],
-    *,
-    basemap: bool = False,
-    linked: bool = False,
-    simple: bool = False,
-) -> OwnMap:
+def scene_map(scene: SceneLayers, layers: StudyMapLayers, runs: Mapping[str, str], **options: bool) -> OwnMap:
     """A map of one scene, without layers yet.
 
     Args:
         scene: where it lies.
         layers: makes the addresses of its tiles.
         runs: name on screen of each run that a click tells about, by the run's own name.
-        basemap: whether OpenStreetMap, from the internet, is drawn around the scene.
-        linked: whether the page's address takes over view and threshold, and gives them back where it is opened.
-        simple: a picture within a page: without sliders and zoom by wheel; its handle moves once by itself.
+        options: see `kdcore.views.map_layers.map_base`.
     """
     (south, west), (north, east) = scene.bounds
-    options = {"zoomSnap": 0, "maxZoom": scene.zoom + DEEPER}  # steps would leave up to a third of the frame empty
-    base = {
-        "study": layers.study,
-        "scene": layers.scene,
-        "title": scene.name,
-        "point": layers.point(),
-        "bounds": scene.bounds,
-        "native": scene.zoom,
-        "deepest": scene.zoom + DEEPER,
-        "options": options,
-        "unit": scene.unit,
-        "crs": scene.crs_name if scene.georeferenced else "",
-        "note": "" if scene.georeferenced else f"No georeference: flat map in {scene.unit}",
-        "runs": [{"run": run, "name": name} for run, name in runs.items()],
-        "hidden": layers.hidden,
-        "basemap": basemap and scene.georeferenced,
-        "linked": linked,
-        "simple": simple,
-    }
+    base = map_base(scene, layers, runs, **options)
     return OwnMap(
         "map",
         base,
         location=((south + north) / 2, (west + east) / 2),
         zoom_start=scene.zoom - 1,
-        zoom_snap=options["zoomSnap"],
-        max_zoom=options["maxZoom"],
+        zoom_snap=base["options"]["zoomSnap"],
+        max_zoom=base["options"]["maxZoom"],
     )
 
 
 def shown(mode: Mode, left: MapLayer, right: MapLayer, focus: Focus | None = None, *, photo: str) -> Shown:
-    """What a map is to show: two layers with a handle between them, or two maps that move together, a layer on each.
-
-    `photo` is the path of the imagery's tiles, which lie under both.
-    """
-    looked_at = None if focus is None else {"key": focus[0], "bounds": focus[1]}
-    wanted = {"mode": mode, "left": left.to_dict(), "right": right.to_dict(), "photo": photo, "focus": looked_at}
-    return Shown(json.loads(json.dumps(wanted)))
+    """What a map is to show, see `kdcore.views.map_layers.map_wanted`."""
+    return Shown(json.loads(json.dumps(map_wanted(mode, left, right, focus, photo=photo))))
 
 
 def area_map(scene: SceneLayers, layers: StudyMapLayers, basemap: bool) -> OwnMap:
@@ -138,6 +102,7 @@ def area_map(scene: SceneLayers, layers: StudyMapLayers, basemap: bool) -> OwnMa
     """
     (south, west), (north, east) = scene.bounds
     base = {
+        "root": ROOT,
         "study": layers.study,
         "background": layers.background(),
         "bounds": scene.bounds,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import urllib.request
 from http.client import HTTPConnection
@@ -26,8 +27,8 @@ def frame_of(page: Page, address: str = "") -> Frame:
     Another scene gets another frame: one that is taken away while it is looked at is not the one that is meant.
     """
     while True:  # bounded by the test's own time limit
-        page.wait_for_selector("iframe[title*=folium]")
-        frame = next((frame for frame in page.frames if "streamlit_folium" in frame.url), None)
+        page.wait_for_selector("iframe")
+        frame = next((frame for frame in page.frames if re.search("streamlit_folium|leaflet", frame.url)), None)
         if frame is None:
             page.wait_for_timeout(50)
             continue

@@ -45,7 +45,8 @@ def write_live(folder: RaceFolder, stand_in: bool = False) -> None:
 def drawn(at) -> dict:
     """What the page's script is given."""
     (component,) = at.get("bidi_component")
-    return json.loads(component.proto.json)
+    (data,) = json.loads(component.proto.json)
+    return data
 
 
 def button(at, label):

@@ -1,12 +1,30 @@
 """Start: the numbers are the report's, and a double click runs the demo once."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
-from tests.pages.conftest import words_of
+from tests.pages.conftest import FRAME, words_of
+
+OPEN = """
+import sys
+from streamlit.testing.v1 import AppTest
+for page in ("start.py", "race.py"):
+    at = AppTest.from_file(sys.argv[1], default_timeout=120).run().switch_page(page).run()
+    assert not at.exception and at.get("bidi_component")
+print(*(name for name in ("pandas", "pyarrow", "folium", "scipy", "geopandas", "pyogrio", "torch") if name in sys.modules))
+"""
+
+
+def test_the_first_pages_load_no_large_library(monkeypatch, tmp_path):
+    """Streamlit itself imports pandas, 74 MB, where a component is given a dict."""
+    monkeypatch.setenv("KDCORE_WORKSPACE", str(tmp_path / "studies"))  # the bundled example is shown
+    command = [sys.executable, "-c", OPEN, str(FRAME)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
 
 
 def test_the_three_numbers_and_the_verdict_are_those_of_the_report(workspace, open_page):
@@ -49,7 +67,7 @@ def test_the_sentence_agrees_with_the_numbers_above_it(workspace, open_page, ver
 def test_the_buttons_choose_what_is_right_of_the_line(workspace, open_page):
     at = open_page("start")
     buttons = at.segmented_control(key="picture")
-    assert buttons.options == ["Photo", "Truth", "Expert", "Apprentice", "Mistakes"]
+    assert buttons.options == ["Photo", "Truth", "Expert", "Apprentice", "Who is right?"]
     for option, layer in (
         ("truth", "/truth/"),
         ("teacher", "/mask-teacher-s0/"),
@@ -57,10 +75,10 @@ def test_the_buttons_choose_what_is_right_of_the_line(workspace, open_page):
         ("disagreement", "/disagreement-"),
     ):
         at.segmented_control(key="picture").set_value(option).run()
-        (component,) = at.get("component_instance")
-        shown = json.loads(component.proto.json_args)["feature_group"]
-        assert layer in shown
-        assert '"name": "Photo"' in shown  # on the left
+        (component,) = at.get("bidi_component")
+        (picture,) = json.loads(component.proto.json)
+        assert layer in picture["wanted"]["right"]["path"]
+        assert picture["wanted"]["left"]["name"] == "Photo"
 
 
 def test_the_verdict_is_told_as_it_was_found(workspace, open_page):

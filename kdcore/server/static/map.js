@@ -1,7 +1,7 @@
 /* The map in the browser: swipe, side by side, opacity, threshold, class switches, and a click for the numbers.
 
    kdcoreMap.start(map, base) is called once for a scene; kdcoreMap.show(wanted) whenever a person chooses other layers, which
-   changes the map in place. `base` and `wanted` are made by kdcore/views/maps.py. Text is only ever set as text. */
+   changes the map in place. `base` and `wanted` are made by kdcore/views/map_layers.py. Text is only ever set as text. */
 "use strict";
 
 window.kdcoreMap = (() => {
@@ -471,6 +471,7 @@ window.kdcoreMap = (() => {
     tools = { swipe: 0.5, opacity: 0.7, threshold: 0.5, brightness: 1, contrast: 1, picture: false, hidden: base.hidden, focus: null, ...recall(base.study), ...thresholdInAddress() };
     makeBar();
     makeSwipe();
+    fill(); // before there are layers: they ask for the tiles of one zoom only
     if (base.simple) {
       map.scrollWheelZoom.disable(); // the page is to scroll, not the map to zoom
       if (L.Browser.mobile) map.dragging.disable();
