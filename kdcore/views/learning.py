@@ -1,14 +1,16 @@
 """How the arms learnt: loss and validation quality against steps, as a figure of the report and as a table for what is live."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
 from kdcore.views.layout import style
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_POINTS = 48  # of a line: what one tick of a live chart may cost is bounded by it
 
@@ -46,7 +48,7 @@ def learning_figure(metrics: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 
 def learning_table(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str, factor: float = 1.0, last_step: int = 0
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The lines of a live chart: a row a step, a column a run that was measured; of a long run the means of equal stretches.
 
     Args:
@@ -55,6 +57,8 @@ def learning_table(
         factor: multiplied to it.
         last_step: right end of the axis, so that a live chart does not rescale it.
     """
+    import pandas as pd
+
     lines = {
         name: pd.Series(
             {line["step"]: factor * line[key] for line in entries if line.get(key) is not None}, dtype="float64"
