@@ -6,9 +6,8 @@ what makes it hard.
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
 import shapely
 from affine import Affine
@@ -36,6 +35,9 @@ from kdcore.files import expanded, explain_write_error, remove_half_written, rep
 from kdcore.jobs.progress import Progress, Report, Stage, ignore
 from kdcore.reading import read_json
 from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings, fingerprint, save
+
+if TYPE_CHECKING:
+    import geopandas
 
 VERSION = 1  # of the generator; raise it when the same seed gives other pixels
 SIZE = 896  # pixels
@@ -162,7 +164,7 @@ def place(index: int, size: int) -> Affine:
 
 def make_district(
     index: int, seed: int, size: int, difficulty: Difficulty
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], geopandas.GeoDataFrame]:
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], "geopandas.GeoDataFrame"]:
     """Draw and paint one district; one that lacks a class is drawn anew.
 
     Returns:
@@ -204,8 +206,10 @@ def paint(layout: Layout, district: District, difficulty: Difficulty, rng: np.ra
     return expose(canvas)
 
 
-def label_polygons(layout: Layout) -> geopandas.GeoDataFrame:
+def label_polygons(layout: Layout) -> "geopandas.GeoDataFrame":
     """The labels in the order in which they cover each other: a crown hides the street below it."""
+    import geopandas
+
     water = [layout.network.river, *(pond for pond, _ in layout.ponds), *layout.pools]
     shapes = {
         "water": water,
@@ -223,7 +227,7 @@ def label_polygons(layout: Layout) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame({"class": names[origin][polygonal]}, geometry=outlines[polygonal])
 
 
-def burn_labels(polygons: geopandas.GeoDataFrame, size: int) -> NDArray[np.uint8]:
+def burn_labels(polygons: "geopandas.GeoDataFrame", size: int) -> NDArray[np.uint8]:
     """Class indices (size, size) by the pixels' centres."""
     index = {entry.name: position for position, entry in enumerate(CLASSES)}
     return burn(polygons.geometry.tolist(), polygons["class"].map(index).tolist(), size).astype(np.uint8)
@@ -234,7 +238,7 @@ def write_district(
     district: District,
     image: NDArray[np.uint8],
     labels: NDArray[np.uint8],
-    polygons: geopandas.GeoDataFrame,
+    polygons: "geopandas.GeoDataFrame",
     transform: Affine,
 ) -> None:
     """Write image, mask and polygons (in degrees, as GeoJSON has it); unlabelled districts get the image only."""
@@ -246,7 +250,7 @@ def write_district(
     write_bytes(folder / f"labels/{district.name}.geojson", geojson(polygons, transform).encode())
 
 
-def geojson(polygons: geopandas.GeoDataFrame, transform: Affine) -> str:
+def geojson(polygons: "geopandas.GeoDataFrame", transform: Affine) -> str:
     """Polygons with their class as GeoJSON, one line each; 8 decimals of a degree are a millimetre."""
     to_metres = transform @ Affine.scale(1 / METRES)
     placed = polygons.geometry.affine_transform(to_metres.to_shapely()).set_crs(CRS).to_crs("EPSG:4326")

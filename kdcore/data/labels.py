@@ -4,11 +4,9 @@ Every source gives (height, width) uint8: the index of the class in the collecti
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import geopandas
 import numpy as np
-import pandas as pd
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
@@ -21,6 +19,9 @@ from kdcore.data.masks import IGNORE
 from kdcore.data.vectors import read_polygons
 from kdcore.errors import DataError
 from kdcore.settings import CollectionSettings
+
+if TYPE_CHECKING:
+    import geopandas  # with pandas a third of a second, for who has polygons
 
 
 class LabelSource(Protocol):
@@ -91,7 +92,7 @@ class AreaSource:
         return np.asarray(burn(self.frame, ones, np.zeros(shape, dtype=np.uint8), transform) == 0)
 
 
-def onto(frame: geopandas.GeoDataFrame, path: Path, crs: CRS) -> tuple[geopandas.GeoDataFrame, NDArray[np.bool_]]:
+def onto(frame: "geopandas.GeoDataFrame", path: Path, crs: CRS) -> tuple["geopandas.GeoDataFrame", NDArray[np.bool_]]:
     """Polygons in another CRS, and which of them exist there (a UTM zone does not reach around the globe).
 
     A shapefile without its `.prj` is taken to be in the image's CRS; whether it lies on the image is checked elsewhere.
@@ -109,7 +110,7 @@ def onto(frame: geopandas.GeoDataFrame, path: Path, crs: CRS) -> tuple[geopandas
 
 
 def burn(
-    frame: geopandas.GeoDataFrame, values: NDArray[np.uint8], labels: NDArray[np.uint8], transform: Affine
+    frame: "geopandas.GeoDataFrame", values: NDArray[np.uint8], labels: NDArray[np.uint8], transform: Affine
 ) -> NDArray[np.uint8]:
     """Burn polygons into a window of labels in place, by the pixels' centres and in the file's order."""
     if frame.empty:
@@ -124,7 +125,7 @@ def burn(
     return labels
 
 
-def class_indices(frame: geopandas.GeoDataFrame, path: Path, settings: CollectionSettings) -> NDArray[np.uint8]:
+def class_indices(frame: "geopandas.GeoDataFrame", path: Path, settings: CollectionSettings) -> NDArray[np.uint8]:
     """The class of each polygon, (polygons,) uint8; 255 where the field is empty or its value is in `ignore`.
 
     Raises:
@@ -161,7 +162,7 @@ def class_indices(frame: geopandas.GeoDataFrame, path: Path, settings: Collectio
     return np.array(values, dtype=np.uint8)
 
 
-def of_image(path: Path, field: str, image: Path) -> geopandas.GeoDataFrame:
+def of_image(path: Path, field: str, image: Path) -> "geopandas.GeoDataFrame":
     """The polygons whose field names an image: by its file's name, with or without suffix and folders.
 
     Raises:
@@ -173,7 +174,7 @@ def of_image(path: Path, field: str, image: Path) -> geopandas.GeoDataFrame:
 
 
 @remembered(4)
-def by_image(path: Path, field: str) -> tuple[geopandas.GeoDataFrame, dict[str, NDArray[np.int64]]]:
+def by_image(path: Path, field: str) -> tuple["geopandas.GeoDataFrame", dict[str, NDArray[np.int64]]]:
     """A vector file, read once for all of its images, and the rows that belong to each."""
     frame = read_polygons(path)
     if field not in frame.columns:
@@ -185,6 +186,8 @@ def by_image(path: Path, field: str) -> tuple[geopandas.GeoDataFrame, dict[str, 
 
 def class_names(value: Any) -> tuple[str, ...]:
     """How a field's value may be written in collection.yaml, the usual way first; nothing for an empty field."""
+    import pandas as pd
+
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)) or not str(value).strip():
         return ()
     if isinstance(value, float | np.floating) and float(value).is_integer():

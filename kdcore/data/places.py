@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import geopandas
 import numpy as np
 import rasterio
 import shapely
@@ -18,6 +17,8 @@ from kdcore.data.vectors import read_polygons
 from kdcore.errors import DataError
 
 if TYPE_CHECKING:
+    import geopandas
+
     from kdcore.data.collection import Collection
     from kdcore.data.scene import Scene
 
@@ -226,6 +227,8 @@ def twins(crs: CRS) -> list[str]:
 
 def footprint(scene: Scene) -> geopandas.GeoDataFrame:
     """A scene's outline as a frame of one polygon."""
+    import geopandas
+
     return geopandas.GeoDataFrame(geometry=[outline(scene)], crs=None if scene.crs is None else scene.crs.to_wkt())
 
 

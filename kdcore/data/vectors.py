@@ -5,17 +5,18 @@ import tempfile
 import warnings
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
-import pyogrio
 import pyproj
 import shapely
 from pyproj.exceptions import CRSError
 
 from kdcore.errors import DataError, in_short
 from kdcore.reading import ReadingError, parse_json, read_bytes
+
+if TYPE_CHECKING:
+    import geopandas  # with pandas a third of a second, for who has polygons
 
 # What a file of each suffix starts with. GDAL guesses from the contents, so a .geojson may hold the address of a server.
 MAGIC = {
@@ -39,7 +40,7 @@ GEOJSON_TYPES = (
 )
 
 
-def read_polygons(path: Path) -> geopandas.GeoDataFrame:
+def read_polygons(path: Path) -> "geopandas.GeoDataFrame":
     """Read the polygons of a vector file; those inside GeometryCollections, too. A file without any feature gives none.
 
     The CRS is None only for a shapefile without its `.prj`.
@@ -76,8 +77,11 @@ def read_polygons(path: Path) -> geopandas.GeoDataFrame:
     return frame
 
 
-def read_frame(path: Path) -> geopandas.GeoDataFrame:
+def read_frame(path: Path) -> "geopandas.GeoDataFrame":
     """Everything that a vector file holds, as it is."""
+    import geopandas
+    import pyogrio
+
     refuse_unsafe(path)
     kind, alone = MAGIC[path.suffix.lower()][0], path
     try:
@@ -223,6 +227,8 @@ def refuse_virtual_tables(path: Path) -> None:
 
 def polygon_layer(path: Path, name: str) -> str | None:
     """The layer to read: of several with polygons the one called like the file, else the first; None for an only layer."""
+    import pyogrio
+
     layers = pyogrio.list_layers(path)
     names = [str(layer) for layer, kind in layers if kind is not None and "Polygon" in str(kind)]
     names = names or [str(layer) for layer, kind in layers if kind is not None]
@@ -249,8 +255,10 @@ def variants(path: Path, suffix: str) -> tuple[Path, Path]:
     return path.with_suffix(suffix), path.with_suffix(suffix.upper())
 
 
-def read_without_index(alone: Path) -> geopandas.GeoDataFrame:
+def read_without_index(alone: Path) -> "geopandas.GeoDataFrame":
     """A shapefile whose .shx is lost: GDAL makes a new one, beside the link and not in the person's folder."""
+    import pyogrio
+
     before = pyogrio.get_gdal_config_option("SHAPE_RESTORE_SHX")
     pyogrio.set_gdal_config_options({"SHAPE_RESTORE_SHX": True})
     try:
@@ -270,7 +278,7 @@ def only_polygons(geometry: Any) -> Any:
     return shapely.MultiPolygon(parts)
 
 
-def refuse_strange_coordinates(path: Path, frame: geopandas.GeoDataFrame) -> None:
+def refuse_strange_coordinates(path: Path, frame: "geopandas.GeoDataFrame") -> None:
     """Coordinates that are no numbers, or lie where no map reaches."""
     coordinates, owners = shapely.get_coordinates(frame.geometry.to_numpy(), return_index=True)
     strange = ~(np.abs(coordinates) < FARTHEST).all(axis=1)

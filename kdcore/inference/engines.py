@@ -17,7 +17,7 @@ from kdcore.inference.quiet_openvino import import_openvino
 from kdcore.inference.source import Facts
 from kdcore.jobs.quota import free_memory, thread_count
 from kdcore.models.checkpoint import load_network
-from kdcore.models.networks import probabilities
+from kdcore.models.networks import computing_on, probabilities
 from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, open_session, read_info, whole
 from kdcore.models.onnx_trial import try_out
 
@@ -76,7 +76,7 @@ class TorchEngine:
         if self.place.type == "cuda":
             batch = batch.pin_memory().to(self.place, non_blocking=True)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.place.type, torch.bfloat16, enabled=self.place.type == "cuda"):
+        with computing_on(self.place):
             logits = self.network(batch)
         return cast(NDArray[np.float32], probabilities(logits).contiguous().cpu().numpy())
 

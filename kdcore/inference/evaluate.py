@@ -1,7 +1,7 @@
 """From a network and a part of the split to scores, and to a probability map of every scene."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from kdcore.evaluation.levels import NODATA, quantise
 from kdcore.evaluation.scores import Scores
 from kdcore.inference.fields import place_tiles
 from kdcore.inference.layers import add_overviews
-from kdcore.models.networks import odds, probabilities
+from kdcore.models.networks import computing_on, odds, probabilities
 from kdcore.models.tiled import Tile, looks
 from kdcore.settings import EvaluationSettings, SplitName
 
@@ -56,7 +56,6 @@ def evaluate(
     maps: Path | None = None,
     readers: int = 2,
     buffer: int = 0,
-    autocast: Callable[[], Any] = nullcontext,
     progress: Callable[[int, int], None] | None = None,
     share: Share = ALONE,
 ) -> Scores:
@@ -72,7 +71,6 @@ def evaluate(
         maps: folder that gets one GeoTIFF a scene with K bands of probabilities, uint8 0..254, nodata 255.
         readers: threads that read ahead.
         buffer: pixels that the part keeps away from the parts behind it (validation from test), see `Collection.regions`.
-        autocast: context of the forward pass, for mixed precision.
         progress: is told windows done and windows in all.
         share: of this process; each gets the scores that one process would get. One that writes maps has to score all.
 
@@ -90,7 +88,7 @@ def evaluate(
         return collection.reader.read(work[mine[index]][0], tiles[mine[index]].window)
 
     def ask(image: NDArray[np.float32]) -> Tensor:
-        with autocast():
+        with computing_on(torch.device(device)):
             logits: Tensor = network(torch.from_numpy(image).to(device))
         return logits
 

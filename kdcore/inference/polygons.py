@@ -18,7 +18,6 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyogrio.raw import write_arrow
 from rasterio.windows import Window
 
 from kdcore.data.rasters import ground_resolution, open_raster
@@ -223,6 +222,8 @@ class Table:
 
 def _write(table: Table, objects: Iterator[Object], path: Path, driver: str, layer: str, crs: str | None) -> None:
     """Let GDAL write what the table yields; what stops the table from outside is raised as it is."""
+    from pyogrio.raw import write_arrow  # pandas comes with it
+
     stopped: list[BaseException] = []
 
     def batches() -> Iterator[Any]:

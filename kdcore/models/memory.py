@@ -1,5 +1,6 @@
 """How much memory a network needs at least, known before any is asked for."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ FLOAT = 4  # bytes
 LOOKED_AT = 256  # pixels of the side that is looked at: the rest grows with the area
 
 
+@lru_cache(maxsize=16)  # a study asks for each network twice
 def numbers_a_pixel(settings: NetworkSettings, bands: int, logits: int) -> tuple[float, float]:
     """Numbers that a network's convolutions make for each pixel of an image: all together, and the most of one.
 

@@ -281,6 +281,11 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
+def computing_on(device: torch.device) -> torch.autocast:
+    """In which numbers a network is asked, by predictions and so by whatever scores it: bfloat16 on a GPU, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
 def odds(logits: Tensor) -> Tensor:
     """P / (1 - p) of the probabilities p of logits, in float32 and exact where p is next to 0 or 1.
 

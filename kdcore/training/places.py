@@ -97,7 +97,6 @@ def score_places(out: Path, settings: StudySettings, places: list[Collection], r
                     fill=network.fill,
                     device=fabric.device,
                     readers=settings.hardware.readers,
-                    autocast=fabric.autocast,
                     progress=counting(report, Stage.SCORING_TEST, run.path.name),
                 ).save(file)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kdcore.errors import RunError, SettingsError
+from kdcore.imports import large_imports
 from kdcore.jobs.quota import thread_count
 from kdcore.jobs.slurm import ask
 from kdcore.settings import Hardware
@@ -147,9 +148,10 @@ def rendezvous_port() -> int:
 
 def launch(hardware: Hardware, command: Sequence[str], endpoint: str, address: str | None) -> int:
     """Be torchrun on this machine: start its processes, and end them all as soon as one fails."""
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    with large_imports():
+        from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ[STARTER] = str(os.getpid())
     if hardware.nodes == 1 and sys.platform == "linux":

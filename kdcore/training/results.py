@@ -1,8 +1,6 @@
 """What a finished run leaves: scores, thresholds, how fast its network maps imagery, and its report."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
@@ -18,6 +16,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.summary import summarise
 from kdcore.files import write_json
 from kdcore.jobs.store import RunDirectory
+from kdcore.models.networks import computing_on
 from kdcore.settings import RunSettings
 
 PATIENCE = 1.5  # seconds, at most, that a measurement goes on once it has been done three times
@@ -41,7 +40,7 @@ def quality(scores: Scores, collection: Collection) -> float:
 
 def measured_speed(network: nn.Module, collection: Collection, settings: RunSettings, fabric: Fabric) -> float:
     """Megapixels per second of a network on the windows that it is scored with."""
-    speed = megapixels_per_second(network, collection.bands, settings.evaluation.window, fabric.device, fabric.autocast)
+    speed = megapixels_per_second(network, collection.bands, settings.evaluation.window, fabric.device)
     return round(speed, 4)
 
 
@@ -117,7 +116,6 @@ def megapixels_per_second(
     bands: int,
     window: int,
     device: torch.device,
-    autocast: Callable[[], Any] = nullcontext,
 ) -> float:
     """Median over several forward passes of one window, after one that warms up.
 
@@ -128,14 +126,13 @@ def megapixels_per_second(
         bands: of the imagery.
         window: side in pixels of what the network sees at once.
         device: where the network is.
-        autocast: context of the forward pass, for mixed precision.
     """
     network.eval()
     image = torch.zeros(1, bands, window, window, device=device)
     times: list[float] = []
     while len(times) < 4 or (sum(times[1:]) < PATIENCE and len(times) <= MOST_REPEATS):
         started = time.perf_counter()
-        with autocast():
+        with computing_on(device):
             network(image)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -223,7 +223,6 @@ def evaluate_ensemble(
                 maps=maps,
                 readers=settings.hardware.readers,
                 buffer=settings.scored_buffer,
-                autocast=fabric.autocast,
                 progress=counting(report, SCORING[split], name),
             )
 

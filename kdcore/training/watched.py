@@ -4,10 +4,8 @@ It changes nothing of the training: the network is asked once more in evaluation
 `photo.jpg` and `truth.png` are written once; `prediction.png` says in its text `step` after which step it was made.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +20,7 @@ from kdcore.data.survey import class_counts, spread
 from kdcore.errors import KdcoreError
 from kdcore.files import replacing
 from kdcore.jobs.store import RunDirectory
-from kdcore.models.networks import SegmentationNetwork
+from kdcore.models.networks import SegmentationNetwork, computing_on
 from kdcore.models.tiled import without_gaps
 from kdcore.settings import class_colours
 from kdcore.views.pictures import show_imagery, show_labels
@@ -40,14 +38,12 @@ class Watched:
         collection: the data.
         buffer: pixels that the validation part keeps away from the test part.
         device: where the network is.
-        autocast: context of the forward pass, for mixed precision.
     """
 
     run: RunDirectory
     collection: Collection
     buffer: int
     device: torch.device
-    autocast: Callable[[], Any]
     _image: NDArray[np.float32] | None = field(default=None, init=False)
 
     def __call__(self, network: SegmentationNetwork, step: int) -> None:
@@ -77,7 +73,7 @@ class Watched:
     def _ask(self, network: SegmentationNetwork, image: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The classes (height, width) that a network decides on; it is in evaluation mode afterwards, as after a validation."""
         network.eval()
-        with self.autocast():
+        with computing_on(self.device):
             (logits,) = network(torch.from_numpy(image[None]).to(self.device))
         predicted = (logits[0] > 0) if len(logits) == 1 else logits.max(dim=0).indices
         classes: NDArray[np.uint8] = predicted.cpu().numpy().astype(np.uint8)

@@ -117,15 +117,13 @@ class Work:
             maps=maps,
             readers=self.settings.hardware.readers,
             buffer=self.settings.scored_buffer,
-            autocast=self.fabric.autocast,
             progress=counting(self.report, SCORING[split], self.run.path.name),
             share=share,
         )
 
     def watched(self) -> Watched:
         """What draws the crop that people watch."""
-        device, autocast = self.fabric.device, self.fabric.autocast
-        return Watched(self.run, self.collection, self.settings.scored_buffer, device, autocast)
+        return Watched(self.run, self.collection, self.settings.scored_buffer, self.fabric.device)
 
     def quality(self, network: nn.Module) -> float:
         """Mean AP on the validation split."""

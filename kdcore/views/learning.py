@@ -3,14 +3,16 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
-import pyarrow as pa
 from plotly.subplots import make_subplots
 
 from kdcore.views.arms import ARM_COLOURS, ARM_DASHES, ARM_NAMES
 from kdcore.views.layout import style
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_POINTS = 48  # of a line: what one tick of a live chart may cost is bounded by it
 LIVE_HEIGHT = 290  # pixels
@@ -49,7 +51,7 @@ def learning_figure(metrics: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 
 def learning_points(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], key: str, factor: float = 1.0, last_step: int = 0
-) -> pa.Table:
+) -> "pa.Table":
     """What a live chart draws: a row a point, with the columns Run, Step and Value; of a long line the means of equal stretches.
 
     Args:
@@ -58,6 +60,8 @@ def learning_points(
         factor: multiplied to it.
         last_step: of the whole training, so that a live chart does not divide it anew.
     """
+    import pyarrow as pa  # what only writes a report does without
+
     lines = {
         name: {line["step"]: factor * line[key] for line in entries if line.get(key) is not None}
         for name, entries in runs.items()

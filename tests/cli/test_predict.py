@@ -115,7 +115,10 @@ def test_several_rasters_and_one_that_does_not_fit(tmp_path, model, rasters):
 
 
 COMMAND = (
-    "import kdcore.inference.parts as p; p.PART_PIXELS = 1\n"  # a part for each row of tiles
+    "from kdcore.imports import large_imports\n"
+    "with large_imports():\n"
+    "    import kdcore.inference.parts as p\n"
+    "p.PART_PIXELS = 1\n"  # a part for each row of tiles
     "from kdcore.cli import app; app(prog_name='kdcore')"
 )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(make_collection, 
     terminal = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     sweep = SweepFolder(out)
     wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None, 500)
-    (worker,) = {*processes_of(sweep)} - {terminal.pid}
+    worker = int(re.search(r"worker 0: started on .* process (\d+)", sweep.log_file.read_text())[1])
     os.kill(worker, signal.SIGSTOP)  # however fast it is, it is in the middle when the keys are pressed
     terminal.send_signal(signal.SIGINT)
     wait_for(sweep.cancel_file.exists, 500)

@@ -36,15 +36,21 @@ def imagery(count, side, bands=3):
     return np.random.default_rng(0).integers(0, 256, (count, bands, side, side)).astype(np.float32)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, request):
+    """An example's student and its export."""
+    checkpoint, file = example_checkpoint(request.param), tmp_path_factory.mktemp(request.param) / "student.onnx"
+    return checkpoint, file, export_onnx(checkpoint, file, tile=256)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("arm", ["distilled", "alone"])
-def test_the_examples_students_answer_alike_on_real_tiles(area, tmp_path, arm, engine):
-    checkpoint = example_checkpoint(arm)
-    info = export_onnx(checkpoint, tmp_path / "student.onnx", tile=256)
+@pytest.mark.parametrize("exported", ["distilled", "alone"], indirect=True)
+def test_the_examples_students_answer_alike_on_real_tiles(area, exported, engine):
+    checkpoint, file, info = exported
     tiles = list(sample_tiles(area, "validation", 256, 9, np.array(info.fill)))
     found = parity(
         open_engine(checkpoint, device="cpu"),
-        open_engine(tmp_path / "student.onnx", engine),
+        open_engine(file, engine),
         [image for image, _ in tiles],
         [valid for _, valid in tiles],
     )

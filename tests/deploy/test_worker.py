@@ -27,6 +27,7 @@ from kdcore.files import write_json
 from kdcore.jobs import worker
 from kdcore.jobs.status import Status
 from kdcore.jobs.workspace import Workspace
+from kdcore.models.onnx import read_info
 from tests.jobs.studies import wait_for
 from tests.training.studies import contents
 
@@ -44,32 +45,65 @@ def speed(engine="torch", megapixels=1.0, watts=None) -> EngineSpeed:
     )
 
 
-@pytest.fixture
-def workspace(tiny_study, tmp_path) -> Workspace:
+def copy_of(study, folder) -> Workspace:
     """A workspace with a copy of the small study."""
-    shutil.copytree(tiny_study, tmp_path / "studies/town")
-    return Workspace(tmp_path / "studies")
+    shutil.copytree(study, folder / "studies/town")
+    return Workspace(folder / "studies")
 
 
-@pytest.fixture
-def deployment(workspace) -> DeploymentFolder:
-    """Waiting to be worked on."""
+def waiting(workspace) -> DeploymentFolder:
+    """A deployment that waits to be worked on."""
     place = DeploymentFolder(deployment_folder(workspace, workspace.study("town")))
     place.write_status(Status(queued=time.time()))
     return place
 
 
-@pytest.fixture
-def pretend_measure(monkeypatch):
-    """Speeds without measuring; gives the jobs that were asked for."""
+def without_measuring(patch) -> list[Job]:
+    """Let speeds be made up; gives the jobs that will have been asked for."""
     asked = []
 
     def measure(jobs, **options):
         asked.extend(jobs)
         return Measured({job: speed(job.engine, 1.0 + index) for index, job in enumerate(jobs)}, {})
 
-    monkeypatch.setattr(make, "measure", measure)
+    patch.setattr(make, "measure", measure)
     return asked
+
+
+@pytest.fixture
+def workspace(tiny_study, tmp_path) -> Workspace:
+    return copy_of(tiny_study, tmp_path)
+
+
+@pytest.fixture
+def deployment(workspace) -> DeploymentFolder:
+    return waiting(workspace)
+
+
+@pytest.fixture
+def pretend_measure(monkeypatch):
+    return without_measuring(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_study, tmp_path_factory) -> tuple[DeploymentFolder, list[Job]]:
+    """A deployment with three exports, compared and scored for real, and what was to be measured; only the clock is left out."""
+    place = waiting(copy_of(tiny_study, tmp_path_factory.mktemp("finished")))
+    with pytest.MonkeyPatch.context() as patch:
+        asked = without_measuring(patch)
+        assert work(place) == 0
+    return place, asked
+
+
+@pytest.fixture
+def export_again(finished):
+    """What an export of the same study gives, from the finished deployment."""
+
+    def export(checkpoint, out, **options):
+        shutil.copy(finished[0].path / out.name, out)
+        return read_info(out)
+
+    return export
 
 
 class Killed(BaseException):
@@ -87,9 +121,8 @@ def by_kind(deployment) -> dict:
     return {(form.run, form.kind): form for form in Deployment.load(deployment.path).forms}
 
 
-def test_every_network_in_every_form(deployment, pretend_measure):
-    """About ten seconds: three exports, compared and scored for real; only the clock is left out."""
-    assert work(deployment) == 0
+def test_every_network_in_every_form(finished):
+    deployment, asked = finished
     record, found = Deployment.load(deployment.path), by_kind(deployment)
     study = deployment.study
     assert (record.study, record.tile, record.metres_per_pixel) == ("town", TILE, pytest.approx(0.5, rel=0.01))
@@ -109,7 +142,7 @@ def test_every_network_in_every_form(deployment, pretend_measure):
         for form in (plain, small):
             if form.file:
                 check_files(deployment, form)
-    assert {job.engine for job in pretend_measure} == {"torch", "onnxruntime", "openvino"}
+    assert {job.engine for job in asked} == {"torch", "onnxruntime", "openvino"}
     assert [each.engine for each in found["distilled-s0", "onnx"].speeds] == [
         "openvino",
         "onnxruntime",
@@ -131,15 +164,16 @@ def check_files(deployment, form) -> None:
     assert f"{form.file} (ONNX" in (deployment.path / f"{path.stem}.md").read_text()
 
 
-def test_what_is_finished_is_not_done_again_until_its_inputs_change(deployment, pretend_measure, monkeypatch):
+def test_what_is_finished_is_not_done_again_until_its_inputs_change(
+    deployment, pretend_measure, monkeypatch, export_again
+):
     exports = []
-    export = forms.export_onnx
 
     def counting(checkpoint, out, **options):
         exports.append(out.name)
         if len(exports) == 3:  # killed while it exported the last network
             raise Killed
-        return export(checkpoint, out, **options)
+        return export_again(checkpoint, out, **options)
 
     monkeypatch.setattr(forms, "export_onnx", counting)
     with pytest.raises(Killed):
@@ -155,7 +189,11 @@ def test_what_is_finished_is_not_done_again_until_its_inputs_change(deployment, 
     assert by_kind(deployment) == first
 
 
-def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(deployment, pretend_measure, monkeypatch):
+def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(
+    deployment, pretend_measure, monkeypatch, export_again
+):
+    monkeypatch.setattr(forms, "export_onnx", export_again)
+
     def judge(reference, candidate):
         return Gate(0.7, 0.68, Difference(points=-2.0, low=-2.5, high=-1.5), 9)
 
@@ -171,7 +209,8 @@ def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(deployment, p
     assert (deployment.path / "distilled-s0.onnx").exists()
 
 
-def test_a_person_can_stop_it_within_a_stage(deployment, pretend_measure, monkeypatch):
+def test_a_person_can_stop_it_within_a_stage(deployment, pretend_measure, monkeypatch, export_again):
+    monkeypatch.setattr(forms, "export_onnx", export_again)
     quantise = forms.quantise_onnx
 
     def stopping(model, out, calibration):
@@ -239,8 +278,8 @@ def test_an_ensemble_takes_the_time_of_all_its_members(workspace):
     assert (both.milliseconds, both.peak_mb, both.watts) == (1.5, 200, 60)
 
 
-def test_a_teacher_that_is_onnx_only_is_measured_as_it_is(workspace, deployment, pretend_measure):
-    assert work(deployment) == 0
+def test_a_teacher_that_is_onnx_only_is_measured_as_it_is(workspace, finished):
+    deployment = finished[0]
     exported = deployment.path / "teacher-s0.onnx"
     foreign = Network(workspace.study("town").run("teacher-s0"), "teacher", (exported,))
     form = original(foreign)

@@ -20,9 +20,8 @@ def town(tmp_path_factory) -> Path:
     return make_map_study(tmp_path_factory.mktemp("recorded") / "workspace", "town")
 
 
-@pytest.fixture
-def study(town: Path, tmp_path: Path) -> StudyFolder:
-    made = StudyFolder(shutil.copytree(town, tmp_path / "workspace" / "town"))
+def finished_demo(town: Path, workspace: Path) -> StudyFolder:
+    made = StudyFolder(shutil.copytree(town, workspace / "town"))
     made.write_about(About(title="Demo area 0", demo=0))
     for run in made.runs():
         run.checkpoints.mkdir(exist_ok=True)
@@ -33,35 +32,49 @@ def study(town: Path, tmp_path: Path) -> StudyFolder:
     return made
 
 
-def test_the_copy_is_a_finished_study_without_the_teachers_weights(study, tmp_path):
-    size = record(study, tmp_path / "example")
-    copied = StudyFolder(tmp_path / "example", read_only=True)
+@pytest.fixture
+def study(town: Path, tmp_path: Path) -> StudyFolder:
+    return finished_demo(town, tmp_path / "workspace")
+
+
+@pytest.fixture(scope="module")
+def recorded(town: Path) -> tuple[StudyFolder, Path, int]:
+    """A study that was measured, its example and that one's bytes: the maps are packed so tightly that it takes ten seconds."""
+    study = finished_demo(town, town.parents[1] / "measured")
+    write_deployment(study.path / "deploy", make_deployment("town"))
+    example = town.parents[1] / "example"
+    return study, example, record(study, example)
+
+
+def test_the_copy_is_a_finished_study_without_the_teachers_weights(recorded):
+    study, example, size = recorded
+    copied = StudyFolder(example, read_only=True)
     assert copied.finished
     assert size == sum(file.stat().st_size for file in copied.path.rglob("*") if file.is_file())
     assert [run.best.exists() for run in copied.runs()] == [run.settings.arm != "teacher" for run in copied.runs()]
     assert copied.report()["arms"] == study.report()["arms"]
 
 
-def test_what_was_measured_stays_without_the_networks_files(study, tmp_path):
-    write_deployment(study.path / "deploy", make_deployment("town"))
-    record(study, tmp_path / "example")
-    assert [file.name for file in (tmp_path / "example/deploy").iterdir()] == ["deploy.json"]
-    known = Deployment.load(tmp_path / "example/deploy")
+def test_what_was_measured_stays_without_the_networks_files(recorded):
+    example = recorded[1]
+    assert [file.name for file in (example / "deploy").iterdir()] == ["deploy.json"]
+    known = Deployment.load(example / "deploy")
     assert known == make_deployment("example")
 
 
-def test_no_text_file_names_the_place_it_came_from(study, town, tmp_path):
-    record(study, tmp_path / "example")
-    for file in (tmp_path / "example").rglob("*"):
+def test_no_text_file_names_the_place_it_came_from(recorded, town):
+    study, example, _ = recorded
+    for file in example.rglob("*"):
         if file.suffix in (".json", ".yaml"):
             text = file.read_text()
             assert str(study.path.parent) not in text
             assert str(town.parent) not in text
 
 
-def test_an_example_is_replaced_and_another_folder_is_not(study, tmp_path):
+def test_an_example_is_replaced_and_another_folder_is_not(recorded, study, tmp_path):
+    shutil.copytree(recorded[1], tmp_path / "example")
     record(study, tmp_path / "example")
-    record(study, tmp_path / "example")
+    assert not (tmp_path / "example/deploy").exists()  # of the one before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(RunError, match="holds no example"):

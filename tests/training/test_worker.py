@@ -122,9 +122,10 @@ def resident_megabytes(process: int) -> float:
 
 
 class TestStopping:
-    def test_while_it_trains_and_resuming_ends_with_the_same_weights(self, workspace, study):
-        undisturbed = launch.create(workspace, "undisturbed", study.collection, tiny_study(), "other")
+    def test_while_it_trains_and_resuming_ends_with_the_same_weights(self, workspace, make_collection):
+        undisturbed = launch.create(workspace, "undisturbed", make_collection(), tiny_study(), "other")
         work(undisturbed)
+        study = launch.create(workspace, "one", undisturbed.collection, tiny_study(), "token")  # else it would be first
 
         def press_stop(progress: Progress) -> None:
             if (progress.run, progress.stage, progress.done) == ("alone-s0", Stage.TRAINING, 1):
