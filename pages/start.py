@@ -41,7 +41,7 @@ def show_picture(study: StudyFolder) -> None:
 
     try:
         layers = StudyLayers.load(study.path)
-        choice = map_view.map_choice(study, map_view.scene_with(layers, None))
+        choice = map_view.map_choice(study, map_view.scene_with(layers, None), names=words.PLAIN_ARMS)
     except KdcoreError as error:
         st.info(plain(str(error)), icon=":material/map:")
         return

@@ -87,16 +87,20 @@ def seeds_shown(study: StudyFolder) -> tuple[int, ...]:
     return tuple(seed for seed in seeds if study.run(run_name("distilled", seed)).maps.is_dir()) or seeds[:1]
 
 
-def map_choice(study: StudyFolder, scene: SceneLayers, seed: int | None = None) -> MapChoice:
-    """All layers of a scene for one seed of the students."""
+def map_choice(
+    study: StudyFolder, scene: SceneLayers, seed: int | None = None, names: Mapping[str, str] = ARM_NAMES
+) -> MapChoice:
+    """All layers of a scene for one seed of the students, under the arms' names on the page."""
     layers, arms = StudyLayers.load(study.path), arms_of(study, seed)
     files = [study.path / FOLDER / INDEX, *(study.path / f"runs/{run}/maps/{scene.name}.tif" for run in arms.values())]
     makes = makes_layers(study, scene, layers, files)
     found = {"imagery": makes.imagery(), "truth": makes.truth()}
-    found |= {arm: makes.mask(run, ARM_NAMES[arm]) for arm, run in arms.items()}
+    found |= {arm: makes.mask(run, names[arm]) for arm, run in arms.items()}
     for key, (first, second, title) in COMPARISONS.items():
-        found[key] = makes.disagreement(arms[first], arms[second], (ARM_NAMES[first], ARM_NAMES[second]), title)
-    return MapChoice(scene, found | certainties(makes, arms, layers), named_runs(arms), makes)
+        found[key] = makes.disagreement(arms[first], arms[second], (names[first], names[second]), title)
+    return MapChoice(
+        scene, found | certainties(makes, arms, layers), {run: names[arm] for arm, run in arms.items()}, makes
+    )
 
 
 def upload_choice(study: StudyFolder, upload: Upload) -> MapChoice:
@@ -110,7 +114,12 @@ def upload_choice(study: StudyFolder, upload: Upload) -> MapChoice:
     arms = {arm: run for arm, run in arms_of(study).items() if run in marked}
     makes = makes_layers(study, layers.scenes[0], layers, [upload.path / INDEX])
     found = {"imagery": makes.imagery()} | {arm: makes.mask(run, ARM_NAMES[arm]) for arm, run in arms.items()}
-    return MapChoice(layers.scenes[0], found | certainties(makes, arms, layers), named_runs(arms), makes)
+    return MapChoice(
+        layers.scenes[0],
+        found | certainties(makes, arms, layers),
+        {run: ARM_NAMES[arm] for arm, run in arms.items()},
+        makes,
+    )
 
 
 def makes_layers(study: StudyFolder, scene: SceneLayers, layers: StudyLayers, files: list[Path]) -> StudyMapLayers:
@@ -133,11 +142,6 @@ def certainties(makes: StudyMapLayers, arms: Mapping[str, str], layers: StudyLay
         for arm, run in arms.items()
         for index in layers.scored
     }
-
-
-def named_runs(arms: Mapping[str, str]) -> dict[str, str]:
-    """Name on screen of each run."""
-    return {run: ARM_NAMES[arm] for arm, run in arms.items()}
 
 
 def forget_unless(key: str, options: Container[object]) -> None:
@@ -203,17 +207,17 @@ def show_map(
         )
 
 
-def show_picture(choice: MapChoice, names: Mapping[str, str], right: str, above: int) -> None:
+def show_picture(choice: MapChoice, titles: Mapping[str, str], right: str, above: int) -> None:
     """Draw a scene as a picture within a page: the imagery left of a line, a layer right of it.
 
     Args:
         choice: from `map_choice`.
-        names: of layers, by key; on this page they are called so.
+        titles: of layers, by key; on this page they are called so.
         right: key of the layer.
         above: pixels of the window that picture and legend leave to the rest of the page.
     """
     warm_up()
-    left, over = (replace(choice.layers[key], name=names[key]) for key in ("imagery", right))
+    left, over = (replace(choice.layers[key], name=titles[key]) for key in ("imagery", right))
     data = {
         "title": f"Picture of {choice.scene.name}",
         "height": height(above),

@@ -279,7 +279,10 @@ def choose_recipe(data: str) -> str:
         if st.session_state.get(RENAMED):
             st.info(plain(st.session_state[RENAMED]), icon=":material/info:")
         st.markdown(words.RECIPES[recipe])
-        st.caption(EVIDENCE[recipe] + ("" if spare else f" {words.NO_UNLABELLED}"))
+        if not spare:
+            st.caption(words.NO_UNLABELLED)
+        with st.expander("What was measured with it", icon=":material/query_stats:"):
+            st.caption(EVIDENCE[recipe])
     return recipe
 
 

@@ -94,6 +94,12 @@ PICTURES = {  # layers of the map that Start shows, and what they are called the
     "distilled": "Apprentice",
     "disagreement": "Who is right?",
 }
+PLAIN_ARMS = {
+    "teacher": PICTURES["teacher"],
+    "alone": "Apprentice without expert",
+    "distilled": PICTURES["distilled"],
+    "all_labels": "Apprentice with all labels",
+}
 
 # A term and the sentence that explains it to someone who does not program.
 TERMS = {

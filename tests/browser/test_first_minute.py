@@ -71,9 +71,13 @@ def test_start_shows_photo_and_mask_and_the_whole_line_drags(visit):
     page.mouse.move(box["x"] + 0.2 * box["width"], high, steps=5)
     page.mouse.up()
     assert clip_edges(frame) == pytest.approx((0.2, 0.2), abs=0.02)
+    frame.evaluate("() => { window.kept = true; }")
     page.get_by_role("radio", name="Truth").click()
     frame.wait_for_function("() => kdcoreMap.sides.right.shown.name === 'Truth'")
     assert "picture=Truth" in page.url
+    assert frame.evaluate("() => window.kept")  # the picture was not loaded again
+    link = page.get_by_role("link", name="See the curves").bounding_box()
+    assert link["y"] + link["height"] <= 800  # the next steps are seen without scrolling
 
 
 @pytest.mark.parametrize(("motion", "moves"), [("no-preference", True), ("reduce", False)])
@@ -200,4 +204,5 @@ def test_nothing_is_cut_on_small_screens(chromium: Browser, dashboard: Dashboard
     )
     assert cut == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    expect(page.get_by_test_id("stTopNavSection")).to_have_count(0)  # no page hides behind "2 more"
     context.close()

@@ -79,6 +79,11 @@ def test_the_buttons_choose_what_is_right_of_the_line(workspace, open_page):
         (picture,) = json.loads(component.proto.json)
         assert layer in picture["wanted"]["right"]["path"]
         assert picture["wanted"]["left"]["name"] == "Photo"
+    assert [run["name"] for run in picture["base"]["runs"]] == ["Expert", "Apprentice without expert", "Apprentice"]
+    assert [entry["name"] for entry in picture["wanted"]["right"]["legend"]][:2] == [
+        "only the expert is right",
+        "only the apprentice is right",
+    ]
 
 
 def test_the_verdict_is_told_as_it_was_found(workspace, open_page):
