@@ -32,6 +32,7 @@ def choose_bands(scene: SceneLayers) -> tuple[int, ...]:
             key="combination",
             format_func=lambda one: f"{named[one]}: {', '.join(map(str, one))}" if one else "Bands of your own choice",
             on_change=take_combination,
+            help=WHAT,
         )
         st.session_state["grey"] = len(numbers) == 1
         st.toggle("One band, in grey", key="grey", on_change=take_grey, args=(numbers, scene.shown))
@@ -46,7 +47,6 @@ def choose_bands(scene: SceneLayers) -> tuple[int, ...]:
                 on_change=take_bands,
                 args=(len(numbers),),
             )
-        st.caption(WHAT)
     return () if numbers == scene.shown else numbers
 
 

@@ -16,7 +16,7 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ui import map_view
 from kdcore.ui.formatting import count, duration, plain, sentence, when
-from kdcore.ui.people import locked, permit, permitted
+from kdcore.ui.people import locked, permit, permitted, stop_button
 from kdcore.ui.stages import doing
 
 TICK = 1.0  # seconds
@@ -105,15 +105,7 @@ def watch(folder: Path, networks: tuple[str, ...]) -> None:
         left = deploying.seconds_left(job, share, time.time())
         told = "" if left is None or stopping else f" About {duration(left)} left."
         st.progress(share, text=f"{stage_in_words(job, stopping)}{told}")
-        st.button(
-            "Stop",
-            icon=":material/stop:",
-            key="stop exporting",
-            disabled=stopping or locked(),
-            on_click=stop,
-            args=(folder,),
-            help="What is finished is kept.",
-        )
+        stop_button("stop exporting", stop, folder, stopping, "What is finished is kept.")
     st.caption("You can close this page: the work goes on, and this address finds it again.")
 
 

@@ -17,7 +17,7 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.ui.formatting import duration, megabytes, plain
 from kdcore.ui.mistakes import SCENE
-from kdcore.ui.people import confined, locked, permit, permitted
+from kdcore.ui.people import confined, locked, permit, permitted, stop_button
 from kdcore.ui.stages import doing, run_in_words, stage_in_words
 
 ICONS = {
@@ -129,14 +129,7 @@ def show_row(upload: Upload, status: UploadStatus) -> None:
         if status.state in ACTIVE:
             share = status.done / status.total if status.total else 0.0
             st.progress(share, text=f"{name} – {plain(progress_in_words(upload.id, status))}")
-            st.button(
-                "Stop",
-                icon=":material/stop:",
-                key=f"stop {upload.id}",
-                on_click=stop,
-                args=(upload,),
-                disabled=locked(),
-            )
+            stop_button(f"stop {upload.id}", stop, upload)
             return
         said = f" – {plain(status.message)}" if status.message else ""
         st.markdown(f"{ICONS[status.state]} {name}: {status.state}{said}", width="stretch")

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +56,21 @@ def locked() -> bool:
     """Whether what changes something is disabled on this page."""
     found = person()
     return found is None or found.role is not Role.TRAINER
+
+
+def stop_button(
+    key: str, stop: Callable[..., None], subject: Any, stopping: bool = False, help: str | None = None
+) -> None:
+    """The button that stops what runs, by `stop(subject)`; disabled while it is `stopping`, and for those who may only look."""
+    st.button(
+        "Stop",
+        icon=":material/stop:",
+        key=key,
+        disabled=stopping or locked(),
+        on_click=stop,
+        args=(subject,),
+        help=help,
+    )
 
 
 def permit(what: str, subject: str) -> None:

@@ -13,7 +13,7 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.ui import deploy_job, map_view, words
 from kdcore.ui.formatting import plain, sentence, when
 from kdcore.ui.mistakes import legend_html
-from kdcore.ui.people import locked, permit, permitted
+from kdcore.ui.people import locked, permit, permitted, stop_button
 from kdcore.ui.stages import doing
 from kdcore.ui.study_picker import workspace
 from kdcore.ui.verdict import score
@@ -180,7 +180,7 @@ def watch(folder: RaceFolder) -> None:
     now: Any = None if job.state == "queued" else job.progress
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(1.0, share), text=plain(doing(now, "Starting: loading the networks …")))
-        st.button("Stop", icon=":material/stop:", key="stop racing", disabled=locked(), on_click=stop, args=(folder,))
+        stop_button("stop racing", stop, folder)
 
 
 def stop(folder: RaceFolder) -> None:

@@ -1,10 +1,11 @@
 """The form of the Train page: presets first, a recipe and its knobs second, then name and launch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kdcore.errors import KdcoreError
 from kdcore.jobs.library import Library
@@ -165,14 +166,7 @@ def choose_networks_and_budget(
         st.session_state["teacher"] = teachers[0]
     with st.container(border=True):
         first, second, third, fourth = st.columns((4, 4, 2, 3))
-        teacher = first.selectbox(
-            "Teacher",
-            teachers,
-            key="teacher",
-            persist_state="session",
-            help=words.TERMS["teacher"],
-            format_func=lambda name: teacher_label(name, by_path),
-        )
+        teacher = choose_teacher(first, teachers, by_path, "teacher")
         with second:
             sizes = with_current(STUDENTS, st.session_state["student"], {})
             default = usual["student"] if usual["student"] in sizes else sizes[0]
@@ -224,6 +218,19 @@ def with_current(names: tuple[str, ...], current: str, others: dict[str, Earlier
 def network_label(name: str) -> str:
     """A network's name with its size."""
     return f"{name}, {parameters(PARAMETERS[name])} parameters" if name in PARAMETERS else name
+
+
+def choose_teacher(place: DeltaGenerator, names: Sequence[str], earlier: Mapping[str, EarlierTeacher], key: str) -> str:
+    """Let a person choose one of these networks or earlier teachers; the session keeps it as `key`."""
+    chosen: str = place.selectbox(
+        "Teacher",
+        names,
+        key=key,
+        persist_state="session",
+        help=words.TERMS["teacher"],
+        format_func=lambda name: teacher_label(name, earlier),
+    )
+    return chosen
 
 
 def teacher_label(name: str, earlier: Mapping[str, EarlierTeacher]) -> str:

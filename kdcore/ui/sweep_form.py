@@ -22,7 +22,7 @@ from kdcore.ui.formatting import count, duration, plain, told_apart
 from kdcore.ui.launching import choose_place, launch_button
 from kdcore.ui.more_settings import number
 from kdcore.ui.people import locked, permit
-from kdcore.ui.study_form import teacher_label
+from kdcore.ui.study_form import choose_teacher
 from kdcore.ui.study_picker import recent_studies, workspace
 from kdcore.ui.sweep_choices import (
     CONFIRMATIONS,
@@ -166,14 +166,7 @@ def choose_budget(space: Space, studies: list[StudyFolder], data: str) -> tuple[
         )
         if st.session_state.get("sweep teacher") not in teachers:
             st.session_state["sweep teacher"] = "light"
-        teacher = fourth.selectbox(
-            "Teacher",
-            teachers,
-            key="sweep teacher",
-            persist_state="session",
-            help=words.TERMS["teacher"],
-            format_func=lambda name: teacher_label(name, by_path),
-        )
+        teacher = choose_teacher(fourth, teachers, by_path, "sweep teacher")
         with st.expander("More settings", icon=":material/tune:"):
             a, b, c = st.columns(3)
             objectives = choose_objectives(a, len(space.students) > 1)

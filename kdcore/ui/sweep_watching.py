@@ -16,7 +16,7 @@ from kdcore.jobs.forecast import Left, sweep_left
 from kdcore.jobs.quota import available_cores
 from kdcore.jobs.sweep_folder import SweepFolder, SweepProgress
 from kdcore.ui.formatting import count, megabytes, plain, sentence, when
-from kdcore.ui.people import locked, permit
+from kdcore.ui.people import locked, permit, stop_button
 from kdcore.ui.study_picker import recent_studies, workspace
 from kdcore.ui.sweep_choices import FEW_CONFIRM
 from kdcore.ui.sweep_results import (
@@ -97,15 +97,8 @@ def draw_progress(sweep_id: str) -> None:
         left = sweep_left(sweep.settings, costs_of(workspace().path), progress.workers, found.trials, confirmed)
         share = min(1.0, progress.over / progress.trials) if left is None else left.share
         st.progress(share, text=progress_in_words(progress, left, stopping))
-        st.button(
-            "Stop",
-            icon=":material/stop:",
-            key="stop the sweep",
-            disabled=stopping or locked(),
-            on_click=stop,
-            args=(sweep,),
-            help="Every worker saves its state; resuming goes on exactly there.",
-        )
+        said = "Every worker saves its state; resuming goes on exactly there."
+        stop_button("stop the sweep", stop, sweep, stopping, said)
     alive = sweep.alive
     lines = [worker_in_words(index, status) for index, status in sweep.workers().items() if index in alive]
     st.caption("  \n".join(plain(line) for line in lines))

@@ -12,19 +12,10 @@ from kdcore.data.nodata import find_undeclared, read_without
 from kdcore.data.propose import proposal_text
 from kdcore.data.scene import SceneReader, describe_scene
 from kdcore.data.survey import survey
-from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
 from tests.conftest import write_raster
+from tests.data.two_classes import collection
 
 SCALE = 0.5 / 0.9996  # metres on the ground of half a metre on the map, in the middle of a UTM zone
-
-
-def collection(**values) -> CollectionSettings:
-    base = {
-        "name": "x",
-        "classes": (ClassSettings(name="a", value=0), ClassSettings(name="b", value=1)),
-        "split": SplitSettings(train=("*",), validation=("v",), test=("t",)),
-    }
-    return CollectionSettings(**(base | values))
 
 
 def read(path, **values):

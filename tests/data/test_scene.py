@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 from kdcore.data.rasters import ground_resolution, open_raster
 from kdcore.data.scene import Box, SceneReader, describe_scene
 from kdcore.errors import DataError
-from kdcore.settings import ClassSettings, CollectionSettings, SplitSettings
 from tests.conftest import write_raster
-
-
-def collection(**values) -> CollectionSettings:
-    base = {
-        "name": "x",
-        "classes": (ClassSettings(name="a", value=0), ClassSettings(name="b", value=1)),
-        "split": SplitSettings(train=("*",), validation=("v",), test=("t",)),
-    }
-    return CollectionSettings(**(base | values))
+from tests.data.two_classes import collection
 
 
 def test_a_window_is_the_same_as_a_slice_of_the_whole(tmp_path):

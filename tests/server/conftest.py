@@ -15,6 +15,8 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 
+from tests.map_study import make_map_study
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0  # seconds: the machine may be busy; a server that ended is noticed at once
 
@@ -34,6 +36,16 @@ class Served:
     process: subprocess.Popen[bytes]
     log: Path
     workspace: Path
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies on maps: two classes in UTM, four classes without georeference, and imagery of five bands."""
+    folder = tmp_path_factory.mktemp("workspace")
+    make_map_study(folder, "town")
+    make_map_study(folder, "flat", classes=("land", "building", "water", "wood"), crs=None)
+    make_map_study(folder, "wide", bands=("red", "green", "blue", "nir", "swir1"))
+    return folder
 
 
 def free_port() -> int:

@@ -6,17 +6,8 @@ import rasterio
 
 from kdcore.errors import RunError
 from kdcore.server.layers import crops_of
-from tests.map_study import make_map_study
 
 RECTANGLE = (352, 512, 128, 128)  # row, column, height, width: at the corner of 480 x 640
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workspace")
-    make_map_study(folder, "town")
-    make_map_study(folder, "flat", classes=("land", "building", "water", "wood"), crs=None)
-    return folder
 
 
 @pytest.fixture(autouse=True)

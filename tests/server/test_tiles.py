@@ -22,19 +22,9 @@ from kdcore.jobs.workspace import Workspace
 from kdcore.server import reading, tiles
 from kdcore.server.routes import map_routes
 from kdcore.views.map_layers import DISAGREEMENT_COLOURS
-from tests.map_study import COLOURS, METRES, NORTH, UTM, WEST, make_map_study
+from tests.map_study import COLOURS, METRES, NORTH, UTM, WEST
 
 EDGE = 20037508.342789244  # half the width of web mercator, metres
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
-    """Three studies: two classes in UTM, four classes without georeference, and imagery of five bands."""
-    folder = tmp_path_factory.mktemp("workspace")
-    make_map_study(folder, "town")
-    make_map_study(folder, "flat", classes=("land", "building", "water", "wood"), crs=None)
-    make_map_study(folder, "wide", bands=("red", "green", "blue", "nir", "swir1"))
-    return folder
 
 
 @pytest.fixture

@@ -160,7 +160,6 @@ def nested(place: Place) -> Path:
 
 
 HUGE = np.array([900, 1_000_000])
-ENTITY = "classes: {land: 0, building: 1, water: 2}\n"
 MADE: dict[str, tuple[Make, Right]] = {
     "a sound network": (network(), "works"),
     "a loop without end": (looped("plain"), "refused"),

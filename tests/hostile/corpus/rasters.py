@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.hostile.corpus.place import Case, Place, Right
 
-SHORT, LONG, RATIONAL, DOUBLE, ASCII = 3, 4, 5, 12, 2
+SHORT, LONG, DOUBLE, ASCII = 3, 4, 12, 2
 FORMATS = {SHORT: "H", LONG: "I", DOUBLE: "d"}
 Tags = dict[int, tuple[int, list[float]] | tuple[int, bytes]]
 

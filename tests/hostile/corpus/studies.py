@@ -116,9 +116,6 @@ def shown(file: str, name: str, damage: Damage, right: Right) -> Case:
     return Case(f"{file} is {name}", "runs show", KIND, damaged(file, damage, "town"), right)
 
 
-NOT_USED = {"metrics.jsonl"}
-
-
 def named(name: bytes | str) -> Callable[[Place], list[str | Path]]:
     def make(place: Place) -> list[str | Path]:
         place.copy("study", os.fsdecode(b"studies/" + (name if isinstance(name, bytes) else name.encode())))

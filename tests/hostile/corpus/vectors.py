@@ -171,7 +171,6 @@ TABLES = "GeoPackages with a life of their own"
 COORDINATES = "coordinates and CRS of vectors"
 ELSEWHERE = "vector files that lead elsewhere"
 
-CRS84 = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
 CASES: list[Case] = [
     inspected("lists nested 100,000 deep", TEXTS, text("[" * 100_000)),
     inspected("coordinates nested 5,000 deep", TEXTS, text('{"type":"FeatureCollection","features":[{"type":"Feature","properties":{},"geometry":{"type":"Polygon","coordinates":' + "[" * 5_000 + "]" * 5_000 + "}}]}")),
