@@ -72,6 +72,14 @@ def pretend_measure(monkeypatch):
     return asked
 
 
+@pytest.fixture(autouse=True)
+def capabilities(monkeypatch) -> list[str]:
+    """What OpenVINO is taken to say of the processor, so that the forms are the same on every machine."""
+    told = ["FP32", "BF16"]
+    monkeypatch.setattr("kdcore.inference.quiet_openvino.capabilities", lambda: told)
+    return told
+
+
 class Killed(BaseException):
     """What no code expects."""
 
@@ -88,13 +96,13 @@ def by_kind(deployment) -> dict:
 
 
 def test_every_network_in_every_form(deployment, pretend_measure):
-    """About ten seconds: three exports, compared and scored for real; only the clock is left out."""
+    """Some ten seconds: three exports, compared and scored for real; only the clock is left out."""
     assert work(deployment) == 0
     record, found = Deployment.load(deployment.path), by_kind(deployment)
     study = deployment.study
     assert (record.study, record.tile, record.metres_per_pixel) == ("town", TILE, pytest.approx(0.5, rel=0.01))
     runs = ("teacher-s0", "alone-s0", "distilled-s0")
-    assert list(found) == [(run, kind) for run in runs for kind in ("torch", "onnx", "int8")]
+    assert list(found) == [(run, kind) for run in runs for kind in ("torch", "onnx", "bf16", "int8")]
     for run in runs:
         checkpoint, plain, small = (found[run, kind] for kind in ("torch", "onnx", "int8"))
         test = study.run(run).read_report()["test"]
@@ -106,10 +114,17 @@ def test_every_network_in_every_form(deployment, pretend_measure):
         assert abs(plain.difference.points) < 0.2
         assert plain.parameters == small.parameters == checkpoint.parameters
         assert bool(small.file) != bool(small.refused)
+        coarse = found[run, "bf16"]
+        assert coarse.megabytes == plain.megabytes
+        assert coarse.file == ("" if coarse.refused else plain.file)
+        assert [each.engine for each in coarse.speeds] == ([] if coarse.refused else ["openvino-bf16"])
+        card = (deployment.path / f"{run}.md").read_text()
+        assert card.count("INFERENCE_PRECISION_HINT: bf16") == 1
+        assert ("Do not run it so." in card) == bool(coarse.refused)
         for form in (plain, small):
             if form.file:
                 check_files(deployment, form)
-    assert {job.engine for job in pretend_measure} == {"torch", "onnxruntime", "openvino"}
+    assert {job.engine for job in pretend_measure} - {"openvino-bf16"} == {"torch", "onnxruntime", "openvino"}
     assert [each.engine for each in found["distilled-s0", "onnx"].speeds] == [
         "openvino",
         "onnxruntime",
@@ -156,8 +171,8 @@ def test_what_is_finished_is_not_done_again_until_its_inputs_change(deployment, 
 
 
 def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(deployment, pretend_measure, monkeypatch):
-    def judge(reference, candidate):
-        return Gate(0.7, 0.68, Difference(points=-2.0, low=-2.5, high=-1.5), 9)
+    def judge(reference, candidate, kind):
+        return Gate(0.7, 0.68, Difference(points=-2.0, low=-2.5, high=-1.5), 9, kind)
 
     monkeypatch.setattr(forms, "judge", judge)
     assert work(deployment) == 0
@@ -169,6 +184,13 @@ def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(deployment, p
     assert refused.refused in deployment.status.message
     assert [path.name for path in deployment.path.glob("*int8*")] == []
     assert (deployment.path / "distilled-s0.onnx").exists()
+    coarse = by_kind(deployment)["distilled-s0", "bf16"]
+    assert (coarse.file, coarse.speeds) == ("", ())
+    assert coarse.refused.startswith(
+        "The bfloat16 form was refused, because it may lose 1 points or more: -2.00 points of mean AP (95 %"
+    )
+    assert coarse.refused.endswith("9 tiles; 70.00 in float32, 68.00 in bfloat16).")
+    assert {job.engine for job in pretend_measure} == {"torch", "onnxruntime", "openvino"}
 
 
 def test_a_person_can_stop_it_within_a_stage(deployment, pretend_measure, monkeypatch):
@@ -239,8 +261,13 @@ def test_an_ensemble_takes_the_time_of_all_its_members(workspace):
     assert (both.milliseconds, both.peak_mb, both.watts) == (1.5, 200, 60)
 
 
-def test_a_teacher_that_is_onnx_only_is_measured_as_it_is(workspace, deployment, pretend_measure):
+def test_a_teacher_that_is_onnx_only_is_measured_as_it_is(workspace, deployment, pretend_measure, capabilities):
+    """On a processor without bfloat16, whose emulation would say nothing about speed: it is left out with a sentence."""
+    capabilities.remove("BF16")
     assert work(deployment) == 0
+    assert {kind for _, kind in by_kind(deployment)} == {"torch", "onnx", "int8"}
+    assert "OpenVINO in bfloat16 was left out: this processor does not compute in bfloat16" in deployment.status.message
+    assert "bf16" not in (deployment.path / "distilled-s0.md").read_text()
     exported = deployment.path / "teacher-s0.onnx"
     foreign = Network(workspace.study("town").run("teacher-s0"), "teacher", (exported,))
     form = original(foreign)
