@@ -17,7 +17,7 @@ def speed(engine: EngineName, megapixels: float, watts: float | None = None) -> 
     """A speed on tiles of 512 px: 0.262144 megapixels each."""
     return EngineSpeed(
         engine=engine, device="cpu", milliseconds=262.144 / megapixels, megapixels_per_second=megapixels,
-        peak_mb={"torch": 800, "onnxruntime": 300, "openvino": 400}[engine], watts=watts,
+        peak_mb={"torch": 800, "onnxruntime": 300, "openvino": 400, "openvino-bf16": 400}[engine], watts=watts,
     )  # fmt: skip
 
 
@@ -40,6 +40,17 @@ def form(arm: Arm, kind: Kind, *speeds: EngineSpeed, points: float | None = None
         refused=refused,
         speeds=speeds,
     )
+
+
+def with_bfloat16(deployment: Deployment) -> Deployment:
+    """The same where the processor computes in bfloat16: the distilled student at 7.5 megapixels a second, the others refused."""
+    more = {
+        "teacher": form("teacher", "bf16", points=-2.4, refused=REFUSED),
+        "alone": form("alone", "bf16", points=-2.4, refused=REFUSED),
+        "distilled": form("distilled", "bf16", speed("openvino-bf16", 7.5), points=-0.2),
+    }
+    forms = [part for each in deployment.forms for part in ([each, more[each.arm]] if each.kind == "onnx" else [each])]
+    return deployment.model_copy(update={"forms": tuple(forms)})
 
 
 def make_deployment(study: str = "town", *, teacher: bool = True, watts: float | None = None) -> Deployment:

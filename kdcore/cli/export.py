@@ -1,5 +1,6 @@
-"""`kdcore export`: a checkpoint as a file for other programs, in float and, if it is good enough, with 8-bit integers."""
+"""`kdcore export`: a checkpoint as a file for other programs, and, if it is good enough, with 8-bit integers or run in bfloat16."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from kdcore.ownership import check_replaceable, is_ours, replacing_own
 
 if TYPE_CHECKING:
     from kdcore.data.collection import Collection
+    from kdcore.inference.engines import EngineName
     from kdcore.models.networks import SegmentationNetwork
     from kdcore.models.onnx import OnnxInfo
 
@@ -28,10 +30,18 @@ def export(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="The collection it was trained on: to compare predictions on real tiles, and for --int8."),
+        typer.Option(
+            help="The collection it was trained on: to compare predictions on real tiles, and for --int8 and --bf16."
+        ),
     ] = None,
+    bf16: Annotated[
+        bool,
+        typer.Option("--bf16", help="Also judge whether OpenVINO may run OUT in bfloat16, on the validation split."),
+    ] = False,
     tile: Annotated[int, typer.Option(help="Height and width that the file takes, pixels.", min=32)] = 512,
-    margin: Annotated[float, typer.Option(help="Points of mean AP that 8 bits may lose at most.", min=0)] = 1.0,
+    margin: Annotated[
+        float, typer.Option(help="Points of mean AP that 8 bits or bfloat16 may lose at most.", min=0)
+    ] = 1.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace whatever has the name of a result, even your own file.")
     ] = False,
@@ -46,6 +56,8 @@ def export(
         raise SettingsError(
             "--int8: needs --data COLLECTION; ranges are measured on its train split, and the loss on its validation split."
         )
+    if bf16:
+        check_bfloat16(data)
     with large_imports():
         from kdcore.deploy.export import deepness_keys, export_onnx
         from kdcore.models.checkpoint import check_fits, load_network
@@ -69,14 +81,30 @@ def export(
             "tile": tile,
         }
         if collection is not None:
-            found["parity"] = compare_predictions(checkpoint, out, info, collection, bars)
+            found["parity"] = compare_predictions(checkpoint, out, info, collection, bars, ("onnxruntime", "openvino"))
+        if bf16 and collection is not None:
+            found["bf16"] = judge_bfloat16(network, checkpoint, out, info, collection, margin, bars)
         if int8 and collection is not None:
             found["int8"] = write_eight_bits(network, out, info, collection, margin, bars, overwrite)
     tell(found, as_json)
 
 
+def check_bfloat16(data: Path | None) -> None:
+    """Refuse `--bf16` before anything is written where nothing can be judged.
+
+    Raises:
+        SettingsError: there are no data, or the processor does not compute in bfloat16.
+    """
+    from kdcore.inference.quiet_openvino import NO_BFLOAT16, has_bfloat16
+
+    if data is None:
+        raise SettingsError("--bf16: needs --data COLLECTION; the loss is measured on its validation split.")
+    if not has_bfloat16():
+        raise SettingsError(f"--bf16: {NO_BFLOAT16}. Leave it out, or export on a machine that does.")
+
+
 def compare_predictions(
-    checkpoint: Path, out: Path, info: "OnnxInfo", collection: "Collection", bars: Bars
+    checkpoint: Path, out: Path, info: "OnnxInfo", collection: "Collection", bars: Bars, engines: Sequence["EngineName"]
 ) -> dict[str, dict[str, float]]:
     """Parity with the checkpoint on validation tiles, by engine."""
     import numpy as np
@@ -88,14 +116,40 @@ def compare_predictions(
     assert info.tile is not None
     fill = np.array(info.fill, dtype=np.float32)
     tiles = list(sample_tiles(collection, "validation", info.tile, PARITY_TILES, fill))
-    reference, found = open_engine(checkpoint, "torch", device="cpu"), {}
-    for index, name in enumerate(("onnxruntime", "openvino")):
-        bars(Progress("", Stage.COMPARING, index, 2))
-        candidate = open_engine(out, "onnxruntime" if name == "onnxruntime" else "openvino", device="cpu")
+    reference = open_engine(checkpoint, "torch", device="cpu")
+    found: dict[str, dict[str, float]] = {}
+    for index, name in enumerate(engines):
+        bars(Progress("", Stage.COMPARING, index, len(engines)))
+        candidate = open_engine(out, name, device="cpu")
         same = parity(reference, candidate, [image for image, _ in tiles], [valid for _, valid in tiles])
         found[name] = {"flips": same.flips, "largest_difference": same.largest_difference, "pixels": same.pixels}
-    bars(Progress("", Stage.COMPARING, 2, 2))
+    bars(Progress("", Stage.COMPARING, len(engines), len(engines)))
     return found
+
+
+def judge_bfloat16(
+    reference: "SegmentationNetwork",
+    checkpoint: Path,
+    out: Path,
+    info: "OnnxInfo",
+    collection: "Collection",
+    margin: float,
+    bars: Bars,
+) -> dict[str, Any]:
+    """What OpenVINO changes and loses where it runs the exported file in bfloat16; nothing is written."""
+    from kdcore.deploy.gate import gate, in_bfloat16
+    from kdcore.inference.engines import BFLOAT16
+
+    same = compare_predictions(checkpoint, out, info, collection, bars, (BFLOAT16,))[BFLOAT16]
+    judged = gate(reference, in_bfloat16(out), collection, bars, "bf16")
+    return {
+        "engine": BFLOAT16,
+        "passes": judged.passes(margin),
+        "flips": same["flips"],
+        "difference": judged.difference.model_dump() if judged.difference else None,
+        "margin": margin,
+        "verdict": judged.sentence(margin),
+    }
 
 
 def write_eight_bits(
@@ -161,7 +215,9 @@ def tell(found: dict[str, Any], as_json: bool) -> None:
         for name, same in found.get("parity", {}).items()
         if same["flips"] > MOST_FLIPS
     ]
-    int8 = found.get("int8")
+    int8, bf16 = found.get("int8"), found.get("bf16")
+    if bf16 and not bf16["passes"]:
+        problems.append(bf16["verdict"])
     if int8 and int8["file"] is None:
         problems.append(int8["verdict"])
     if as_json:
@@ -173,6 +229,8 @@ def tell(found: dict[str, Any], as_json: bool) -> None:
                 f"{name}: {100 * same['flips']:.4f} % of {same['pixels']:,} labels differ from the checkpoint's; "
                 f"largest difference of a probability {same['largest_difference']:.1e}"
             )
+        if bf16 and bf16["passes"]:
+            say(f"{bf16['engine']}: {100 * bf16['flips']:.4f} % of the labels differ. {bf16['verdict']}")
         if int8 and int8["file"] is not None:
             say(f"{int8['file']}: {int8['bytes'] / 1e6:.2f} MB. {int8['verdict']}")
         for problem in problems:

@@ -30,8 +30,11 @@ Made = dict[str, Any]
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for the maps. An unfinished prediction resumes.")]
 EngineOption = Annotated[
-    Literal["auto", "torch", "onnxruntime", "openvino"],
-    typer.Option(help="auto: torch for a checkpoint; for an ONNX file what is faster here."),
+    Literal["auto", "torch", "onnxruntime", "openvino", "openvino-bf16"],
+    typer.Option(
+        help="auto: torch for a checkpoint; for an ONNX file what is faster here in float32. openvino-bf16: in bfloat16, "
+        "which is faster on processors that have it and changes some labels."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TileOption = Annotated[int | None, typer.Option(help="Side of a tile, pixels. Default: 512, on a GPU 1024.", min=32)]

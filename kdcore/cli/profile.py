@@ -19,7 +19,8 @@ def profile(
         typer.Argument(help="Checkpoints (.safetensors), ONNX files, or a study's folder.", show_default=False),
     ],
     engine: Annotated[
-        list[str] | None, typer.Option(help="torch, onnxruntime or openvino; can be repeated. Default: all at hand.")
+        list[str] | None,
+        typer.Option(help="torch, onnxruntime, openvino or openvino-bf16; can be repeated. Default: all at hand."),
     ] = None,
     tile: Annotated[int, typer.Option(help="Side of the tiles in pixels.", min=32)] = 512,
     threads: Annotated[int | None, typer.Option(help="Of the processor; default: all.", min=1)] = None,
@@ -28,15 +29,23 @@ def profile(
     """Measure size, speed and memory of networks in every engine, in turn, and name the fastest."""
     with large_imports():
         from kdcore.deploy.profile import fastest, jobs_for, measure, network_size
-        from kdcore.inference.engines import ENGINES
+        from kdcore.inference.engines import BFLOAT16, ENGINES
+        from kdcore.inference.quiet_openvino import NO_BFLOAT16, has_bfloat16
 
-    chosen = [name for name in ENGINES if name in (engine or ENGINES)]
-    unknown = [name for name in engine or () if name not in ENGINES]
+    known = (*ENGINES, BFLOAT16)
+    unknown = [name for name in engine or () if name not in known]
     if unknown:
-        raise SettingsError(f"--engine {unknown[0]}: there is no such engine; choose {', '.join(ENGINES)}.")
+        raise SettingsError(f"--engine {unknown[0]}: there is no such engine; choose {', '.join(known)}.")
+    chosen = [name for name in known if name in (engine or known)]
     if tile % 32:
         raise SettingsError(f"--tile {tile}: must be a multiple of 32, for example {max(32, tile // 32 * 32)}.")
     files = [file for path in paths for file in network_files(path)]
+    left_out = ""
+    if BFLOAT16 in chosen and any(file.suffix.lower() == ".onnx" for file in files) and not has_bfloat16():
+        if engine:
+            raise SettingsError(f"--engine {BFLOAT16}: {NO_BFLOAT16}.")
+        chosen.remove(BFLOAT16)
+        left_out = f"{BFLOAT16} was left out: {NO_BFLOAT16}."
     sizes = {file: network_size(file) for file in files}
     jobs = [job for file in files for job in jobs_for(file, chosen)]
     with Bars() as bars:
@@ -63,7 +72,7 @@ def profile(
             "-" if row["watts"] is None else f"{row['watts']:.0f}",
         )
     console.print(table)
-    for sentence in measured.failed.values():
+    for sentence in filter(None, (left_out, *measured.failed.values())):
         say(sentence)
     if not rows:
         raise CheckpointError("Nothing could be measured; see above.")

@@ -15,6 +15,7 @@ ARMS = {
     "all_labels": "a student network that was trained on all labels, without a teacher",
 }
 KINDS = {"torch": "a kdcore checkpoint", "onnx": "ONNX, 32-bit floats", "int8": "ONNX, 8-bit integers (QDQ)"}
+BFLOAT16 = "in OpenVINO with the property `INFERENCE_PRECISION_HINT: bf16`"
 
 
 class CardFacts(NamedTuple):
@@ -34,6 +35,7 @@ class CardFacts(NamedTuple):
         interval: of the run's mean AP on the test split in points; None where it cannot be known.
         machine: that speeds were measured on.
         date: of the training, in words.
+        in_bfloat16: what was found about the same file when OpenVINO runs it in bfloat16; None where it was not.
     """
 
     title: str
@@ -49,6 +51,7 @@ class CardFacts(NamedTuple):
     interval: Difference | None
     machine: str
     date: str
+    in_bfloat16: Form | None = None
 
 
 def model_card(facts: CardFacts) -> str:
@@ -145,9 +148,22 @@ def scores_section(facts: CardFacts) -> str:
         f"## Scores on the test split\n\nAs trained: mean AP {mean}, mean IoU {percent(test['mean_iou'])} (all in %).\n\n"
         + table(("Class", "AP", "IoU", "F1", "Boundary IoU", "Share of pixels"), rows)
     )
+    text += form_scores("This file", form)
+    other = facts.in_bfloat16
+    if other is not None:
+        text += form_scores(f"This file {BFLOAT16}", other)
+        text += f" Do not run it so. {other.refused}" if other.refused else ""
+    if form.arm != "teacher":
+        text += f"\n\nThe study's verdict: {facts.report['comparison']['sentence']}"
+    return text
+
+
+def form_scores(name: str, form: Form) -> str:
+    """A paragraph on what a form changes about the network as trained; empty where it was not compared."""
+    text = ""
     if form.kind != "torch" and form.mean_ap is not None and form.flips is not None:
         text += (
-            f"\n\nThis file: mean AP {percent(form.mean_ap)}, mean IoU {percent(form.mean_iou)}; on real tiles it gives "
+            f"\n\n{name}: mean AP {percent(form.mean_ap)}, mean IoU {percent(form.mean_iou)}; on real tiles it gives "
             f"{100 * form.flips:.3g} % of the pixels another label than the network as trained."
         )
     if form.difference is not None:
@@ -155,16 +171,15 @@ def scores_section(facts: CardFacts) -> str:
             f" On validation its mean AP differs by {form.difference.points:+.2f} points "
             f"(95 % interval {form.difference.low:+.2f} to {form.difference.high:+.2f})."
         )
-    if form.arm != "teacher":
-        text += f"\n\nThe study's verdict: {facts.report['comparison']['sentence']}"
     return text
 
 
 def speed_section(facts: CardFacts) -> str:
     """What it costs to run."""
-    if not facts.form.speeds:
+    speeds = [*facts.form.speeds, *(facts.in_bfloat16.speeds if facts.in_bfloat16 else ())]
+    if not speeds:
         return "## Speed\n\nNot measured."
-    rows = [speed_row(speed) for speed in facts.form.speeds]
+    rows = [speed_row(speed) for speed in speeds]
     head = ("Engine", "Device", "ms a tile", "MPx/s", "Peak memory, MB", "W")
     return f"## Speed\n\nTiles of {facts.tile} px, reading and writing left out.\n\n" + table(head, rows)
 

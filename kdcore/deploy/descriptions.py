@@ -39,7 +39,9 @@ class Described:
 
 def write_descriptions(facts: Described) -> None:
     """Write `NAME.stac.json` and `NAME.md` beside each file of a network that is offered."""
-    forms = [form for form in facts.record.forms if form.run == facts.network.name and form.file]
+    mine = [form for form in facts.record.forms if form.run == facts.network.name]
+    forms = [form for form in mine if form.file and form.kind != "bf16"]
+    in_bfloat16 = next((form for form in mine if form.kind == "bf16"), None)
     if not forms:
         return
     run = facts.network.run.read_report()
@@ -48,18 +50,22 @@ def write_descriptions(facts: Described) -> None:
         stem = Path(form.file).stem
         card, item = facts.folder / f"{stem}.md", facts.folder / f"{stem}.stac.json"
         if not is_edited(card):  # what a person added to a card stays
-            write_own_text(card, card_of(facts, form, run, interval), overwrite=True)
+            other = in_bfloat16 if form.kind == "onnx" else None
+            write_own_text(card, card_of(facts, form, run, interval, other), overwrite=True)
         write_own_json(item, item_of(facts, form, run), overwrite=True)
 
 
-def card_of(facts: Described, form: Form, run: dict[str, Any], interval: Difference | None) -> str:
-    """The model card of one file."""
+def card_of(
+    facts: Described, form: Form, run: dict[str, Any], interval: Difference | None, in_bfloat16: Form | None
+) -> str:
+    """The model card of one file; `in_bfloat16` is the form that runs the same file so."""
     info = read_info(facts.folder / form.file)
     split = facts.collection.settings.split
     return model_card(
         CardFacts(
             title=facts.study.title,
             form=form,
+            in_bfloat16=in_bfloat16,
             settings=facts.network.run.settings,
             run=run,
             report=facts.study.report(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from kdcore.deploy.record import Form
+from kdcore.deploy.record import IN_BFLOAT16, Form, Kind
 from kdcore.errors import KdcoreError, RunError
 from kdcore.jobs.bundle import files_in
 from kdcore.jobs.job import Job
@@ -16,14 +16,18 @@ from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 
 FOLDER = "deploy"
-PIECES: tuple[tuple[Stage, str], ...] = (
-    (Stage.EXPORTING, ""),
-    (Stage.SCORING_VALIDATION, ""),
-    *((stage, "onnx") for stage in (Stage.SCORING_VALIDATION, Stage.COMPARING, Stage.SCORING_TEST)),
-    (Stage.CALIBRATING, ""),
-    *((stage, "int8") for stage in (Stage.SCORING_VALIDATION, Stage.COMPARING, Stage.SCORING_TEST)),
+CHECKS = (Stage.SCORING_VALIDATION, Stage.COMPARING, Stage.SCORING_TEST)
+PIECES: tuple[tuple[Stage, Kind], ...] = (
+    (Stage.EXPORTING, "torch"),
+    (Stage.SCORING_VALIDATION, "torch"),
+    *((stage, "onnx") for stage in CHECKS),
+    *((stage, "bf16") for stage in CHECKS),  # passed over where the processor does not compute in bfloat16
+    (Stage.CALIBRATING, "torch"),
+    *((stage, "int8") for stage in CHECKS),
 )
-"""What is done with a network, in order, and with which of its files."""
+"""What is done with a network, in order, and with which of its forms."""
+SUBJECTS: dict[str, Kind] = {IN_BFLOAT16: "bf16", "-int8.onnx": "int8", ".onnx": "onnx", "": "torch"}
+"""How what a job says that it looks at ends."""
 LAST = (Stage.MEASURING_SPEED, Stage.DESCRIBING)
 JOB_FILES = ("status.json", "alive.lock", "cancel", "log.txt")  # belong to the machine
 TITLES = {".onnx": "ONNX network", ".json": "STAC item", ".md": "Model card"}
@@ -109,8 +113,8 @@ def start(workspace: Workspace, study: StudyFolder) -> DeploymentFolder:
 
 
 def files_of(folder: Path, form: Form) -> list[Path]:
-    """A form's network and the descriptions that have its name, the network first; empty where it is not offered."""
-    if not form.file:
+    """A form's network and the descriptions that have its name, the network first; empty where it has no file of its own or is not offered."""
+    if not form.file or form.kind == "bf16":
         return []
     network = folder / form.file
     beside = [
@@ -134,7 +138,7 @@ def share_done(job: Status, networks: Sequence[str]) -> float:
     inside = min(1.0, job.done / job.total) if job.total else 0.0
     if job.stage in LAST:
         return (len(networks) * len(PIECES) + LAST.index(job.stage) + inside) / whole
-    kind = "int8" if job.subject.endswith("-int8.onnx") else "onnx" if job.subject.endswith(".onnx") else ""
+    kind = next(kind for ending, kind in SUBJECTS.items() if job.subject.endswith(ending))
     if job.run not in networks or job.stage is None or (job.stage, kind) not in PIECES:
         return 0.0
     return (networks.index(job.run) * len(PIECES) + PIECES.index((job.stage, kind)) + inside) / whole

@@ -1,4 +1,4 @@
-"""One network in every form: exported, compared with the original on real tiles, with 8-bit integers if they pass, and scored.
+"""One network in every form: exported, compared with the original on real tiles, in bfloat16 and with 8-bit integers if they pass, and scored.
 
 What was found is kept beside the files, with a hash of everything it depends on, so that a deployment that was interrupted does
 not do it again.
@@ -7,7 +7,7 @@ not do it again.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from kdcore import files
 from kdcore.data.collection import Collection
 from kdcore.deploy.export import deepness_keys, export_onnx, parity
-from kdcore.deploy.gate import MARGIN, Gate, judge, score
+from kdcore.deploy.gate import MARGIN, WORDS, in_bfloat16, judge, score
 from kdcore.deploy.profile import TILE, engines_for, network_size
 from kdcore.deploy.quantise import CALIBRATION_TILES, quantise_onnx, sample_tiles
-from kdcore.deploy.record import Form
+from kdcore.deploy.record import IN_BFLOAT16, EngineName, Form, Kind
 from kdcore.errors import CheckpointError
 from kdcore.evaluation.scores import Scores
 from kdcore.evaluation.summary import summarise
 from kdcore.files import remove_half_written, write_text
-from kdcore.inference.engines import open_engine
-from kdcore.inference.quiet_openvino import import_openvino
+from kdcore.inference.engines import BFLOAT16, open_engine
+from kdcore.inference.quiet_openvino import has_bfloat16, import_openvino
 from kdcore.jobs.progress import Count, Report, Stage, counting
 from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import load_network
@@ -35,7 +35,7 @@ from kdcore.reading import read_bytes
 from kdcore.settings import Arm, Frozen, SplitName, fingerprint
 
 PARITY_TILES = 16
-VERSION = 1  # of what is done here; raise it when the same inputs give other forms
+VERSION = 2  # of what is done here; raise it when the same inputs give other forms
 NOTES = ".forms"  # hidden folder: what was found about each run
 
 
@@ -79,6 +79,27 @@ class Network:
         return len(self.files) == 1 and self.files[0].suffix.lower() != ".onnx"
 
 
+class Way(NamedTuple):
+    """An exported file, and how its network is run."""
+
+    kind: Kind
+    file: Path
+
+    @property
+    def subject(self) -> str:
+        """What a person is told that is looked at."""
+        return self.file.name + (IN_BFLOAT16 if self.kind == "bf16" else "")
+
+    @property
+    def engines(self) -> list[EngineName]:
+        """Those whose labels are compared with the original's."""
+        return [BFLOAT16] if self.kind == "bf16" else engines_for(self.file)
+
+    def network(self) -> OnnxNetwork:
+        """What is scored."""
+        return in_bfloat16(self.file) if self.kind == "bf16" else OnnxNetwork(self.file)
+
+
 def forms_of(network: Network, collection: Collection, folder: Path, report: Report, tile: int = TILE) -> list[Form]:
     """Every form of a network, without speeds; files are written into the deployment's folder.
 
@@ -92,7 +113,7 @@ def forms_of(network: Network, collection: Collection, folder: Path, report: Rep
         collection.content_hash,
         network.run.settings.evaluation,
         network.run.read_report()["test"],
-        [tile, MARGIN, CALIBRATION_TILES, PARITY_TILES],
+        [tile, MARGIN, CALIBRATION_TILES, PARITY_TILES, has_bfloat16()],
         versions(),
     )
     before = read_note(note, inputs, folder)
@@ -127,7 +148,7 @@ def original(network: Network) -> Form:
 def exported(
     network: Network, torch_form: Form, collection: Collection, folder: Path, report: Report, tile: int
 ) -> list[Form]:
-    """The ONNX form and the 8-bit one."""
+    """The ONNX form, the same in bfloat16 where the processor computes in it, and the 8-bit one."""
     (checkpoint,) = network.files
 
     def step(stage: Stage, subject: str = "") -> Count:
@@ -140,19 +161,13 @@ def exported(
     export_onnx(checkpoint, plain, tile=tile, extra=deepness_keys(info, tile=tile), overwrite=True)
     step(Stage.EXPORTING)(1, 1)
     in_float = scores_of(network, reference, collection, "validation", step(Stage.SCORING_VALIDATION))
-    forms = [
-        compared(
-            network,
-            torch_form,
-            plain,
-            "onnx",
-            judged(network, in_float, plain, collection, step),
-            collection,
-            step,
-            tile,
-        )
-    ]
 
+    def form_of(kind: Kind, file: Path) -> Form:
+        return compared(network, torch_form, in_float, Way(kind, file), collection, step, tile)
+
+    forms = [form_of("onnx", plain)]
+    if has_bfloat16():
+        forms.append(form_of("bf16", plain))
     count = step(Stage.CALIBRATING)
     tiles = (image for image, _ in sample_tiles(collection, "train", tile, CALIBRATION_TILES, fill))
     try:
@@ -161,19 +176,10 @@ def exported(
         return [*forms, not_made(torch_form, plain, str(error))]
     note_own(small, sha256(small))
     count(CALIBRATION_TILES, CALIBRATION_TILES)
-    verdict = judged(network, in_float, small, collection, step)
-    if not verdict.passes():
-        megabytes = small.stat().st_size / 1e6
-        form = compared(network, torch_form, small, "int8", verdict, collection, step, tile)
+    forms.append(form_of("int8", small))
+    if forms[-1].refused:
         small.unlink()
-        return [*forms, form.model_copy(update={"file": "", "megabytes": megabytes, "refused": verdict.sentence()})]
-    return [*forms, compared(network, torch_form, small, "int8", verdict, collection, step, tile)]
-
-
-def judged(network: Network, in_float: Scores, file: Path, collection: Collection, step: Step) -> Gate:
-    """An exported form against the original on the validation split."""
-    report = step(Stage.SCORING_VALIDATION, file.name)
-    return judge(in_float, scores_of(network, OnnxNetwork(file), collection, "validation", report))
+    return forms
 
 
 def scores_of(
@@ -188,38 +194,56 @@ def scores_of(
 def compared(
     network: Network,
     torch_form: Form,
-    file: Path,
-    kind: Any,
-    verdict: Gate,
+    in_float: Scores,
+    way: Way,
     collection: Collection,
     step: Step,
     tile: int,
 ) -> Form:
-    """A form with how far it is from the original, and its scores on the test split."""
-    (checkpoint,) = network.files
-    reference = open_engine(checkpoint, "torch", "cpu")
-    report = step(Stage.COMPARING, file.name)
-    names = engines_for(file)
-    flips, largest = 0.0, 0.0
-    for index, name in enumerate(names):
-        pairs = list(sample_tiles(collection, "test", tile, PARITY_TILES, reference.fill))
-        images = counted((image for image, _ in pairs), report, index * len(pairs), len(names) * len(pairs))
-        found = parity(reference, open_engine(file, name, "cpu"), images, (valid for _, valid in pairs))
-        flips, largest = max(flips, found.flips), max(largest, found.largest_difference)
-    report(1, 1)
-    test = summarise(scores_of(network, OnnxNetwork(file), collection, "test", step(Stage.SCORING_TEST, file.name)))
+    """A form with how far it is from the original, its scores on the test split, and why it is refused if it is.
+
+    Args:
+        network: whose form it is.
+        torch_form: of the original.
+        in_float: the original's scores on the validation split.
+        way: how the form is run.
+        collection: that it was trained on.
+        step: gives what to tell of a stage.
+        tile: side of the tiles whose labels are compared, pixels.
+    """
+    found = scores_of(network, way.network(), collection, "validation", step(Stage.SCORING_VALIDATION, way.subject))
+    verdict = judge(in_float, found, way.kind)
+    flips, largest = differences(network, way, collection, step(Stage.COMPARING, way.subject), tile)
+    report = step(Stage.SCORING_TEST, way.subject)
+    test = summarise(scores_of(network, way.network(), collection, "test", report))
+    refused = verdict.sentence() if way.kind in WORDS and not verdict.passes() else ""
     return torch_form.model_copy(
         update={
-            "kind": kind,
-            "file": file.name,
-            "megabytes": file.stat().st_size / 1e6,
+            "kind": way.kind,
+            "file": "" if refused else way.file.name,
+            "megabytes": way.file.stat().st_size / 1e6,
             "mean_ap": test["mean_ap"],
             "mean_iou": test["mean_iou"],
             "difference": verdict.difference,
             "flips": flips,
             "largest_difference": largest,
+            "refused": refused,
         }
     )
+
+
+def differences(network: Network, way: Way, collection: Collection, report: Count, tile: int) -> tuple[float, float]:
+    """Share of pixels of real tiles whose label differs from the original's, and the largest difference of a probability, of all engines."""
+    (checkpoint,) = network.files
+    reference = open_engine(checkpoint, "torch", "cpu")
+    flips, largest, names = 0.0, 0.0, way.engines
+    for index, name in enumerate(names):
+        pairs = list(sample_tiles(collection, "test", tile, PARITY_TILES, reference.fill))
+        images = counted((image for image, _ in pairs), report, index * len(pairs), len(names) * len(pairs))
+        found = parity(reference, open_engine(way.file, name, "cpu"), images, (valid for _, valid in pairs))
+        flips, largest = max(flips, found.flips), max(largest, found.largest_difference)
+    report(1, 1)
+    return flips, largest
 
 
 def not_made(torch_form: Form, plain: Path, reason: str) -> Form:

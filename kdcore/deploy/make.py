@@ -14,8 +14,9 @@ from kdcore.deploy.profile import TILE, Job, Measured, fastest, jobs_for, measur
 from kdcore.deploy.record import INDEX, Deployment, EngineSpeed, Form
 from kdcore.errors import RunError
 from kdcore.files import write_text
-from kdcore.inference.engines import choose_device, processor
+from kdcore.inference.engines import BFLOAT16, choose_device, processor
 from kdcore.inference.marking import find_weights
+from kdcore.inference.quiet_openvino import NO_BFLOAT16, has_bfloat16
 from kdcore.jobs.plan import planned_runs
 from kdcore.jobs.progress import Progress, Report, Stage, counting
 from kdcore.jobs.quota import thread_count
@@ -109,6 +110,8 @@ def jobs_of(network: Network, form: Form, folder: Path) -> list[list[Job]]:
     """How a form can be run: for each way the jobs that are done one after another, one for each member of an ensemble."""
     if form.refused:
         return []
+    if form.kind == "bf16":
+        return [[Job(folder / form.file, BFLOAT16)]]
     if form.file:
         return [[job] for job in jobs_for(folder / form.file)]
     members = [jobs_for(path) for path in network.files]
@@ -154,7 +157,7 @@ def clean(folder: Path, record: Deployment) -> None:
 
 
 def in_words(networks: Sequence[Network], record: Deployment, measured: Measured) -> str:
-    """What is worth knowing: weights that are not here, ensembles, refused forms, engines that failed."""
+    """What is worth knowing: weights that are not here, ensembles, what was left out or refused, engines that failed."""
     notes = []
     if all(network.arm != "teacher" for network in networks):
         notes.append("The teacher's weights are not on this machine, so it was not measured.")
@@ -163,6 +166,8 @@ def in_words(networks: Sequence[Network], record: Deployment, measured: Measured
         for network in networks
         if len(network.files) > 1
     ]
+    if any(network.exportable for network in networks) and not has_bfloat16():
+        notes.append(f"OpenVINO in bfloat16 was left out: {NO_BFLOAT16}.")
     notes += [f"{form.run}: {form.refused}" for form in record.forms if form.refused]
     notes += list(measured.failed.values())
     return " ".join(notes)

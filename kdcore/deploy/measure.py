@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdcore.imports import large_imports
-from kdcore.inference.quiet_openvino import import_openvino
+from kdcore.inference.quiet_openvino import Precision, compile_network
 
-EngineName = Literal["torch", "onnxruntime", "openvino"]
+EngineName = Literal["torch", "onnxruntime", "openvino", "openvino-bf16"]
 Run = Callable[[], object]
 
 
@@ -37,9 +37,9 @@ def open_run(path: Path, engine: EngineName, device: str, threads: int, tile: in
     """
     if engine == "torch":
         return open_torch(path, device, threads, tile)
-    return (
-        open_onnxruntime(path, device, threads, tile) if engine == "onnxruntime" else open_openvino(path, threads, tile)
-    )
+    if engine == "onnxruntime":
+        return open_onnxruntime(path, device, threads, tile)
+    return open_openvino(path, threads, tile, "f32" if engine == "openvino" else "bf16")
 
 
 def open_torch(path: Path, device: str, threads: int, tile: int) -> tuple[Run, int, str]:
@@ -75,16 +75,9 @@ def open_onnxruntime(path: Path, device: str, threads: int, tile: int) -> tuple[
 NUMBERS = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(float16)": "float16"}
 
 
-def open_openvino(path: Path, threads: int, tile: int) -> tuple[Run, int, str]:
-    """An ONNX file in OpenVINO, as predictions run it: never in the bfloat16 that it would choose by itself."""
-    openvino = import_openvino()
-
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-    }
-    model = openvino.Core().compile_model(str(path), "CPU", settings)
+def open_openvino(path: Path, threads: int, tile: int, precision: Precision) -> tuple[Run, int, str]:
+    """An ONNX file in OpenVINO, as predictions run it."""
+    model = compile_network(path, threads, precision)
     shape = [None if side.is_dynamic else side.get_length() for side in model.input(0).get_partial_shape()]
     images = tiles_of(fixed(shape, tile), model.input(0).get_element_type().to_dtype().name)
     request = model.create_infer_request()

@@ -16,7 +16,7 @@ from kdcore.deploy.macs import count_macs, count_onnx_macs
 from kdcore.deploy.power import Meter
 from kdcore.deploy.record import EngineName, EngineSpeed
 from kdcore.errors import CheckpointError, SettingsError
-from kdcore.inference.engines import ENGINES, choose_device, processor
+from kdcore.inference.engines import BFLOAT16, ENGINES, choose_device, processor
 from kdcore.jobs.quota import free_memory, thread_count
 
 TILE = 512  # pixels
@@ -83,21 +83,22 @@ def engines_for(path: Path, chosen: Sequence[EngineName] = ENGINES) -> list[Engi
     Raises:
         SettingsError: there is none.
     """
-    fitting: tuple[EngineName, ...] = ("onnxruntime", "openvino") if path.suffix.lower() == ".onnx" else ("torch",)
-    found = [name for name in fitting if name in chosen and importlib.util.find_spec(name)]
+    onnx = path.suffix.lower() == ".onnx"
+    fitting: tuple[EngineName, ...] = ("onnxruntime", "openvino", BFLOAT16) if onnx else ("torch",)
+    found = [name for name in fitting if name in chosen and importlib.util.find_spec(name.partition("-")[0])]
     if not found:
         raise SettingsError(
-            f"{path}: is run by {' or '.join(fitting)}, but {', '.join(chosen)} was asked for. Choose another --engine."
+            f"{path}: is run by {', '.join(fitting)}, but {', '.join(chosen)} was asked for. Choose another --engine."
         )
     return found
 
 
 def jobs_for(path: Path, chosen: Sequence[EngineName] = ENGINES) -> list[Job]:
-    """Every way to run a file here: each engine on the processor, and torch and ONNX Runtime on a GPU where there is one."""
+    """Every way to run a file here: each engine of those chosen on the processor, and torch and ONNX Runtime on a GPU where there is one."""
     engines = engines_for(path, chosen)
     jobs = [Job(path, engine) for engine in engines]
     if choose_device("auto").type == "cuda":
-        jobs += [Job(path, engine, "cuda") for engine in engines if engine != "openvino"]
+        jobs += [Job(path, engine, "cuda") for engine in engines if not engine.startswith("openvino")]
     return jobs
 
 

@@ -10,8 +10,10 @@ from kdcore.settings import Arm, Frozen
 
 INDEX = "deploy.json"
 
-EngineName = Literal["torch", "onnxruntime", "openvino"]
-Kind = Literal["torch", "onnx", "int8"]
+EngineName = Literal["torch", "onnxruntime", "openvino", "openvino-bf16"]
+Kind = Literal["torch", "onnx", "bf16", "int8"]
+IN_BFLOAT16 = " in bfloat16"
+"""What follows a file's name where its network is run in bfloat16."""
 
 
 class EngineSpeed(Frozen):
@@ -44,12 +46,12 @@ class Difference(Frozen):
 
 
 class Form(Frozen):
-    """One network in one file format.
+    """One network in one file format, or in one kind of numbers.
 
     Attributes:
         arm, run: where it comes from, for example 'distilled', 'distilled-s0'.
-        kind: the checkpoint itself, its ONNX export, or that with 8-bit integers.
-        file: its name in the deployment's folder; empty for a checkpoint, and for a form that was refused.
+        kind: the checkpoint itself, its ONNX export, the same file as OpenVINO runs it in bfloat16, or an export with 8-bit integers.
+        file: its name in the deployment's folder, for bfloat16 that of the export; empty for a checkpoint, and for a form that was refused.
         megabytes: of the file.
         parameters: of the network.
         macs_per_pixel: multiply-accumulates for one pixel.
@@ -87,7 +89,7 @@ class Deployment(Frozen):
         metres_per_pixel: ground sample distance of the imagery; None where unknown.
         measured: seconds since 1970.
         versions: of torch, onnxruntime, openvino.
-        margin: points of mean AP that an int8 form may lose.
+        margin: points of mean AP that an int8 or a bfloat16 form may lose.
         forms: all of them, refused ones too.
     """
 

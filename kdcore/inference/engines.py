@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kdcore.errors import CheckpointError, SettingsError, in_short
-from kdcore.inference.quiet_openvino import import_openvino
+from kdcore.inference.quiet_openvino import NO_BFLOAT16, Precision, compile_network, has_bfloat16
 from kdcore.inference.source import Facts
 from kdcore.jobs.quota import free_memory, thread_count
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import computing_on, probabilities
-from kdcore.models.onnx import OnnxInfo, class_probabilities, filled, open_session, read_info, whole
+from kdcore.models.onnx import Ask, OnnxInfo, class_probabilities, filled, open_session, read_info, whole
 from kdcore.models.onnx_trial import try_out
 
-EngineName = Literal["torch", "onnxruntime", "openvino"]
+EngineName = Literal["torch", "onnxruntime", "openvino", "openvino-bf16"]
 ENGINES: tuple[EngineName, ...] = ("torch", "onnxruntime", "openvino")
+BFLOAT16: EngineName = "openvino-bf16"
+"""OpenVINO that computes in bfloat16 instead of float32. Not among `ENGINES`: it changes labels, so it is only taken where it is named."""
 GPU_BATCH = 8  # tiles looked at together
 
 
@@ -104,25 +106,13 @@ class OnnxRuntimeEngine:
 
 
 class OpenVinoEngine:
-    """An ONNX file in OpenVINO, on the processor."""
+    """An ONNX file in OpenVINO, on the processor, in float32 or bfloat16."""
 
-    name: EngineName = "openvino"
-
-    def __init__(self, path: Path, info: OnnxInfo, threads: int) -> None:
-        openvino = import_openvino()
-
+    def __init__(self, path: Path, info: OnnxInfo, threads: int, precision: Precision = "f32") -> None:
+        self.name: EngineName = "openvino" if precision == "f32" else BFLOAT16
         self.path = path
         try:
-            self.model = openvino.Core().compile_model(
-                str(path),
-                "CPU",
-                # Left alone it chooses bfloat16 on some processors, which is slower there and changes the labels.
-                {
-                    "INFERENCE_PRECISION_HINT": "f32",
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads,
-                },
-            )
+            self.model = compile_network(path, threads, precision)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-200:]
             raise CheckpointError(f"{path}: OpenVINO cannot run it ({reason}). Use --engine onnxruntime.") from error
@@ -134,12 +124,14 @@ class OpenVinoEngine:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """See `Engine`."""
-        return ask(self, images, lambda values: self.request.infer([values], share_inputs=True)[self.onnx.output_index])
+        return ask(self, images, self.run)
+
+    def run(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the graph gives for what it takes."""
+        return np.asarray(self.request.infer([values], share_inputs=True)[self.onnx.output_index])
 
 
-def ask(
-    engine: OnnxRuntimeEngine | OpenVinoEngine, images: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]
-) -> NDArray[np.float32]:
+def ask(engine: OnnxRuntimeEngine | OpenVinoEngine, images: NDArray[Any], run: Ask) -> NDArray[np.float32]:
     """Probabilities of imagery by a function that runs the graph; a batch of a fixed size is filled up."""
     info = engine.onnx
     if info.batch is not None and len(images) != info.batch:
@@ -189,29 +181,33 @@ def open_engine(
 
     Args:
         path: the file.
-        engine: 'auto' is torch for a checkpoint; for an ONNX file the faster of the others, measured on two tiles.
+        engine: 'auto' is torch for a checkpoint; for an ONNX file the faster of the others in float32, measured on two tiles.
         device: 'auto', 'cpu' or 'cuda'; torch and ONNX Runtime use a GPU, OpenVINO only the processor.
         threads: of the processor; None for `OMP_NUM_THREADS` or else all.
 
     Raises:
         CheckpointError: missing, broken, or of a kind that this engine does not run.
-        SettingsError: no such engine or device.
+        SettingsError: no such engine or device, or bfloat16 on a processor that does not compute in it.
     """
-    if engine not in (*ENGINES, "auto"):
-        raise SettingsError(f"--engine {engine}: there is no such engine; choose auto, {', '.join(ENGINES)}.")
+    if engine not in (*ENGINES, BFLOAT16, "auto"):
+        raise SettingsError(
+            f"--engine {engine}: there is no such engine; choose auto, {', '.join((*ENGINES, BFLOAT16))}."
+        )
     if path.suffix.lower() != ".onnx":
-        if engine in ("onnxruntime", "openvino"):
+        if engine not in ("torch", "auto"):
             raise CheckpointError(f"{path}: {engine} runs ONNX files only. Make one: kdcore export {path} OUT.onnx")
         network, info = load_network(path)
         return TorchEngine(network, info, network.fill, choose_device(device))
     if engine == "torch":
         raise CheckpointError(f"{path}: torch runs kdcore checkpoints only. Use --engine onnxruntime or openvino.")
+    if engine == BFLOAT16 and not has_bfloat16():
+        raise SettingsError(f"--engine {BFLOAT16}: {NO_BFLOAT16}. Use --engine openvino.")
     facts, count = read_info(path), threads or thread_count()
     try_out(path, facts)
-    if engine == "openvino" or device == "cuda":
-        return OpenVinoEngine(path, facts, count) if engine == "openvino" else OnnxRuntimeEngine(path, facts, count)
+    if engine in ("openvino", BFLOAT16):
+        return OpenVinoEngine(path, facts, count, "f32" if engine == "openvino" else "bf16")
     runtime = OnnxRuntimeEngine(path, facts, count)
-    if engine == "onnxruntime" or runtime.device == "GPU":
+    if engine == "onnxruntime" or device == "cuda" or runtime.device == "GPU":
         return runtime
     try:
         return faster(runtime, OpenVinoEngine(path, facts, count))

@@ -31,6 +31,8 @@ __all__ = [
 
 SMALLEST = 1e-7  # of a probability whose logarithm is taken
 OVERLAP = 64  # pixels, of neighbouring tiles; half of it is cut away on each side
+Ask = Callable[[NDArray[Any]], NDArray[Any]]
+"""Gives what a graph gives, maps of its chosen output, for what it takes."""
 
 
 def to_network_input(info: OnnxInfo, images: NDArray[Any]) -> NDArray[Any]:
@@ -85,7 +87,7 @@ def added_up(values: Pixels, channels: tuple[int, ...]) -> Pixels:
     return values[:, channels[0]] if len(channels) == 1 else values[:, list(channels)].sum(axis=1)
 
 
-def whole(info: OnnxInfo, images: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> tuple[Pixels, int]:
+def whole(info: OnnxInfo, images: NDArray[Any], run: Ask) -> tuple[Pixels, int]:
     """Maps (N, C, H, W) of imagery (N, bands, H, W), also where the network gives no answer for the border of what it is given.
 
     Args:
@@ -139,6 +141,17 @@ def open_session(path: Path, threads: int | None = None, optimise: bool = True) 
         raise CheckpointError(f"{path}: cannot be opened in ONNX Runtime ({in_short(error)}).") from error
 
 
+def in_onnxruntime(path: Path, info: OnnxInfo, threads: int) -> Ask:
+    """What asks a file's graph in ONNX Runtime.
+
+    Raises:
+        CheckpointError: see `open_session`.
+    """
+    session = open_session(path, threads, info.optimise)
+    given, wanted = session.get_inputs()[0].name, session.get_outputs()[info.output_index].name
+    return lambda values: np.asarray(session.run([wanted], {given: values})[0])
+
+
 class OnnxNetwork(nn.Module):
     """An ONNX file that behaves like a `SegmentationNetwork` that is never trained.
 
@@ -146,21 +159,22 @@ class OnnxNetwork(nn.Module):
         path: the file.
         info: what it takes and gives; read from the file if not given.
         threads: of the processor; torch's number if not given.
+        ask: gives what the graph gives for what it takes; ONNX Runtime does if it is not given.
 
     Shape:
         forward: (N, bands, H, W) any float, imagery in its own units -> logits (N, K, H, W) float32 on the same device.
         H and W may be any size: a fixed tile in the file is laid over them with overlap.
     """
 
-    def __init__(self, path: Path, info: OnnxInfo | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, info: OnnxInfo | None = None, threads: int | None = None, ask: Ask | None = None
+    ) -> None:
         super().__init__()
         self.path = path
         self.info = info or read_info(path)
         self.bands, self.logits = self.info.bands, self.info.logits
         self.foreign_parameters = self.info.parameters
-        self.session = open_session(path, threads or torch.get_num_threads(), self.info.optimise)
-        self.input_name = self.session.get_inputs()[0].name
-        self.output_name = self.session.get_outputs()[self.info.output_index].name
+        self.ask = ask or in_onnxruntime(path, self.info, threads or torch.get_num_threads())
         self.margin: int | None = None  # pixels at each side that it gives no answer for; known after the first batch
 
     @classmethod
@@ -239,10 +253,6 @@ class OnnxNetwork(nn.Module):
                 "Export it with a fixed height and width if it does not take every size."
             ) from error
         return class_logits(self.info, maps)
-
-    def ask(self, values: NDArray[Any]) -> NDArray[Any]:
-        """What the graph gives for what it takes."""
-        return np.asarray(self.session.run([self.output_name], {self.input_name: values})[0])
 
 
 def padded(size: int, tile: int | None) -> int:

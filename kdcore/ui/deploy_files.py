@@ -15,6 +15,11 @@ from kdcore.ui.study_picker import workspace
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.deploy import FORM_NAMES, difference_in_words, fastest, flips_in_words
 
+IN_BFLOAT16 = (
+    " Run in bf16: the same ONNX file, in OpenVINO with the property `INFERENCE_PRECISION_HINT: bf16`; "
+    "`kdcore predict` does so with `--engine openvino-bf16`."
+)
+
 
 def show_exports(study: StudyFolder, folder: Path, known: Deployment) -> None:
     """The exported files with their checks, downloads, refusals and commands."""
@@ -42,7 +47,7 @@ def show_exports(study: StudyFolder, folder: Path, known: Deployment) -> None:
 
 
 def show_checks(offered: list[Form]) -> None:
-    """A row for each file: does it do what the original does?"""
+    """A row for each form: does it do what the original does?"""
     st.table(
         pd.DataFrame(
             {
@@ -63,14 +68,16 @@ def show_checks(offered: list[Form]) -> None:
     )
     st.caption(
         "Compared with the original in PyTorch: labels and probabilities on real tiles, mean AP on the validation split "
-        "with a 95 % interval."
+        "with a 95 % interval." + (IN_BFLOAT16 if any(form.kind == "bf16" for form in offered) else "")
     )
 
 
 def show_downloads(study: StudyFolder, folder: Path, offered: list[Form]) -> None:
-    """A menu of files for each form, and everything as a ZIP. A file is read only when its button is pressed."""
+    """A menu of files for each form that has its own, and everything as a ZIP. A file is read only when its button is pressed."""
     with st.container(horizontal=True):
         for form in offered:
+            if form.kind == "bf16":
+                continue
             label = f"{ARM_NAMES[form.arm]}, {FORM_NAMES[form.kind]}"
             with st.popover(label, icon=":material/download:"):
                 for path in files_of(folder, form):

@@ -23,6 +23,7 @@ from kdcore.views.layout import CONFIG
 from kdcore.views.pareto import AXES, Point, front, pareto_figure, points_of
 
 INT8 = "int8: the network's numbers are kept as 8-bit integers instead of 32-bit decimals."
+BF16 = "bf16: OpenVINO computes with 16-bit decimals (bfloat16) instead of 32-bit ones; the file is the same."
 
 
 def show_headline(known: Deployment, report: dict[str, Any]) -> None:
@@ -200,4 +201,5 @@ def show_table(known: Deployment) -> None:
         column_config=columns,
         alt="Every network in every form and engine, with quality, speed and size",
     )
-    st.caption(f"{INT8} ONNX: a file format that many programs can run. PyTorch: what the networks were trained in.")
+    kinds = INT8 + (f" {BF16}" if any(form.kind == "bf16" for form in known.forms) else "")
+    st.caption(f"{kinds} ONNX: a file format that many programs can run. PyTorch: what the networks were trained in.")

@@ -8,8 +8,18 @@ from kdcore.settings import Arm
 from kdcore.views.arms import ARM_NAMES
 from kdcore.views.map_layers import lower
 
-FORM_NAMES: dict[Kind, str] = {"torch": "PyTorch checkpoint", "onnx": "ONNX", "int8": "ONNX, int8"}
-ENGINE_NAMES: dict[EngineName, str] = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+FORM_NAMES: dict[Kind, str] = {
+    "torch": "PyTorch checkpoint",
+    "onnx": "ONNX",
+    "bf16": "ONNX, run in bf16",
+    "int8": "ONNX, int8",
+}
+ENGINE_NAMES: dict[EngineName, str] = {
+    "torch": "PyTorch",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "openvino-bf16": "OpenVINO bf16",
+}
 ALIKE = 1.05  # a ratio of speeds below it is no difference that a person would plan with
 
 
@@ -21,7 +31,7 @@ class Variant(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How it is run: 'PyTorch', 'OpenVINO', 'OpenVINO int8'; the form's name where nothing ran it."""
+        """How it is run: 'PyTorch', 'OpenVINO bf16', 'OpenVINO int8'; the form's name where nothing ran it."""
         if self.speed is None:
             return FORM_NAMES[self.form.kind]
         return ENGINE_NAMES[self.speed.engine] + (" int8" if self.form.kind == "int8" else "")

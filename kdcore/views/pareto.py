@@ -49,11 +49,13 @@ class Point(NamedTuple):
 
 
 def points_of(deployment: Deployment, measure: Measure) -> list[Point]:
-    """The variants whose quality and measure are known. Size and operations do not depend on the engine: one point a form."""
+    """The variants whose quality and measure are known. Size and operations do not depend on the engine: one point a file."""
     found: list[Point] = []
     for each in variants(deployment):
         known = quality(each.form, deployment)
         if measure != "speed":
+            if each.form.kind == "bf16":
+                continue
             each = Variant(each.form, None)
         x = measured(each, measure)
         if known is not None and x and not any(point.variant == each for point in found):

@@ -36,8 +36,9 @@ def test_float_export_without_data(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"student.onnx", RECORD}
 
 
-def test_eight_bits_with_their_numbers(tmp_path, area):
-    done = run(STUDENT, tmp_path / "s.onnx", "--int8", "--data", area, "--tile", 256, "--margin", 3, "--json")
+def test_eight_bits_and_bfloat16_with_their_numbers(tmp_path, area, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.quiet_openvino.capabilities", lambda: ["BF16"])
+    done = run(STUDENT, tmp_path / "s.onnx", "--int8", "--bf16", "--data", area, "--tile", 256, "--margin", 3, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["problems"] == []
@@ -45,6 +46,10 @@ def test_eight_bits_with_their_numbers(tmp_path, area):
     for same in found["parity"].values():
         assert same["flips"] <= 0.001
         assert same["pixels"] == 4 * 256**2
+    coarse = found["bf16"]
+    assert (coarse["engine"], coarse["passes"]) == ("openvino-bf16", True)
+    assert coarse["flips"] < 0.05
+    assert coarse["verdict"].startswith("The bfloat16 form loses less than 3 points: ")
     small = found["int8"]
     assert small["file"] == str(tmp_path / "s-int8.onnx")
     assert small["bytes"] == (tmp_path / "s-int8.onnx").stat().st_size < found["bytes"] / 2
@@ -53,22 +58,33 @@ def test_eight_bits_with_their_numbers(tmp_path, area):
     assert read_info(tmp_path / "s-int8.onnx").classes == read_info(tmp_path / "s.onnx").classes
 
 
-def test_a_refusal_names_the_numbers_and_keeps_the_float_file(tmp_path, area):
+def test_a_refusal_names_the_numbers_and_keeps_the_float_file(tmp_path, area, monkeypatch):
     """With a margin of nothing any loss is too much; an older 8-bit file is not left to be taken for a new one."""
+    monkeypatch.setattr("kdcore.inference.quiet_openvino.capabilities", lambda: ["BF16"])
     write_own_text(tmp_path / "s-int8.onnx", "of an earlier export")
-    done = run(STUDENT, tmp_path / "s.onnx", "--int8", "--data", area, "--tile", 256, "--margin", 0)
+    done = run(STUDENT, tmp_path / "s.onnx", "--int8", "--bf16", "--data", area, "--tile", 256, "--margin", 0)
     assert done.exit_code == 1
     text = " ".join(done.output.split())
-    assert "was refused, because it may lose 0 points or more" in text
+    assert "The 8-bit form was refused, because it may lose 0 points or more" in text
+    assert "The bfloat16 form was refused, because it may lose 0 points or more" in text
     assert "95 % interval" in text
     assert "9 tiles" in text
     assert {file.name for file in tmp_path.iterdir()} == {"s.onnx", RECORD}
 
 
-def test_int8_needs_data(tmp_path):
-    done = run(STUDENT, tmp_path / "s.onnx", "--int8")
+@pytest.mark.parametrize("option", ["--int8", "--bf16"])
+def test_what_is_judged_needs_data(tmp_path, option):
+    done = run(STUDENT, tmp_path / "s.onnx", option)
     assert done.exit_code == 2
     assert "--data" in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bfloat16_is_refused_before_anything_is_written_where_the_processor_has_none(tmp_path, area, monkeypatch):
+    monkeypatch.setattr("kdcore.inference.quiet_openvino.capabilities", lambda: ["FP32"])
+    done = run(STUDENT, tmp_path / "s.onnx", "--bf16", "--data", area)
+    assert done.exit_code == 2
+    assert "this processor does not compute in bfloat16" in " ".join(done.output.split())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 from kdcore.cli import app
 from kdcore.cli.profile import network_files
 from kdcore.deploy import profile
+from kdcore.deploy.profile import Measured, Size
 from kdcore.errors import CheckpointError, RunError
 from kdcore.jobs.workspace import EXAMPLE_FOLDER
+from tests.deployment import speed
 
 
 @pytest.fixture
@@ -59,6 +61,33 @@ def test_wrong_options_get_one_sentence(study, arguments, words):
     done = invoke(study, *arguments)
     assert done.exit_code == 2
     assert words in " ".join(done.output.split())
+
+
+def test_bfloat16_is_left_out_with_a_sentence_where_the_processor_has_none(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(jobs, **options):
+        asked.extend(job.engine for job in jobs)
+        return Measured({job: speed(job.engine, 1.0) for job in jobs}, {})
+
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(profile, "measure", measure)
+    monkeypatch.setattr(profile, "network_size", lambda file: Size(1, 1.0, 1.0))
+    file = tmp_path / "a.onnx"
+    file.touch()
+    told = ["FP32"]
+    monkeypatch.setattr("kdcore.inference.quiet_openvino.capabilities", lambda: told)
+    sentence = "this processor does not compute in bfloat16"
+    done = invoke(file)
+    assert (done.exit_code, asked) == (0, ["onnxruntime", "openvino"]), done.output
+    assert f"openvino-bf16 was left out: {sentence}" in " ".join(done.output.split())
+    named = invoke(file, "--engine", "openvino-bf16")
+    assert named.exit_code == 2
+    assert sentence in " ".join(named.output.split())
+    told.append("BF16")
+    asked.clear()
+    assert sentence not in " ".join(invoke(file).output.split())
+    assert asked == ["onnxruntime", "openvino", "openvino-bf16"]
 
 
 def test_paths_without_networks_are_refused(tmp_path):

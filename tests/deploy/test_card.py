@@ -106,6 +106,21 @@ def test_a_teacher_has_no_recipe_and_no_verdict():
     assert "what students learn from" in card
 
 
+def test_the_card_of_a_file_says_what_bfloat16_does_to_it_and_whether_it_may():
+    plain = facts().form.model_copy(update={"kind": "onnx", "flips": 0.0})
+    coarse = facts().form.model_copy(update={"kind": "bf16", "flips": 0.0046, "speeds": (speed("openvino-bf16", 8.0),)})
+    card = model_card(facts(form=plain, in_bfloat16=coarse))
+    told = "This file in OpenVINO with the property `INFERENCE_PRECISION_HINT: bf16`: mean AP 74.8"
+    assert told in card
+    assert "0.46 % of the pixels another label" in card
+    assert {row[0]: row[1:] for row in rows(card)}["openvino-bf16"][2] == "8.00"
+    refused = coarse.model_copy(update={"refused": "It may lose 1 points or more: -2.40 points.", "speeds": ()})
+    card = model_card(facts(form=plain, in_bfloat16=refused))
+    assert told in card
+    assert "Do not run it so. It may lose 1 points or more: -2.40 points." in card
+    assert "bf16" not in model_card(facts(form=plain))
+
+
 def test_what_is_not_known_is_not_claimed():
     bare = facts().form.model_copy(update={"speeds": (), "difference": None, "flips": None})
     card = model_card(facts(form=bare, interval=None, metres_per_pixel=None))

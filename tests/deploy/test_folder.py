@@ -168,7 +168,7 @@ def test_reports_are_written_at_most_twice_a_second_and_stop_when_asked(workspac
 
 
 def test_one_bar_counts_every_piece_of_every_network():
-    """Two networks of nine pieces, then speeds and descriptions: 20 in all."""
+    """Two networks of twelve pieces, then speeds and descriptions: 26 in all."""
     networks = ("teacher-s0", "distilled-s0")
 
     def share(stage, run="", subject="", done=0, total=1):
@@ -180,12 +180,13 @@ def test_one_bar_counts_every_piece_of_every_network():
         share(Stage.EXPORTING, "teacher-s0"),
         share(Stage.SCORING_VALIDATION, "teacher-s0", "", 1, 2),
         share(Stage.SCORING_VALIDATION, "teacher-s0", "teacher-s0.onnx"),
+        share(Stage.COMPARING, "teacher-s0", "teacher-s0.onnx in bfloat16", 1, 2),
         share(Stage.SCORING_TEST, "teacher-s0", "teacher-s0-int8.onnx", 1, 4),
         share(Stage.CALIBRATING, "distilled-s0"),
         share(Stage.MEASURING_SPEED, done=2, total=5),
         share(Stage.DESCRIBING, done=1, total=2),
     ]
-    assert in_order == pytest.approx([part / 20 for part in (0, 1.5, 2, 8.25, 9 + 5, 18.4, 19.5)])
+    assert in_order == pytest.approx([part / 26 for part in (0, 1.5, 2, 6.5, 11.25, 12 + 8, 24.4, 25.5)])
 
 
 def test_what_is_left_of_a_deployment_follows_from_what_it_took():

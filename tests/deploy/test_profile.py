@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from kdcore.deploy import measure as measuring
 from kdcore.deploy import profile
 from kdcore.deploy.export import export_onnx
 from kdcore.deploy.profile import Job, Size, engines_for, fastest, jobs_for, measure, network_size
@@ -73,6 +74,22 @@ def test_an_onnx_file_is_measured_without_torch(files):
     assert ready == {"ready": True, "pixels": TILE**2, "device": "cpu"}
     assert len(times["seconds"]) == 2
     assert peak["peak_bytes"] > 10e6
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("openvino", "f32"), ("openvino-bf16", "bf16")])
+def test_openvino_is_measured_in_the_precision_of_its_name(files, monkeypatch, engine, precision):
+    folder, _ = files
+    asked = []
+    compiled = measuring.compile_network
+
+    def compile_network(*given):
+        asked.append(given[-1])
+        return compiled(*given)
+
+    monkeypatch.setattr(measuring, "compile_network", compile_network)
+    run, size, device = measuring.open_run(folder / "a.onnx", engine, "cpu", 1, 512)
+    run()
+    assert (asked, size, device) == ([precision], TILE**2, "cpu")
 
 
 def test_a_file_that_cannot_be_run_does_not_stop_the_others(files, tmp_path, monkeypatch):
@@ -152,7 +169,8 @@ def test_engines_that_fit_a_file(files, tmp_path):
     assert engines_for(folder / "a.safetensors") == ["torch"]
     assert engines_for(folder / "a.onnx") == ["onnxruntime", "openvino"]
     assert engines_for(folder / "a.onnx", ["openvino", "torch"]) == ["openvino"]
-    with pytest.raises(SettingsError, match="is run by onnxruntime or openvino, but torch was asked for"):
+    assert engines_for(folder / "a.onnx", ["openvino-bf16", "torch"]) == ["openvino-bf16"]  # only where it is named
+    with pytest.raises(SettingsError, match="is run by onnxruntime, openvino, openvino-bf16, but torch was asked for"):
         engines_for(folder / "a.onnx", ["torch"])
     on_cpu = [job for job in jobs_for(folder / "a.onnx") if job.device == "cpu"]
     assert [job.engine for job in on_cpu] == ["onnxruntime", "openvino"]

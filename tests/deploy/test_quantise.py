@@ -187,7 +187,15 @@ def test_equal_forms_pass_and_worse_ones_do_not():
         5
     )  # two neighbours in one scene are one place: how many such places there are is hardly known
     assert worse.passes(15)
-    assert "20 tiles; 100.00 in float, 99.09 with 8 bits" in worse.sentence(0.5)
+    assert "20 tiles; 100.00 in float32, 99.09 with 8 bits" in worse.sentence(0.5)
+
+
+def test_bfloat16_is_judged_by_the_same_margin_in_its_own_words():
+    worse = judge(scores(), scores(worse_tiles=2), "bf16")
+    assert worse.difference == judge(scores(), scores(worse_tiles=2)).difference
+    assert worse.sentence(5).startswith("The bfloat16 form was refused, because it may lose 5 points or more: -")
+    assert worse.sentence(5).endswith("20 tiles; 100.00 in float32, 99.09 in bfloat16).")
+    assert worse.sentence(15).startswith("The bfloat16 form loses less than 15 points: -")
 
 
 def test_one_tile_is_no_evidence():

@@ -32,6 +32,7 @@ from tests.jobs.studies import wait_for
 from tests.training.studies import contents
 
 TILE = 64
+CAPABILITIES = "kdcore.inference.quiet_openvino.capabilities"
 
 
 def speed(engine="torch", megapixels=1.0, watts=None) -> EngineSpeed:
@@ -70,6 +71,14 @@ def without_measuring(patch) -> list[Job]:
     return asked
 
 
+@pytest.fixture(autouse=True)
+def capabilities(monkeypatch) -> list[str]:
+    """What OpenVINO is taken to say of the processor, so that the forms are the same on every machine."""
+    told = ["FP32", "BF16"]
+    monkeypatch.setattr(CAPABILITIES, lambda: told)
+    return told
+
+
 @pytest.fixture
 def workspace(tiny_study, tmp_path) -> Workspace:
     return copy_of(tiny_study, tmp_path)
@@ -91,6 +100,7 @@ def finished(tiny_study, tmp_path_factory) -> tuple[DeploymentFolder, list[Job]]
     place = waiting(copy_of(tiny_study, tmp_path_factory.mktemp("finished")))
     with pytest.MonkeyPatch.context() as patch:
         asked = without_measuring(patch)
+        patch.setattr(CAPABILITIES, lambda: ["FP32", "BF16"])
         assert work(place) == 0
     return place, asked
 
@@ -127,7 +137,7 @@ def test_every_network_in_every_form(finished):
     study = deployment.study
     assert (record.study, record.tile, record.metres_per_pixel) == ("town", TILE, pytest.approx(0.5, rel=0.01))
     runs = ("teacher-s0", "alone-s0", "distilled-s0")
-    assert list(found) == [(run, kind) for run in runs for kind in ("torch", "onnx", "int8")]
+    assert list(found) == [(run, kind) for run in runs for kind in ("torch", "onnx", "bf16", "int8")]
     for run in runs:
         checkpoint, plain, small = (found[run, kind] for kind in ("torch", "onnx", "int8"))
         test = study.run(run).read_report()["test"]
@@ -139,10 +149,17 @@ def test_every_network_in_every_form(finished):
         assert abs(plain.difference.points) < 0.2
         assert plain.parameters == small.parameters == checkpoint.parameters
         assert bool(small.file) != bool(small.refused)
+        coarse = found[run, "bf16"]
+        assert coarse.megabytes == plain.megabytes
+        assert coarse.file == ("" if coarse.refused else plain.file)
+        assert [each.engine for each in coarse.speeds] == ([] if coarse.refused else ["openvino-bf16"])
+        card = (deployment.path / f"{run}.md").read_text()
+        assert card.count("INFERENCE_PRECISION_HINT: bf16") == 1
+        assert ("Do not run it so." in card) == bool(coarse.refused)
         for form in (plain, small):
             if form.file:
                 check_files(deployment, form)
-    assert {job.engine for job in asked} == {"torch", "onnxruntime", "openvino"}
+    assert {job.engine for job in asked} - {"openvino-bf16"} == {"torch", "onnxruntime", "openvino"}
     assert [each.engine for each in found["distilled-s0", "onnx"].speeds] == [
         "openvino",
         "onnxruntime",
@@ -194,8 +211,8 @@ def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(
 ):
     monkeypatch.setattr(forms, "export_onnx", export_again)
 
-    def judge(reference, candidate):
-        return Gate(0.7, 0.68, Difference(points=-2.0, low=-2.5, high=-1.5), 9)
+    def judge(reference, candidate, kind):
+        return Gate(0.7, 0.68, Difference(points=-2.0, low=-2.5, high=-1.5), 9, kind)
 
     monkeypatch.setattr(forms, "judge", judge)
     assert work(deployment) == 0
@@ -207,6 +224,13 @@ def test_a_form_that_may_lose_too_much_is_refused_with_the_numbers(
     assert refused.refused in deployment.status.message
     assert [path.name for path in deployment.path.glob("*int8*")] == []
     assert (deployment.path / "distilled-s0.onnx").exists()
+    coarse = by_kind(deployment)["distilled-s0", "bf16"]
+    assert (coarse.file, coarse.speeds) == ("", ())
+    assert coarse.refused.startswith(
+        "The bfloat16 form was refused, because it may lose 1 points or more: -2.00 points of mean AP (95 %"
+    )
+    assert coarse.refused.endswith("9 tiles; 70.00 in float32, 68.00 in bfloat16).")
+    assert {job.engine for job in pretend_measure} == {"torch", "onnxruntime", "openvino"}
 
 
 def test_a_person_can_stop_it_within_a_stage(deployment, pretend_measure, monkeypatch, export_again):
@@ -276,6 +300,18 @@ def test_an_ensemble_takes_the_time_of_all_its_members(workspace):
     both = one_after_another([speed(megapixels=2.0, watts=50), speed(megapixels=1.0, watts=70)])
     assert both.megapixels_per_second == pytest.approx(2 / 3)  # 0.5 s and 1 s a megapixel
     assert (both.milliseconds, both.peak_mb, both.watts) == (1.5, 200, 60)
+
+
+def test_without_bfloat16_in_the_processor_that_form_is_left_out_with_a_sentence(
+    deployment, pretend_measure, monkeypatch, export_again, capabilities
+):
+    """Its emulation would say nothing about speed."""
+    monkeypatch.setattr(forms, "export_onnx", export_again)
+    capabilities.remove("BF16")
+    assert work(deployment) == 0
+    assert {kind for _, kind in by_kind(deployment)} == {"torch", "onnx", "int8"}
+    assert "OpenVINO in bfloat16 was left out: this processor does not compute in bfloat16" in deployment.status.message
+    assert "bf16" not in (deployment.path / "distilled-s0.md").read_text()
 
 
 def test_a_teacher_that_is_onnx_only_is_measured_as_it_is(workspace, finished):

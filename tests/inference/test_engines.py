@@ -6,6 +6,7 @@ import torch
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.inference.engines import TorchEngine, faster, open_engine
+from kdcore.inference.quiet_openvino import has_bfloat16
 from kdcore.models.checkpoint import CheckpointInfo, save_network
 from kdcore.models.networks import build_network
 from tests.conftest import TINY
@@ -33,6 +34,19 @@ def test_an_onnx_file_answers_for_every_image_whatever_its_batch(tmp_path, image
     assert (opened.tile, opened.info.classes, opened.name) == (64, ("land", "building"), engine)
     expected = sigmoid(imagery[:, :1] * 0.02 - imagery[:, 1:] * 0.01 - 1.0)
     np.testing.assert_allclose(opened(imagery), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("openvino", "f32"), ("openvino-bf16", "bf16")])
+def test_openvino_computes_in_what_was_asked_for(tmp_path, imagery, engine, precision):
+    """bfloat16 keeps 8 bits of a number: 0.02 * 200 is off by up to 0.4 %, a probability by less than 0.01."""
+    if precision == "bf16" and not has_bfloat16():
+        pytest.skip("this processor does not compute in bfloat16")
+    path = write_pixelwise(tmp_path / "sum.onnx", [[0.02, -0.01]], [-1.0], size=64, yaml=YAML)
+    opened = open_engine(path, engine, threads=1)
+    assert opened.name == engine
+    assert opened.model.get_property("INFERENCE_PRECISION_HINT").to_string() == precision
+    expected = sigmoid(imagery[:, :1] * 0.02 - imagery[:, 1:] * 0.01 - 1.0)
+    np.testing.assert_allclose(opened(imagery), expected, atol=1e-5 if precision == "f32" else 0.01)
 
 
 @pytest.mark.parametrize("engine", ONNX)
@@ -74,11 +88,14 @@ def test_the_faster_engine_is_the_one_that_takes_less_time(monkeypatch):
         ("a.safetensors", {"engine": "openvino"}, CheckpointError, "runs ONNX files only. Make one: kdcore export"),
         ("sum.onnx", {"engine": "torch"}, CheckpointError, "torch runs kdcore checkpoints only"),
         ("sum.onnx", {"engine": "tensorrt"}, SettingsError, "there is no such engine"),
+        ("a.safetensors", {"engine": "openvino-bf16"}, CheckpointError, "openvino-bf16 runs ONNX files only"),
+        ("sum.onnx", {"engine": "openvino-bf16"}, SettingsError, "does not compute in bfloat16.*Use --engine openvino"),
         ("gone.onnx", {}, CheckpointError, "gone.onnx"),
         ("gone.safetensors", {}, CheckpointError, "there is no such file"),
     ],
 )
-def test_what_does_not_go_together_is_refused(tmp_path, name, options, error, words):
+def test_what_does_not_go_together_is_refused(tmp_path, monkeypatch, name, options, error, words):
+    monkeypatch.setattr("kdcore.inference.quiet_openvino.capabilities", lambda: ["FP32", "INT8"])
     write_pixelwise(tmp_path / "sum.onnx", [[0.02]], size=64, yaml=YAML)
     with pytest.raises(error, match=words):
         open_engine(tmp_path / name, **options)

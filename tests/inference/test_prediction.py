@@ -103,6 +103,19 @@ def test_the_same_again_does_nothing_and_another_is_refused(tmp_path):
     assert again.shapes
 
 
+def test_parts_in_float32_and_in_bfloat16_are_never_mixed(tmp_path):
+    raster = write_raster(tmp_path / "in.tif", noise(1, 500, 200))
+    begun, other = stopping_after(8), Known(first_band)
+    begun.name, other.name = "openvino-bf16", "openvino"
+    with pytest.raises(KeyboardInterrupt):
+        predict(raster, tmp_path / "out", begun, tile=128)
+    with pytest.raises(RunError, match="unfinished prediction"):
+        predict(raster, tmp_path / "out", other, tile=128)
+    other.name = "openvino-bf16"
+    made = predict(raster, tmp_path / "out", other, tile=128)
+    assert json.loads(made.manifest.read_bytes())["plan"]["engine"] == "openvino-bf16"
+
+
 @pytest.mark.parametrize("blend", ["crop", "hann"])
 def test_what_was_interrupted_goes_on_where_it_was(tmp_path, blend):
     values = noise(1, 500, 200)

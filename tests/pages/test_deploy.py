@@ -12,7 +12,7 @@ from kdcore.jobs.locks import holding
 from kdcore.jobs.progress import Stage
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import StudyFolder
-from tests.deployment import REFUSED, form, make_deployment, speed, write_deployment
+from tests.deployment import REFUSED, form, make_deployment, speed, with_bfloat16, write_deployment
 from tests.pages.conftest import primary_buttons, text_of, words_of
 
 BUTTON = "Export and measure"
@@ -74,18 +74,18 @@ def test_what_prevents_the_start_is_a_sentence(workspace, open_page, monkeypatch
 def test_while_it_works_it_tells_the_stage_and_can_be_stopped(folder, open_page):
     weights = folder.parent / "runs/distilled-s0/checkpoints/best.safetensors"
     weights.parent.mkdir(parents=True, exist_ok=True)
-    weights.touch()  # the only network whose weights are here: nine pieces, and two at the end
+    weights.touch()  # the only network whose weights are here: twelve pieces, and two at the end
     what = {"run": "distilled-s0", "stage": Stage.SCORING_TEST, "subject": "distilled-s0.onnx"}
     write_status(folder, "running", **what, done=3, total=9, started=time.time() - 100)
     with holding(deploying.DeploymentFolder(folder).lock, "taken"):
         at = open_page("deploy", study="town")
         assert [each.label for each in at.button] == ["Stop"]
         (progress,) = at.get("progress")
-        assert progress.proto.value == 100 * (4 + 3 / 9) // 11
+        assert progress.proto.value == 100 * (4 + 3 / 9) // 14
         told = progress.proto.text.replace("\\", "")
         assert (
-            "Distilled student, seed 0: scoring test (distilled-s0.onnx), 3 of 9. About 2 min 3" in told
-        )  # 100 s for 0.394
+            "Distilled student, seed 0: scoring test (distilled-s0.onnx), 3 of 9. About 3 min 4" in told
+        )  # 100 s for 0.310
         button(at, "Stop").click().run()
         assert (folder / "cancel").exists()
         assert button(at, "Stop").disabled
@@ -265,6 +265,27 @@ def test_the_commands_name_the_study_s_own_files(folder, open_page):
     checkpoint = study.path / "runs/distilled-s0/checkpoints/best.safetensors"
     assert f"kdcore export {checkpoint} student.onnx --int8 --data {study.about.collection}\n" in code
     assert f"kdcore predict {folder}/distilled-int8.onnx imagery.tif --out maps --engine openvino" in code
+
+
+def test_bfloat16_stands_beside_the_file_that_it_runs_and_refusals_with_their_numbers(folder, open_page):
+    write_deployment(folder, with_bfloat16(make_deployment()))
+    at = open_page("deploy", study="town")
+    assert "The distilled student in OpenVINO bf16 maps 15.0 times as many" in words_of(at)
+    rows = [row for row in cells(at, 1) if row["Form"] == "ONNX, run in bf16"]
+    assert [(row["Network"], row["File"].replace("\\", "")) for row in rows] == [
+        ("Distilled student", "distilled.onnx")
+    ]
+    assert rows[0]["Mean AP gained, points"] == "−0.2 (−0.7 to 0.3)"
+    assert "in OpenVINO with the property `INFERENCE_PRECISION_HINT: bf16`" in text_of(at)
+    assert f"Teacher, ONNX, run in bf16: not offered. {REFUSED.replace('mean', 'Mean', 1)}" in words_of(at)
+    assert len(at.get("download_button")) == 5 * 3 + 1  # nothing new is there to take
+    assert f"kdcore predict {folder}/distilled.onnx imagery.tif --out maps --engine openvino-bf16" in at.code[-1].value
+
+
+def test_without_bfloat16_nothing_is_said_of_it(folder, open_page):
+    """As in every older record, and where the processor does not compute in it."""
+    write_deployment(folder, make_deployment())
+    assert "bf16" not in text_of(open_page("deploy", study="town"))
 
 
 def test_texts_of_the_record_are_text(folder, open_page):

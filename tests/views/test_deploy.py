@@ -19,7 +19,7 @@ from kdcore.views.deploy import (
 from kdcore.views.deploy_costs import Job, cost_rows, cost_sentence, cost_table, energy_in_words, hours_in_words, number
 from kdcore.views.maps import DRAWING, drawn_km2
 from kdcore.views.pareto import AXES, front, pareto_figure, points_of
-from tests.deployment import REFUSED, form, make_deployment, speed
+from tests.deployment import REFUSED, form, make_deployment, speed, with_bfloat16
 
 
 def deployment_of(*forms, metres: float | None = 0.5) -> Deployment:
@@ -179,6 +179,13 @@ def test_the_front_of_sizes_goes_to_the_small_and_leaves_out_the_refused():
     sizes = [point.x for point in front(points, AXES["size"].more)]
     assert sizes == [25.0, 6.25, 0.6, 0.15]
     assert [point.x for point in points if not point.offered] == [0.15]
+
+
+def test_bfloat16_is_a_point_of_speed_and_no_file_of_its_own():
+    known = with_bfloat16(make_deployment())
+    best = front(points_of(known, "speed"), 1)[-1]
+    assert (best.variant.name, best.x, best.quality.mean_ap) == ("OpenVINO bf16", 7.5, pytest.approx(0.691))
+    assert points_of(known, "size") == points_of(make_deployment(), "size")
 
 
 def test_a_measurement_that_is_hardly_faster_and_worse_is_not_on_the_front():
