@@ -107,6 +107,13 @@ def test_what_serves_pages_never_imports_torch():
     assert said == [f"{module} False False" for module in WITHOUT_TORCH]
 
 
+def test_trainings_and_predictions_import_no_pandas():
+    """It takes a third of a second, also where a library of those that stand at the top of a file brings it."""
+    code = f"{LOOK}sys.exit('pandas' in sys.modules)"
+    modules = ["kdcore.training.sweep", "kdcore.inference.merging", "kdcore.deploy.make", "kdcore.views.page"]
+    assert subprocess.run([sys.executable, "-c", code, *modules], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
 def test_nothing_is_pickled(file):
     assert not imports(file) & {"pickle", "joblib", "dill"}

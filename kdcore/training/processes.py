@@ -262,8 +262,8 @@ def led_by_rank_zero(work: Callable[[], R]) -> R:
         return work()
     end_with_starter()
     if rank():
-        from kdcore.training.run import follow
-
+        with large_imports():
+            from kdcore.training.run import follow
         raise SystemExit(follow())
     try:
         return work()

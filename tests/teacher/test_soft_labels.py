@@ -458,13 +458,15 @@ class TestMishaps:
 BUILDER = """
 import sys
 from pathlib import Path
-from kdcore.teacher import views
-views.WINDOW, views.HALO = 128, 32
-from kdcore.data.collection import Collection, Region
-from kdcore.data.scene import Box
-from kdcore.teacher.teacher import Teacher
-from kdcore.settings import Hardware
-from kdcore.teacher.soft_labels import open_soft_labels
+from kdcore.imports import large_imports
+with large_imports():
+    from kdcore.teacher import views
+    views.WINDOW, views.HALO = 128, 32
+    from kdcore.data.collection import Collection, Region
+    from kdcore.data.scene import Box
+    from kdcore.teacher.teacher import Teacher
+    from kdcore.settings import Hardware
+    from kdcore.teacher.soft_labels import open_soft_labels
 folder, path, checkpoint = map(Path, sys.argv[1:4])
 collection = Collection.open(path)
 regions = [Region(scene, scene.box) for scene in (*collection.scenes, *collection.unlabelled)]

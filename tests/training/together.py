@@ -4,9 +4,11 @@ import signal
 import sys
 from pathlib import Path
 
+from kdcore.errors import RunError
+from kdcore.imports import large_imports
 from kdcore.jobs.progress import Progress, Stage
 from kdcore.jobs.store import RunDirectory
-from kdcore.training.processes import led_by_rank_zero, start, wants_start
+from kdcore.training.processes import PeerLostError, led_by_rank_zero, start, wants_start
 
 
 def report(progress: Progress) -> None:
@@ -15,9 +17,8 @@ def report(progress: Progress) -> None:
 
 
 def work(run: RunDirectory) -> int:
-    from kdcore.errors import RunError
-    from kdcore.training.processes import PeerLostError
-    from kdcore.training.run import execute
+    with large_imports():
+        from kdcore.training.run import execute
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a study's process, it ends when it has said why
     try:

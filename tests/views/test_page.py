@@ -137,8 +137,7 @@ def test_the_truth_it_shows_is_the_mask(tiny_study, written):
     """Colours of the picture, undone: imagery x 0.4 + class colour x 0.6."""
     colours = ["#FF0000", "#00FF00", "#0000FF"]
     runs = arm_runs(tiny_study)
-    scores = {arm: [Scores.load(run.scores) for run in directories] for arm, directories in runs.items()}
-    row = picture_rows(written[0], runs, scores, colours)[0]
+    row = picture_rows(written[0], runs, colours)[0]
     pictures = {
         title: np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))), dtype=float)
         for title, uri in row["pictures"]
