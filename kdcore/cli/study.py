@@ -32,6 +32,7 @@ from kdcore.cli.choices import (
     check_teacher,
     flags_of,
     parse_shares,
+    put_flags,
     study_settings,
     tell_recipe,
 )
@@ -79,6 +80,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the procedural area.", min=0)] = 0,
     seeds: Annotated[int, typer.Option(help="Trainings of each student; one gives no verdict.", min=1, max=100)] = 1,
     as_json: JsonOption = False,
+    steps: StepsOption = None,
+    teacher_steps: TeacherStepsOption = None,
     record_into: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +92,9 @@ def demo(
 ) -> None:
     """The whole story on a procedural area: teacher, student alone, distilled student, verdict. About five minutes on two cores."""
     about = About(title=f"Demo area {seed}", demo=seed, created=time.time())
-    settings = in_processes(STUDY_PRESETS["demo"].model_copy(update={"seeds": tuple(range(seeds))}))
+    values = STUDY_PRESETS["demo"].model_dump()
+    put_flags(values, {"seeds": tuple(range(seeds)), "budget.steps": steps, "teacher.budget.steps": teacher_steps})
+    settings = in_processes(StudySettings.model_validate(values))
     study = StudyFolder.begin(out.absolute(), settings, about)
     work_in_terminal(study, as_json)
     if record_into is not None:

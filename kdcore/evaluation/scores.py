@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -216,7 +217,7 @@ def check_archive(path: Path) -> None:
 
 
 UNREADABLE = (
-    DataError, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    DataError, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, LZMAError,
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Make the example that comes with the package from a finished study of the demo area. Never imports torch."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 from kdcore.errors import RunError
@@ -15,7 +16,7 @@ TITLE = "Example: a demo town"
 LARGEST = 16_000_000  # bytes
 DEPLOYMENT = "deploy/deploy.json"  # see `kdcore.deploy.record`
 CURVES = "curves.npz"  # see `kdcore.evaluation.stored_curves`
-RUN_FILES = ("status.json", "metrics.jsonl", "report.json", "scores.npz", "scores-validation.npz")
+RUN_FILES = ("status.json", "metrics.jsonl", "report.json")
 
 
 def record(study: StudyFolder, folder: Path) -> int:
@@ -98,14 +99,24 @@ def copy_run(run: RunDirectory, target: RunDirectory, scenes: list[str], shown: 
     save(settings.model_copy(update=here), target.path / "settings.yaml")
     for name in RUN_FILES:
         shutil.copy(run.path / name, target.path)
+    pack(run.scores, target.scores)
+    pack(run.validation_scores, target.validation_scores)
     if not shown:
         return
     import rasterio.shutil  # what only starts the command does not wait for it
 
     for scene in scenes:
         target.maps.mkdir(exist_ok=True)
-        small = {"compress": "ZSTD", "level": 22, "predictor": 2, "blocksize": 256}  # 7 % less than as a run leaves it
+        # A third less than as a run leaves it; a scene of the demo area is small enough to be read whole.
+        small = {"compress": "ZSTD", "level": 22, "predictor": 2, "blocksize": 256, "overviews": "NONE"}
         rasterio.shutil.copy(run.maps / f"{scene}.tif", target.maps / f"{scene}.tif", driver="COG", **small)
     if settings.arm != "teacher":
         target.checkpoints.mkdir()
         shutil.copy(run.best, target.checkpoints)
+
+
+def pack(archive: Path, target: Path) -> None:
+    """Copy a .npz with what compresses a quarter better than numpy writes it; numpy reads both."""
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_LZMA) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))

@@ -54,7 +54,7 @@ STUDY_PRESETS: dict[str, StudySettings] = {
         teacher=TeacherSettings(network=PRESETS["large"], seeds=(0, 1, 2), budget=Budget(steps=10000, batch_size=16)),
         budget=Budget(steps=20000, batch_size=16),
         seeds=(0, 1, 2, 3, 4),
-        hardware=Hardware(precision="bf16-mixed", compile=True, readers=8),
+        hardware=Hardware(compile=True, readers=8),
     ),
 }
 

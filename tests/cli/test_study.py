@@ -25,7 +25,7 @@ from kdcore.evaluation.scores import Scores
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.models.checkpoint import load_network
 from kdcore.models.networks import count_parameters
-from kdcore.settings import ADDED, RECIPES, ClassSettings, Recipe, save
+from kdcore.settings import ADDED, RECIPES, STUDY_PRESETS, ClassSettings, Recipe, save
 from tests.conftest import paint, write_collection, write_raster
 from tests.disks import mounted, small_disk
 from tests.onnx_files import write_pixelwise
@@ -684,6 +684,10 @@ def test_demo_measures_its_networks_before_it_records_them(tmp_path, monkeypatch
     monkeypatch.setattr(command, "work_in_terminal", lambda study, as_json: order.append("study"))
     monkeypatch.setattr("kdcore.deploy.make.make", lambda deployment, report: order.append(deployment.path.name))
     monkeypatch.setattr(command, "record", lambda study, folder: order.append("record") or 1)
-    assert run("demo", "--out", tmp_path / "demo", "--record", tmp_path / "example")[0] == 0
+    longer = ["--seeds", 2, "--steps", 1000, "--teacher-steps", 1500]
+    assert run("demo", "--out", tmp_path / "demo", *longer, "--record", tmp_path / "example")[0] == 0
+    settings = StudyFolder(tmp_path / "demo").settings
+    assert (settings.seeds, settings.budget.steps, settings.teacher.budget.steps) == ((0, 1), 1000, 1500)
+    assert settings.recipe == STUDY_PRESETS["demo"].recipe
     assert order == ["study", "deploy", "record"]
     assert DeploymentFolder(tmp_path / "demo/deploy").status.state == "finished"

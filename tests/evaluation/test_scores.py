@@ -1,6 +1,7 @@
 """Scores are counts: they add up, whatever the cut, and survive the disk."""
 
 import itertools
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -284,6 +285,22 @@ class TestDisk:
                 Scores.load(tmp_path / name)
         with pytest.raises(DataError, match="no such file"):
             Scores.load(tmp_path / "missing.npz")
+
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_an_archive_that_is_damaged_inside_is_refused_however_it_is_packed(self, tmp_path, method):
+        build(*random_window(6)).save(tmp_path / "scores.npz")
+        packed = tmp_path / "packed.npz"
+        with zipfile.ZipFile(tmp_path / "scores.npz") as old, zipfile.ZipFile(packed, "w", method) as new:
+            for entry in old.infolist():
+                new.writestr(entry.filename, old.read(entry))
+            largest = max(new.infolist(), key=lambda entry: entry.compress_size)
+        assert Scores.load(packed).tiles == Scores.load(tmp_path / "scores.npz").tiles
+        damaged = bytearray(packed.read_bytes())
+        middle = largest.header_offset + 40 + largest.compress_size // 2
+        damaged[middle : middle + 8] = bytes(byte ^ 0xFF for byte in damaged[middle : middle + 8])
+        packed.write_bytes(damaged)
+        with pytest.raises(DataError, match="cannot be read as scores"):
+            Scores.load(packed)
 
     @pytest.mark.parametrize(("name", "value"), list(itertools.product(["positives", "confusion"], [0.5, -1])))
     def test_counts_that_cannot_be_counts_are_refused(self, tmp_path, name, value):

@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kdcore.deploy.record import Deployment
 from kdcore.errors import RunError
+from kdcore.evaluation.scores import Scores
+from kdcore.evaluation.stored_curves import fingerprint
 from kdcore.jobs.record import record
 from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.workspace import Workspace
@@ -53,6 +56,12 @@ def test_the_copy_is_a_finished_study_without_the_teachers_weights(recorded):
     assert size == sum(file.stat().st_size for file in copied.path.rglob("*") if file.is_file())
     assert [run.best.exists() for run in copied.runs()] == [run.settings.arm != "teacher" for run in copied.runs()]
     assert copied.report()["arms"] == study.report()["arms"]
+    for before, after in zip(study.runs(), copied.runs(), strict=True):
+        assert after.scores.read_bytes() != before.scores.read_bytes()  # packed more tightly
+        assert np.array_equal(Scores.load(after.scores).positives, Scores.load(before.scores).positives)
+    assert fingerprint({"alone": [copied.run("alone-s0").scores]}) == fingerprint(
+        {"alone": [study.run("alone-s0").scores]}
+    )
 
 
 def test_what_was_measured_stays_without_the_networks_files(recorded):
