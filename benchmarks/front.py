@@ -33,15 +33,17 @@ ARMS = (ALONE, "classic")
 USUAL, TEACHER = "tiny", "teacher"
 CLASSES = ("land", "building")
 LITE = NetworkSettings(encoder="tu-tf_efficientnet_lite0", decoder_channels=(96, 64, 48), stride=4)
-STUDENTS = {
-    **{name: PRESETS[name] for name in ("tiny", "small", "lraspp")},
-    "tiny, stride 2": PRESETS["tiny"].model_copy(update={"decoder_channels": (64, 32), "stride": 2}),
-    "small, stride 2": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64, 32), "stride": 2}),
-    "small, stride 4": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64), "stride": 4}),
-    "unet/tf_efficientnet_lite0, stride 4": LITE,
+STUDENTS = {  # in the order in which they are trained
+    "tiny": PRESETS["tiny"],
     "unet/tf_efficientnet_lite0, stride 4, ImageNet": LITE.model_copy(update={"weights": "imagenet"}),
-    "fpn/regnetx_002": NetworkSettings(architecture="fpn", encoder="tu-regnetx_002"),
+    "small, stride 4": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64), "stride": 4}),
+    "tiny, stride 2": PRESETS["tiny"].model_copy(update={"decoder_channels": (64, 32), "stride": 2}),
+    "unet/tf_efficientnet_lite0, stride 4": LITE,
+    "small, stride 2": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64, 32), "stride": 2}),
+    "lraspp": PRESETS["lraspp"],
     "fpn/mobilenetv4_conv_small_050": NetworkSettings(architecture="fpn", encoder="tu-mobilenetv4_conv_small_050"),
+    "small": PRESETS["small"],
+    "fpn/regnetx_002": NetworkSettings(architecture="fpn", encoder="tu-regnetx_002"),
     "linknet/mobilenetv3_small_100": NetworkSettings(architecture="linknet", encoder="tu-mobilenetv3_small_100"),
 }
 
