@@ -47,7 +47,7 @@ class TestLargeImports:
 def test_nothing_changes_where_torch_is_there_already():
     import torch  # noqa: F401
 
-    frozen = gc.get_freeze_count()
+    kept: list[int] = []
     with large_imports():
         assert gc.isenabled()
-    assert gc.get_freeze_count() == frozen
+    assert any(item is kept for item in gc.get_objects())  # not among what is never looked at again

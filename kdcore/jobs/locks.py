@@ -18,6 +18,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 2.0  # seconds: onlookers hold a lock for microseconds while they look
+TURN = 60.0  # seconds: a short piece of work takes that long on a busy machine, or on a slow disk
 
 
 class TakenError(RunError):
@@ -103,8 +104,8 @@ def holding(file: Path, taken: str, patience: float | None = None) -> Iterator[N
 
 @contextmanager
 def turn(file: Path, taken: str, patience: float | None = None) -> Iterator[None]:
-    """As `holding`, for a short piece of work; the lock's file goes with the block, and whoever waits then takes a new one."""
-    with holding(file, taken, patience):
+    """As `holding`, for a short piece of work; the lock's file goes with the block, and whoever waits (`TURN`) then takes a new one."""
+    with holding(file, taken, TURN if patience is None else patience):
         try:
             yield
         finally:

@@ -116,7 +116,7 @@ def work_on_runs(
             continue
         try:
             if measures:
-                with turn(out / ".timing.lock", f"{out}: another process measures steps."):
+                with turn(out / ".timing.lock", f"{out}: another process measures steps.", patience=0):
                     measured = read_alone_steps(out)
                     if measured is None:
                         measured = match_seconds(out, settings, collection.path, checkpoints, report, should_stop)

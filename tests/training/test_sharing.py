@@ -106,7 +106,9 @@ def test_two_processes_share_a_study_and_the_leader_may_be_killed(tmp_path, make
     first.kill()
     first.communicate()
     said = [process.communicate(timeout=300) for process in (second, third)]
-    assert [process.returncode for process in (second, third)] == [0, 0], said
+    assert [process.returncode for process in (second, third)] == [0, 0], "\n---\n".join(
+        error[-2000:] for _, error in said
+    )
     assert study.finished
     alone = StudyFolder.begin(tmp_path / "alone/one", settings, study.about)
     work(alone, in_queue=False)
