@@ -183,7 +183,8 @@ def label_curve_in_terminal(
     out: Path, chosen: StudySettings, shares: list[float], about: About, unlabelled: bool, as_json: bool
 ) -> None:
     """Train with each share of the labels, with bars, and show the learning curve."""
-    from kdcore.training.label_curve import run_label_curve
+    with large_imports():
+        from kdcore.training.label_curve import run_label_curve
     from kdcore.views.label_curve import label_curve_rows
 
     with Bars() as bars:

@@ -229,13 +229,12 @@ class RunDirectory:
 
 def without_place(settings: RunSettings) -> RunSettings:
     """Settings without what may differ between machines: where files lie and how they are computed."""
-    computed = {"device": "auto", "readers": 1, "devices": settings.hardware.processes, "nodes": 1}
     return settings.model_copy(
         update={
             "collection": Path(settings.collection.name),
             "teacher": tuple(Path(path.parent.parent.name) for path in settings.teacher),
             "start": settings.start and Path(settings.start.parent.parent.name),
-            "hardware": settings.hardware.model_copy(update=computed),
+            "hardware": settings.hardware.anywhere,
         }
     )
 

@@ -26,7 +26,7 @@ from kdcore.jobs.small_files import modified, read_dict, read_json
 from kdcore.jobs.status import State, Status
 from kdcore.jobs.store import RunDirectory, list_runs
 from kdcore.reading import visible_all
-from kdcore.settings import SLUG, StudySettings, load_study, save, validate
+from kdcore.settings import SLUG, Hardware, StudySettings, load_study, save, validate
 
 SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
 SEVERAL = "kdcore.training.rank"
@@ -52,8 +52,8 @@ class StudyFolder(Job):
     def begin(cls, path: Path, settings: StudySettings, about: About | None = None) -> "StudyFolder":
         """Make the folder, or find the one that was made with the same settings.
 
-        Hardware may differ, and so may whether the student with all labels is trained, and where else networks are tested: that
-        changes no other run.
+        Hardware may differ, as far as runs that were begun can go on with it, and so may whether the student with all labels is
+        trained, and where else networks are tested: that changes no other run.
 
         Raises:
             RunError: the folder holds something else; it is left alone.
@@ -69,6 +69,8 @@ class StudyFolder(Job):
                     raise RunError(
                         f"{path}: holds a study with other settings; a study is never overwritten. Choose another --out."
                     )
+                if study.runs():
+                    check_goes_on(path, before.hardware, settings.hardware)
             elif path.exists() and not path.is_dir():
                 raise RunError(f"{path}: is a file, not a folder. Choose another --out.")
             elif path.exists() and {file.name for file in path.iterdir()} - {study.about_file.name}:  # written first
@@ -353,6 +355,21 @@ class StudyFolder(Job):
         if report is None:
             raise RunError(f"{self.path}: is not finished, so it has no report. Its state is {self.state!r}.")
         return report
+
+
+def check_goes_on(path: Path, before: Hardware, now: Hardware) -> None:
+    """Refuse hardware with which runs that were begun could not go on, nor be compared with those to come.
+
+    Raises:
+        RunError: names the setting.
+    """
+    for name, kept in before.anywhere:
+        wanted = getattr(now.anywhere, name)
+        if wanted != kept:
+            raise RunError(
+                f"{path}: hardware.{name} was {kept} when its runs were begun. Those with {wanted} could not be compared with them. "
+                "Leave it as it was, or choose another --out."
+            )
 
 
 def beginning(path: Path) -> AbstractContextManager[None]:

@@ -19,7 +19,7 @@ from kdcore.jobs.job import Folder, Job
 from kdcore.jobs.small_files import read_json, size_of
 from kdcore.jobs.status import Status, lately
 from kdcore.jobs.store import RunDirectory, list_runs
-from kdcore.jobs.study_folder import About, beginning
+from kdcore.jobs.study_folder import About, beginning, check_goes_on
 from kdcore.jobs.sweep_trials import TrialRecord, read_trial
 from kdcore.settings import Frozen, SweepSettings, load, save
 
@@ -96,6 +96,8 @@ class SweepFolder(Folder):
     def begin(cls, path: Path, settings: SweepSettings, about: About) -> "SweepFolder":
         """Make the folder, or find the one that was made with the same settings; more trials extend it.
 
+        Hardware may differ, as far as trials that were begun can go on with it.
+
         Raises:
             RunError: the folder holds something else; it is left alone.
         """
@@ -110,6 +112,8 @@ class SweepFolder(Folder):
                     raise RunError(
                         f"{path}: holds a sweep with other settings. Only trials, confirm and hardware may change; choose another --out."
                     )
+                if sweep.teacher_runs() or list_runs(path / "trials"):
+                    check_goes_on(path, before.hardware, settings.hardware)
                 if (sweep.about.demo, data_name(sweep.about)) != (about.demo, data_name(about)):
                     raise RunError(f"{path}: this sweep began with other data. Choose another --out.")
                 moved = {} if about.demo is not None else {"collection": about.collection}

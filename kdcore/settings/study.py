@@ -125,6 +125,11 @@ class Hardware(Described):
         return self.model_copy(update={"precision": before.precision}) if self.precision == "auto" else self
 
     @property
+    def anywhere(self) -> Self:
+        """Without what may differ where a training goes on: the device, its readers, and which machines its processes are on."""
+        return self.model_copy(update={"device": "auto", "readers": 1, "devices": self.processes, "nodes": 1})
+
+    @property
     def processes(self) -> int:
         """That share each batch, on all machines together."""
         return self.devices * self.nodes

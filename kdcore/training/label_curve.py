@@ -4,13 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kdcore.evaluation.label_curve import REPORT, check_shares, label_curve, share_folder, titled, with_share
+from kdcore.evaluation.label_curve import PREFIX, REPORT, check_shares, label_curve, share_folder, titled, with_share
 from kdcore.jobs.progress import Report, ignore
-from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.study_folder import About, StudyFolder, check_goes_on
 from kdcore.ownership import write_own_json
-from kdcore.settings import StudySettings
+from kdcore.settings import Hardware, StudySettings
+from kdcore.training.precision import settle
 from kdcore.training.worker import work
 from kdcore.views.label_curve import write_label_page
+
+
+def same_numbers(folder: Path, hardware: Hardware) -> Hardware:
+    """Hardware for shares that are added to a label curve: with the precision of those that are there, for they share their teacher.
+
+    Raises:
+        RunError: another one is asked for.
+    """
+    for file in sorted(folder.glob(f"{PREFIX}*/study.yaml")):
+        study = StudyFolder(file.parent)
+        hardware = hardware.as_begun(study.settings.hardware)
+        if study.runs():
+            check_goes_on(study.path, study.settings.hardware, hardware)
+    return hardware
 
 
 def run_label_curve(
@@ -41,14 +56,15 @@ def run_label_curve(
         Stopped: someone asked for it.
     """
     check_shares(shares)
-    studies = [
-        StudyFolder.begin(
+    settings, studies = settings.model_copy(update={"hardware": same_numbers(folder, settings.hardware)}), []
+    for share in sorted(shares):
+        study = StudyFolder.begin(
             share_folder(folder, share),
             with_share(settings, share, unlabelled),
             about.model_copy(update={"title": titled(about.title, share)}),
         )
-        for share in sorted(shares)
-    ]
+        settings = settings.model_copy(update={"hardware": settle(study)})
+        studies.append(study)
     values: dict[str, Any] = {}
     for study in studies:
         work(study, report, in_queue=False, forget_stop=True)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 
 from kdcore.inference.engines import choose_device
-from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.study_folder import StudyFolder, beginning
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.settings import Hardware, save
 
@@ -25,18 +25,22 @@ def choose_precision(device: torch.device) -> Literal["32-true", "bf16-mixed"]:
 def settle(folder: StudyFolder | SweepFolder) -> Hardware:
     """Choose what was left open, for all runs alike and for good: networks of two precisions would not be compared fairly.
 
-    Whoever calls it holds a lock of the folder.
-
     Returns:
         The folder's hardware, with a precision.
+
+    Raises:
+        TakenError: another process is beginning it.
     """
-    settings = folder.settings
-    if settings.hardware.precision == "auto":
-        chosen = choose_precision(choose_device(settings.hardware.device))
-        hardware = settings.hardware.model_copy(update={"precision": chosen})
-        settings = settings.model_copy(update={"hardware": hardware})
-        save(settings, folder.settings_file)
-        folder.log(
-            f"precision {chosen}: {'faster here' if chosen != '32-true' else 'this device has no bfloat16 of its own'}"
-        )
-    return settings.hardware
+    if folder.settings.hardware.precision != "auto":
+        return folder.settings.hardware
+    chosen = choose_precision(choose_device(folder.settings.hardware.device))  # which may start a GPU: a second
+    with beginning(folder.path):
+        settings = folder.settings
+        if settings.hardware.precision == "auto":
+            hardware = settings.hardware.model_copy(update={"precision": chosen})
+            settings = settings.model_copy(update={"hardware": hardware})
+            save(settings, folder.settings_file)
+            folder.log(
+                f"precision {chosen}: {'faster here' if chosen != '32-true' else 'this device has no bfloat16 of its own'}"
+            )
+        return settings.hardware

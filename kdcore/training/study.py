@@ -279,9 +279,9 @@ def begin(out: Path, settings: StudySettings, collection: Collection) -> StudySe
         raise RunError(
             f"{out}: this study began with other data (files or collection.yaml have changed since). Choose another --out."
         )
-    write_json(out / "data.json", data)
-    with turn(out / ".begin.lock", f"{out}: another process begins it."):
-        return settings.model_copy(update={"hardware": settle(study)})
+    hardware = settle(study)
+    write_json(out / "data.json", data)  # by which others see that runs can be taken
+    return settings.model_copy(update={"hardware": hardware})
 
 
 def reuse_teacher(out: Path, name: str, settings: RunSettings, data_hash: str) -> None:
