@@ -77,7 +77,7 @@ def test_is_refused_where_runs_were_made_with_another_one(tmp_path):
     StudyFolder.begin(study.path, changed)  # there is no run yet
     put_run(study.path / "runs/teacher-s0", settings)
     before = study.settings_file.read_bytes()
-    with pytest.raises(RunError, match="hardware.precision was bf16-mixed .* 32-true could not be compared"):
+    with pytest.raises(RunError, match=r"hardware\.precision was bf16-mixed .* 32-true could not be compared"):
         StudyFolder.begin(study.path, settings)
     assert study.settings_file.read_bytes() == before
     StudyFolder.begin(study.path, changed.model_copy(update={"hardware": Hardware(device="cpu", readers=3)}))
@@ -87,7 +87,7 @@ def test_is_refused_where_trials_were_made_with_another_one(tmp_path):
     sweep = put_sweep(tmp_path / "sweep", hardware=Hardware(precision="bf16-mixed"))
     put_run(sweep.path / "trials/0000", tiny_study())
     before = sweep.settings_file.read_bytes()
-    with pytest.raises(RunError, match="hardware.precision was bf16-mixed .* 32-true"):
+    with pytest.raises(RunError, match=r"hardware\.precision was bf16-mixed .* 32-true"):
         put_sweep(sweep.path, hardware=Hardware(precision="32-true"))
     assert sweep.settings_file.read_bytes() == before
 
@@ -135,5 +135,5 @@ def test_is_one_for_all_shares_of_a_label_curve_also_those_that_are_added_elsewh
     can()
     assert run(0.25, 0.5, 1.0) == {"bf16-mixed"}
     put_run(tmp_path / "labels-1/runs/teacher-s0", tiny_study())
-    with pytest.raises(RunError, match="hardware.precision was bf16-mixed"):
+    with pytest.raises(RunError, match=r"hardware\.precision was bf16-mixed"):
         run(0.1, 0.5, precision="32-true")
