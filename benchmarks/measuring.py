@@ -7,6 +7,7 @@ measurement has the processor time of its own thread, which other programs on th
 import argparse
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -168,7 +169,7 @@ def publish(name: str, title: str, body: str, save: bool, page: str = "") -> Non
     text = "\n\n".join(
         [
             f"# {title}",
-            f"    {' '.join(['OMP_NUM_THREADS=1 python', f'benchmarks/{name}.py', *arguments])}",
+            f"    OMP_NUM_THREADS=1 python benchmarks/{shlex.join([f'{name}.py', *arguments])}",
             f"{time.strftime('%Y-%m-%d')}, commit {commit()}. {machine()}.",
             body,
         ]

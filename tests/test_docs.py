@@ -5,6 +5,9 @@ import doctest
 import importlib
 import importlib.util
 import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,10 +15,12 @@ import geopandas
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from PIL import Image
 from shapely.geometry import box
 
+from kdcore.cli import app
 from kdcore.data.collection import Collection
 from kdcore.data.inspect import inspect
 from kdcore.data.propose import proposal_text
@@ -39,6 +44,7 @@ from tests.folders import put, write_vector
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+RESULTS = sorted((ROOT / "benchmarks/results").glob("*.md"))
 HEIGHT, WIDTH = 384, 576
 RESOLUTION = 0.5
 
@@ -304,9 +310,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, *sorted((ROOT / "benchmarks/results").glob("*.md"))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [*PAGES, *RESULTS], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text):
@@ -316,6 +320,42 @@ def test_links_lead_somewhere(page):
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"{page.name}: {target}"
         assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def commands(text: str) -> Iterator[tuple[list[str], bool]]:
+    """What follows `kdcore` in lines of code, where all is there that it needs, and in the middle of a sentence, where it may not be."""
+    text = text.replace("\\\n", " ")
+    lines = [line for block in blocks(text, "(?:bash)?") for line in block.splitlines()]
+    lines += re.findall(r"^ {4}(.*)", text, re.MULTILINE)
+    for line in lines:
+        if match := re.match(r"(?:[A-Z_]+=\S+ |torchrun .* -m )*kdcore (.+?)(?: #| > |$)", line):
+            yield shlex.split(re.sub(r"[\[\]]", "", match[1])), "..." not in match[1]
+    for found in re.findall(r"`kdcore (\w[^`]*)`", text.replace("\n", " ")):
+        yield shlex.split(found), False
+
+
+@pytest.mark.parametrize("page", [*PAGES, *RESULTS], ids=lambda page: page.name)
+def test_commands_are_those_of_the_program(page):
+    for words, whole in commands(page.read_text(encoding="utf-8")):
+        command, rest = typer.main.get_command(app), list(words)
+        while rest and (known := getattr(command, "commands", None)):
+            assert rest[0] in known, f"kdcore {shlex.join(words)}"
+            command = known[rest.pop(0)]
+        options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        named = {word.partition("=")[0] for word in rest if re.fullmatch(r"--[\w-]+(=\S*)?", word)}
+        slurm = {word.partition("=")[0] for key, word in pairwise(rest) if key == "--slurm"}
+        assert named - slurm <= options | {"--help"}, f"kdcore {shlex.join(words)}"
+        if whole:
+            command.make_context("kdcore", rest)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *RESULTS], ids=lambda page: page.name)
+def test_scripts_that_are_named_exist_and_know_their_options(page):
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for name, rest in re.findall(r"\b((?:benchmarks|docs)/\w+\.py)([^`\n#]*)", text):
+        assert (ROOT / name).is_file(), name
+        known = "".join((ROOT / file).read_text(encoding="utf-8") for file in (name, "benchmarks/measuring.py"))
+        assert [option for option in re.findall(r"(?<!\S)--[\w-]+", rest) if f'"{option}"' not in known] == [], name
 
 
 def test_readme_begins_with_the_two_commands():
