@@ -8,14 +8,15 @@ from starlette.middleware import Middleware
 from kdcore.server.guard import Guard
 from kdcore.server.logs import hide_secrets
 from kdcore.server.routes import BackendAddress, map_routes
-from kdcore.ui.people import access_or_exit, may_see
+from kdcore.ui.people import access_or_exit, base_path, may_see
 
 hide_secrets()
+base = base_path()
 app = st.App(
     Path(__file__).parent / "pages/frame.py",
-    routes=map_routes(),
+    routes=map_routes(base),
     middleware=[
-        Middleware(Guard, access=access_or_exit(), identify=may_see),
-        Middleware(BackendAddress),
+        Middleware(Guard, access=access_or_exit(), identify=may_see, base=base),
+        Middleware(BackendAddress, base=base),
     ],
 )

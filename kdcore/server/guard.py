@@ -38,10 +38,12 @@ class Guard:
         app: what is guarded.
         access: who may connect.
         identify: tells whether a request comes from somebody who has logged in; asked only where a login is needed.
+        base: path under which the dashboard lies, '/name'; empty for a server of its own.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, identify: Identify | None = None) -> None:
+    def __init__(self, app: ASGIApp, access: Access, identify: Identify | None = None, base: str = "") -> None:
         self.app = app
+        self.base = base
         self.access = access
         self.identify = identify
 
@@ -100,7 +102,7 @@ class Guard:
             return 403, "Another web page may not use this dashboard (server.corsAllowedOrigins names those that may)."
         if origin is None and is_embedded_elsewhere(headers):
             return 403, "Another web page may not show what is served here."
-        if access.login and not is_public(scope["path"]) and not self.knows(headers, host):
+        if access.login and not is_public(scope["path"], self.base) and not self.knows(headers, host):
             return 401, "Log in first."
         return None
 
@@ -124,6 +126,8 @@ def is_embedded_elsewhere(headers: Headers) -> bool:
     return site in ("cross-site", "same-site") and mode != "navigate"
 
 
-def is_public(path: str) -> bool:
+def is_public(path: str, base: str = "") -> bool:
     """Whether a path leads to code alone: a page's empty frame, scripts, the login. A page's contents come by its WebSocket."""
+    if base and path.startswith(base + "/"):
+        path = path.removeprefix(base)
     return path in ALSO_WITHOUT or path.startswith(WITHOUT_LOGIN) or "/" not in path[1:]

@@ -1,5 +1,6 @@
 """What the dashboard serves besides its pages, and what its pages are served with."""
 
+import json
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,16 +16,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from xstatic.pkg import leaflet
 
 OWN = Path(__file__).parent / "static"
-SCRIPT = b'<script>window.__streamlit = { BACKEND_BASE_URL: window.location.origin + "/" }</script>'
 
 
-def map_routes() -> list[BaseRoute]:
-    """Tiles, points, Leaflet's files and the map's own script: everything that a map needs, so that it works offline."""
+def map_routes(base: str = "") -> list[BaseRoute]:
+    """Tiles, points, Leaflet's files and the map's own script: everything that a map needs, so that it works offline.
+
+    Args:
+        base: path under which the dashboard lies, '/name'; empty for a server of its own.
+    """
     return [
-        Route("/tiles/{study}/{scene}/{layer}/{z}/{x}/{y}.png", later("kdcore.server.tiles", "tile")),
-        Route("/point/{study}/{scene}", later("kdcore.server.point", "point")),
-        Mount("/leaflet/kdcore", StaticFiles(directory=OWN)),
-        Mount("/leaflet", StaticFiles(directory=leaflet.BASE_DIR)),
+        Route(base + "/tiles/{study}/{scene}/{layer}/{z}/{x}/{y}.png", later("kdcore.server.tiles", "tile")),
+        Route(base + "/point/{study}/{scene}", later("kdcore.server.point", "point")),
+        Mount(base + "/leaflet/kdcore", StaticFiles(directory=OWN)),
+        Mount(base + "/leaflet", StaticFiles(directory=leaflet.BASE_DIR)),
     ]
 
 
@@ -44,10 +48,15 @@ class BackendAddress:
 
     Opened at /train, it otherwise asks for /train/_stcore/health first and for /_stcore/health next: two failed requests, two errors
     in the console and a round trip at every reload of a page.
+
+    Args:
+        app: what serves the pages.
+        base: path under which the dashboard lies, '/name'; empty for a server of its own.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, base: str = "") -> None:
         self.app = app
+        self.head = f"<head><script>window.__streamlit = {{ BACKEND_BASE_URL: window.location.origin + {json.dumps(base + '/')} }}</script>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and look at the answer if it is a page."""
@@ -67,7 +76,7 @@ class BackendAddress:
             elif held is not None and message["type"] == "http.response.body":
                 body.append(message.get("body", b""))
                 if not message.get("more_body"):
-                    whole = b"".join(body).replace(b"<head>", b"<head>" + SCRIPT, 1)
+                    whole = b"".join(body).replace(b"<head>", self.head.encode(), 1)
                     MutableHeaders(scope=held)["content-length"] = str(len(whole))
                     await send(held)
                     await send({"type": "http.response.body", "body": whole})

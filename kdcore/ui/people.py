@@ -175,6 +175,12 @@ def providers() -> list[str]:
     return [*(["default"] if "client_id" in section else []), *named]
 
 
+def base_path() -> str:
+    """Path under which the dashboard lies on its host, '/name' as `server.baseUrlPath` says; empty where it has the host for itself."""
+    name = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{name}" if name else ""
+
+
 def access_or_exit() -> Access:
     """Who may connect, from Streamlit's options; a server that would be open to others by mistake does not start."""
     try:

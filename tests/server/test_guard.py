@@ -33,13 +33,13 @@ async def socket(websocket):
     await websocket.close()
 
 
-def client(access: Access | None = None, peer=HERE, base=OWN, identify=None) -> TestClient:
+def client(access: Access | None = None, peer=HERE, base=OWN, identify=None, path="") -> TestClient:
     routes = [
         Route("/fails", fail),
         WebSocketRoute("/_stcore/stream", socket),
         Route("/{rest:path}", answer, methods=["GET", "POST"]),
     ]
-    guard = Middleware(Guard, access=access or Access(), identify=identify)
+    guard = Middleware(Guard, access=access or Access(), identify=identify, base=path)
     return TestClient(Starlette(routes=routes, middleware=[guard]), base_url=base, client=peer)
 
 
@@ -147,19 +147,20 @@ def test_every_answer_carries_the_headers_also_a_refusal_and_a_failure(path):
     assert "Traceback" not in answered.text
 
 
-def test_without_a_login_only_code_is_served():
+@pytest.mark.parametrize("base", ["", "/kd"])
+def test_without_a_login_only_code_is_served(base):
     def identify(cookies, host):
         return cookies.get("who") == "ann" and host == "localhost:8501"
 
-    found = client(Access(remote=True, login=True), identify=identify)
+    found = client(Access(remote=True, login=True), identify=identify, path=base)
     public = ("/", "/train", "/oauth2callback", "/auth/login", "/static/a.js", "/_stcore/health", "/leaflet/leaflet.js")
     for path in public:
-        assert found.get(path).status_code == 200
+        assert found.get(base + path).status_code == 200
     secret = ("/tiles/a/b/c/1/0/0.png", "/point/a/b", "/media/x.png", "/_stcore/metrics", "/_stcore/upload_file/a/b",
               "/_stcore/agent/interact", "/app/static/x", "/anything/new", "/static/../media/x")  # fmt: skip
     for path in secret:
-        assert found.get(path).status_code in (401, 400), path
-        assert found.get(path, headers={"cookie": "who=eve"}).status_code in (401, 400)
+        assert found.get(base + path).status_code in (401, 400), path
+        assert found.get(base + path, headers={"cookie": "who=eve"}).status_code in (401, 400)
     assert found.get("/tiles/a/b/c/1/0/0.png", headers={"cookie": "who=ann"}).status_code == 200
     assert socket_opens(found)  # the page itself asks there: a stranger is shown the way to log in
 
