@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from lzma import LZMAError
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -217,7 +218,8 @@ def check_archive(path: Path) -> None:
 
 
 UNREADABLE = (
-    DataError, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, LZMAError,
+    DataError, OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, OverflowError,
+    zipfile.BadZipFile, zlib.error, LZMAError, SyntaxError, TokenError,  # the last two of an array's header, which is Python's text
 )  # fmt: skip
 
 

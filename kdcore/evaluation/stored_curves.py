@@ -3,13 +3,14 @@
 import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcore.errors import DataError
+from kdcore.errors import DataError, KdcoreError
 from kdcore.evaluation.bands import BAND_RESAMPLES, NAMES, RECALLS, ArmCurves, StudyCurves, study_curves
 from kdcore.evaluation.levels import GRID, LEVELS
 from kdcore.evaluation.report import arm_runs
@@ -26,12 +27,11 @@ def curves_of(study: Path, keep: bool = False) -> StudyCurves:
 
     Args:
         study: the folder.
-        keep: write what had to be measured into the folder.
+        keep: write what had to be measured into the folder, if that is possible.
 
     Raises:
         RunError: the study is not finished.
         DataError: its scores cannot be read or do not belong together.
-        KdcoreError: the folder cannot be written to.
     """
     runs = arm_runs(study)
     test, validation = (
@@ -46,7 +46,8 @@ def curves_of(study: Path, keep: bool = False) -> StudyCurves:
         *({arm: map(Scores.load, files) for arm, files in split.items()} for split in (test, validation))
     )
     if keep:
-        write(study / FILE, curves, source)
+        with suppress(KdcoreError):  # they are measured again then
+            write(study / FILE, curves, source)
     return curves
 
 

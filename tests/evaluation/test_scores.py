@@ -302,6 +302,20 @@ class TestDisk:
         with pytest.raises(DataError, match="cannot be read as scores"):
             Scores.load(packed)
 
+    @pytest.mark.parametrize(
+        "header",
+        ["{'descr': (", " {}\n 0", "{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000000000,)}"],
+    )
+    def test_an_array_with_a_broken_header_is_refused(self, tmp_path, header):
+        build(*random_window(6)).save(tmp_path / "scores.npz")
+        broken = tmp_path / "broken.npz"
+        with zipfile.ZipFile(tmp_path / "scores.npz") as old, zipfile.ZipFile(broken, "w") as new:
+            for entry in old.infolist():
+                text = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(8)
+                new.writestr(entry.filename, text if entry.filename == "positives.npy" else old.read(entry))
+        with pytest.raises(DataError, match="cannot be read as scores"):
+            Scores.load(broken)
+
     @pytest.mark.parametrize(("name", "value"), list(itertools.product(["positives", "confusion"], [0.5, -1])))
     def test_counts_that_cannot_be_counts_are_refused(self, tmp_path, name, value):
         path = tmp_path / "scores.npz"

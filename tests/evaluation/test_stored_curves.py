@@ -91,7 +91,7 @@ def test_other_scores_are_measured_anew(kept, measured):
     assert len(measured) == 1
 
 
-@pytest.mark.parametrize("damage", ["text", "half", "scores", "shape", "kind", "arms", "folder"])
+@pytest.mark.parametrize("damage", ["text", "half", "scores", "shape", "kind", "arms", "number", "folder"])
 def test_a_file_that_holds_something_else_is_not_believed(kept, measured, damage):
     right, file = curves_of(kept), kept / FILE
     whole, arrays = file.read_bytes(), dict(np.load(file))
@@ -108,8 +108,14 @@ def test_a_file_that_holds_something_else_is_not_believed(kept, measured, damage
         change = {
             "shape": {"alone band": arrays["alone band"][:, :, :50]},
             "kind": {"teacher map": arrays["teacher map"].astype(float)},
+            "number": {"tiles": np.array(np.inf)},
             "arms": {"arms": np.array(["teacher", "alone", "someone"])},
         }[damage]
         np.savez(file, **(arrays | change))
     np.testing.assert_array_equal(curves_of(kept).gain_band, right.gain_band)
     assert len(measured) == 1
+
+
+def test_a_page_is_written_where_curves_cannot_be_kept(study):
+    (study / FILE).mkdir()
+    assert write_page(study, json.loads((study / "report.json").read_text())).is_file()
