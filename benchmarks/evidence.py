@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from measuring import parser, publish, table
+from pydantic import field_validator
 
 from kdcore.data.collection import Collection
 from kdcore.errors import KdcoreError
@@ -64,7 +65,14 @@ class Evidence(Frozen):
     student: Network
     budget: Budget
     recipes: dict[str, Recipe]
-    hardware: Hardware = Hardware()
+    hardware: Hardware
+
+    @field_validator("hardware")
+    @classmethod
+    def _one_precision(cls, hardware: Hardware) -> Hardware:
+        if hardware.precision == "auto":
+            raise ValueError("precision: name one, for machines that share the trainings would each choose their own")
+        return hardware
 
 
 class Experiment:

@@ -177,8 +177,8 @@ def write_scene(
     test: Sequence[Box] | None,
 ) -> Iterator[None]:
     """Write `imagery.tif` of one scene and, unless `test` is None, `truth.tif`; yields after each piece."""
-    pictured = replace(scene, bands=Picture(placed.bands, placed.shown).numbers)
-    colours = {"photometric": "rgb" if len(pictured.bands) == 3 else "minisblack"}  # or GDAL takes the fourth for alpha
+    numbers = Picture(placed.bands, placed.shown).numbers
+    colours = {"photometric": "rgb" if len(numbers) == 3 else "minisblack"}  # or GDAL takes the fourth for alpha
     box = Box(*placed.part)
     common: dict[str, Any] = {
         "dtype": "uint8",
@@ -206,9 +206,7 @@ def write_scene(
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True))
         pictures = stack.enter_context(
-            writing_raster(
-                folder / "imagery.tif", compress, count=len(pictured.bands), **colours, **common, **part_only
-            )
+            writing_raster(folder / "imagery.tif", compress, count=len(numbers), **colours, **common, **part_only)
         )
         labels = None
         if test is not None:
@@ -218,7 +216,8 @@ def write_scene(
             crop = reader.read(scene, part)
             place = part.row - box.row, part.column - box.column
             try:
-                pictures.write(show(reader.read(pictured, part).image, crop.valid, stretch), *place)
+                image, valid = read_picture(reader, scene, numbers, part)
+                pictures.write(show(image, valid & crop.valid, stretch), *place)
                 pictures.dataset.write_mask(crop.valid, window=Window(place[1], place[0], part.width, part.height))
                 if labels is not None and test is not None:
                     labels.write(only_inside(crop.labels, part, test)[None], part.row, part.column)
@@ -320,20 +319,38 @@ def picture_of(reader: SceneReader, scenes: Sequence[Scene], names: Sequence[str
 
 
 def show(image: NDArray[Any], valid: NDArray[np.bool_], stretch: Stretch | None) -> NDArray[np.uint8]:
-    """A piece as 8 bits, (bands, H, W); black where there is no data."""
+    """A piece as 8 bits, (bands, H, W); black where there is no data, `valid` (bands, H, W)."""
     if stretch is None:
         return image.astype(np.uint8)
     shown = np.zeros(image.shape, dtype=np.uint8)
     for index, (low, high) in enumerate(stretch):
         shown[index] = np.clip((image[index].astype(np.float32) - low) / (high - low) * 255, 0, 255)
-    shown[:, ~valid] = 0
+    shown[~valid] = 0
     return shown
+
+
+def read_picture(
+    reader: SceneReader, scene: Scene, numbers: tuple[int, ...], box: Box
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values of some bands and where each has data, (bands, H, W) both.
+
+    Bands that no network sees are read one by one: where one of them has no data, the others may have some.
+    """
+    if set(numbers) <= set(scene.bands):
+        crop = reader.read(replace(scene, bands=numbers), box)
+        return crop.image, np.broadcast_to(crop.valid, crop.image.shape)
+    crops = [reader.read(replace(scene, bands=(number,)), box) for number in numbers]
+    image, valid = np.concatenate([crop.image for crop in crops]), np.stack([crop.valid for crop in crops])
+    declared = read_header(scene.image, reader.settings.max_declared_gb).nodata
+    if declared is not None and reader.settings.nodata is None:  # GDAL's mask is one for all bands
+        valid &= image != declared
+    return image, valid
 
 
 def measure_stretch(reader: SceneReader, scenes: Sequence[Scene], numbers: tuple[int, ...]) -> Stretch | None:
     """The values of each of some bands that become black and white, the same for all scenes.
 
-    None for 8-bit colour imagery, which is shown as it is.
+    None for 8-bit colour imagery, which is shown as it is. A band without data is black.
 
     Raises:
         DataError: the scenes hold no data.
@@ -341,20 +358,16 @@ def measure_stretch(reader: SceneReader, scenes: Sequence[Scene], numbers: tuple
     first = scenes[0]
     if first.dtype == "uint8" and len(first.bands) == 3:
         return None
-    places = [(replace(scene, bands=numbers), box) for scene in scenes for box in sample_boxes(scene)]
+    places = [(scene, box) for scene in scenes for box in sample_boxes(scene)]
     values: list[list[NDArray[Any]]] = [[] for _ in numbers]
     for scene, box in spread(places, MOST_SAMPLES):
-        crop = reader.read(scene, box)
-        for samples, band in zip(values, crop.image, strict=True):
-            samples.append(band[crop.valid][::7])
-    stretch = []
-    for samples in values:
-        together = np.concatenate(samples)
-        if not together.size:
-            raise DataError(f"{first.image}: the imagery holds no data, so there is nothing to show on a map.")
-        low, high = np.percentile(together, STRETCH)
-        stretch.append((float(low), float(max(high, low + 1e-6))))
-    return stretch
+        for samples, band, valid in zip(values, *read_picture(reader, scene, numbers, box), strict=True):
+            samples.append(band[valid][::7])
+    together = [np.concatenate(samples) for samples in values]
+    if not any(samples.size for samples in together):
+        raise DataError(f"{first.image}: the imagery holds no data, so there is nothing to show on a map.")
+    ends = [np.percentile(samples, STRETCH) if samples.size else (0.0, 0.0) for samples in together]
+    return [(float(low), float(max(high, low + 1e-6))) for low, high in ends]
 
 
 def sample_boxes(scene: Scene) -> list[Box]:

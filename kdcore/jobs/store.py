@@ -21,6 +21,7 @@ from kdcore.reading import ReadingError, read_bytes, read_json
 from kdcore.settings import Frozen, RunSettings, Seconds, load, save
 
 MOST_METRICS = 1_000_000_000  # bytes
+LARGEST = 1e15  # no measurement is larger; charts cannot show infinity
 SHOWN_METRICS = 4000  # lines of a run that a chart is drawn from
 State = Literal["queued", "running", "finished", "failed", "stopped"]
 
@@ -162,7 +163,7 @@ class RunDirectory:
         return shown_metrics(self.metrics)
 
     def read_metrics(self, most: int | None = None) -> list[dict[str, Any]]:
-        """Lines of measurements; a last line that is still being written is left out. A step can have two: loss, and validation.
+        """Lines of measurements; what is none, as a last line that is still being written, is left out. A step can have two: loss, and validation.
 
         Args:
             most: of a longer file about so many lines, evenly spread, and with them the last one and all with a validation.
@@ -184,7 +185,7 @@ class RunDirectory:
                 values = json.loads(line)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(values, dict) and isinstance(values.get("step"), int):
+            if is_measurement(values):
                 found.append(values)
         return found
 
@@ -225,6 +226,17 @@ class RunDirectory:
             if isinstance(found, float) and 0 < found < 1:
                 return found
         return 0.5
+
+
+def is_measurement(values: Any) -> bool:
+    """Whether a line of `metrics.jsonl` is what runs write: numbers by name, and the step among them."""
+    return (
+        isinstance(values, dict)
+        and isinstance(values.get("step"), int)
+        and all(
+            value is None or (isinstance(value, (int, float)) and not abs(value) > LARGEST) for value in values.values()
+        )
+    )
 
 
 def without_place(settings: RunSettings) -> RunSettings:

@@ -35,7 +35,7 @@ def choose_bands(scene: SceneLayers) -> tuple[int, ...]:
             help=WHAT,
         )
         st.session_state["grey"] = len(numbers) == 1
-        st.toggle("One band, in grey", key="grey", on_change=take_grey, args=(numbers, scene.shown))
+        st.toggle("One band, in grey", key="grey", on_change=take_grey, args=(numbers, scene))
         for place, number in enumerate(numbers):
             key = f"band {place}"
             st.session_state[key] = number
@@ -82,9 +82,10 @@ def take_combination() -> None:
         keep(chosen)
 
 
-def take_grey(numbers: Sequence[int], shown: Sequence[int]) -> None:
-    """One band was wanted instead of three, or the other way round."""
-    keep(numbers[:1] if len(numbers) > 1 else shown)
+def take_grey(numbers: Sequence[int], scene: SceneLayers) -> None:
+    """One band was wanted instead of three, or the other way round: the usual three, or the first where the usual one is grey."""
+    three = scene.shown if len(scene.shown) == 3 else [band.number for band in scene.bands[:3]]
+    keep(numbers[:1] if len(numbers) > 1 else three)
 
 
 def take_bands(count: int) -> None:

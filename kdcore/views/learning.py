@@ -112,7 +112,13 @@ def live_spec(colours: Mapping[str, str], title: str, last_step: int) -> dict[st
                 "scale": {"domain": [0, last_step], "nice": False},
                 "axis": {"grid": False, "tickMinStep": 1, "tickCount": 8, "titlePadding": 2},
             },
-            "y": {"field": "Value", "type": "quantitative", "title": title, "scale": {"zero": False}},
+            "y": {
+                "field": "Value",
+                "type": "quantitative",
+                "title": title,
+                "scale": {"zero": False},
+                "axis": {"format": "~g"},
+            },
             "color": {
                 "field": "Run",
                 "type": "nominal",
@@ -132,6 +138,13 @@ def live_spec(colours: Mapping[str, str], title: str, last_step: int) -> dict[st
         },
         "layer": [
             {"mark": {"type": "line", "clip": True}},
+            {  # a line of one point, as after the first validation, would not be seen
+                "transform": [
+                    {"joinaggregate": [{"op": "count", "as": "points"}], "groupby": ["Run"]},
+                    {"filter": "datum.points == 1"},
+                ],
+                "mark": {"type": "point", "filled": True, "size": 30, "opacity": 1},
+            },
             {
                 "mark": {"type": "point", "filled": True, "size": 60, "clip": True},
                 "params": [hover],

@@ -147,6 +147,29 @@ def test_bands_that_no_network_sees_can_be_looked_at(make_collection, tmp_path):
         scene.stored((4, 6, 1))
 
 
+@pytest.mark.parametrize(("dtype", "nothing", "nodata"), [("float32", np.nan, None), ("int16", -9999, -9999)])
+def test_a_band_that_lacks_data_takes_nothing_from_the_others(make_collection, tmp_path, dtype, nothing, nodata):
+    """Networks see three bands; a fourth is empty, and a fifth has data in the lower half."""
+    path = make_collection(bands=(1, 2, 3))
+    ramp = np.broadcast_to(np.arange(-640, 640, 10), (3, 128, 128))
+    image = np.concatenate([ramp, np.full((2, 128, 128), nothing)]).astype(dtype)
+    image[4, 64:] = 5 * np.arange(128)
+    for index, name in enumerate("abcd"):
+        write_raster(path.parent / f"images/{name}.tif", image, west=500_000 + 1000 * index, nodata=nodata)
+    (scene,) = write_layers(tmp_path / "study", Collection.open(path)).scenes
+    assert [band.number for band in scene.bands] == [1, 2, 3, 4, 5]
+    shown, mask = read(tmp_path / "study/layers/d/imagery.tif")
+    assert (mask == 255).all()
+    grey = np.interp(
+        np.arange(128), (0.02 * 127, 0.98 * 127), (0, 255)
+    )  # black and white at the 2nd and 98th percentile
+    for band in (0, 1, 2):
+        assert np.abs(shown[band].mean(axis=0) - grey).max() < 6
+    assert shown[3].max() < 6
+    assert shown[4, :56].max() < 6
+    assert np.abs(shown[4, 72:].mean(axis=0) - grey).max() < 6
+
+
 def test_names_of_bands_change_no_hash_and_are_renewed(make_collection, tmp_path):
     path = make_collection()
     write_many(path)

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from kdcore.jobs.store import RunDirectory, RunStatus, list_runs
 
 
@@ -12,6 +14,20 @@ def test_measurements_are_read_as_far_as_they_are_written(tmp_path):
     with run.metrics.open("a") as file:
         file.write('{"step": 40, "lo')  # being written
     assert [line["step"] for line in run.read_metrics()] == [1, 10, 20, 30, 30]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"step": 1, "loss": "many"}', '{"step": 1, "validation_mean_ap": [0.5]}', '{"step": "1", "loss": 1}', '[1, 2]', '{"loss": 1}',
+     '{"step": 1, "loss": 1' + "0" * 400 + "}", '{"step": 1' + "0" * 30 + ', "loss": 1}', '{"step": 1, "loss": Infinity}'],
+)  # fmt: skip
+def test_what_is_no_measurement_is_left_out_so_that_charts_can_be_drawn(tmp_path, line):
+    run = RunDirectory(tmp_path)
+    run.add_metrics({"step": 1, "loss": 0.5, "mask": None, "validation_mean_ap": float("nan")})
+    with run.metrics.open("a") as file:
+        file.write(line + "\n")
+    (read,) = run.read_metrics()
+    assert read["loss"] == 0.5
 
 
 def test_of_many_measurements_some_are_read_with_all_validations_and_the_last(tmp_path):

@@ -52,6 +52,15 @@ def test_a_line_is_drawn_in_its_colour_up_to_the_last_step():
     assert colours["legend"]["values"] == ["teacher, seed 0"]  # once for all seeds
 
 
+def test_a_line_of_one_point_is_drawn_as_a_point():
+    """As after the first validation: lines begin with the second."""
+    marks = {
+        layer["mark"]["type"]: layer for layer in live_spec({"teacher, seed 0": "#112233"}, "mean AP", 400)["layer"][:2]
+    }
+    assert marks["point"]["transform"][1] == {"filter": "datum.points == 1"}
+    assert "opacity" not in marks["point"].get("encoding", {})
+
+
 def test_a_tick_of_the_largest_study_stays_small():
     """Three teachers and two arms of five seeds: what a browser is sent in two seconds."""
     lines = [{"step": step, "loss": 1 / step, "validation_mean_ap": 0.5} for step in range(10, 20_001, 10)]
