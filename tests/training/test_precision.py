@@ -106,7 +106,7 @@ def test_is_there_before_others_take_runs(tmp_path, monkeypatch):
 
 def test_is_not_lost_where_another_process_writes_the_settings_at_that_moment(can, tmp_path, monkeypatch):
     """One that was given the same study with other hardware."""
-    monkeypatch.setattr(locks, "PATIENCE", 0)
+    monkeypatch.setattr(locks, "TURN", 0)
     study = put_study(tmp_path / "study", tiny_study(hardware=OPEN))
 
     def write(settings, file):
