@@ -59,6 +59,10 @@ class Raster(DatasetReader):  # type: ignore[misc]
         """
         return self._told(super().read, *arguments, **options)
 
+    def read_masks(self, *arguments: Any, **options: Any) -> Any:
+        """See rasterio; raises as `read` does."""
+        return self._told(super().read_masks, *arguments, **options)
+
     def dataset_mask(self, *arguments: Any, **options: Any) -> Any:
         """See rasterio; raises as `read` does."""
         return self._told(super().dataset_mask, *arguments, **options)

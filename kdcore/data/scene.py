@@ -305,6 +305,9 @@ class SceneReader:
             valid = (image != nodata).any(axis=0)
         elif set(scene.bands) - set(colour_bands(dataset)):
             valid = np.ones(shape, dtype=bool)
+        elif dataset.nodata is not None and set(scene.bands) < set(colour_bands(dataset)):
+            bands = {"out_shape": (len(scene.bands), *shape), "resampling": Resampling.nearest}
+            valid = (dataset.read_masks(list(scene.bands), window=window, **bands) > 0).any(axis=0)
         else:
             valid = dataset.dataset_mask(window=window, out_shape=shape, resampling=Resampling.nearest) > 0
         if image.dtype.kind == "f":

@@ -340,11 +340,7 @@ def read_picture(
         crop = reader.read(replace(scene, bands=numbers), box)
         return crop.image, np.broadcast_to(crop.valid, crop.image.shape)
     crops = [reader.read(replace(scene, bands=(number,)), box) for number in numbers]
-    image, valid = np.concatenate([crop.image for crop in crops]), np.stack([crop.valid for crop in crops])
-    declared = read_header(scene.image, reader.settings.max_declared_gb).nodata
-    if declared is not None and reader.settings.nodata is None:  # GDAL's mask is one for all bands
-        valid &= image != declared
-    return image, valid
+    return np.concatenate([crop.image for crop in crops]), np.stack([crop.valid for crop in crops])
 
 
 def measure_stretch(reader: SceneReader, scenes: Sequence[Scene], numbers: tuple[int, ...]) -> Stretch | None:

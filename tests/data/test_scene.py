@@ -100,6 +100,18 @@ def test_nodata_is_not_valid_and_carries_no_label(tmp_path):
     assert crop.labels[40, 40] == 1
 
 
+@pytest.mark.parametrize("declared", [None, -9999])
+def test_nodata_is_that_of_the_bands_that_are_read(tmp_path, declared):
+    """Whatever a band holds that nobody reads."""
+    image = np.full((4, 8, 8), 7, dtype=np.int16)
+    image[:3, 0] = -9999
+    image[0, 5, 5] = -9999
+    settings_ = collection(bands=(1, 2, 3), nodata=declared)
+    scene = describe_scene(write_raster(tmp_path / "s.tif", image, nodata=-9999), settings_)
+    crop = SceneReader(settings_).read(scene, scene.box)
+    assert (~crop.valid).nonzero()[0].tolist() == [0] * 8
+
+
 def test_nodata_can_be_declared_where_the_file_does_not(tmp_path):
     image = np.full((1, 8, 8), 7, dtype=np.int16)
     image[0, 0, 0] = -9999
