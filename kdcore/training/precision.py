@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from kdcore.errors import SettingsError
 from kdcore.inference.engines import choose_device
 from kdcore.jobs.study_folder import StudyFolder, beginning
 from kdcore.jobs.sweep_folder import SweepFolder
@@ -30,10 +31,17 @@ def settle(folder: StudyFolder | SweepFolder) -> Hardware:
 
     Raises:
         TakenError: another process is beginning it.
+        SettingsError: float16 without a GPU, which Fabric would make bfloat16 of.
     """
-    if folder.settings.hardware.precision != "auto":
-        return folder.settings.hardware
-    chosen = choose_precision(choose_device(folder.settings.hardware.device))  # which may start a GPU: a second
+    hardware = folder.settings.hardware
+    device = choose_device(hardware.device)
+    if hardware.precision == "16-mixed" and device.type != "cuda":
+        raise SettingsError(
+            f"{folder.path}: hardware.precision 16-mixed needs a GPU. Choose auto, bf16-mixed or 32-true."
+        )
+    if hardware.precision != "auto":
+        return hardware
+    chosen = choose_precision(device)  # which may start a GPU: a second
     with beginning(folder.path):
         settings = folder.settings
         if settings.hardware.precision == "auto":

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdcore.data.collection import Collection
-from kdcore.errors import RunError
+from kdcore.errors import RunError, SettingsError
 from kdcore.evaluation.label_curve import share_studies
 from kdcore.jobs import locks
 from kdcore.jobs.study_folder import About, StudyFolder
@@ -55,6 +55,13 @@ def test_that_a_person_chose_stays(can, tmp_path):
     can("avx512_bf16")
     save(tiny_study().model_copy(update={"hardware": Hardware(precision="32-true")}), tmp_path / "study.yaml")
     assert precision.settle(StudyFolder(tmp_path)).precision == "32-true"
+
+
+def test_float16_without_a_gpu_is_refused_before_anything_is_trained(tmp_path):
+    """Fabric would train in bfloat16, and the report would say float16."""
+    study = put_study(tmp_path / "study", tiny_study(hardware=Hardware(device="cpu", precision="16-mixed")))
+    with pytest.raises(SettingsError, match="16-mixed needs a GPU"):
+        precision.settle(study)
 
 
 def put_run(folder, study):
