@@ -17,7 +17,7 @@ finished. With `--save` the table goes to `benchmarks/results/evidence_NAME_PERC
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -132,13 +132,13 @@ class Experiment:
         checkpoints = list(wanted.checkpoints)
         for seed in () if checkpoints else wanted.seeds:
             run = RunDirectory.create(self.out / f"teacher-s{seed}", self.run_settings("teacher", seed, wanted.budget))
-            execute(run, report)
+            finish(run, lambda run=run: execute(run, report))
             checkpoints.append(run.best)
         if len(checkpoints) == 1 and not wanted.flips and not wanted.checkpoints:
             return checkpoints, self.out / f"teacher-s{wanted.seeds[0]}"
         settings = self.run_settings("teacher", 0, Budget(steps=1), checkpoints)
         run = RunDirectory.create(self.out / "teacher", settings)
-        evaluate_ensemble(run, checkpoints, Collection.open(self.collection), report)
+        finish(run, lambda: evaluate_ensemble(run, checkpoints, Collection.open(self.collection), report))
         return checkpoints, run.path
 
     def run_settings(
@@ -362,6 +362,15 @@ def row_of(arm: str, runs: list[RunDirectory], alone: Comparison | None, same: C
 def points(difference: Difference | None) -> str:
     """A difference with its interval."""
     return "" if difference is None else f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+
+
+def finish(run: RunDirectory, work: Callable[[], object]) -> None:
+    """Do a run, or wait until another process has done it."""
+    while not run.report.exists():
+        try:
+            work()
+        except TakenError:
+            time.sleep(2)
 
 
 def precision_row(arm: str, scores: list[Scores]) -> list[str]:
