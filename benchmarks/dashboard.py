@@ -41,7 +41,7 @@ def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             start = time.perf_counter()
             page.goto(url)
-            page.get_by_text("Score of 100").wait_for()
+            page.get_by_text("Score out of 100").wait_for()
             numbers = time.perf_counter() - start
             page.frame_locator("iframe").locator("img.leaflet-tile-loaded").first.wait_for()
             times.append([answered, numbers, time.perf_counter() - start])

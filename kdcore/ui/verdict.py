@@ -31,7 +31,7 @@ def show_numbers(report: dict[str, Any], beside: DeltaGenerator | None = None) -
     teacher, student = report["arms"]["teacher"], report["arms"]["distilled"]
     quality, size, speed = st.columns(3) if beside is None else (beside, beside, beside)
     quality.metric(
-        "Score of 100",
+        "Score out of 100",
         score(student),
         help=words.TERMS["score"],
         delta=f"instead of {score(teacher)}",
@@ -44,12 +44,13 @@ def show_numbers(report: dict[str, Any], beside: DeltaGenerator | None = None) -
         delta=f"instead of {megabytes(BYTES * teacher['parameters'])}",
         **CARD,
     )
+    on_cpu = str(student.get("device", "")).startswith("CPU")
     faster = ratio(student.get("megapixels_per_second"), teacher.get("megapixels_per_second"))
     speed.metric(
         "Speed",
         "not measured" if faster is None else f"{times(faster)} as fast",
-        help=words.TERMS["speed"],
-        delta=None if faster is None else f"both in PyTorch, {plain(student['device'])}",
+        help=f"{words.TERMS['speed']} Measured on: {plain(student['device'])}.",
+        delta=None if faster is None else f"both on the same {'processor' if on_cpu else 'GPU'}",
         **CARD,
     )
 

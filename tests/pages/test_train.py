@@ -389,7 +389,7 @@ class TestWatch:
 
     def test_a_finished_study_shows_its_result_and_ticks_no_more(self, workspace, open_page):
         at = open_page("train", study="town")
-        assert [metric.label for metric in at.metric][:2] == ["Score of 100", "Size"]
+        assert [metric.label for metric in at.metric][:2] == ["Score out of 100", "Size"]
         assert primary_buttons(at) == ["See the map"]
         assert len(at.get("vega_lite_chart")) == 2
 
