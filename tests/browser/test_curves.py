@@ -58,6 +58,15 @@ def test_slider_moves_the_markers_and_the_address_keeps_it(visit):
     assert "validated" not in page.url
 
 
+def test_on_a_phone_the_sentences_at_the_axes_leave_room_for_the_curves(visit, page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_curves(visit, "study=town")
+    widths = page.locator(f"{CHART} path").evaluate_all(
+        "lines => lines.map(line => line.getBoundingClientRect().width)"
+    )
+    assert max(widths) > 240  # of 358: the lines at 0, 20, ..., 100 %
+
+
 def test_classes_with_hostile_names_can_be_chosen_and_stand_in_the_address(visit):
     page = open_curves(visit, "study=flat")
     page.get_by_role("combobox").nth(1).click()
