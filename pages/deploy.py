@@ -32,7 +32,7 @@ if chosen is not None:
     show(chosen)
     st.page_link(
         "map.py",
-        label="Hectares of each class with intervals, and maps for QGIS: below the map",
+        label="Hectares, and files for QGIS",
         icon=":material/straighten:",
         query_params={PARAMETER: chosen.id},
     )

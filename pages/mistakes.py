@@ -53,7 +53,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(
                 f"**{number} of {len(ranked.tiles)}** · {plain(tile.scene)} · {plain(sentence(mistakes.in_words(tile)))}",
-                width="stretch",
+                width="content",
             )
             scene = layers.scene_named(tile.scene)
             address = {PARAMETER: study.id, mistakes.SCENE: scene.id if scene else ""}
@@ -66,7 +66,7 @@ def show(study: StudyFolder, layers: StudyLayers) -> None:
             st.warning(plain(str(error)), icon=":material/broken_image:")
     st.page_link(
         "map.py",
-        label="Where new labels teach most: of a raster of your own, below the map",
+        label="Choose which tiles to label next",
         icon=":material/label:",
         query_params={PARAMETER: study.id},
     )

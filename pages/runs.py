@@ -84,9 +84,9 @@ def find_among(folders: int) -> str:
 
 def show(everything: list[StudyFolder], named: str) -> None:
     """The table, and what can be done with what is chosen in it."""
-    left, right = st.columns((5, 1), vertical_alignment="bottom")
-    left.markdown("Every study on this machine. Choose one to open it, or several to compare them.")
-    show_archived = right.toggle("Archived too", key="archived", bind="query-params")
+    with st.container(horizontal=True, vertical_alignment="center"):  # what a table offers appears above its right end
+        st.markdown("Every study on this machine. Choose one to open it, or several to compare them.", width="content")
+        show_archived = st.toggle("Archived too", key="archived", bind="query-params")
     offer_undo()
     shown = with_tags([study for study in everything if show_archived or not study.archived])
     chosen = choose(shown)

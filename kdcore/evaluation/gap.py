@@ -23,9 +23,9 @@ def gap_sentence(report: Mapping[str, Any]) -> str:
         )
     extras = teacher_extras(report)
     if extras:
-        said += f"; beside its size and its own budget, the teacher had {joined(extras)}"
+        said += f"; apart from its size and its own budget, the teacher had {joined(extras)}"
     else:
-        said += "; beside its size and its own budget, the teacher had nothing that the students did not have"
+        said += "; apart from its size and its own budget, the teacher had nothing that the students did not have"
     if (
         upper is None
         and arms["distilled"].get("labels", 1.0) < teacher.get("labels", 1.0)

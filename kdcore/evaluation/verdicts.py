@@ -107,7 +107,7 @@ def put_in_words(
         direction = "below" if difference.mean < 0 else "above"
         return (
             f"Too early to say: the distilled student came out {size} {direction} the student without teacher, but one seed "
-            f"does not show how much results vary between runs. Run three seeds or more{gap}."
+            f"does not show how much results vary between runs{gap}. Run three seeds or more."
         )
     told = f"({100 * confidence:g} % interval {ends(difference)}, {seeds} seeds)"
     if verdict is not Verdict.SAME:

@@ -59,7 +59,7 @@ STUDY_PRESETS: dict[str, StudySettings] = {
 }
 
 PRESET_MEANINGS = {
-    "demo": "The study of the start page, on the demo area: less than five minutes on two CPU cores.",
+    "demo": "The settings of the demo study: less than five minutes on two CPU cores.",
     "quick": "Minutes on two CPU cores: shows the whole story, too short to judge a recipe.",
     "standard": "About an hour a seed on two CPU cores, minutes on a GPU.",
     "thorough": "Large networks and five seeds. For a GPU.",

@@ -21,7 +21,7 @@ Write = Callable[[StudyFolder, ShownScene, str, Path], Path]
 
 WHAT = (
     "Counting a map's pixels gives a wrong area by an unknown amount. A random sample of points whose true class you look up gives each "
-    "class's area with a 95 % confidence interval, and says how right each network's map is."
+    "class's area with a 95 % confidence interval, and says how accurate each network's map is."
 )
 LABELLING = (
     "**2. Label in QGIS.** Open the layer `points`, give each point its true class in the field `label`, from imagery that is better than the "

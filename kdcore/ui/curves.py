@@ -246,8 +246,8 @@ def show_quality(study: str, files: Stamp, comparison: Mapping[str, Any]) -> Non
                     for row in table
                 ],
                 "A guess": [row["guess"] for row in table],
-                **{ARM_NAMES[arm]: [row[arm] for row in table] for arm in curves.arms},
-                "Distilled minus alone": [row["difference"] for row in table],
+                **{ARM_NAMES[arm]: [unbroken(row[arm]) for row in table] for arm in curves.arms},
+                "Distilled minus alone": [unbroken(row["difference"]) for row in table],
             }
         ),
         hide_index=True,
@@ -258,6 +258,11 @@ def show_quality(study: str, files: Stamp, comparison: Mapping[str, Any]) -> Non
         f"Average precision with {percent(curves.confidence, 0)} intervals, mean over seeds. A guess reaches the class's share of the pixels (its prevalence), "
         "so 40 is much for a class that covers 2 % of the ground, and little for one that covers 39 %."
     )
+
+
+def unbroken(estimate: str) -> str:
+    """An estimate whose interval stays in one line of a narrow column."""
+    return estimate.replace(" to ", "\u00a0to\u00a0")
 
 
 def show_calibration(study: str, files: Stamp, view: int) -> None:

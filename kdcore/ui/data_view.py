@@ -161,6 +161,7 @@ def show_shares(pixels: dict[str, dict[str, int]], colours: dict[str, str]) -> N
         100 * pd.DataFrame(shares).T,
         color=list(colours.values()),
         horizontal=True,
+        height=220,
         sort=False,
         y_label="Share of labelled pixels, %",
         alt="Share of labelled pixels of each class in each part of the split",

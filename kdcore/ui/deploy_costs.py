@@ -49,14 +49,14 @@ def choose_job(study: StudyFolder, known: Deployment) -> Job | None:
         help="Or draw it on the map below.",
     )
     metres_per_pixel = metres.number_input(
-        "Ground sample distance, m",
+        "Pixel size, m",
         min_value=0.01,
         max_value=1000.0,
         value=None if known.metres_per_pixel is None else round(known.metres_per_pixel, 3),
         step=0.1,
         format="%0.3g",
         key=f"metres of {study.id}",
-        help="Side of a pixel on the ground. The networks were trained at the one that stands here first.",
+        help="Ground sample distance: side of a pixel on the ground. It starts at the value that the networks were trained with.",
     )
     halos = list(range(0, known.tile // 4 + 1, STRIDE))
     pixels = halo.selectbox(
@@ -67,7 +67,7 @@ def choose_job(study: StudyFolder, known: Deployment) -> Job | None:
         help=f"Cut away on each side of a tile of {known.tile} px, so that no seams are seen. More overlap, more work.",
     )
     price_per_hour = price.number_input(
-        "Price an hour",
+        "Price per hour",
         min_value=0.0,
         max_value=1e6,
         value=1.0,
@@ -107,7 +107,7 @@ def show_result(known: Deployment, job: Job) -> None:
     unknown = (
         ""
         if any("Energy" in row for row in table)
-        else " This machine does not tell its power: type it to see the energy."
+        else " This machine does not report its power draw: type it to see the energy."
     )
     st.caption(
         f"Each network in PyTorch and in the engine that was fastest here. Tiles overlap, so each pixel is looked at "

@@ -23,7 +23,7 @@ TICK = 1.0  # seconds
 WHAT = (
     "Nothing of this study was exported and measured yet. The button below writes its networks as ONNX files, which run without "
     "PyTorch, and once more with 8-bit integers (int8), which are smaller and often faster. Where the processor computes in bfloat16, "
-    "OpenVINO also runs the ONNX files so. Each form is checked against the original "
+    "OpenVINO also runs them in that precision. Each form is checked against the original "
     "and measured on this machine. It takes about two minutes for small networks, more for large ones."
 )
 

@@ -92,7 +92,7 @@ def start_study(
 def offer_longer_teacher(study: StudyFolder) -> None:
     """A button that starts the study once more, its teacher beginning from what it has learnt."""
     token = launch_button(
-        "Train the teacher on",
+        "Continue training the teacher",
         f"longer teacher of {study.id}",
         type="secondary",
         icon=":material/fitness_center:",

@@ -83,7 +83,7 @@ def show_path(workspace: Workspace, study: StudyFolder) -> None:
     if sent and text.strip():
         take(text.strip(), lambda: uploads.point_at(workspace, study.id, allowed(text.strip())))
     elif sent:
-        st.info("Write a path first.", icon=":material/info:")
+        st.info("Type a path first.", icon=":material/info:")
 
 
 def allowed(text: str) -> Path:

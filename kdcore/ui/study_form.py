@@ -165,7 +165,7 @@ def choose_networks_and_budget(
     if st.session_state["teacher"] not in teachers:
         st.session_state["teacher"] = teachers[0]
     with st.container(border=True):
-        first, second, third, fourth = st.columns((4, 4, 2, 3))
+        first, second, third, fourth = st.columns((9, 5, 5, 6))
         teacher = choose_teacher(first, teachers, by_path, "teacher")
         with second:
             sizes = with_current(STUDENTS, st.session_state["student"], {})

@@ -10,7 +10,7 @@ from kdcore.ui.formatting import count, plain
 
 INTRODUCTION = (
     "A sweep trains the same small student many times, each time with another temperature and alpha, and shows what matters on your data, "
-    "and whether it matters at all beside how much results vary between runs. All trials share one teacher. The student alone is always among them."
+    "and whether it matters at all, given how much results vary between runs. All trials share one teacher. The student alone is always among them."
 )
 FORM = {
     "students": "Sizes of the student. With several, a sweep also shows what a larger one gains.",

@@ -82,7 +82,7 @@ def time_sentence(
         return f"{trainings}. These networks were not measured on this machine yet, so the time is not known before it runs."
     about = "About" if expected.measured else "Roughly"
     scoring = "" if expected.scoring else " Scoring comes on top."
-    beside = "" if costs.beside else " Reading the data and the pictures for the map come on top."
+    beside = "" if costs.beside else " Reading the data and drawing the map come on top."
     return f"{trainings}. {about} {duration(expected.seconds)}, from steps that were measured on this machine.{scoring}{beside}"
 
 

@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.evaluation.verdicts import METRIC_NAMES, Verdict, ends
 from kdcore.ui import words
-from kdcore.ui.formatting import CARD, count, megabytes, parameters, plain, times
+from kdcore.ui.formatting import CARD, count, megabytes, parameters, plain, sentence, times
 from kdcore.views.arms import ARM_NAMES
 
 VERDICT_LOOKS: dict[Verdict, tuple[str, str]] = {
@@ -94,8 +94,9 @@ def show_verdict(report: dict[str, Any]) -> None:
             and comparison[points]["low"] is not None
         ):
             badges += f" {badge(verdicts[metric], f'{name}: {verdicts[metric]}')}"
+    said = sentence(comparison["sentence"].removeprefix(f"{Verdict.TOO_EARLY.capitalize()}: "))  # the badge says so
     with st.container(border=True):
-        st.markdown(f"{badges} {plain(comparison['sentence'])}")
+        st.markdown(f"{badges} {plain(said)}")
         if comparison.get("basis"):
             st.caption(plain(comparison["basis"]))
 

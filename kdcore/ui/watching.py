@@ -34,6 +34,8 @@ from kdcore.views.learning import learning_points, live_spec
 
 TICK = 2.0  # seconds
 SOON = 3.0  # seconds
+LOSS = "The loss of the distilled student also measures its distance from the teacher, so arms cannot be compared here."
+VALIDATED = "Mean AP on the validation part, from 0 to 100: higher is better. This is where arms can be compared."
 PRECISIONS = {"bf16-mixed": " · bfloat16", "16-mixed": " · float16"}
 
 
@@ -85,7 +87,7 @@ def draw_command(study: StudyFolder) -> None:
 def draw_settings(study: StudyFolder) -> None:
     """Data, temperature, alpha, a precision below float32, and age, in one line."""
     recipe, precision = study.settings.recipe, study.settings.hardware.precision
-    name = plain(str((study.data or {}).get("name", "the data are not read yet")))
+    name = plain(str((study.data or {}).get("name", "The data are not read yet")))
     st.caption(
         f"{name} · temperature {recipe.temperature:g} · alpha {recipe.alpha:g}{PRECISIONS.get(precision, '')} · made {when(study.created)}"
     )
@@ -175,7 +177,7 @@ def draw_controls(study: StudyFolder, job: Status) -> None:
                 query_params={PARAMETER: study.id},
             )
         if job.state not in ACTIVE and st.button("Start another study", icon=":material/add:"):
-            st.query_params.clear()
+            st.query_params.from_dict({"data": str(study.source)})
             st.rerun()
 
 
@@ -202,24 +204,19 @@ def draw_curves(study: StudyFolder, progress: StudyProgress) -> None:
         return
     last_step = max((run.steps for run in progress.runs), default=1)
     left, right = st.columns(2)
-    with left:
-        draw_learning(runs, "loss", "Training loss", "Training loss of each run by step", last_step)
-        st.caption(
-            "The loss of the distilled student also measures its distance from the teacher, so arms cannot be compared here."
-        )
-    with right:
-        draw_learning(
-            runs, "validation_mean_ap", "Validation mean AP", "Mean AP on validation of each run by step", last_step
-        )
-        st.caption(
-            "Mean AP on the validation part, from 0 to 100: higher is better. This is where arms can be compared."
-        )
+    for place, key, title, alt, meaning in (
+        (left, "loss", "Training loss", "Training loss of each run by step", LOSS),
+        (right, "validation_mean_ap", "Validation mean AP", "Mean AP on validation of each run by step", VALIDATED),
+    ):
+        with place:
+            drawn = draw_learning(runs, key, title, alt, last_step)
+            st.caption(meaning if drawn else "Scores appear here with the first validation.")
 
 
 def draw_learning(
     runs: Mapping[str, tuple[str, list[dict[str, Any]]]], key: str, title: str, alt: str, last_step: int = 0
-) -> None:
-    """A live chart of one measurement, a line a run in its arm's colour; nothing as long as nothing was measured.
+) -> bool:
+    """A live chart of one measurement, a line a run in its arm's colour; False, and nothing, as long as nothing was measured.
 
     Args:
         runs: for each run its arm and its lines of metrics.
@@ -230,10 +227,12 @@ def draw_learning(
     """
     lines = {name: found for name, (_, found) in runs.items()}
     points = learning_points(lines, key, 100 if key.endswith("ap") else 1, last_step)
-    if len(points):
-        colours = {name: ARM_COLOURS[runs[name][0]] for name in points["Run"].unique().to_pylist()}
-        end = max(last_step, *points["Step"].to_pylist())
-        st.vega_lite_chart(points, live_spec(colours, title, end), alt=alt)
+    if not len(points):
+        return False
+    colours = {name: ARM_COLOURS[runs[name][0]] for name in points["Run"].unique().to_pylist()}
+    end = max(last_step, *points["Step"].to_pylist())
+    st.vega_lite_chart(points, live_spec(colours, title, end), alt=alt)
+    return True
 
 
 def draw_runs(study: StudyFolder, progress: StudyProgress) -> None:

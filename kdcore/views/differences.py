@@ -102,8 +102,8 @@ def difference_figure(rows: Sequence[Row], *, covers_seeds: bool = True) -> go.F
 def draw_sides(figure: go.Figure, left: float, right: float) -> None:
     """Zero, and on which side of it who is better."""
     for end, colour, text, anchor in (
-        (left, WORSE, "← student alone is better ", "right"),
-        (right, BETTER, " distilled student is better →", "left"),
+        (left, WORSE, "← alone better ", "right"),
+        (right, BETTER, " distilled better →", "left"),
     ):
         figure.add_vrect(x0=0, x1=end, fillcolor=tint(colour, 0.07), line_width=0, layer="below")
         figure.add_annotation(

@@ -79,11 +79,10 @@ def single_panel(curves: StudyCurves, view: int) -> Option:
     """One large panel, whose axes say what they are in a sentence."""
     name = view_name(curves, view, LONGEST)
     all_of_it, is_it = ("each class", "right") if view == MEAN else (f"all {name}", name)
-    averaged = ", mean of the classes" if view == MEAN else ""
-    x_name = f"Recall: of {all_of_it}, how much is found{averaged} →"
-    y_name = f"↑ Precision: of what is marked, how much is {is_it}{averaged}"
+    x_name = f"Recall: of {all_of_it}, how much is found →"
+    y_name = f"↑ Precision: of what is marked, how much is {is_it}"
     return {
-        "grid": {"left": 46, "right": 52, "top": 70, "bottom": 52},
+        "grid": {"left": 46, "right": 52, "top": 70, "bottom": 52, "outerBoundsMode": "none"},  # else names squeeze it
         "xAxis": axis(0, x_name, 20) | {"nameLocation": "middle", "nameGap": 34},
         "yAxis": axis(0, y_name, 20)
         | {

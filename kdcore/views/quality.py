@@ -76,9 +76,7 @@ def quality_figure(curves: StudyCurves) -> go.Figure:
         showgrid=False,
         zeroline=False,
     )
-    figure.update_xaxes(
-        range=[-1, 101], title_text="Average precision (100 is perfect)", gridcolor=FAINT, zeroline=False
-    )
+    figure.update_xaxes(range=[-1, 101], title_text="Average precision", gridcolor=FAINT, zeroline=False)
     figure.update_layout(legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0})
     return figure
 

@@ -1,5 +1,7 @@
 """The Curves page in a browser: the slider moves the markers without drawing anew, and the address keeps the view."""
 
+from urllib.parse import quote
+
 from playwright.sync_api import Page, expect
 
 CHART = "[data-testid=stEChartsChart] svg[baseProfile]"
@@ -56,6 +58,15 @@ def test_slider_moves_the_markers_and_the_address_keeps_it(visit):
     page.get_by_role("switch").press("Space")
     expect(page.get_by_text("threshold 30 %")).to_have_count(0)
     assert "validated" not in page.url
+
+
+def test_on_a_phone_the_sentences_at_the_axes_leave_room_for_the_curves(visit, page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_curves(visit, f"study=flat&class={quote('<img src=x onerror=alert(1)>')}")  # a name as long as they come
+    widths = page.locator(f"{CHART} path").evaluate_all(
+        "lines => lines.map(line => line.getBoundingClientRect().width)"
+    )
+    assert max(widths) > 240  # of 358: the lines at 0, 20, ..., 100 %
 
 
 def test_classes_with_hostile_names_can_be_chosen_and_stand_in_the_address(visit):

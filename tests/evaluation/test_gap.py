@@ -27,14 +27,14 @@ FEW = StudySettings(labels=0.1333, teacher=TeacherSettings(seeds=(0, 1, 2), budg
 def test_the_gap_lies_between_the_student_alone_and_the_teacher_where_both_have_the_same_labels():
     assert gap_sentence(report()) == (
         "The gap lies between the student alone (mean AP 75.4) and the teacher (mean AP 91.0, 15.6 points above the student alone); "
-        "beside its size and its own budget, the teacher had nothing that the students did not have."
+        "apart from its size and its own budget, the teacher had nothing that the students did not have."
     )
 
 
 def test_with_fewer_labels_it_lies_to_the_student_with_all_of_them_and_the_teacher_is_still_told():
     assert gap_sentence(report(FEW, all_labels=0.881)) == (
         "The gap lies between the student alone (mean AP 75.4) and the same student with all labels and no teacher (mean AP 88.1, "
-        "12.7 points above the student alone), not the teacher (mean AP 91.0, 15.6 points above the student alone); beside its size "
+        "12.7 points above the student alone), not the teacher (mean AP 91.0, 15.6 points above the student alone); apart from its size "
         "and its own budget, the teacher had all labels (the students 13.3 % of them), three networks that are averaged, weights "
         "averaged over its training (EMA) and an average over eight flips and rotations."
     )

@@ -45,7 +45,7 @@ def button(at, label):
 @pytest.mark.parametrize("page", ["start", "train", "runs", "deploy", "map", "data"])
 def test_everything_that_changes_something_is_disabled_for_a_viewer(open_page, workspace, as_person, page):
     free = {"Look again", "Train on this", "Open", "Up", "Choose another folder", "See the map", "Start another study",
-            "Next worst tile", "Show", "Log out", "Back to the proposal", "Train the teacher on", "Keep",
+            "Next worst tile", "Show", "Log out", "Back to the proposal", "Continue training the teacher", "Keep",
             "Draw points", "Choose tiles"}  # fmt: skip
     as_person(VIEWER)
     address = {"studies": "town"} if page == "runs" else {} if page in ("train", "data") else {"study": "town"}

@@ -352,6 +352,18 @@ class TestWatch:
             assert "Time left: roughly" in at.progress[0].text
         assert 0 < shown[0] < shown[1] < shown[2] < 100
 
+    def test_scores_are_explained_where_there_are_any(self, workspace, open_page):
+        run = begin_study(workspace, "stopped").path / "runs/teacher-s0"
+        run.mkdir(parents=True)
+        (run / "status.json").write_text(json.dumps({"state": "stopped", "step": 20, "steps": 500}))
+        said = []
+        for line in ({"step": 10, "loss": 0.6}, {"step": 20, "validation_mean_ap": 0.7}):
+            with (run / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            said.append(text_of(open_page("train", study="begun")))
+        assert ["This is where arms can be compared." in text for text in said] == [False, True]
+        assert ["Scores appear here with the first validation." in text for text in said] == [True, False]
+
     def test_a_waiting_study_tells_its_place_in_the_queue(self, workspace, open_page):
         first = StudyFolder.begin(workspace / "first", STUDY_PRESETS["quick"], About(title="First", demo=0))
         first.write_status(Status(state="queued", device="cpu", queued=1.0, launched=4e9))
@@ -393,6 +405,23 @@ class TestWatch:
         assert primary_buttons(at) == ["See the map"]
         assert len(at.get("vega_lite_chart")) == 2
 
+    def test_that_it_is_too_early_is_said_once(self, workspace, open_page):
+        file = workspace / "town/report.json"
+        report = json.loads(file.read_text())
+        report["comparison"] |= {
+            "verdict": "too early to say",
+            "sentence": "Too early to say: the student came out below.",
+        }
+        file.write_text(json.dumps(report))
+        said = words_of(open_page("train", study="town"))
+        assert "Too early to say] The student came out below." in said
+        assert said.lower().count("too early to say") == 1
+
+    def test_another_study_begins_with_the_same_data(self, workspace, open_page):
+        at = open_page("train", study="town")
+        button(at, "Start another study").click().run()
+        assert at.selectbox(key="data").value == str(StudyFolder(workspace / "town").collection)
+
     def test_a_broken_study_says_what_is_wrong(self, workspace, open_page):
         study = begin_study(workspace, "running")
         study.settings_file.write_text("budget: [")
@@ -432,7 +461,7 @@ class TestATeacherThatCanHardlyTeach:
         at = open_page("train", study="town")
         assert self.SENTENCE in words_of(at)
         assert primary_buttons(at) == ["See the map"]
-        button(at, "Train the teacher on").click().run()
+        button(at, "Continue training the teacher").click().run()
         assert not at.exception
         assert started == ["town-first-try-teacher-trained-on"]
         before, after = StudyFolder(workspace / "town"), Workspace().study(started[0])
@@ -445,7 +474,7 @@ class TestATeacherThatCanHardlyTeach:
     def test_whose_weights_are_gone_gets_a_sentence(self, workspace, open_page, started):
         self.report(workspace, clear=False)
         at = open_page("train", study="town")
-        button(at, "Train the teacher on").click().run()
+        button(at, "Continue training the teacher").click().run()
         assert started == []
         assert "weights are not there any more" in words_of(at)
 
@@ -453,7 +482,7 @@ class TestATeacherThatCanHardlyTeach:
         self.report(workspace, clear=True)
         at = open_page("train", study="town")
         assert self.SENTENCE not in words_of(at)
-        assert "Train the teacher on" not in [found.label for found in at.button]
+        assert "Continue training the teacher" not in [found.label for found in at.button]
 
     def test_is_told_before_it_is_reused(self, workspace, open_page):
         """The teacher's scores are those of the student alone, so it cannot be better."""
