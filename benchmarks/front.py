@@ -35,6 +35,7 @@ CLASSES = ("land", "building")
 LITE = NetworkSettings(encoder="tu-tf_efficientnet_lite0", decoder_channels=(96, 64, 48), stride=4)
 STUDENTS = {  # in the order in which they are trained
     "tiny": PRESETS["tiny"],
+    "tiny, stride 4": PRESETS["tiny"].model_copy(update={"decoder_channels": (64,), "stride": 4}),
     "unet/tf_efficientnet_lite0, stride 4, ImageNet": LITE.model_copy(update={"weights": "imagenet"}),
     "small, stride 4": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64), "stride": 4}),
     "tiny, stride 2": PRESETS["tiny"].model_copy(update={"decoder_channels": (64, 32), "stride": 2}),
