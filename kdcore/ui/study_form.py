@@ -216,8 +216,11 @@ def with_current(names: tuple[str, ...], current: str, others: dict[str, Earlier
 
 
 def network_label(name: str) -> str:
-    """A network's name with its size."""
-    return f"{name}, {parameters(PARAMETERS[name])} parameters" if name in PARAMETERS else name
+    """A network's name with its size, and what it starts from if its weights are not random."""
+    if name not in PARAMETERS:
+        return name
+    start = PRESETS[name].pretrained_on
+    return f"{name}, {parameters(PARAMETERS[name])} parameters" + (f", from {start}" if start else "")
 
 
 def choose_teacher(place: DeltaGenerator, names: Sequence[str], earlier: Mapping[str, EarlierTeacher], key: str) -> str:

