@@ -32,14 +32,13 @@ ENGINES = ("torch", "openvino")
 ARMS = (ALONE, "classic")
 USUAL, TEACHER = "tiny", "teacher"
 CLASSES = ("land", "building")
-LITE = NetworkSettings(encoder="tu-tf_efficientnet_lite0", decoder_channels=(96, 64, 48), stride=4)
 STUDENTS = {  # in the order in which they are trained
     "tiny": PRESETS["tiny"],
-    "tiny, stride 4": PRESETS["tiny"].model_copy(update={"decoder_channels": (64,), "stride": 4}),
-    "unet/tf_efficientnet_lite0, stride 4, ImageNet": LITE.model_copy(update={"weights": "imagenet"}),
+    "fast": PRESETS["fast"],
+    "lite": PRESETS["lite"],
     "small, stride 4": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64), "stride": 4}),
     "tiny, stride 2": PRESETS["tiny"].model_copy(update={"decoder_channels": (64, 32), "stride": 2}),
-    "unet/tf_efficientnet_lite0, stride 4": LITE,
+    "lite, random weights": PRESETS["lite"].model_copy(update={"weights": None}),
     "small, stride 2": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64, 32), "stride": 2}),
     "lraspp": PRESETS["lraspp"],
     "fpn/mobilenetv4_conv_small_050": NetworkSettings(architecture="fpn", encoder="tu-mobilenetv4_conv_small_050"),
@@ -53,7 +52,7 @@ def mapping(name: str, network: NetworkSettings, folder: Path) -> dict[tuple[str
     """What maps a window with a network, by its name and the engine's."""
     built = build_network(network, 3, 1, [100.0] * 3, [40.0] * 3, seed=0).eval()
     file = folder / f"{len(list(folder.iterdir()))}.safetensors"
-    save_network(file, built, CheckpointInfo(network=network, bands=3, classes=CLASSES))
+    save_network(file, built, CheckpointInfo(network=network, bands=3, band_numbers=(1, 2, 3), classes=CLASSES))
     export_onnx(file, file.with_suffix(".onnx"), tile=SIDE)
     image = np.random.default_rng(0).uniform(0, 255, (1, 3, SIDE, SIDE)).astype(np.float32)
     engines = {

@@ -60,7 +60,7 @@ class TestForm:
     def test_without_sweeps_says_what_one_is_and_has_one_main_button(self, empty_workspace, open_page):
         at = open_page("sweep")
         assert at.title[0].value == "Which temperature and alpha?"
-        assert "whether it matters at all beside how much results vary between runs" in words_of(at)
+        assert "whether it matters at all, given how much results vary between runs" in words_of(at)
         assert primary_buttons(at) == ["Start the sweep"]
 
     def test_one_click_searches_temperature_and_alpha_on_the_demo_area(
