@@ -25,7 +25,7 @@ from kdcore.errors import KdcoreError
 from kdcore.inference.engines import open_engine
 from kdcore.jobs.store import RunDirectory
 from kdcore.models.checkpoint import CheckpointInfo, save_network
-from kdcore.models.networks import build_network
+from kdcore.models.networks import build_network, without_weights
 from kdcore.settings import PRESETS, NetworkSettings
 
 ENGINES = ("torch", "openvino")
@@ -38,7 +38,7 @@ STUDENTS = {  # in the order in which they are trained
     "lite": PRESETS["lite"],
     "small, stride 4": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64), "stride": 4}),
     "tiny, stride 2": PRESETS["tiny"].model_copy(update={"decoder_channels": (64, 32), "stride": 2}),
-    "lite, random weights": PRESETS["lite"].model_copy(update={"weights": None}),
+    "lite, random weights": without_weights(PRESETS["lite"]),
     "small, stride 2": PRESETS["small"].model_copy(update={"decoder_channels": (96, 64, 32), "stride": 2}),
     "lraspp": PRESETS["lraspp"],
     "fpn/mobilenetv4_conv_small_050": NetworkSettings(architecture="fpn", encoder="tu-mobilenetv4_conv_small_050"),

@@ -10,7 +10,7 @@ import torch
 from measuring import parser, publish, table
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdcore.models.networks import SegmentationNetwork, count_parameters
+from kdcore.models.networks import SegmentationNetwork, count_parameters, without_weights
 from kdcore.settings import PRESETS, NetworkSettings
 
 SIDE = 512
@@ -20,9 +20,7 @@ CLASSES = ("land", "water", "building", "vegetation", "road")
 def size_of(settings: NetworkSettings) -> tuple[int, float]:
     """Parameters, and multiply-adds of a window."""
     with torch.device("meta"):
-        network = SegmentationNetwork(
-            settings.model_copy(update={"weights": None}), bands=3, logits=len(CLASSES)
-        ).eval()
+        network = SegmentationNetwork(without_weights(settings), bands=3, logits=len(CLASSES)).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(torch.empty(1, 3, SIDE, SIDE))
     return count_parameters(network), counter.get_total_flops() / 2

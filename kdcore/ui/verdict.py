@@ -44,15 +44,14 @@ def show_numbers(report: dict[str, Any], beside: DeltaGenerator | None = None) -
         delta=f"instead of {megabytes(BYTES * teacher['parameters'])}",
         **CARD,
     )
-    on_cpu = str(student.get("device", "")).startswith("CPU")
     faster = ratio(student.get("megapixels_per_second"), teacher.get("megapixels_per_second"))
-    speed.metric(
-        "Speed",
-        "not measured" if faster is None else f"{times(faster)} as fast",
-        help=f"{words.TERMS['speed']} Measured on: {plain(student['device'])}.",
-        delta=None if faster is None else f"both on the same {'processor' if on_cpu else 'GPU'}",
-        **CARD,
-    )
+    value, where, meaning = "not measured", None, words.TERMS["speed"]
+    if faster is not None:
+        devices = list(dict.fromkeys(str(arm["device"]) for arm in (student, teacher)))
+        same = f"both on the same {'processor' if devices[0].startswith('CPU') else 'GPU'}"
+        value, where = f"{times(faster)} as fast", same if len(devices) == 1 else "on different devices"
+        meaning += f" Measured on: {plain(', '.join(devices))}."
+    speed.metric("Speed", value, help=meaning, delta=where, **CARD)
 
 
 def plain_verdict(report: dict[str, Any]) -> str:

@@ -39,6 +39,26 @@ def test_the_three_numbers_and_the_verdict_are_those_of_the_report(workspace, op
     assert speed.help.endswith(f"in PyTorch, without reading and writing files. Measured on: {student['device']}.")
 
 
+def test_speeds_of_two_devices_are_told_to_be_so(workspace, open_page):
+    file = workspace / "town/report.json"
+    report = json.loads(file.read_text())
+    report["arms"]["teacher"]["device"], report["arms"]["distilled"]["device"] = "NVIDIA H200", "NVIDIA A100"
+    file.write_text(json.dumps(report))
+    _, _, speed = open_page("start").metric
+    assert speed.delta == "on different devices"
+    assert speed.help.endswith("Measured on: NVIDIA A100, NVIDIA H200.")
+
+
+def test_without_speeds_no_device_is_needed(workspace, open_page):
+    file = workspace / "town/report.json"
+    report = json.loads(file.read_text())
+    for arm in report["arms"].values():
+        arm.pop("device"), arm.pop("megapixels_per_second")
+    file.write_text(json.dumps(report))
+    _, _, speed = open_page("start").metric
+    assert (speed.value, speed.delta or None) == ("not measured", None)
+
+
 @pytest.mark.parametrize(
     ("verdict", "means", "said"),
     [
