@@ -13,17 +13,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from kdcore.errors import RunError
 from kdcore.jobs.library import Library
 from kdcore.jobs.study_folder import StudyFolder
 from kdcore.jobs.workspace import Workspace
 from kdcore.settings import STUDY_PRESETS
-from tests.browser.conftest import READY, Dashboard
+from tests.browser.conftest import READY, WAIT, Dashboard
 from tests.conftest import write_collection
 
-PATIENCE = 240_000  # milliseconds: a worker imports torch first, and the machine may be busy
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -44,18 +43,18 @@ def launch_in(page: Page, dashboard: Dashboard, data: Path, title: str, double: 
     """Fill in the form of the Train page, launch, and give the study's id once the page watches it."""
     steps = "steps=100000&teacher_steps=100000&batch_size=2&crop=64&seeds=1"
     page.goto(f"{dashboard.url}/train?data={quote(str(data))}&{steps}")
-    page.wait_for_selector(READY, timeout=PATIENCE)
+    page.wait_for_selector(READY)
     page.get_by_label("Name of the study").fill(title)
     page.get_by_label("Name of the study").press("Tab")
     button = page.get_by_role("button", name="Launch")
     button.dblclick() if double else button.click()
-    page.wait_for_url("**study=*", timeout=60_000)
+    page.wait_for_url("**study=*")
     return re.search(r"study=([\w.-]+)", page.url).group(1)
 
 
 def end(study: StudyFolder) -> None:
     """Stop a study's worker and wait until it is gone."""
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + WAIT / 1000
     while study.alive and time.monotonic() < deadline:
         with suppress(RunError):  # it ended by itself, or has been asked already
             study.stop()
@@ -72,7 +71,7 @@ def shown_step(page: Page) -> int:
 
 def wait_for_step(page: Page, step: int) -> int:
     """Wait until the page shows more steps than `step`, without touching it."""
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + WAIT / 1000
     while time.monotonic() < deadline:
         if (now := shown_step(page)) > step:
             return now
@@ -87,13 +86,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def training(
-    chromium: Browser, start_dashboard: Callable[..., Dashboard], tmp_path_factory: pytest.TempPathFactory, data: Path
+    window: Callable[..., Page],
+    start_dashboard: Callable[..., Dashboard],
+    tmp_path_factory: pytest.TempPathFactory,
+    data: Path,
 ) -> Iterator[Training]:
     """Launched by a double click."""
     folder = Workspace(tmp_path_factory.mktemp("training") / "studies")
     Library(folder).remember(data)
     dashboard = start_dashboard(folder.path)
-    page = chromium.new_page(viewport={"width": 1280, "height": 800})
+    page = window()
     study = folder.study(launch_in(page, dashboard, data, "A long one", double=True))
     page.wait_for_timeout(3000)
     page.close()
@@ -129,7 +131,7 @@ def test_a_live_chart_keeps_its_node_and_costs_little(training, page):
     page.goto(training.address)
     wait_for_step(page, 0)
     chart = page.get_by_test_id("stVegaLiteChart").first
-    chart.wait_for(timeout=PATIENCE)
+    chart.wait_for()
     chart.evaluate("node => { node.marked = true }")
     step = shown_step(page)
     received.clear()
@@ -152,15 +154,15 @@ def test_two_tabs_watch_the_same_study(training, page):
 
 def test_a_second_study_waits_for_its_turn(training, page, data):
     waiting = Workspace(training.dashboard.workspace).study(launch_in(page, training.dashboard, data, "After it"))
-    expect(page.get_by_test_id("stProgress")).to_contain_text("Next in line", timeout=PATIENCE)
+    expect(page.get_by_test_id("stProgress")).to_contain_text("Next in line")
     page.get_by_role("button", name="Stop training").click()
-    expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
     assert waiting.state == "stopped"
     assert training.study.state == "running"
 
 
-def test_the_training_outlives_the_server(training, chromium, start_dashboard):
-    page = chromium.new_page()
+def test_the_training_outlives_the_server(training, window, start_dashboard):
+    page = window()
     page.goto(training.address)
     step = wait_for_step(page, 0)
     page.close()
@@ -169,9 +171,9 @@ def test_the_training_outlives_the_server(training, chromium, start_dashboard):
     training.dashboard.process.wait()
     assert training.study.alive
     training.dashboard = start_dashboard(training.dashboard.workspace, port=port)
-    page = chromium.new_page()
+    page = window()
     page.goto(f"{training.dashboard.url}/train")  # without the study in the address
-    page.get_by_role("link", name="Watch").first.click(timeout=PATIENCE)
+    page.get_by_role("link", name="Watch").first.click()
     assert wait_for_step(page, step) > step
     page.close()
 
@@ -180,7 +182,7 @@ def test_stop_keeps_the_state_and_resume_goes_on_there(training, page):
     page.goto(training.address)
     wait_for_step(page, 0)
     page.get_by_role("button", name="Stop training").click()
-    expect(page.get_by_test_id("stProgress")).to_contain_text("Stopped", timeout=PATIENCE)
+    expect(page.get_by_test_id("stProgress")).to_contain_text("Stopped")
     assert not training.study.alive
     stopped = json.loads((training.study.path / "runs/teacher-s0/status.json").read_text())
     assert stopped["state"] == "stopped"

@@ -11,8 +11,6 @@ from kdcore.settings import CollectionSettings, load
 from tests.browser.conftest import READY, Dashboard
 from tests.conftest import write_collection
 
-LOOK = 120_000  # milliseconds: a look at data is a process of its own, and the machine may be busy
-
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
@@ -26,7 +24,7 @@ def bare(tmp_path: Path) -> Path:
 def open_it(page: Page) -> None:
     """Press Open (the arrow of a select box is called so, too) and wait for the look."""
     page.get_by_test_id("stBaseButton-primary").filter(has_text="Open").click()
-    expect(page.get_by_role("button", name="Accept and train")).to_be_visible(timeout=LOOK)
+    expect(page.get_by_role("button", name="Accept and train")).to_be_visible()
 
 
 def test_a_folder_is_opened_and_accepted(visit: Callable[[str], Page], dashboard: Dashboard, bare: Path) -> None:
@@ -34,8 +32,8 @@ def test_a_folder_is_opened_and_accepted(visit: Callable[[str], Page], dashboard
     open_it(page)
     expect(page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()  # its cells are a canvas: tests/pages edits them
-    page.get_by_role("button", name="Accept and train").click(timeout=LOOK)
-    page.wait_for_url("**/train**", timeout=LOOK)
+    page.get_by_role("button", name="Accept and train").click()
+    page.wait_for_url("**/train**")
     assert load(CollectionSettings, bare / "collection.yaml").class_names[0] == "background"
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Frame, Page, expect
 from pyproj import Geod
 
 from kdcore.deploy.record import Deployment
-from tests.browser.conftest import READY, WAIT
+from tests.browser.conftest import READY
 from tests.deployment import make_deployment, write_deployment
 from tests.map_study import give_weights, make_map_study
 
@@ -131,9 +131,9 @@ def test_the_button_leads_to_exported_and_measured_networks(page, start_dashboar
     page.get_by_role("button", name="Export and measure").click()
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("It was stopped.")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("It was stopped.")).to_be_visible()
     page.get_by_role("button", name="Export and measure").click()
-    expect(page.get_by_role("heading", name="Which network, in which engine?")).to_be_visible(timeout=200_000)
+    expect(page.get_by_role("heading", name="Which network, in which engine?")).to_be_visible()
 
     known = Deployment.load(study / "deploy")
     assert {form.arm for form in known.forms} == {"teacher", "alone", "distilled"}

@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, TimeoutError, expect
+from playwright.sync_api import Frame, Page, TimeoutError, expect
 
 from kdcore.jobs.locks import holding
 from kdcore.jobs.status import Status
@@ -81,14 +81,13 @@ def test_start_shows_photo_and_mask_and_the_whole_line_drags(visit):
 
 
 @pytest.mark.parametrize(("motion", "moves"), [("no-preference", True), ("reduce", False)])
-def test_the_line_moves_once_by_itself_unless_that_is_not_wanted(chromium, dashboard, motion, moves):
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion=motion)
-    page = context.new_page()
+def test_the_line_moves_once_by_itself_unless_that_is_not_wanted(window, dashboard, motion, moves):
+    page = window(reduced_motion=motion)
     page.goto(f"{dashboard.url}/?study=town")
     frame = start_frame(page)
     assert frame.evaluate("() => sessionStorage.getItem('kdcore map town moved')") == ("true" if moves else None)
     assert clip_edges(frame) == pytest.approx((0.5, 0.5), abs=0.01)
-    context.close()
+    page.context.close()
 
 
 def test_the_map_fills_its_frame_and_grows_with_the_window(visit):
@@ -155,9 +154,8 @@ def test_mistakes_are_turned_filtered_and_lead_to_the_map(visit):
 @pytest.mark.parametrize(
     "path", ["/", "/train", "/map?study=town", "/mistakes?study=town", "/curves?study=town", "/sweep"]
 )
-def test_text_stands_out_from_its_ground_and_tabs_and_headings_are_in_order(chromium, dashboard, scheme, path):
-    context = chromium.new_context(viewport={"width": 1280, "height": 1600}, color_scheme=scheme)
-    page = context.new_page()
+def test_text_stands_out_from_its_ground_and_tabs_and_headings_are_in_order(window, dashboard, scheme, path):
+    page = window(viewport={"width": 1280, "height": 1600}, color_scheme=scheme)
     page.goto(dashboard.url + path)
     page.wait_for_selector(READY)
     if "curves" in path:
@@ -171,7 +169,7 @@ def test_text_stands_out_from_its_ground_and_tabs_and_headings_are_in_order(chro
     levels = page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map(one => Number(one.tagName[1]))")
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    context.close()
+    page.context.close()
 
 
 def test_what_has_the_focus_is_seen(visit):
@@ -191,9 +189,8 @@ def test_what_has_the_focus_is_seen(visit):
 
 @pytest.mark.parametrize("size", [(1024, 768), (390, 844)])
 @pytest.mark.parametrize("path", ["/?study=town", "/mistakes?study=town", "/curves?study=town", "/map?study=town"])
-def test_nothing_is_cut_on_small_screens(chromium: Browser, dashboard: Dashboard, size, path):
-    context = chromium.new_context(viewport={"width": size[0], "height": size[1]})
-    page = context.new_page()
+def test_nothing_is_cut_on_small_screens(window: Callable[..., Page], dashboard: Dashboard, size, path):
+    page = window(viewport={"width": size[0], "height": size[1]})
     page.goto(dashboard.url + path)
     page.wait_for_selector(READY)
     cut = page.evaluate(
@@ -205,4 +202,4 @@ def test_nothing_is_cut_on_small_screens(chromium: Browser, dashboard: Dashboard
     assert cut == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     expect(page.get_by_test_id("stTopNavSection")).to_have_count(0)  # no page hides behind "2 more"
-    context.close()
+    page.context.close()

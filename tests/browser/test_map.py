@@ -382,7 +382,7 @@ def test_other_layers_keep_the_view_the_handle_and_the_address(visit):
     assert (after["zoom"], after["tools"]["swipe"]) == (19, 0.3)
 
 
-def test_the_address_shows_view_and_threshold_to_someone_else(visit, chromium):
+def test_the_address_shows_view_and_threshold_to_someone_else(visit, window):
     page = visit("/map?study=town&tile=1")
     frame = frame_of(page)
     frame.locator("#map_div").focus()
@@ -395,7 +395,7 @@ def test_the_address_shows_view_and_threshold_to_someone_else(visit, chromium):
     page.get_by_role("option", name="Truth", exact=True).click()  # the page writes its own part of the address
     frame.wait_for_function("() => kdcoreMap.sides.right.shown.name === 'Truth'")
     mine = map_state(frame)
-    other = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()  # remembers nothing
+    other = window()  # remembers nothing
     other.goto(page.url)
     theirs = map_state(frame_of(other))
     other.context.close()

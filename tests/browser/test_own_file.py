@@ -74,7 +74,7 @@ def test_a_file_of_ones_own_is_marked_and_shown(visit, workspace, expected_probl
     give_weights(workspace / "town")
     page = visit("/map?study=town")
     give(page, "my <b>roofs</b>.tif", (workspace / ".areas/town/images/validation.tif").read_bytes())
-    page.get_by_role("button", name="Show").click(timeout=240_000)  # the process imports torch first
+    page.get_by_role("button", name="Show").click()
     page.wait_for_function("() => location.search.includes('scene=')")
     assert "scene=Your file: my <b>roofs</b>.tif" in unquote_plus(page.url)
     frame = frame_of(page, "/upload-")
@@ -108,7 +108,7 @@ def test_a_raster_on_this_machine_is_mapped_where_it_lies(visit, workspace, expe
     expect(page.get_by_role("alert")).to_contain_text("/no/such/file.tif: there is no such file.")
     path.fill(str(workspace / ".areas/town/images/validation.tif"))
     page.get_by_role("button", name="Map it").click()
-    page.get_by_role("button", name="Show").click(timeout=240_000)  # the process imports torch first
+    page.get_by_role("button", name="Show").click()
     frame_of(page, "/upload-")
     expected_problems.append("404")  # tiles that the map still asks for while the raster goes
     page.get_by_role("button", name="Remove").click()

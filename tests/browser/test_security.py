@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from kdcore.jobs.status import Status
 from kdcore.jobs.study_folder import About, StudyFolder
@@ -78,10 +78,9 @@ class Stranger:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
-def test_another_local_page_can_neither_frame_nor_read_nor_connect(chromium: Browser, dashboard: Dashboard):
+def test_another_local_page_can_neither_frame_nor_read_nor_connect(window: Callable[..., Page], dashboard: Dashboard):
     stranger = Stranger(dashboard.url)
-    context = chromium.new_context()
-    page = context.new_page()
+    page = window()
     page.goto(stranger.url)
     assert page.evaluate("window.found") == ["refused", "refused", "refused"]
     page.wait_for_function("document.getElementById('tile').complete")
@@ -89,6 +88,6 @@ def test_another_local_page_can_neither_frame_nor_read_nor_connect(chromium: Bro
     frames = [frame for frame in page.frames if frame != page.main_frame]
     assert all(frame.locator(READY).count() == 0 and "Streamlit" not in frame.content() for frame in frames)
     page.goto(f"{dashboard.url}/runs")  # a link still opens
-    page.wait_for_selector(READY, timeout=60_000)
-    context.close()
+    page.wait_for_selector(READY)
+    page.context.close()
     stranger.server.shutdown()

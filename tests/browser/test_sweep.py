@@ -20,7 +20,6 @@ from tests.browser.conftest import READY, WAIT, Dashboard
 from tests.conftest import write_collection
 from tests.training.sweeps import put_sweep
 
-PATIENCE = 240_000  # milliseconds: workers import torch first, and the machine may be busy
 CHART = "[data-testid=stPlotlyChart] .js-plotly-plot"
 
 
@@ -149,15 +148,15 @@ def test_a_sweep_from_its_button_to_its_result(
     page.get_by_label("Name of the sweep").press("Tab")
     page.get_by_role("button", name="Start the sweep").dblclick()
     page.wait_for_url("**sweep=a-short-one*")
-    expect(page.get_by_text("You can close this page")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_text("You can close this page")).to_be_visible()
     page.reload()
-    expect(page.get_by_role("button", name="Use these settings")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Best trial")).to_be_visible(timeout=PATIENCE)  # all trials have ended
+    expect(page.get_by_role("button", name="Use these settings")).to_be_visible()
+    expect(page.get_by_text("Best trial")).to_be_visible()  # all trials have ended
 
     sweeps = list((folder.path / "sweeps").glob("*/sweep.yaml"))
     assert len(sweeps) == 1  # of a double click
     sweep = SweepFolder(sweeps[0].parent)
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + WAIT / 1000
     while sweep.alive and time.monotonic() < deadline:  # the worker writes its report after the last trial
         page.wait_for_timeout(200)
     assert sweep.progress().state == "finished"

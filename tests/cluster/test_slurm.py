@@ -49,7 +49,7 @@ def step_of(study, run):
 
 def finish(process, code=0):
     """What a command printed, once it has ended."""
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate(timeout=800)
     assert process.returncode == code, out + errors
     return out, " ".join(errors.split())
 

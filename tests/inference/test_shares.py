@@ -22,7 +22,7 @@ class Table:
 
     def __init__(self, ranks: int) -> None:
         self.ranks, self.places = ranks, [None] * ranks
-        self.barrier = threading.Barrier(ranks, timeout=60)
+        self.barrier = threading.Barrier(ranks, timeout=300)
 
     def share(self, rank: int) -> Share:
         def gather(value):

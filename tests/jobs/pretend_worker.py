@@ -15,7 +15,7 @@ try:
         with (study.path / "lives").open("a") as lives:
             lives.write("one more\n")
         study.write_status(study.status.model_copy(update={"state": "running"}))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not study.cancel_file.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         study.cancel_file.unlink(missing_ok=True)

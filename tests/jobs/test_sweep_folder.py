@@ -505,7 +505,7 @@ class TestLaunching:
     def test_tells_of_a_worker_that_could_not_start(self, sweep, monkeypatch):
         monkeypatch.setattr("kdcore.jobs.job.WORKER", "kdcore.no_such_module")
         sweep_library.start(sweep, 1)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while sweep.progress().state != "failed" and time.monotonic() < deadline:
             time.sleep(0.05)
         assert "no_such_module" in sweep.progress().message

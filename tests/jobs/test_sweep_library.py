@@ -64,7 +64,7 @@ class TestMaking:
         def fill(folder):
             folder.mkdir()
             (folder / "file").touch()
-            together.wait(timeout=10)
+            together.wait(timeout=300)
 
         def make():
             made.append(naming.appear(tmp_path, "Title", "study", (), fill).name)

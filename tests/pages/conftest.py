@@ -66,7 +66,7 @@ def open_page() -> Callable[..., AppTest]:
     """Open a page, with an address, as a browser would; it must not end in an exception."""
 
     def open_it(page: str, **address: str) -> AppTest:
-        at = AppTest.from_file(str(FRAME), default_timeout=120)
+        at = AppTest.from_file(str(FRAME), default_timeout=600)
         for key, value in address.items():
             at.query_params[key] = value
         at.run()

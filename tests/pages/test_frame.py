@@ -42,7 +42,7 @@ def test_no_page_imports_torch(finished_studies):
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({str(FRAME)!r}, default_timeout=120).run()
+at = AppTest.from_file({str(FRAME)!r}, default_timeout=600).run()
 for name in {NAMES!r}:
     at.switch_page(name + ".py").run()
     assert not at.exception, (name, at.exception[0].value)

@@ -14,7 +14,7 @@ OPEN = """
 import sys
 from streamlit.testing.v1 import AppTest
 for page in ("start.py", "race.py"):
-    at = AppTest.from_file(sys.argv[1], default_timeout=120).run().switch_page(page).run()
+    at = AppTest.from_file(sys.argv[1], default_timeout=600).run().switch_page(page).run()
     assert not at.exception and at.get("bidi_component")
 print(*(name for name in ("pandas", "pyarrow", "folium", "scipy", "geopandas", "pyogrio", "torch") if name in sys.modules))
 """

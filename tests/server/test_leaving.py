@@ -13,7 +13,7 @@ from tests.conftest import write_collection
 from tests.jobs.studies import wait_for
 from tests.server.conftest import ROOT, Served, Tab
 
-PATIENCE = 120.0  # seconds; a busy machine takes some
+PATIENCE = 300.0  # seconds; a busy machine takes some
 # Imported by Python itself as it starts: makes the look at the data slow, whatever is looked at.
 SLOW = """
 import os, sys, time, types

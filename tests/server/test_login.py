@@ -32,7 +32,7 @@ class Team:
     def log_in(self, email: str, **claims: object) -> Iterator[httpx.Client]:
         """A browser after the login, through the very link that the page sends."""
         self.provider.person = {"email": email, "email_verified": True, "name": email.partition("@")[0]} | claims
-        with httpx.Client(follow_redirects=True, timeout=60, trust_env=False) as client:
+        with httpx.Client(follow_redirects=True, timeout=300, trust_env=False) as client:
             client.get(f"{self.url}/_stcore/health")  # gives the XSRF cookie, as to every browser
             tab = Tab(self.served, client)
             button = re.search(r'id: "([^"]*)"[^"]*label: "Log in"', tab.open().replace("\n", " "))[1]

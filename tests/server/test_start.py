@@ -31,7 +31,7 @@ def served(serve, tmp_path_factory) -> Served:
 def test_it_does_not_start_open_by_mistake(tmp_path, arguments, words):
     done = subprocess.run(
         command("--server.port", str(free_port()), *arguments), cwd=tmp_path, env=surroundings(tmp_path),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     told = done.stdout + done.stderr
     assert done.returncode == 1
@@ -45,7 +45,7 @@ def test_a_login_that_would_not_protect_does_not_start(tmp_path):
     (tmp_path / ".streamlit/secrets.toml").write_text('[auth]\ncookie_secret = "short"\nclient_id = "x"\n')
     done = subprocess.run(
         command("--server.port", str(free_port())), cwd=tmp_path, env=surroundings(tmp_path),
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "cookie_secret needs 32 random letters" in done.stdout + done.stderr

@@ -503,7 +503,7 @@ class TestSeveralProcesses:
 
     def test_two_builders_share_the_work(self, own):
         processes = [start(own) for _ in range(2)]
-        outputs = [process.communicate(timeout=240)[0].split("\n") for process in processes]
+        outputs = [process.communicate(timeout=600)[0].split("\n") for process in processes]
         assert all(lines[-2] == "cache" for lines in outputs)
         assert all(lines[-3] == "20 20" for lines in outputs)
         assert len(list(own.folder.glob("*/*.f16"))) == 5

@@ -105,7 +105,7 @@ def test_two_processes_share_a_study_and_the_leader_may_be_killed(tmp_path, make
     wait_for(lambda: any((folder / f"runs/alone-s{seed}/settings.yaml").exists() for seed in (0, 1)))
     first.kill()
     first.communicate()
-    said = [process.communicate(timeout=300) for process in (second, third)]
+    said = [process.communicate(timeout=800) for process in (second, third)]
     assert [process.returncode for process in (second, third)] == [0, 0], "\n---\n".join(
         error[-2000:] for _, error in said
     )

@@ -274,7 +274,6 @@ class TestStopping:
 
 class TestItsProcesses:
     @pytest.mark.slow  # three processes import torch, which takes several seconds each
-    @pytest.mark.timeout(900)
     def test_survive_that_one_is_killed_in_the_middle(self, collection, tmp_path, ended):
         """Two workers; one is killed with SIGKILL in mid-training. The other ends the sweep, which is then extended."""
         sweep = put_sweep(tmp_path / "sweep", collection, trials=10, budget=LONG)
@@ -309,7 +308,6 @@ class TestItsProcesses:
         assert json.loads(sweep.report_file.read_text())["counts"]["finished"] >= 4
 
     @pytest.mark.slow  # a process imports torch, which takes several seconds
-    @pytest.mark.timeout(600)
     def test_stop_when_asked_and_go_on(self, collection, tmp_path, ended):
         sweep = put_sweep(tmp_path / "sweep", collection, trials=4, budget=LONG)
         ended.append(sweep)

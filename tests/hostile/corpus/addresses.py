@@ -45,7 +45,7 @@ def opened(page: str, **query: str) -> Callable[[Place], Callable[[], object]]:
         def call() -> object:
             from streamlit.testing.v1 import AppTest
 
-            at = AppTest.from_file(str(ROOT / "pages/frame.py"), default_timeout=60).run()
+            at = AppTest.from_file(str(ROOT / "pages/frame.py"), default_timeout=600).run()
             at.switch_page(f"{page}.py")
             for key, value in query.items():
                 at.query_params[key] = value
