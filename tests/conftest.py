@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes with spinning threads crawl on two cores
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from streamlit.components.v2 import manifest_scanner
 
 from kdcore.settings import (
     Budget,
@@ -115,6 +117,14 @@ def nobody_pulls_the_plug() -> Iterator[None]:
     """Processes are killed here, machines are not: files need not reach the disk itself, which is slow."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_packages_are_read_once() -> Iterator[None]:
+    """Streamlit reads what all installed packages say of themselves at each `AppTest`, which is most of its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         yield
 
 
