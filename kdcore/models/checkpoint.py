@@ -4,13 +4,14 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kdcore.errors import CheckpointError, SettingsError
 from kdcore.files import replacing
@@ -18,6 +19,9 @@ from kdcore.models.networks import SegmentationNetwork, without_weights
 from kdcore.reading import parse_json
 from kdcore.settings import MOST_BANDS, Frozen, NetworkSettings, check_colour
 
+FILLS = {Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_} | {
+    getattr(nn.init, name) for name in ("uniform_", "normal_", "trunc_normal_", "constant_", "kaiming_uniform_")
+}
 KEY = "kdcore"
 SUM = "kdcore-sha256"
 
@@ -77,15 +81,13 @@ def load_network(path: Path) -> tuple[SegmentationNetwork, CheckpointInfo]:
         ) from error
     # Weights are about to be replaced: do not download any.
     plain = without_weights(info.network)
-    network = build_like(plain, info, tensors, path)
-    put_weights(network, tensors, path)
-    return network, info
+    return build_like(plain, info, tensors, path), info
 
 
 def build_like(
     settings: NetworkSettings, info: CheckpointInfo, tensors: dict[str, Tensor], path: Path
 ) -> SegmentationNetwork:
-    """A network of the kind that a file describes, if the file holds its weights: nothing is made before that is clear.
+    """The network that a file describes, with the file's weights: nothing is made before it is clear that they are there.
 
     Raises:
         CheckpointError: the weights are another network's.
@@ -97,20 +99,47 @@ def build_like(
     with (
         suppress(RuntimeError, NotImplementedError, SettingsError),
         torch.device("meta"),
+        Unfilled(),
     ):  # which a few architectures cannot be built on
         shapes = SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
     if shapes is not None:
-        check_weights(shapes, tensors, path)
-    return SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
+        put_weights(shapes, tensors, path)
+        if not any(tensor.is_meta for module in shapes.modules() for tensor in tensors_of(module)):
+            return cast(SegmentationNetwork, shapes.to(memory_format=torch.channels_last))
+    network = SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
+    put_weights(network, tensors, path)
+    return network
 
 
-def put_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load a state dict, or say what does not fit."""
+class Unfilled(TorchFunctionMode):
+    """Leaves out what fills a tensor in place: first weights, while only their shapes are wanted."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        """Called by torch instead of each of its functions."""
+        options = options or {}
+        if function in FILLS:
+            return arguments[0] if arguments else options["tensor"]
+        return function(*arguments, **options)
+
+
+def tensors_of(module: nn.Module) -> list[Tensor]:
+    """All tensors that a module holds itself, those that are neither weight nor buffer included."""
+    held = (*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values())
+    return [entry for entry in held if isinstance(entry, Tensor)]
+
+
+def put_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load a state dict, or say what does not fit; a network without numbers takes the tensors themselves."""
     check_weights(network, tensors, path)
-    network.load_state_dict(tensors)
+    own = network.state_dict()
+    if not any(tensor.is_meta for tensor in own.values()):
+        network.load_state_dict(tensors)
+        return
+    copies = {name: tensors[name].to(entry.dtype, copy=True) for name, entry in own.items()}
+    network.load_state_dict(copies, assign=True)
 
 
-def check_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def check_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Refuse weights of other names or shapes than a network's.
 
     Raises:

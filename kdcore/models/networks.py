@@ -266,7 +266,7 @@ def build_network(
     if seed is None:
         return SegmentationNetwork(settings, bands, logits, mean, std)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return SegmentationNetwork(settings, bands, logits, mean, std)
 
 

@@ -122,7 +122,7 @@ class FeatureStudent(nn.Module):
         super().__init__()
         self.network = network
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.projection = losses.projection(network.feature_channels, channels)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
