@@ -35,7 +35,7 @@ RECIPES: dict[str, Recipe] = {
 STUDY_PRESETS: dict[str, StudySettings] = {
     "demo": StudySettings(
         teacher=TeacherSettings(network=PRESETS["light"], budget=Budget(steps=400, batch_size=4, crop=128)),
-        student=PRESETS["tiny"],
+        student=PRESETS["fast"],
         recipe=RECIPES["unlabelled"],  # the area has a district without labels
         budget=Budget(steps=350, batch_size=4, crop=128),
         seeds=(0,),

@@ -78,11 +78,11 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(make_collection, 
     command = [sys.executable, "-c", "from kdcore.cli import main; main()", *words]
     terminal = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     sweep = SweepFolder(out)
-    wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None, 500)
+    wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None)
     worker = int(re.search(r"worker 0: started on .* process (\d+)", sweep.log_file.read_text())[1])
     os.kill(worker, signal.SIGSTOP)  # however fast it is, it is in the middle when the keys are pressed
     terminal.send_signal(signal.SIGINT)
-    wait_for(sweep.cancel_file.exists, 500)
+    wait_for(sweep.cancel_file.exists)
     os.kill(worker, signal.SIGCONT)
     told, err = terminal.communicate(timeout=800)
     assert terminal.returncode == 130, told + err

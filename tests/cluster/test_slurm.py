@@ -75,7 +75,7 @@ def test_an_array_maps_everything_though_one_process_is_killed(nodes, tmp_path):
     wait_for(large.finished_parts)
     victim = nodes.queue()[0][3]
     os.kill(process_of(victim), signal.SIGKILL)
-    wait_for(lambda: not nodes.queue(), 200)
+    wait_for(lambda: not nodes.queue())
     finish(nodes.kdcore(*command, "--out", "alone", cwd=tmp_path))
     for raster in rasters:
         assert same_maps(tmp_path / "alone", tmp_path / "maps", raster.removesuffix(".tif"))
@@ -100,11 +100,11 @@ def test_a_local_worker_and_an_array_share_a_sweep_though_one_is_killed(nodes, t
                 return status
         return None
 
-    status = wait_for(at_work, 120)
+    status = wait_for(at_work)
     job = status.host.rpartition("-")[2]
     os.kill(process_of(job), signal.SIGKILL)
     finish(local)
-    wait_for(lambda: not nodes.queue(), 120)
+    wait_for(lambda: not nodes.queue())
     counted = [trial for trial in sweep.trials() if trial.retried_as is None]
     assert [trial.state for trial in counted] == ["finished"] * 6
     assert sorted(trial.role for trial in counted) == ["baseline", "repeat", "repeat", "search", "search", "search"]
@@ -135,7 +135,7 @@ def kill_machine_of(nodes, study):
     node = nodes.queue()[0][2]
     nodes.kill_node(node)
     wait_for(lambda: not study.alive)
-    wait_for(lambda: study.alive, 120)
+    wait_for(lambda: study.alive)
     assert [entry[2] for entry in nodes.queue()] == [{"n1": "n2", "n2": "n1"}[node]]
 
 
@@ -162,7 +162,7 @@ def test_a_study_is_preempted_loses_its_machine_is_cancelled_and_resumed(nodes, 
     assert step_of(study, "distilled-s0") == 0
     nodes.start_missing()
     finish(nodes.kdcore(*command, "--tasks", 2, "--slurm", "--exclusive", cwd=tmp_path))
-    wait_for(lambda: study.state == "finished", 200)
+    wait_for(lambda: study.state == "finished")
     assert same_study(study, undisturbed)
 
 
@@ -194,7 +194,7 @@ def test_a_training_on_two_nodes_ends_as_on_one_machine(nodes, tmp_path):
     wait_for(lambda: not study.alive)
     assert study.state == "queued"
     assert 10 <= load_tensors(study.run("alone-s0").state)[1]["step"] < 80
-    wait_for(lambda: study.state == "finished", 200)
+    wait_for(lambda: study.state == "finished")
     assert same_study(study, StudyFolder(tmp_path / "together/one"))
 
 
@@ -203,7 +203,7 @@ def test_scores_of_an_evaluation_stand_in_its_log(nodes, tmp_path):
     info = CheckpointInfo(network=TINY, bands=3, band_numbers=(1, 2, 3), classes=("land", "building"))
     save_network(tmp_path / "model.safetensors", build_network(TINY, 3, 1, [128.0] * 3, [70.0] * 3, seed=0), info)
     finish(nodes.kdcore("evaluate", "model.safetensors", collection, "--launch", "slurm", cwd=tmp_path))
-    wait_for(lambda: not nodes.queue(), 120)
+    wait_for(lambda: not nodes.queue())
     (log,) = (tmp_path / ".slurm").glob("*_1.log")
     assert "Boundary IoU" in log.read_text()
 
@@ -231,7 +231,7 @@ def test_a_study_from_a_page_loses_its_machine_is_stopped_and_resumed(
     before = {entry[3] for entry in nodes.queue()}  # it may still be about to end
     button(open_page("train", study=study.id), "Resume").click().run()
     assert len({entry[3] for entry in nodes.queue()} - before) == 1  # not on the dashboard's machine
-    wait_for(lambda: study.state == "finished", 200)
+    wait_for(lambda: study.state == "finished")
     assert same_study(study, undisturbed)
     wait_for(lambda: not nodes.queue())
     assert not list((study.path / ".slurm").glob("*.lock"))

@@ -348,5 +348,5 @@ def test_a_process_is_started_and_told_to_stop(workspace):
     deployments.stop(place.path)
     with pytest.raises(RunError, match="already"):
         deployments.start(workspace, study)
-    wait_for(lambda: deployments.status(place.path).over, 280)
+    wait_for(lambda: deployments.status(place.path).over)
     assert deployments.status(place.path).state == "stopped", place.log_tail()

@@ -191,7 +191,7 @@ def test_the_process_lives_on_its_own_and_is_seen_before_torch_is_there(workspac
                 priorities.add(os.getpriority(os.PRIO_PROCESS, process))
         return status.state not in ("queued", "running")
 
-    wait_for(over, 280)
+    wait_for(over)
     assert upload.status.state == "finished", (upload.path / "log.txt").read_text()
     assert Stage.STARTING in seen
     assert max(priorities) == min(19, os.nice(0) + NICE)  # behind trainings and pages

@@ -14,6 +14,7 @@ from kdcore.jobs.workspace import Workspace
 from kdcore.settings import Budget, EvaluationSettings, Recipe, StudySettings, TeacherSettings
 from tests.conftest import TINY
 
+PATIENCE = 600.0  # seconds; only what hangs is ended
 BUDGET = Budget(steps=6, batch_size=2, crop=64, validate_every=3, save_every=2)
 
 
@@ -38,15 +39,15 @@ def put_study(folder: Path, settings: StudySettings | None = None, job: Status |
     return study
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 300.0) -> Any:
+def wait_for(condition: Callable[[], Any]) -> Any:
     """What `condition` gives as soon as it is true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"not true within {seconds} s")
+    raise AssertionError(f"not true within {PATIENCE} s")
 
 
 def processes_of(study: StudyFolder) -> list[int]:

@@ -279,8 +279,8 @@ class TestItsProcesses:
         sweep = put_sweep(tmp_path / "sweep", collection, trials=10, budget=LONG)
         ended.append(sweep)
         assert sweep_library.start(sweep, 2) == [0, 1]
-        wait_for(lambda: sum(trial.over for trial in sweep.trials()) >= 2, 300)
-        wait_for(lambda: (found := sweep.worker(1).said()) and found.trial is not None and found.done >= 10, 300)
+        wait_for(lambda: sum(trial.over for trial in sweep.trials()) >= 2)
+        wait_for(lambda: (found := sweep.worker(1).said()) and found.trial is not None and found.done >= 10)
         victim = sweep.worker(1).said().trial
         lines = sweep.log_file.read_text().splitlines()
         (process,) = {int(line.rsplit(" ", 1)[1]) for line in lines if "worker 1: started" in line}
@@ -289,7 +289,7 @@ class TestItsProcesses:
         killed = sweep.trials()[victim]
         assert killed.state in ("interrupted", "finished", "failed")
 
-        wait_for(lambda: sweep.progress().state == "finished", 400)
+        wait_for(lambda: sweep.progress().state == "finished")
         trials = sweep.trials()
         assert sum(trial.over for trial in trials) == 10
         assert sweep.progress().counts.keys() <= {"finished", "pruned"}
@@ -303,7 +303,7 @@ class TestItsProcesses:
 
         put_sweep(sweep.path, collection, trials=12, budget=LONG)
         assert sweep_library.start(sweep, 1) == [0]
-        wait_for(lambda: sweep.progress().state == "finished", 300)
+        wait_for(lambda: sweep.progress().state == "finished")
         assert sum(trial.over for trial in sweep.trials()) == 12
         assert json.loads(sweep.report_file.read_text())["counts"]["finished"] >= 4
 
@@ -312,14 +312,14 @@ class TestItsProcesses:
         sweep = put_sweep(tmp_path / "sweep", collection, trials=4, budget=LONG)
         ended.append(sweep)
         sweep_library.start(sweep, 1)
-        wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None and found.done >= 10, 300)
+        wait_for(lambda: (found := sweep.worker(0).said()) and found.trial is not None and found.done >= 10)
         sweep_library.stop(sweep)
-        wait_for(lambda: not sweep.alive, 60)
+        wait_for(lambda: not sweep.alive)
         assert sweep.progress().state == "stopped"
         stopped = [trial for trial in sweep.trials() if trial.state == "interrupted"]
         assert len(stopped) <= 1  # it may just have ended
         sweep_library.start(sweep, 1)
-        wait_for(lambda: sweep.progress().state == "finished", 300)
+        wait_for(lambda: sweep.progress().state == "finished")
         assert len(sweep.trials()) == 4
 
     def test_say_what_they_do_and_why_they_failed(self, collection, tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ class TestItsProcess:
         assert "torch" not in Path(f"/proc/{waiting}/maps").read_text()
         assert resident_megabytes(waiting) < 100
 
-        wait_for(lambda: first.progress().runs[1].step >= 30, 400)  # the student alone is in mid-training
+        wait_for(lambda: first.progress().runs[1].step >= 30)  # the student alone is in mid-training
         (worker_of_first,) = processes_of(first)
         os.kill(worker_of_first, signal.SIGKILL)
         killed = time.time()
@@ -104,8 +104,8 @@ class TestItsProcess:
         first.resume()
         assert first.state == "queued"
 
-        wait_for(lambda: second.finished, 400)
-        wait_for(lambda: first.finished, 400)
+        wait_for(lambda: second.finished)
+        wait_for(lambda: first.finished)
         assert second.job.started >= killed
         # Not the end of the second job: it is written once its device is free again.
         assert first.job.started >= (second.path / "report.json").stat().st_mtime
