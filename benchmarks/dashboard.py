@@ -1,4 +1,4 @@
-"""What the dashboard costs: its first page, its memory, a live page, and ten people who watch one training.
+"""What the dashboard costs: its first page, its memory, a move of its slider, a live page, and ten people who watch one training.
 
     OMP_NUM_THREADS=1 python benchmarks/dashboard.py
 
@@ -20,6 +20,7 @@ from measuring import ROOT, in_words, megabytes, parser, processor_seconds, publ
 from playwright.sync_api import sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from threshold import move_in
 from websockets.asyncio.client import connect
 
 from kdcore.jobs import launch
@@ -29,12 +30,12 @@ from kdcore.settings import STUDY_PRESETS, Budget
 
 READY = "[data-testid=stApp][data-test-script-state=notRunning]"
 PAGES = ("data", "train", "map", "curves", "runs")
-STARTS, TABS, ROUNDS, SECONDS = 3, 10, 5, 24
+STARTS, MOVES, TABS, ROUNDS, SECONDS = 3, 10, 10, 5, 24
 TICK = 2.0
 
 
-def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float], bool]:
-    """Seconds to the answer, to the numbers and to the map of each start; memory after each page of the last one."""
+def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float], float, bool]:
+    """Seconds to the answer, to the numbers and to the map of each start; of the last one memory after each page, and a move of Curves' slider."""
     times = []
     for _ in range(STARTS):
         with serving(ROOT / "app.py", KDCORE_WORKSPACE=str(workspace)) as (url, process, answered):
@@ -55,7 +56,9 @@ def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float
                     memory.append(megabytes(process)[0])
             torch = "libtorch" in Path(f"/proc/{process}/maps").read_text()
             page.close()
-    return times, memory, torch
+            if len(times) == STARTS:
+                moved = float(move_in(browser.new_page(), f"{url}/curves", MOVES)[0])
+    return times, memory, moved, torch
 
 
 async def look(url: str, study: str, seconds: float, received: list[int]) -> None:
@@ -155,7 +158,7 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            times, memory, torch = first_pages(browser, Path(folder) / "studies")
+            times, memory, moved, torch = first_pages(browser, Path(folder) / "studies")
             browser.close()
         alone, together, looks, share = watched(Path(folder) / "studies")
     answered, numbers, shown = (median(column) for column in zip(*times, strict=True))
@@ -165,6 +168,7 @@ def main() -> None:
         ["First page: map on screen", f"{shown:.2f} s", ""],
         ["Memory after the first page", f"{memory[0]:.0f} MB", verdict(memory[0], 250)],
         ["Memory after all pages", f"{memory[-1]:.0f} MB", verdict(memory[-1], 250)],
+        ["Curves: from a key on the slider to the last change of the chart", f"{moved:.0f} ms", verdict(moved, 150)],
         ["torch in the process", "yes" if torch else "no", ""],
         ["A look at a live page, mean", f"{np.mean(looks) / 1000:.1f} kB", verdict(float(np.mean(looks)) / 1000, 60)],
         [f"Server with {TABS} live pages", f"{100 * share:.1f} % of a core", ""],
