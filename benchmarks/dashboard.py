@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 import numpy as np
 from measuring import ROOT, in_words, megabytes, parser, processor_seconds, publish, ratio, serving, table, verdict
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from threshold import move_in
@@ -34,16 +34,32 @@ STARTS, MOVES, TABS, ROUNDS, SECONDS = 3, 10, 10, 5, 24
 TICK = 2.0
 
 
+def least(browser, folder: Path) -> float:
+    """Seconds to the numbers of an app that shows nothing else: what Streamlit and the browser take themselves."""
+    app = folder / "least.py"
+    app.write_text('import streamlit as st\nst.metric("Score out of 100", 1)\n')
+    times = []
+    for _ in range(STARTS):
+        with serving(app) as (url, _, _):
+            times.append(seconds_to_numbers(browser, url)[0])
+    return median(times)
+
+
+def seconds_to_numbers(browser, url: str) -> tuple[float, float, Page]:
+    """Opens a page in a fresh window: seconds until the numbers stand there, when it began, and the page."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    start = time.perf_counter()
+    page.goto(url)
+    page.get_by_text("Score out of 100").wait_for()
+    return time.perf_counter() - start, start, page
+
+
 def first_pages(browser, workspace: Path) -> tuple[list[list[float]], list[float], float, bool]:
     """Seconds to the answer, to the numbers and to the map of each start; of the last one memory after each page, and a move of Curves' slider."""
     times = []
     for _ in range(STARTS):
         with serving(ROOT / "app.py", KDCORE_WORKSPACE=str(workspace)) as (url, process, answered):
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
-            start = time.perf_counter()
-            page.goto(url)
-            page.get_by_text("Score out of 100").wait_for()
-            numbers = time.perf_counter() - start
+            numbers, start, page = seconds_to_numbers(browser, url)
             page.frame_locator("iframe").locator("img.leaflet-tile-loaded").first.wait_for()
             times.append([answered, numbers, time.perf_counter() - start])
             page.wait_for_selector(READY)
@@ -159,12 +175,14 @@ def main() -> None:
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
             times, memory, moved, torch = first_pages(browser, Path(folder) / "studies")
+            alone_on_the_page = least(browser, Path(folder))
             browser.close()
         alone, together, looks, share = watched(Path(folder) / "studies")
     answered, numbers, shown = (median(column) for column in zip(*times, strict=True))
     rows = [
         ["Server answers after its start", f"{answered:.2f} s", ""],
         ["First page: numbers on screen", f"{numbers:.2f} s", verdict(numbers, 2)],
+        ["The same of an app that shows one number", f"{alone_on_the_page:.2f} s", ""],
         ["First page: map on screen", f"{shown:.2f} s", ""],
         ["Memory after the first page", f"{memory[0]:.0f} MB", verdict(memory[0], 250)],
         ["Memory after all pages", f"{memory[-1]:.0f} MB", verdict(memory[-1], 250)],

@@ -60,7 +60,7 @@ def _locked_folder(parent: Path) -> tuple[Path, FileLock]:
         lock = FileLock(folder / LOCK)
         try:
             lock.acquire(timeout=0)
-        except (Timeout, FileNotFoundError):
+        except (Timeout, FileNotFoundError, FileExistsError):
             continue  # in the moment before its lock was taken it was removed as that of a killed process
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,11 +96,10 @@ def remove_half_written(folder: Path, below: bool = True) -> None:
             if not left.is_dir():
                 left.unlink(missing_ok=True)
                 continue
-            with FileLock(left / LOCK).acquire(timeout=0):
-                pass
+            with FileLock(left / LOCK).acquire(timeout=0):  # held until it is gone: its owner may be about to take it
+                shutil.rmtree(left, ignore_errors=True)
         except (Timeout, OSError):
             continue  # it lives, or is not ours to remove
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from kdcore.errors import KdcoreError
 from kdcore.files import HALF_WRITTEN, LOCK, remove_half_written, replacing, unfinished
@@ -122,3 +123,20 @@ def test_a_half_line_in_the_record_takes_no_other_line_with_it(tmp_path):
     write_own_text(tmp_path / "b.txt", "mine, too")
     assert is_ours(tmp_path / "a.txt")
     assert is_ours(tmp_path / "b.txt")
+
+
+def test_what_is_removed_cannot_be_taken_by_its_owner_meanwhile(tmp_path, monkeypatch):
+    """Between making a hidden folder and taking its lock another process may find it and hold it for a killed one's."""
+    half = tmp_path / f"{HALF_WRITTEN}1"
+    half.mkdir()
+    (half / LOCK).touch()
+    tried = []
+
+    def rmtree(folder, **_):
+        with pytest.raises(Timeout):
+            FileLock(folder / LOCK).acquire(timeout=0)
+        tried.append(folder)
+
+    monkeypatch.setattr("kdcore.files.shutil.rmtree", rmtree)
+    remove_half_written(tmp_path)
+    assert tried == [half]

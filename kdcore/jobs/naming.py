@@ -10,8 +10,8 @@ from typing import Literal
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import expanded, explain_write_error, remove_half_written, unfinished
-from kdcore.jobs.study_folder import About
-from kdcore.jobs.workspace import NEW, RESERVED, VARIABLE, Workspace
+from kdcore.jobs.study_folder import RESERVED, About
+from kdcore.jobs.workspace import NEW, VARIABLE, Workspace
 from kdcore.settings import SLUG
 
 TOKEN_DAYS = 2.0  # after which a launch's token is forgotten

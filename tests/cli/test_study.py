@@ -677,6 +677,12 @@ def test_the_package_is_the_command():
     assert shown[0] == shown[1]
 
 
+@pytest.mark.parametrize("name", ["example", "Sweeps"])
+def test_no_study_gets_a_name_by_which_the_dashboard_finds_something_else(tmp_path, name):
+    assert "finds something else by the name" in refused("demo", "--out", tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_demo_measures_its_networks_before_it_records_them(tmp_path, monkeypatch):
     from kdcore.cli import study as command
 
