@@ -133,7 +133,7 @@ class Lane {
       ["Clock", this.clock],
       ["Mapped", this.mapped],
       ["In an hour", element("dd", "number", data.perHour)],
-      ["Score of 100", element("dd", "number", data.score)],
+      ["Score out of 100", element("dd", "number", data.score)],
     ]) {
       const fact = element("div", "fact");
       fact.append(element("dt", "what", name), value);

@@ -70,3 +70,8 @@ def test_with_reduced_motion_it_stands_still_and_the_slider_moves_it(visit, page
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_selector(READY)
     assert page.locator("[data-testid=stMain]").evaluate("main => main.scrollWidth - main.clientWidth") <= 1
+    slider.press("End")
+    expect(expert).to_contain_text("finished")
+    for lane in (expert, apprentice):
+        card, state = lane.bounding_box(), lane.locator(".state").bounding_box()
+        assert state["x"] + state["width"] <= card["x"] + card["width"]
