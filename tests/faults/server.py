@@ -17,7 +17,7 @@ from kdcore.jobs.status import Status
 from tests.faults.campaign import Calm, Outcome, check_dead, check_done
 from tests.faults.process import begin, ended, log_of
 from tests.jobs.studies import processes_of, wait_for
-from tests.server.conftest import PATIENCE, Served, Tab, command, free_port, surroundings
+from tests.server.conftest import Served, Tab, command, free_port, surroundings
 
 SECONDS = 14.0  # after the click: the process imports torch, trains and scores
 QUIET = 3.0  # seconds without a process, after which none is on its way
@@ -35,7 +35,7 @@ def served(workspace: Path) -> Iterator[Served]:
         )  # fmt: skip
     server = Served(f"http://127.0.0.1:{port}", process, Path(log.name), workspace)
     try:
-        wait_for(lambda: answers(server), PATIENCE)
+        wait_for(lambda: answers(server))
         yield server
     finally:
         process.kill()
@@ -88,7 +88,7 @@ def kill_server(calm: Calm, place: Path, chance: random.Random, worker: bool, se
         wait_for(lambda: not processes_of(study))
         check_dead(kind, place, outcome.problems)
     else:
-        wait_for(lambda: not processes_of(study), PATIENCE)  # a worker goes on to its end
+        wait_for(lambda: not processes_of(study))  # a worker goes on to its end
     place.with_name(f"{place.name}.log").touch()
     if study.state != "finished" and ended(begin(kind.work, place)):
         outcome.problems.append(f"did not go on: ...{log_of(place)[-600:]}")
