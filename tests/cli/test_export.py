@@ -28,7 +28,7 @@ def run(*arguments):
 def test_float_export_without_data(tmp_path):
     done = run(STUDENT, tmp_path / "student.onnx", "--tile", 128)
     assert done.exit_code == 0, done.output
-    assert "143,157 parameters, tile 128" in done.output
+    assert "101,349 parameters, tile 128" in done.output
     info = read_info(tmp_path / "student.onnx")
     assert (info.tile, info.arm) == (128, "distilled")
     metadata = {entry.key: entry.value for entry in onnx.load(str(tmp_path / "student.onnx")).metadata_props}
