@@ -35,7 +35,7 @@ def test_a_study_is_measured(study):
     done = invoke(study, "--tile", 64, "--threads", 1)
     assert done.exit_code == 0, done.output
     assert "alone-s0" in done.output
-    assert "143,157" in done.output  # parameters of the preset 'tiny' with five classes
+    assert "101,349" in done.output  # parameters of the preset 'fast' with five classes
     assert "Fastest: " in done.output
 
 
@@ -45,7 +45,7 @@ def test_the_same_for_programs(study):
     values = json.loads(done.stdout[done.stdout.index("{") :])
     assert [row["name"] for row in values["networks"]] == ["alone-s0", "distilled-s0"]
     for row in values["networks"]:
-        assert (row["engine"], row["parameters"]) == ("torch", 143_157)
+        assert (row["engine"], row["parameters"]) == ("torch", 101_349)
         assert row["megapixels_per_second"] > 0
 
 
