@@ -14,7 +14,7 @@ from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.sweep_claims import Claims
 from kdcore.jobs.sweep_folder import SweepFolder
 from kdcore.jobs.workspace import Workspace
-from kdcore.settings import STUDY_PRESETS, Range, SearchSpace
+from kdcore.settings import PRESETS, STUDY_PRESETS, Range, SearchSpace
 from kdcore.ui.sweep_choices import train_address
 from tests.pages.conftest import HOSTILE, primary_buttons, words_of
 from tests.training.sweeps import put_sweep
@@ -409,7 +409,7 @@ class TestUseTheseSettings:
             "temperature": recipe.temperature, "alpha": recipe.alpha, "task": recipe.task,
             "distillation": recipe.distillation, "learning_rate": settings.budget.learning_rate, "hint": recipe.hint,
         } == {name: value for name, value in trial.params.items() if name != "student"}  # fmt: skip
-        assert settings.student == STUDY_PRESETS["demo"].student if trial.params["student"] == "tiny" else True
+        assert settings.student == PRESETS[trial.params["student"]]
         budget = sweep.settings.budget
         assert (settings.budget.steps, settings.budget.batch_size, settings.budget.crop) == (
             10,
