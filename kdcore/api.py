@@ -8,10 +8,11 @@ from typing import Any
 from kdcore.cli.choices import flags_of, study_settings
 from kdcore.data.collection import Collection
 from kdcore.evaluation.scores import Scores
+from kdcore.jobs.naming import begin_study
 from kdcore.jobs.plan import run_name
 from kdcore.jobs.progress import Report, ignore
 from kdcore.jobs.store import RunDirectory
-from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.study_folder import About
 from kdcore.settings import Arm, StudySettings
 
 
@@ -50,7 +51,7 @@ class Study:
             flags = flags_of(numbers, temperature, alpha, None, None, None, recipe=recipe)
             settings = study_settings(preset, None, flags, unlabelled=bool(data.unlabelled))
         about = About(title=Path(out).name[:200] or "study", collection=data.path, created=time.time())
-        self.folder = StudyFolder.begin(Path(out).absolute(), settings, about)
+        self.folder = begin_study(Path(out).absolute(), settings, about)
 
     def run(self, report: Report = ignore) -> "Study":
         """Do whatever is not done yet, in this process; Ctrl-C saves the state.

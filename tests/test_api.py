@@ -34,6 +34,11 @@ def test_the_lines_of_the_readme_run(tmp_path, monkeypatch, capsys):
     assert known["study"].folder.settings.recipe.temperature == 2
 
 
+def test_a_study_gets_no_name_by_which_the_dashboard_finds_something_else(tmp_path):
+    with pytest.raises(KdcoreError, match="finds something else by the name 'example'"):
+        kdcore.Study(write_collection(tmp_path / "c"), tmp_path / "example")
+
+
 def test_settings_are_the_presets_with_what_was_asked_for(tmp_path):
     collection = write_collection(tmp_path / "c")
     study = kdcore.Study(collection, tmp_path / "s", recipe="channel-wise", alpha=0.25, seeds=[4])

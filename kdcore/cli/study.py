@@ -39,14 +39,15 @@ from kdcore.cli.choices import (
 from kdcore.cli.launching import LaunchOption, SlurmOption, TasksOption, check_overwrite
 from kdcore.cli.output import Bars, JsonOption, console, errors, escape, explained, percent, print_json
 from kdcore.deploy.folder import DeploymentFolder, deployment_folder
-from kdcore.errors import RunError, SettingsError
+from kdcore.errors import SettingsError
 from kdcore.evaluation.gap import gap_sentence
 from kdcore.files import unfinished
 from kdcore.imports import large_imports
 from kdcore.jobs.launch import wait_for_slurm
+from kdcore.jobs.naming import begin_study
 from kdcore.jobs.record import record
 from kdcore.jobs.slurm import launched
-from kdcore.jobs.study_folder import RESERVED, About, StudyFolder
+from kdcore.jobs.study_folder import About, StudyFolder
 from kdcore.jobs.worker import do
 from kdcore.jobs.workspace import Workspace
 from kdcore.ownership import check_replaceable, publish, write_own_json
@@ -73,13 +74,6 @@ def by_rank_zero(command: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def begin(out: Path, settings: StudySettings, about: About) -> StudyFolder:
-    """Begin a study or find it again; a new one gets no name by which the dashboard would find something else."""
-    if out.name.lower() in RESERVED and not (out / "study.yaml").exists():
-        raise RunError(f"{out}: the dashboard finds something else by the name {out.name!r}. Choose another --out.")
-    return StudyFolder.begin(out, settings, about)
-
-
 @explained
 @by_rank_zero
 def demo(
@@ -102,7 +96,7 @@ def demo(
     values = STUDY_PRESETS["demo"].model_dump()
     put_flags(values, {"seeds": tuple(range(seeds)), "budget.steps": steps, "teacher.budget.steps": teacher_steps})
     settings = in_processes(StudySettings.model_validate(values))
-    study = begin(out.absolute(), settings, about)
+    study = begin_study(out.absolute(), settings, about)
     work_in_terminal(study, as_json)
     if record_into is not None:
         measure_in_terminal(study)
@@ -167,7 +161,7 @@ def study(
             )
         label_curve_in_terminal(out.absolute(), chosen, shares, about, bool(collection.unlabelled), as_json)
         return None
-    begun = begin(out.absolute(), chosen, about)
+    begun = begin_study(out.absolute(), chosen, about)
     if launch:
         wait_for_slurm(begun)
         return launching.launch(launch, "study", out, tasks, slurm, chosen.hardware.nodes)

@@ -10,9 +10,9 @@ from typing import Literal
 
 from kdcore.errors import KdcoreError, RunError, SettingsError
 from kdcore.files import expanded, explain_write_error, remove_half_written, unfinished
-from kdcore.jobs.study_folder import RESERVED, About
-from kdcore.jobs.workspace import NEW, VARIABLE, Workspace
-from kdcore.settings import SLUG
+from kdcore.jobs.study_folder import About, StudyFolder
+from kdcore.jobs.workspace import NEW, RESERVED, VARIABLE, Workspace
+from kdcore.settings import SLUG, StudySettings
 
 TOKEN_DAYS = 2.0  # after which a launch's token is forgotten
 
@@ -106,6 +106,17 @@ def appear(parent: Path, title: str, fallback: str, reserved: Collection[str], f
                 raise
             return target
     raise RunError(f"{parent}: holds too many folders called {slug}. Choose another title.")
+
+
+def begin_study(out: Path, settings: StudySettings, about: About) -> StudyFolder:
+    """Begin a study in a folder of a person's choice, or find it again.
+
+    Raises:
+        RunError: the dashboard would find something else by a new study's name, or the folder holds something else.
+    """
+    if out.name.lower() in RESERVED and not (out / "study.yaml").exists():
+        raise RunError(f"{out}: the dashboard finds something else by the name {out.name!r}. Choose another folder.")
+    return StudyFolder.begin(out, settings, about)
 
 
 def create(

@@ -7,7 +7,8 @@ from pathlib import Path
 from kdcore.errors import RunError
 from kdcore.files import explain_write_error, write_json
 from kdcore.jobs.store import RunDirectory
-from kdcore.jobs.study_folder import EXAMPLE, StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
+from kdcore.jobs.workspace import EXAMPLE
 from kdcore.reading import read_json
 from kdcore.settings import save
 

@@ -29,9 +29,6 @@ from kdcore.reading import visible_all
 from kdcore.settings import SLUG, Hardware, StudySettings, load_study, save, validate
 
 SMALL_FILES = ("study.yaml", "about.json", "job.json", "data.json", "advantage.json", "steps.json", "report.json")
-EXAMPLE = "example"  # the bundled study
-SWEEPS = "sweeps"  # folder of the workspace
-RESERVED = (EXAMPLE, SWEEPS)  # no study is called that
 SEVERAL = "kdcore.training.rank"
 REPORT_PARTS = ("arms", "comparison", "data", "settings")
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from kdcore.errors import RunError
 from kdcore.files import expanded
 from kdcore.jobs.small_files import modified
-from kdcore.jobs.study_folder import EXAMPLE, SWEEPS, StudyFolder
+from kdcore.jobs.study_folder import StudyFolder
 from kdcore.settings import SLUG
 
 VARIABLE = "KDCORE_WORKSPACE"
+EXAMPLE = "example"
+SWEEPS = "sweeps"  # folder of the workspace
+RESERVED = (EXAMPLE, SWEEPS)  # no study is called that
 NEW = "new"  # in the address: the form; no sweep is called that
 EXAMPLE_FOLDER = Path(__file__).parents[1] / EXAMPLE
 

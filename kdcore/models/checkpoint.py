@@ -103,7 +103,9 @@ def build_like(
     ):  # which a few architectures cannot be built on
         shapes = SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
     if shapes is not None:
-        put_weights(shapes, tensors, path)
+        check_weights(shapes, tensors, path)
+        copies = {name: tensors[name].to(entry.dtype, copy=True) for name, entry in shapes.state_dict().items()}
+        shapes.load_state_dict(copies, assign=True)
         if not any(tensor.is_meta for module in shapes.modules() for tensor in tensors_of(module)):
             return cast(SegmentationNetwork, shapes.to(memory_format=torch.channels_last))
     network = SegmentationNetwork(settings, info.bands, info.logits, band_order=order)
@@ -129,14 +131,9 @@ def tensors_of(module: nn.Module) -> list[Tensor]:
 
 
 def put_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load a state dict, or say what does not fit; a network without numbers takes the tensors themselves."""
+    """Load a state dict, or say what does not fit."""
     check_weights(network, tensors, path)
-    own = network.state_dict()
-    if not any(tensor.is_meta for tensor in own.values()):
-        network.load_state_dict(tensors)
-        return
-    copies = {name: tensors[name].to(entry.dtype, copy=True) for name, entry in own.items()}
-    network.load_state_dict(copies, assign=True)
+    network.load_state_dict(tensors)
 
 
 def check_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

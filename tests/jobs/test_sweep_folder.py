@@ -21,6 +21,7 @@ from kdcore.jobs.status import Status
 from kdcore.jobs.sweep_claims import Claims
 from kdcore.jobs.sweep_folder import SweepFolder, list_sweeps
 from kdcore.settings import Range, SearchSpace, SweepSettings, load, save, validate
+from tests.jobs.studies import wait_for
 from tests.training.sweeps import STUDENT, put_sweep, sweep_settings
 
 ROOT = Path(__file__).parents[2]
@@ -505,9 +506,7 @@ class TestLaunching:
     def test_tells_of_a_worker_that_could_not_start(self, sweep, monkeypatch):
         monkeypatch.setattr("kdcore.jobs.job.WORKER", "kdcore.no_such_module")
         sweep_library.start(sweep, 1)
-        deadline = time.monotonic() + 300
-        while sweep.progress().state != "failed" and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: sweep.progress().state == "failed")
         assert "no_such_module" in sweep.progress().message
 
 

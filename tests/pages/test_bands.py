@@ -22,7 +22,7 @@ def page(shown: tuple[int, ...], count: int) -> None:
 @pytest.mark.parametrize(("shown", "coloured"), [((3, 2, 1), (3, 2, 1)), ((2,), (1, 2, 3))])
 def test_grey_becomes_colours_and_back(shown, coloured):
     """Also where the networks see one band or two of many, so that the imagery opens in grey."""
-    at = AppTest.from_function(page, args=(shown, 5), default_timeout=6000).run()
+    at = AppTest.from_function(page, args=(shown, 5), default_timeout=600).run()
     if len(shown) == 3:
         at.toggle(key="grey").set_value(True).run()
         assert at.text[0].value == "(3,)"

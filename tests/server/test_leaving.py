@@ -1,7 +1,6 @@
 """Who closes the tab, or kills the server, ends the work that was done for it: a look at data that takes ten minutes."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tests.conftest import write_collection
 from tests.jobs.studies import wait_for
 from tests.server.conftest import ROOT, Served, Tab
 
-PATIENCE = 300.0  # seconds; a busy machine takes some
 # Imported by Python itself as it starts: makes the look at the data slow, whatever is looked at.
 SLOW = """
 import os, sys, time, types
@@ -53,9 +51,7 @@ def look(served: Served, pids: Path) -> tuple[Tab, int]:
     asked = BackMsg()
     asked.rerun_script.page_name, asked.rerun_script.query_string = "data", f"collection={known.path}"
     tab.socket.send(asked.SerializeToString())
-    deadline = time.monotonic() + PATIENCE
-    while not (pids.exists() and pids.read_text().strip()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: pids.exists() and pids.read_text().strip())
     return tab, int(pids.read_text().split()[0])
 
 
@@ -66,19 +62,12 @@ def ended(pid: int) -> bool:
         return True
 
 
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not ended(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return ended(pid)
-
-
 @pytest.mark.slow  # the test waits for a server, which imports what the pages need
 def test_a_closed_tab_ends_the_look_at_its_data(served, pids):
     tab, pid = look(served, pids)
     assert not ended(pid)
     tab.close()
-    assert gone(pid)
+    wait_for(lambda: ended(pid))
 
 
 @pytest.mark.slow  # the same server, which ends here
@@ -89,6 +78,6 @@ def test_a_killed_server_ends_the_look_at_its_data(served, pids):
     wait_for(lambda: len(list(temporary.glob("kdcore-question-*"))) == 1)  # that of the test above is gone
     served.process.kill()
     served.process.wait()
-    assert gone(pid)
+    wait_for(lambda: ended(pid))
     assert list(temporary.glob("kdcore-question-*")) == []
     tab.close()
